@@ -1,0 +1,149 @@
+//! An account: the administrator's query, its parameters, and what its columns mean.
+
+use crate::attempt::Attempt;
+use crate::config::Accounts;
+use crate::error::Error;
+use crate::policy::Rules;
+use crate::rules;
+use crate::secret::Secret;
+use crate::store::Row;
+use crate::store::Store;
+use crate::store::Value;
+
+/// Who the client says it is, in the forms that a query may ask for.
+#[derive(Debug)]
+pub struct Login {
+    typed: String,
+    user: String,
+}
+
+impl Login {
+    /// Lower case, with the default domain where there is none.
+    #[must_use]
+    pub fn new(authcid: &str, default_domain: &str) -> Self {
+        let mut user = authcid.to_lowercase();
+        if !user.contains('@') && !default_domain.is_empty() {
+            user = format!("{user}@{default_domain}");
+        }
+        Self { typed: authcid.to_owned(), user }
+    }
+
+    /// What the row calls the account unless the table knows better.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+}
+
+/// An account of the administrator's table.
+#[derive(Debug)]
+pub struct Account {
+    /// The canonical name, where the query has a column `username`.
+    pub username: Option<String>,
+    /// Every row's stored password.
+    pub passwords: Vec<Secret>,
+    /// Its own rules.
+    pub rules: Rules,
+    /// Whether it may not log in at all.
+    pub disabled: bool,
+}
+
+impl Account {
+    /// Asks the administrator's table; no such account is an answer.
+    ///
+    /// # Errors
+    /// The database cannot tell, or a column cannot be understood.
+    pub fn find(
+        store: &mut Store,
+        accounts: &Accounts,
+        login: &Login,
+        attempt: &Attempt,
+        protocol: &str,
+    ) -> Result<Option<Self>, Error> {
+        let (local_part, domain) = login.user.rsplit_once('@').unwrap_or((&login.user, ""));
+        let parameters = [
+            ("user", Value::text(&login.user)),
+            ("login", Value::text(&login.typed)),
+            ("local_part", Value::text(local_part)),
+            ("domain", Value::text(domain)),
+            ("remote", Value::text(&attempt.remote.text())),
+            ("protocol", Value::text(protocol)),
+            (
+                "tls",
+                Value::flag(Some(attempt.options.tls.as_deref().is_some_and(|c| !c.is_empty()))),
+            ),
+        ];
+        let mut rows = store.query(&accounts.query, &parameters)?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let broken = |what: String| Error::Account { account: login.user.clone(), what };
+        let mut passwords = Vec::new();
+        for row in &mut rows {
+            match row.take("password") {
+                Some(Value::Text(stored)) => passwords.push(stored),
+                Some(Value::Int(number)) => passwords.push(Secret::new(number.to_string().into())),
+                Some(Value::Null) => {}
+                None => {
+                    return Err(broken(String::from(
+                        "accounts.query returns no column named password: use AS password",
+                    )));
+                }
+            }
+        }
+        // What several rows say besides the password, the first one says.
+        let row = rows.first().ok_or_else(|| broken(String::from("has no row")))?;
+        Ok(Some(Self {
+            username: Some(row.text("username")).filter(|name| !name.is_empty()),
+            passwords,
+            rules: rules_of(row).map_err(broken)?,
+            disabled: rows
+                .iter()
+                .try_fold(false, |any, row| Ok(any | disabled(row)?))
+                .map_err(broken)?,
+        }))
+    }
+}
+
+fn rules_of(row: &Row) -> Result<Rules, String> {
+    let countries = |column: &str| {
+        rules::countries(&row.text(column)).map_err(|what| format!("column {column}: {what}"))
+    };
+    Ok(Rules {
+        allow_countries: countries("allow_countries")?,
+        deny_countries: countries("deny_countries")?,
+        allow_nets: rules::networks(&row.text("allow_nets"))
+            .map_err(|what| format!("column allow_nets: {what}"))?,
+    })
+}
+
+/// Numbers, `Y`/`N` and words as panels store them; anything else is not guessed at.
+fn disabled(row: &Row) -> Result<bool, String> {
+    match row.text("disabled").trim().to_lowercase().as_str() {
+        "" | "0" | "n" | "no" | "f" | "false" | "off" => Ok(false),
+        "y" | "yes" | "t" | "true" | "on" => Ok(true),
+        number if number.parse::<i64>().is_ok() => Ok(true),
+        // A BIT(1) column arrives as one byte.
+        "\0" => Ok(false),
+        "\u{1}" => Ok(true),
+        _ => Err(String::from("column disabled: is neither a number nor yes or no")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Login;
+
+    #[test]
+    fn a_login_is_lower_case_and_has_a_domain() {
+        for (typed, default_domain, user) in [
+            ("Mike@Example.COM", "", "mike@example.com"),
+            ("Mike", "example.com", "mike@example.com"),
+            ("mike@other.org", "example.com", "mike@other.org"),
+            ("Mike", "", "mike"),
+            ("JÖRG", "", "jörg"),
+        ] {
+            assert_eq!(Login::new(typed, default_domain).user(), user);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! One AUTH, from the bytes that Exim passes to typed values.
+//!
+//! Whose fault a bad argument is matters: what the client can send is the client's nonsense and
+//! gets 535 and a row; what only the administrator's configuration can get wrong is an error.
+
+use std::net::IpAddr;
+
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// The longest authcid in bytes that is looked up; an address has at most 254 (RFC 5321 §4.5.3.1).
+pub const MAX_AUTHCID: usize = 255;
+/// The longest password in bytes that is hashed: longer ones would cost CPU time, not safety.
+pub const MAX_PASSWORD: usize = 1024;
+
+/// Where the client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remote {
+    /// A dialogue without a network, as under `exim -bs`.
+    Local,
+    /// The client's address; IPv4 where it was IPv4-mapped IPv6.
+    Address(IpAddr),
+    /// Exim passed something that is no address.
+    Unusable(String),
+}
+
+impl Remote {
+    /// Reads `$sender_host_address`.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        if text.is_empty() {
+            return Self::Local;
+        }
+        match std::str::from_utf8(text).ok().and_then(|text| text.parse::<IpAddr>().ok()) {
+            Some(address) => Self::Address(address.to_canonical()),
+            None => Self::Unusable(printable(text)),
+        }
+    }
+
+    /// The canonical text, as it stands in the row.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Local => String::new(),
+            Self::Address(address) => address.to_string(),
+            Self::Unusable(text) => text.clone(),
+        }
+    }
+}
+
+/// The arguments that may follow the positional ones as `name=value`.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// The configuration file, in place of `/etc/authpolicy.toml`.
+    pub config: Option<String>,
+    /// What the row's `protocol` says.
+    pub protocol: Option<String>,
+    /// The SASL mechanism.
+    pub mechanism: Option<String>,
+    /// The TLS cipher; empty in clear.
+    pub tls: Option<String>,
+    /// The client's HELO name.
+    pub helo: Option<String>,
+    /// The authorization identity.
+    pub authzid: Option<String>,
+}
+
+impl Options {
+    /// Reads `name=value` arguments.
+    ///
+    /// # Errors
+    /// An argument without a known name, or a name given twice: the administrator's mistake.
+    pub fn parse(arguments: &[&[u8]]) -> Result<Self, Error> {
+        let mut options = Self::default();
+        for argument in arguments {
+            let text = String::from_utf8_lossy(argument);
+            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+            let slot = match name {
+                "config" => &mut options.config,
+                "protocol" => &mut options.protocol,
+                "mechanism" => &mut options.mechanism,
+                "tls" => &mut options.tls,
+                "helo" => &mut options.helo,
+                "authzid" => &mut options.authzid,
+                // The argument itself may be a password in the wrong place: not shown.
+                _ => {
+                    return Err(Error::Call(String::from(
+                        "an argument after the positional ones is not one of config=, protocol=, \
+                     mechanism=, tls=, helo=, authzid=: correct the ${dlfunc} call",
+                    )));
+                }
+            };
+            if slot.replace(value.to_owned()).is_some() {
+                return Err(Error::Call(format!(
+                    "the argument {name}= is given twice: correct the ${{dlfunc}} call"
+                )));
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// One attempt to authenticate.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The authentication identity as the client sent it; `None` where its words are nonsense
+    /// that nobody needs to look up.
+    pub authcid: Option<String>,
+    /// The same, storable and printable, whatever the client sent.
+    pub shown: String,
+    /// The cleartext password.
+    pub password: Secret,
+    /// The client's address.
+    pub remote: Remote,
+    /// What else Exim told.
+    pub options: Options,
+}
+
+impl Attempt {
+    /// Reads `authcid`, `password`, `remote` and the named arguments.
+    ///
+    /// # Errors
+    /// The call in Exim's configuration is wrong. Nothing that a client sends leads here.
+    pub fn parse(arguments: &[&[u8]]) -> Result<Self, Error> {
+        let [authcid, password, remote, options @ ..] = arguments else {
+            return Err(Error::Call(format!(
+                "check wants authcid, password and remote, and got {} arguments: correct the \
+                 ${{dlfunc}} call",
+                arguments.len()
+            )));
+        };
+        let options = Options::parse(options)?;
+        Ok(Self {
+            authcid: sensible(authcid, password, options.authzid.as_deref()),
+            shown: printable(authcid),
+            password: Secret::new(password.to_vec()),
+            remote: Remote::parse(remote),
+            options,
+        })
+    }
+}
+
+/// The authcid, if the client's words can be an authcid and a password. A password may be any
+/// bytes, since old clients send Latin-1.
+fn sensible(authcid: &[u8], password: &[u8], authzid: Option<&str>) -> Option<String> {
+    let authcid = std::str::from_utf8(authcid).ok()?;
+    let authzid = authzid.unwrap_or_default();
+    let same_identity = authzid.is_empty() || authzid.to_lowercase() == authcid.to_lowercase();
+    let sized =
+        (1..=MAX_AUTHCID).contains(&authcid.len()) && (1..=MAX_PASSWORD).contains(&password.len());
+    (same_identity && sized).then(|| authcid.to_owned())
+}
+
+/// Makes text out of whatever was sent or stored: at most [`MAX_AUTHCID`] characters, control
+/// characters and bytes that are no UTF-8 replaced by `?`.
+#[must_use]
+pub fn printable(bytes: &[u8]) -> String {
+    // Four bytes a character at the most: a megabyte is not decoded to be thrown away.
+    let head = bytes.get(..MAX_AUTHCID.saturating_mul(4)).unwrap_or(bytes);
+    String::from_utf8_lossy(head)
+        .chars()
+        .map(|c| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '?' } else { c })
+        .take(MAX_AUTHCID)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_is_canonical() {
+        for (given, want) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:DB8:0:0::1", "2001:db8::1"),
+            ("", ""),
+        ] {
+            let remote = Remote::parse(given.as_bytes());
+            assert!(!matches!(remote, Remote::Unusable(_)), "{given}");
+            assert_eq!(remote.text(), want);
+        }
+        assert_eq!(Remote::parse(b"not\nan address"), Remote::Unusable("not?an address".into()));
+    }
+
+    #[test]
+    fn what_a_client_sends_is_never_an_error() {
+        let long = vec![b'a'; MAX_AUTHCID + 1];
+        let long_password = vec![b'a'; MAX_PASSWORD + 1];
+        let rows: [(&str, &[u8], &[u8], bool); 8] = [
+            ("an ordinary client", b"u@example.com", b"secret", true),
+            ("a Latin-1 password", b"u@example.com", b"caf\xe9", true),
+            ("an empty authcid", b"", b"secret", false),
+            ("an empty password", b"u", b"", false),
+            ("an over-long authcid", &long, b"secret", false),
+            ("an over-long password", b"u", &long_password, false),
+            ("an authcid that is no text", b"caf\xe9", b"secret", false),
+            ("a control character is text", b"a\x01b", b"secret", true),
+        ];
+        for (name, authcid, password, sensible) in rows {
+            let attempt = Attempt::parse(&[authcid, password, b"192.0.2.1"]).unwrap();
+            assert_eq!(attempt.authcid.is_some(), sensible, "{name}");
+            assert!(!attempt.shown.contains(|c: char| c.is_control()), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_authzid_must_be_the_authcid() {
+        for (authzid, sensible) in [("", true), ("U@Example.com", true), ("other", false)] {
+            let option = format!("authzid={authzid}");
+            let arguments: [&[u8]; 4] = [b"u@example.com", b"pw", b"", option.as_bytes()];
+            assert_eq!(
+                Attempt::parse(&arguments).unwrap().authcid.is_some(),
+                sensible,
+                "{authzid}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_administrators_mistakes_are_errors() {
+        let rows: [&[&[u8]]; 4] = [
+            &[],
+            &[b"u", b"p"],
+            &[b"u", b"p", b"", b"colour=red"],
+            &[b"u", b"p", b"", b"tls=", b"tls="],
+        ];
+        for arguments in rows {
+            assert!(matches!(Attempt::parse(arguments), Err(Error::Call(_))), "{arguments:?}");
+        }
+        let message = Attempt::parse(&[b"u", b"p", b"", b"hunter2"]).unwrap_err().to_string();
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}

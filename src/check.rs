@@ -1,0 +1,195 @@
+//! The story of one attempt, from the client's words to the answer, one verb a line.
+//!
+//! There is no path from an error to an acceptance: every `Err` ends in "cannot tell".
+
+use std::time::Instant;
+use std::time::SystemTime;
+
+use crate::account::Account;
+use crate::account::Login;
+use crate::attempt::Attempt;
+use crate::attempt::Remote;
+use crate::attempt::printable;
+use crate::config::Config;
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::geo::Geo;
+use crate::maillog::MailLog;
+use crate::password;
+use crate::policy;
+use crate::policy::Credentials;
+use crate::policy::Decision;
+use crate::policy::Place;
+use crate::policy::Ruling;
+use crate::store::Deadline;
+use crate::store::Stores;
+use crate::verdict::Verdict;
+
+/// What surrounds an attempt.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// The rules and places.
+    pub config: &'a Config,
+    /// The GeoIP file, where one is configured.
+    pub geo: Option<&'a Geo>,
+    /// Where lines go.
+    pub log: MailLog<'a>,
+    /// Whether a row is written: not under `exim -bh`, nor by the tool.
+    pub recorded: bool,
+}
+
+/// When an attempt began, by the calendar and by the stopwatch.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// For the row.
+    pub time: SystemTime,
+    /// For time-outs.
+    pub start: Instant,
+}
+
+/// What was found out about an attempt, in the order of finding it.
+struct Findings {
+    username: String,
+    place: Place,
+    /// Why the place is unreadable.
+    geo_error: Option<Error>,
+    ruling: Ruling,
+    disabled: bool,
+    credentials: Credentials,
+}
+
+/// Decides an attempt, writes its row and its line.
+#[must_use]
+pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment) -> Verdict {
+    let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
+    let mut findings = locate(world, attempt);
+    let mut error = examine(world, attempt, &mut stores, &mut findings).err();
+    let mut verdict = conclude(world, &findings);
+    if let Err(e) = record(world, attempt, &mut stores, &verdict, moment) {
+        verdict.decision = Decision::CANNOT_TELL;
+        error = error.or(Some(e));
+    }
+    // Before any wait for `failure_time`: a client that is made to wait holds no connection.
+    drop(stores);
+    world.log.attempt(attempt, &verdict, error.or(findings.geo_error).as_ref());
+    verdict
+}
+
+/// Finds out where the client is.
+fn locate(world: World<'_>, attempt: &Attempt) -> Findings {
+    let found = match (&attempt.remote, world.geo) {
+        (Remote::Local | Remote::Unusable(_), _) => Ok(Place::Local),
+        (Remote::Address(address), None) => Ok(Place::Known(*address, None)),
+        (Remote::Address(address), Some(geo)) => match geo.country(*address) {
+            Ok(country) => Ok(Place::Known(*address, country)),
+            Err(e) => Err((Place::Unreadable(*address), e)),
+        },
+    };
+    let (place, geo_error) = match found {
+        Ok(place) => (place, None),
+        Err((place, e)) => (place, Some(e)),
+    };
+    Findings {
+        username: attempt.shown.to_lowercase(),
+        place,
+        geo_error,
+        ruling: Ruling::CannotTell,
+        disabled: false,
+        credentials: Credentials::CannotTell,
+    }
+}
+
+/// Finds the account, holds its rules against the place, and its passwords against the client's.
+fn examine(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let policy = &world.config.policy;
+    if matches!(attempt.remote, Remote::Unusable(_)) {
+        let what = "the argument remote is no address: pass $sender_host_address";
+        return Err(Error::Call(what.to_owned()));
+    }
+    let Some(authcid) = &attempt.authcid else {
+        findings.ruling = policy::judge(policy, None, findings.place);
+        findings.credentials = Credentials::Nonsense;
+        return Ok(());
+    };
+    let accounts = &world.config.accounts;
+    let login = Login::new(authcid, &accounts.default_domain);
+    findings.username = printable(login.user().as_bytes());
+    let protocol = protocol(world, attempt);
+    let account = Account::find(stores.accounts()?, accounts, &login, attempt, protocol)?;
+    let account = account.as_ref();
+    if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
+        findings.username = printable(canonical.as_bytes());
+    }
+    findings.disabled = account.is_some_and(|account| account.disabled);
+    findings.ruling = policy::judge(policy, account.map(|account| &account.rules), findings.place);
+    if findings.ruling == Ruling::CannotTell {
+        return findings.geo_error.take().map_or(Ok(()), Err);
+    }
+    findings.credentials = if policy::skips_password(policy, findings.ruling) {
+        Credentials::Unchecked
+    } else {
+        verify(world, attempt, account, &login)?
+    };
+    Ok(())
+}
+
+/// Holds the password against those stored, or against a dummy where there is no account.
+fn verify(
+    world: World<'_>,
+    attempt: &Attempt,
+    account: Option<&Account>,
+    login: &Login,
+) -> Result<Credentials, Error> {
+    let accounts = &world.config.accounts;
+    let dummy = password::Dummy::load(&world.config.state_directory);
+    let stored = account.map_or(&[][..], |account| &account.passwords);
+    let right =
+        password::verify_any(stored, &accounts.default_scheme, &attempt.password, &dummy)
+            .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
+    if world.recorded {
+        dummy.learn(stored, &accounts.default_scheme);
+    }
+    Ok(match (account, right) {
+        (None, _) => Credentials::NoAccount,
+        (Some(_), true) => Credentials::Right,
+        (Some(_), false) => Credentials::Wrong,
+    })
+}
+
+/// Puts what was found together.
+fn conclude(world: World<'_>, findings: &Findings) -> Verdict {
+    let Findings { username, place, ruling, disabled, credentials, .. } = findings;
+    Verdict {
+        decision: policy::decide(&world.config.policy, *ruling, *disabled, *credentials),
+        country: match place {
+            Place::Known(_, country) => *country,
+            Place::Local | Place::Unreadable(_) => None,
+        },
+        username: username.clone(),
+    }
+}
+
+/// Writes the row.
+fn record(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    verdict: &Verdict,
+    moment: Moment,
+) -> Result<(), Error> {
+    if !world.recorded {
+        return Ok(());
+    }
+    let protocol = protocol(world, attempt);
+    let entry = Entry { time: moment.time, attempt, verdict, protocol };
+    entry.append(stores.log()?, &world.config.log)
+}
+
+fn protocol<'a>(world: World<'a>, attempt: &'a Attempt) -> &'a str {
+    attempt.options.protocol.as_deref().unwrap_or(&world.config.log.protocol)
+}

@@ -1,0 +1,177 @@
+//! `authpolicy.toml`: read, check, refuse by name.
+//!
+//! A typo must not switch a rule off: unknown keys and impossible combinations are errors that name
+//! file, line and key. Nothing is opened or connected here; that is for the first attempt.
+
+mod file;
+mod url;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::unistd::Uid;
+
+pub use self::url::Database;
+pub use self::url::DatabaseUrl;
+use crate::error::Error;
+use crate::policy::Policy;
+
+/// Where the configuration is unless an argument says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/authpolicy.toml";
+
+/// The account query of the embedded default.
+pub const DEFAULT_QUERY: &str =
+    "SELECT password, allow_countries FROM account WHERE username = :user AND active = 1";
+
+/// A stored password as long to check as `user passwd` makes them, for unknown accounts as long as
+/// no real one has been seen.
+const DEFAULT_LOG_INSERT: (&str, &str) = (
+    "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
+     policy_reject) VALUES (datetime(:time, 'unixepoch'), substr(:protocol, 1, 10), \
+     substr(:username, 1, 80), substr(:remote_ip, 1, 40), :country, :auth_ok, :policy_reject)",
+    "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
+     policy_reject) VALUES (FROM_UNIXTIME(:time), :protocol, :username, :remote_ip, :country, \
+     :auth_ok, :policy_reject)",
+);
+
+/// The statement parameters that `accounts.query` may name.
+pub const QUERY_PARAMETERS: &[&str] =
+    &["user", "login", "local_part", "domain", "remote", "protocol", "tls"];
+
+/// The statement parameters that `log.insert` may name.
+pub const INSERT_PARAMETERS: &[&str] = &[
+    "time",
+    "protocol",
+    "username",
+    "remote_ip",
+    "country",
+    "auth_ok",
+    "policy_reject",
+    "reason",
+    "rule",
+    "mechanism",
+    "tls",
+    "helo",
+];
+
+/// How long things with databases may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Until a host has taken us in.
+    pub connect: Duration,
+    /// Until a statement is answered.
+    pub query: Duration,
+    /// Over everything an attempt does with databases.
+    pub attempt: Duration,
+}
+
+/// Where accounts are found, and how.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    /// The database that holds them.
+    pub database: Database,
+    /// The administrator's statement.
+    pub query: String,
+    /// Whether it is the embedded default, so that the account table is ours.
+    pub query_is_default: bool,
+    /// The scheme of a stored password without `{SCHEME}`.
+    pub default_scheme: String,
+    /// What is appended to a login without `@`.
+    pub default_domain: String,
+}
+
+/// Where rows go, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// The database that holds them.
+    pub database: Database,
+    /// The statement.
+    pub insert: String,
+    /// What the row's `protocol` says.
+    pub protocol: String,
+}
+
+/// A configuration that has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `[accounts]`
+    pub accounts: Accounts,
+    /// `[log]`
+    pub log: Log,
+    /// The time-outs of `[database]`.
+    pub timeouts: Timeouts,
+    /// `geoip.database`
+    pub geoip: Option<PathBuf>,
+    /// `[policy]`
+    pub policy: Policy,
+    /// `policy.failure_time`
+    pub failure_time: Duration,
+    /// `state.directory`
+    pub state_directory: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// It cannot be read, others may write it, everyone may read a password in it, or a key is
+    /// wrong; the message names file, line and key.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let config_error = |what: String| Error::Config { file: path.to_owned(), what };
+        let mut file =
+            File::open(path).map_err(|e| config_error(format!("cannot be read: {e}")))?;
+        let meta = file.metadata().map_err(|e| config_error(format!("cannot be read: {e}")))?;
+        let owner = Uid::from_raw(meta.uid());
+        let me = Uid::effective();
+        if !meta.is_file() {
+            return Err(config_error(String::from("is not a regular file")));
+        }
+        // Root trusts what root names; what Exim's user will say of it, the tool finds out as
+        // Exim's user.
+        if !(owner.is_root() || owner == me || me.is_root()) {
+            return Err(config_error(format!(
+                "belongs to uid {owner}, who may write it: chown it to root"
+            )));
+        }
+        if meta.mode() & 0o022 != 0 {
+            return Err(config_error(format!(
+                "others may write it (mode {:04o}): chmod 640",
+                meta.mode() & 0o7777
+            )));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|e| config_error(format!("cannot be read: {e}")))?;
+        let config = Self::parse(path, &text)?;
+        if meta.mode() & 0o004 != 0 && config.holds_password() {
+            return Err(config_error(format!(
+                "everyone may read the database password in it (mode {:04o}): chmod 640 and chgrp \
+                 it to the group of Exim's user",
+                meta.mode() & 0o7777
+            )));
+        }
+        Ok(config)
+    }
+
+    /// Checks the text of a configuration.
+    ///
+    /// # Errors
+    /// A key is wrong; the message names line and key.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        file::File::parse(text)
+            .and_then(|file| file.check(path))
+            .map_err(|problem| Error::Config { file: path.to_owned(), what: problem.locate(text) })
+    }
+
+    fn holds_password(&self) -> bool {
+        self.accounts.database.holds_password() || self.log.database.holds_password()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! `url`: which database, and for a server which hosts of it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use mysql::Opts;
+
+/// One host of a database server, as `mysql://user:password@host:port/name?socket=PATH`.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    options: Opts,
+}
+
+impl DatabaseUrl {
+    /// Who, where and how, password included.
+    #[must_use]
+    pub fn options(&self) -> &Opts {
+        &self.options
+    }
+}
+
+/// Without the password.
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.options.get_db_name().unwrap_or_default();
+        match self.options.get_socket() {
+            Some(socket) => write!(f, "mysql {socket} {name}"),
+            None => {
+                let (host, port) = (self.options.get_ip_or_hostname(), self.options.get_tcp_port());
+                write!(f, "mysql {host}:{port} {name}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A database: a file, or the hosts of one logical database in the order they are tried.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// The embedded one.
+    Sqlite(PathBuf),
+    /// MariaDB or MySQL.
+    MySql(Vec<DatabaseUrl>),
+}
+
+impl Database {
+    /// Reads one URL or several of one server.
+    ///
+    /// # Errors
+    /// What is wrong, without the URL, which holds a password.
+    pub fn parse(urls: &[String]) -> Result<Self, String> {
+        match urls {
+            [] => Err(String::from("names no database")),
+            [url] if url.starts_with("sqlite:") => {
+                let path = PathBuf::from(url.trim_start_matches("sqlite:"));
+                if !path.is_absolute() {
+                    return Err(String::from("wants an absolute path, as sqlite:/var/lib/…"));
+                }
+                Ok(Self::Sqlite(path))
+            }
+            urls if urls.iter().any(|url| url.starts_with("sqlite:")) => {
+                Err(String::from("an embedded database stands alone, not in a list"))
+            }
+            urls => {
+                urls.iter().map(|url| parse_host(url)).collect::<Result<_, _>>().map(Self::MySql)
+            }
+        }
+    }
+
+    /// Whether the same database is meant, so that one connection can serve both.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sqlite(a), Self::Sqlite(b)) => a == b,
+            (Self::MySql(a), Self::MySql(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.options == b.options)
+            }
+            (Self::Sqlite(_), Self::MySql(_)) | (Self::MySql(_), Self::Sqlite(_)) => false,
+        }
+    }
+
+    pub(super) fn holds_password(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::MySql(hosts) => hosts.iter().any(|host| host.options.get_pass().is_some()),
+        }
+    }
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite {}", path.display()),
+            Self::MySql(hosts) => {
+                for (i, host) in hosts.iter().enumerate() {
+                    write!(f, "{}{host}", if i == 0 { "" } else { ", then " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
+    if !url.starts_with("mysql://") {
+        return Err(String::from("begins with neither sqlite: nor mysql://"));
+    }
+    // Of the crate's message only the kind is told: the text could hold part of the URL.
+    let options = Opts::from_url(url).map_err(|e| match e {
+        mysql::UrlError::UnknownParameter(name) => format!("has the unknown parameter {name}"),
+        mysql::UrlError::InvalidValue(name, _) => format!("has a wrong value for {name}"),
+        mysql::UrlError::ParseError(_)
+        | mysql::UrlError::UnsupportedScheme(_)
+        | mysql::UrlError::FeatureRequired(..)
+        | mysql::UrlError::InvalidPoolConstraints { .. }
+        | mysql::UrlError::BadUrl => {
+            String::from("is no mysql://user:password@host/name (percent-encode the password)")
+        }
+    })?;
+    if options.get_db_name().is_none_or(str::is_empty) {
+        return Err(String::from("names no database after the host"));
+    }
+    Ok(DatabaseUrl { options })
+}

@@ -1,0 +1,149 @@
+//! The `authpolicy` tool: one file a verb, over the same library that Exim loads.
+//!
+//! Exit status 0 is yes or done, 1 no, 2 could not tell. Passwords come from standard input alone.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool prints")]
+
+mod config;
+mod db;
+mod geoip;
+mod log;
+mod owner;
+mod prune;
+mod test;
+mod user;
+
+use std::io::IsTerminal;
+use std::io::Read;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::attempt::MAX_PASSWORD;
+use crate::config::Config;
+use crate::config::DEFAULT_PATH;
+use crate::config::Timeouts;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::store::Deadline;
+
+/// Whether the answer is yes.
+type Done = Result<bool, Error>;
+
+/// Look after authpolicy: accounts, the log, and what is in force.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// The configuration file.
+    #[arg(long, global = true, default_value = DEFAULT_PATH, value_name = "PATH")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Check the configuration, what it names, and print what is in force.
+    Config,
+    /// Look after the databases.
+    #[command(subcommand)]
+    Db(db::Verb),
+    /// Look after the accounts of the embedded account table.
+    #[command(subcommand)]
+    User(user::Verb),
+    /// Decide an attempt as Exim would, without a row; the password is read from standard input.
+    Test(test::Arguments),
+    /// Show recent attempts.
+    Log(log::Arguments),
+    /// Delete old rows of the log.
+    Prune(prune::Arguments),
+    /// Ask the GeoIP file.
+    #[command(subcommand)]
+    Geoip(geoip::Verb),
+}
+
+/// Runs the tool.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print().ok();
+            return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(e) => {
+            eprintln!("authpolicy: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Done {
+    let config = Config::load(&cli.config)?;
+    let config = match cli.verb {
+        // These touch nothing of the state directory.
+        Verb::Geoip(_) => config,
+        Verb::Db(db::Verb::Init) => {
+            owner::make_directory(&config.state_directory)?;
+            owner::become_owner(config)?
+        }
+        Verb::Config | Verb::User(_) | Verb::Test(_) | Verb::Log(_) | Verb::Prune(_) => {
+            owner::become_owner(config)?
+        }
+    };
+    match cli.verb {
+        Verb::Config => config::run(&config),
+        Verb::Db(verb) => db::run(&config, &verb),
+        Verb::User(verb) => user::run(&config, &verb),
+        Verb::Test(arguments) => test::run(&config, &arguments),
+        Verb::Log(arguments) => log::run(&config, &arguments),
+        Verb::Prune(arguments) => prune::run(&config, &arguments),
+        Verb::Geoip(verb) => geoip::run(&config, &verb),
+    }
+}
+
+/// Prints a line; a reader that has gone away, as `| head` does, is no error.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}").ok();
+}
+
+/// Time for an administrator's statement, which may walk through a long log.
+fn patience(config: &Config) -> Deadline {
+    let hours = Duration::from_secs(24 * 3600);
+    let timeouts = Timeouts { query: hours, attempt: hours, ..config.timeouts };
+    Deadline::new(Instant::now(), timeouts)
+}
+
+/// Seconds since 1970, `ago` before now.
+#[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
+fn seconds_before_now(ago: Duration) -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.saturating_sub(ago).as_secs()).unwrap_or(0)
+}
+
+/// Reads a password: asked for at a terminal, else all of standard input but the final newline.
+fn read_password(prompt: &str) -> Result<Secret, Error> {
+    let unreadable = |source| Error::System { place: String::from("standard input"), source };
+    if std::io::stdin().is_terminal() {
+        let password = rpassword::prompt_password(prompt).map_err(unreadable)?;
+        return Ok(Secret::new(password.into_bytes()));
+    }
+    // Room for all of it at once: growing would leave copies behind.
+    let mut bytes = Vec::with_capacity(MAX_PASSWORD.saturating_mul(2));
+    let most = u64::try_from(MAX_PASSWORD).unwrap_or(0).saturating_add(2);
+    std::io::stdin().take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(Secret::new(bytes))
+}

@@ -1,0 +1,41 @@
+//! `authpolicy geoip lookup`: what the GeoIP file says.
+
+use clap::Subcommand;
+
+use crate::attempt::Remote;
+use crate::config::Config;
+use crate::error::Error;
+use crate::geo::Geo;
+
+use super::Done;
+use super::say;
+
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Print the country of an address; exit status 1 where it is unknown.
+    Lookup {
+        /// The address.
+        ip: String,
+    },
+}
+
+pub(super) fn run(config: &Config, verb: &Verb) -> Done {
+    let Verb::Lookup { ip } = verb;
+    let Remote::Address(address) = Remote::parse(ip.as_bytes()) else {
+        return Err(Error::Call(format!("{ip:?} is no address")));
+    };
+    let Some(path) = &config.geoip else {
+        let what = String::from("has no [geoip] database");
+        return Err(Error::Config { file: config.path.clone(), what });
+    };
+    match Geo::new(path).country(address)? {
+        Some(country) => {
+            say(&format!("country={country}"));
+            Ok(true)
+        }
+        None => {
+            say("country=");
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Root leaves nothing behind: the tool becomes the owner of the state directory, Exim's user,
+//! before it touches anything there. A database that root has touched would turn each AUTH into
+//! a 435.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::unistd::Gid;
+use nix::unistd::Uid;
+use nix::unistd::User;
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// What distributions call Exim's user.
+const EXIM_USERS: &[&str] = &["Debian-exim", "exim", "mailnull"];
+
+/// Makes the state directory if it is missing, for Exim's user alone.
+pub(super) fn make_directory(directory: &Path) -> Result<(), Error> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let fail = |source| Error::System { place: directory.display().to_string(), source };
+    let owner = if Uid::effective().is_root() {
+        let known = EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
+        Some(known.ok_or_else(|| {
+            fail(io::Error::other(
+                "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`",
+            ))
+        })?)
+    } else {
+        None
+    };
+    DirBuilder::new().mode(0o700).create(directory).map_err(fail)?;
+    match owner {
+        Some(user) => nix::unistd::chown(directory, Some(user.uid), Some(user.gid))
+            .map_err(|e| fail(e.into())),
+        None => Ok(()),
+    }
+}
+
+/// Becomes the owner of the state directory, and reads the configuration again as that user, who
+/// is the one that has to be able to.
+pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    if !Uid::effective().is_root() {
+        return Ok(config);
+    }
+    let directory = &config.state_directory;
+    let place = directory.display().to_string();
+    let Ok(meta) = directory.symlink_metadata() else {
+        return missing(config, place);
+    };
+    let fail = |source| Error::System { place: place.clone(), source };
+    if meta.uid() == 0 || !meta.is_dir() {
+        return Err(fail(io::Error::other(
+            "is no directory of Exim's user: chown it, as `chown -R Debian-exim: DIRECTORY`",
+        )));
+    }
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    let user = User::from_uid(uid).ok().flatten();
+    let gid = user.as_ref().map_or(gid, |user| user.gid);
+    let name = user.map(|user| user.name).unwrap_or_default();
+    match std::ffi::CString::new(name.clone()) {
+        Ok(name) if !name.is_empty() => nix::unistd::initgroups(&name, gid),
+        Ok(_) | Err(_) => nix::unistd::setgroups(&[gid]),
+    }
+    .and_then(|()| nix::unistd::setgid(gid))
+    .and_then(|()| nix::unistd::setuid(uid))
+    .map_err(|e| fail(e.into()))?;
+    Config::load(&config.path).map_err(|e| {
+        let source = io::Error::other(format!("as Exim's user, {name} (uid {uid}): {e}"));
+        Error::System { place: String::from("the configuration"), source }
+    })
+}
+
+/// Without an embedded database there is nothing yet that root could spoil.
+fn missing(config: Config, place: String) -> Result<Config, Error> {
+    use crate::config::Database;
+    let embedded = [&config.accounts.database, &config.log.database]
+        .iter()
+        .any(|database| matches!(database, Database::Sqlite(_)));
+    if !embedded {
+        return Ok(config);
+    }
+    let source = io::Error::other("is missing: run `authpolicy db init`");
+    Err(Error::System { place, source })
+}

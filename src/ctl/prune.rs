@@ -1,0 +1,60 @@
+//! `authpolicy prune`: deletes old rows of the log, in batches that block no AUTH for long.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::config::Config;
+use crate::store::Store;
+use crate::store::Value;
+
+use super::Done;
+use super::patience;
+use super::say;
+use super::seconds_before_now;
+
+/// Rows a statement: some ten milliseconds of locks.
+const BATCH: i64 = 5000;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// How long rows are kept, as 90d.
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    keep: Duration,
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    let before = || {
+        [("before", Value::Int(seconds_before_now(arguments.keep))), ("batch", Value::Int(BATCH))]
+    };
+    let count = store.dialect(
+        "SELECT COUNT(*) AS n FROM connection_log WHERE datetime < datetime(:before, 'unixepoch')",
+        "SELECT COUNT(*) AS n FROM connection_log WHERE datetime < FROM_UNIXTIME(:before)",
+    );
+    let old = store.query(count, &before())?.first().map(|row| row.text("n")).unwrap_or_default();
+    // By primary key: the oldest rows come first, and the table has no other index.
+    let delete = store.dialect(
+        "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log \
+         WHERE datetime < datetime(:before, 'unixepoch') ORDER BY id LIMIT :batch)",
+        "DELETE FROM connection_log WHERE datetime < FROM_UNIXTIME(:before) ORDER BY id \
+         LIMIT :batch",
+    );
+    let mut deleted: u64 = 0;
+    loop {
+        let batch = store.execute(delete, &before())?;
+        deleted = deleted.saturating_add(batch);
+        if std::io::stderr().is_terminal() {
+            eprint!("\r{deleted} of {old} deleted");
+        }
+        if batch == 0 {
+            break;
+        }
+    }
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
+    say(&format!("deleted={deleted}"));
+    Ok(true)
+}

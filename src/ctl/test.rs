@@ -1,0 +1,60 @@
+//! `authpolicy test`: the code that Exim runs, on the administrator's words, without a row.
+
+use std::time::Instant;
+use std::time::SystemTime;
+
+use clap::Args;
+
+use crate::attempt::Attempt;
+use crate::attempt::Remote;
+use crate::check;
+use crate::check::Moment;
+use crate::check::World;
+use crate::config::Config;
+use crate::error::Error;
+use crate::geo::Geo;
+use crate::maillog::MailLog;
+use crate::outcome::Outcome;
+
+use super::Done;
+use super::read_password;
+use super::say;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The authcid.
+    user: String,
+    /// The client's address; "" for a local dialogue.
+    ip: String,
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+    if let Remote::Unusable(text) = Remote::parse(arguments.ip.as_bytes()) {
+        return Err(Error::Call(format!("{text}: is no address")));
+    }
+    let password = read_password("Password: ")?;
+    let (user, ip) = (arguments.user.as_bytes(), arguments.ip.as_bytes());
+    let attempt = Attempt::parse(&[user, password.expose(), ip])?;
+    let geo = config.geoip.as_deref().map(Geo::new);
+    let print = |line: &str| {
+        say(&line.replacen("authpolicy: attempt ", "", 1).replace(" user=", "\nuser="))
+    };
+    let world = World { config, geo: geo.as_ref(), log: MailLog::new(&print), recorded: false };
+    #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
+    let moment = Moment { time: SystemTime::now(), start: Instant::now() };
+    let outcome = check::check(world, &attempt, moment).outcome();
+    match outcome {
+        Outcome::Accept => {
+            say("answer=yes, the client gets 235");
+            Ok(true)
+        }
+        Outcome::Reject => {
+            say("answer=no, the client gets 535");
+            Ok(false)
+        }
+        Outcome::CannotTell | Outcome::Bug => {
+            say("answer=cannot tell, the client gets 435");
+            Err(Error::Call(String::from("cannot tell: the line above says why")))
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The log row of one attempt.
+
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use crate::attempt::Attempt;
+use crate::config::Log;
+use crate::error::Error;
+use crate::store::Store;
+use crate::store::Value;
+use crate::verdict::Verdict;
+
+/// One row of `connection_log`, and what else a statement of the administrator's may store.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// When the attempt began.
+    pub time: SystemTime,
+    /// What was attempted.
+    pub attempt: &'a Attempt,
+    /// What came of it.
+    pub verdict: &'a Verdict,
+    /// What the row's `protocol` says.
+    pub protocol: &'a str,
+}
+
+impl Entry<'_> {
+    /// Stores the row.
+    ///
+    /// # Errors
+    /// The database did not take it.
+    pub fn append(&self, store: &mut Store, log: &Log) -> Result<(), Error> {
+        let verdict = self.verdict;
+        let options = &self.attempt.options;
+        let option = |text: &Option<String>| Value::text(text.as_deref().unwrap_or_default());
+        let seconds = self.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let parameters = [
+            ("time", Value::Int(i64::try_from(seconds).unwrap_or(0))),
+            ("protocol", Value::text(self.protocol)),
+            ("username", Value::text(&verdict.username)),
+            ("remote_ip", Value::text(&self.attempt.remote.text())),
+            ("country", Value::text(&verdict.country_text())),
+            ("auth_ok", Value::flag(verdict.decision.auth_ok)),
+            ("policy_reject", Value::flag(verdict.decision.policy_reject)),
+            ("reason", Value::text(verdict.reason())),
+            ("rule", Value::text(verdict.rule())),
+            ("mechanism", option(&options.mechanism)),
+            ("tls", option(&options.tls)),
+            ("helo", option(&options.helo)),
+        ];
+        store.insert(&log.insert, &parameters)
+    }
+}

@@ -1,0 +1,55 @@
+//! What can go wrong on *our* side, by who has to act.
+//!
+//! A wrong password is no error, it is an answer. Each of these leads to "cannot tell", never to an
+//! acceptance; the texts go to Exim's log and to the administrator, so none of them ever holds a
+//! password or a hash.
+
+use std::path::PathBuf;
+
+/// Why an attempt cannot be decided.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration file: `what` starts with the line and the key where they are known.
+    #[error("{}: {what}", file.display())]
+    Config {
+        /// The file at fault.
+        file: PathBuf,
+        /// Line, key and what to do.
+        what: String,
+    },
+    /// The call in Exim's configuration has the wrong arguments.
+    #[error("{0}")]
+    Call(String),
+    /// A database: away, too slow, or it refused a statement.
+    #[error("{place}: {what}")]
+    Store {
+        /// The host, socket or file.
+        place: String,
+        /// What it said.
+        what: String,
+    },
+    /// The GeoIP file.
+    #[error("{}: {what}", file.display())]
+    Geo {
+        /// The file at fault.
+        file: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The data of one account: a stored password or a rule that cannot be read.
+    #[error("account {account}: {what}")]
+    Account {
+        /// Whose data.
+        account: String,
+        /// Which column or scheme, without its value.
+        what: String,
+    },
+    /// The system: a file, a user, a directory.
+    #[error("{place}: {source}")]
+    System {
+        /// What was being looked at.
+        place: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}

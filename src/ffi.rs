@@ -1,0 +1,144 @@
+//! The only exports: what Exim's `${dlfunc}` calls.
+//!
+//! Each export is one line around [`wall`], which turns Exim's argument vector into slices, keeps
+//! panics inside and writes one answer. What an answer points to lives as long as the process.
+//! See `include/authpolicy.h` for the contract as C sees it, docs/exim.md for Exim's side.
+#![allow(unsafe_code, reason = "the boundary to C")]
+
+mod calls;
+mod host;
+
+use std::ffi::CStr;
+use std::ffi::c_char;
+use std::ffi::c_int;
+use std::ffi::c_uchar;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use self::calls::Answer;
+use crate::session::Session;
+
+/// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
+/// vector (expand.c, `read_subs`).
+const MAX_ARGUMENTS: c_int = 7;
+
+/// Exim is single-threaded; the lock is there for the type, and a panic must not poison it.
+static SESSION: Mutex<Session> = Mutex::new(Session::new());
+
+/// `check`: authcid, password, remote, then up to four name=value. `yes` or `no`, or a failure
+/// when we cannot tell. Ends the attempt: one row, one log line.
+///
+/// # Safety
+/// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn check(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, calls::check, Answer::BUG) }
+}
+
+/// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn country(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, calls::country, Answer::EMPTY) }
+}
+
+/// `last`: a field (status, reason, rule, country, username, auth_ok, policy_reject). That fact of
+/// the latest verdict, or empty. Never fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn last(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, calls::last, Answer::EMPTY) }
+}
+
+/// `version`: no argument. `authpolicy` and the version. Never fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn version(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, calls::version, Answer::EMPTY) }
+}
+
+/// What a function of Exim's configuration does with its arguments.
+type Call = fn(&mut Session, Option<&[&[u8]]>) -> Answer;
+
+/// Runs a call between Exim and the rest: arguments in, no panic out, one answer.
+///
+/// # Safety
+/// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
+unsafe fn wall(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+    call: Call,
+    on_panic: Answer,
+) -> c_int {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        // The default hook would write to descriptor 2, which may be a client.
+        std::panic::set_hook(Box::new(|_| {}));
+        // SAFETY: `argv` holds `argc` strings by our own contract.
+        let arguments = unsafe { arguments(argc, argv) };
+        let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
+        session.renew(std::process::id());
+        call(&mut session, arguments.as_deref())
+    }));
+    let Answer { code, text } = outcome.unwrap_or(on_panic);
+    if !answer.is_null() {
+        // SAFETY: not null, and valid for writing by our own contract. Exim does not write to what
+        // it points to, so that pointing to constants is sound.
+        unsafe { answer.write(text.as_ptr().cast_mut().cast::<c_uchar>()) };
+    }
+    code
+}
+
+/// Exim's argument vector as slices; `None` where there are more than Exim can count.
+///
+/// # Safety
+/// `argv` holds `argc` NUL-terminated strings that nobody changes during the call.
+unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Option<Vec<&'a [u8]>> {
+    if argc > MAX_ARGUMENTS || (argv.is_null() && argc > 0) {
+        return None;
+    }
+    let mut arguments = Vec::new();
+    for index in 0..usize::try_from(argc).unwrap_or(0) {
+        // SAFETY: `index` is below `argc`, up to which the vector is readable.
+        let slot = unsafe { argv.add(index) };
+        // SAFETY: as above.
+        let text = unsafe { slot.read() };
+        if text.is_null() {
+            return None;
+        }
+        // SAFETY: not null, NUL-terminated, and Exim's for the whole call by our own contract.
+        arguments.push(unsafe { CStr::from_ptr(text.cast::<c_char>()) }.to_bytes());
+    }
+    Some(arguments)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What each export does, in safe code: the clock is read here, and nowhere below.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use super::host;
+use crate::attempt::Attempt;
+use crate::attempt::Options;
+use crate::attempt::Remote;
+use crate::check;
+use crate::check::Moment;
+use crate::check::World;
+use crate::error::Error;
+use crate::maillog::MailLog;
+use crate::outcome::Outcome;
+use crate::session::Session;
+
+/// What Exim gets back.
+pub(super) struct Answer {
+    pub(super) code: i32,
+    pub(super) text: &'static CStr,
+}
+
+impl Answer {
+    /// An answer of functions that never fail.
+    pub(super) const EMPTY: Self = Self { code: 0, text: c"" };
+    /// A caught panic of one that may.
+    pub(super) const BUG: Self = Self { code: 2, text: c"internal error" };
+
+    fn text(text: &'static CStr) -> Self {
+        Self { code: 0, text }
+    }
+}
+
+impl From<Outcome> for Answer {
+    fn from(outcome: Outcome) -> Self {
+        let (code, text) = outcome.to_exim();
+        Self { code, text }
+    }
+}
+
+fn mail_log() -> MailLog<'static> {
+    MailLog::new(&host::log)
+}
+
+fn miscounted() -> Error {
+    Error::Call(String::from(
+        "got more than 7 arguments, which Exim cannot count: correct the ${dlfunc} call",
+    ))
+}
+
+/// Decides an attempt; a refusal is held back until `failure_time` is over.
+pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let start = Instant::now();
+    session.last = None;
+    match attempt(session, arguments, start) {
+        Ok((outcome, failure_time)) => {
+            if outcome == Outcome::Reject {
+                std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
+            }
+            outcome.into()
+        }
+        Err(e) => {
+            mail_log().trouble("check", &e);
+            Outcome::CannotTell.into()
+        }
+    }
+}
+
+fn attempt(
+    session: &mut Session,
+    arguments: Option<&[&[u8]]>,
+    start: Instant,
+) -> Result<(Outcome, Duration), Error> {
+    #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    let moment = Moment { time: SystemTime::now(), start };
+    let attempt = Attempt::parse(arguments.ok_or_else(miscounted)?)?;
+    let settings = session.settings(attempt.options.config.as_deref())?;
+    let world = World {
+        config: &settings.config,
+        geo: settings.geo.as_ref(),
+        log: mail_log(),
+        recorded: !host::is_host_checking(),
+    };
+    let verdict = check::check(world, &attempt, moment);
+    let failure_time = settings.config.failure_time;
+    let outcome = verdict.outcome();
+    session.last = Some(verdict);
+    Ok((outcome, failure_time))
+}
+
+/// The country of an address.
+pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    match look_up(session, arguments) {
+        Ok(code) => Answer::text(kept(&code)),
+        Err(e) => {
+            mail_log().trouble("country", &e);
+            Answer::EMPTY
+        }
+    }
+}
+
+fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String, Error> {
+    let [remote, options @ ..] = arguments.ok_or_else(miscounted)? else {
+        return Err(Error::Call(String::from("country wants an address, and got no argument")));
+    };
+    let options = Options::parse(options)?;
+    let settings = session.settings(options.config.as_deref())?;
+    let country = match (Remote::parse(remote), &settings.geo) {
+        (Remote::Address(address), Some(geo)) => geo.country(address)?,
+        (Remote::Local | Remote::Address(_) | Remote::Unusable(_), _) => None,
+    };
+    Ok(country.map(|country| country.to_string()).unwrap_or_default())
+}
+
+/// One fact of the latest verdict.
+pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let field = arguments.and_then(|arguments| arguments.first());
+    let field = field.and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default();
+    let Some(verdict) = &session.last else { return Answer::EMPTY };
+    match verdict.fact(field) {
+        Some(fact) if field == "username" => Answer::text(kept_tainted(&fact)),
+        Some(fact) => Answer::text(kept(&fact)),
+        None => {
+            let what = "knows status, reason, rule, country, username, auth_ok, policy_reject";
+            mail_log().trouble("last", &Error::Call(what.to_owned()));
+            Answer::EMPTY
+        }
+    }
+}
+
+/// Who we are.
+pub(super) fn version(_: &mut Session, _: Option<&[&[u8]]>) -> Answer {
+    Answer::text(kept(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))
+}
+
+/// A text that lives as long as the process. Each is kept once: countries and facts are few, and
+/// names at most as many as attempts in one connection.
+fn kept(text: &str) -> &'static CStr {
+    static KEPT: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
+    let Ok(text) = CString::new(text) else { return c"" };
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    match kept.get(text.as_c_str()) {
+        Some(known) => known,
+        None => {
+            let fresh: &'static CStr = Box::leak(text.into_boxed_c_str());
+            kept.insert(fresh);
+            fresh
+        }
+    }
+}
+
+/// The same for what a client sent, which Exim must go on distrusting.
+fn kept_tainted(text: &str) -> &'static CStr {
+    let plain = kept(text);
+    host::tainted(plain).unwrap_or(plain)
+}

@@ -1,0 +1,122 @@
+//! Every layout in use, made with a writer of its own; and files that are none.
+
+use std::fs;
+
+use mmdb_writer::IpVersion;
+use mmdb_writer::Value;
+use mmdb_writer::Writer;
+
+use super::*;
+
+fn write(version: IpVersion, entries: &[(&str, Value)]) -> tempfile::NamedTempFile {
+    let mut writer = Writer::builder("Test").ip_version(version).build();
+    for (network, value) in entries {
+        writer.insert_value(network.parse::<ipnet::IpNet>().unwrap(), value.clone()).unwrap();
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), writer.to_bytes().unwrap()).unwrap();
+    file
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn country(geo: &Geo, address: &str) -> String {
+    let country = geo.country(address.parse().unwrap()).unwrap();
+    country.map(|c| c.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn every_layout_names_the_country() {
+    let maxmind = Value::map([
+        ("country", Value::map([("iso_code", text("GB")), ("geoname_id", Value::from(1_u32))])),
+        ("registered_country", Value::map([("iso_code", text("US"))])),
+    ]);
+    let rows = [
+        ("MaxMind, DB-IP", maxmind),
+        ("ip-location-db", Value::map([("country_code", text("GB"))])),
+        ("IPinfo", Value::map([("country", text("United Kingdom")), ("country_code", text("GB"))])),
+        ("IPinfo before", Value::map([("country", text("GB")), ("country_name", text("UK"))])),
+    ];
+    for (layout, record) in rows {
+        let file = write(
+            IpVersion::V6,
+            &[("203.0.113.0/24", record.clone()), ("2001:db8::/32", record.clone())],
+        );
+        let geo = Geo::new(file.path());
+        assert_eq!(country(&geo, "203.0.113.7"), "GB", "{layout}");
+        assert_eq!(country(&geo, "::ffff:203.0.113.7"), "GB", "{layout}, mapped");
+        assert_eq!(country(&geo, "2001:db8::7"), "GB", "{layout}, IPv6");
+        assert_eq!(country(&geo, "198.51.100.1"), "", "{layout}, not in the file");
+        let file = write(IpVersion::V4, &[("203.0.113.0/24", record)]);
+        let geo = Geo::new(file.path());
+        assert_eq!(country(&geo, "203.0.113.7"), "GB", "{layout}, IPv4 only");
+        assert_eq!(country(&geo, "2001:db8::7"), "", "{layout}, IPv4 only asked for IPv6");
+    }
+}
+
+#[test]
+fn an_address_that_is_not_public_has_no_country() {
+    let record = Value::map([("country_code", text("GB"))]);
+    let file = write(IpVersion::V6, &[("0.0.0.0/0", record)]);
+    let geo = Geo::new(file.path());
+    assert_eq!(country(&geo, "192.0.2.1"), "GB");
+    for address in ["10.0.0.1", "127.0.0.1", "::1", "fe80::1", "fd00::1", "100.64.0.1"] {
+        assert_eq!(country(&geo, address), "", "{address}");
+    }
+}
+
+#[test]
+fn a_code_for_none_is_none() {
+    let rows = [("198.51.100.0/25", "ZZ"), ("198.51.100.128/25", "-")];
+    let entries = rows.map(|(net, code)| (net, Value::map([("country_code", text(code))])));
+    let file = write(IpVersion::V6, &entries);
+    let geo = Geo::new(file.path());
+    assert_eq!(country(&geo, "198.51.100.1") + &country(&geo, "198.51.100.200"), "");
+}
+
+#[test]
+fn a_broken_file_is_an_error_and_never_an_unknown_country() {
+    let record = || Value::map([("country", Value::map([("iso_code", text("GB"))]))]);
+    let good = write(IpVersion::V6, &[("203.0.113.0/24", record())]);
+    let bytes = fs::read(good.path()).unwrap();
+    let path = good.path().to_owned();
+    let open = |bytes: &[u8]| {
+        // By rename, as an administrator should: the file that is mapped stays whole.
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, bytes).unwrap();
+        fs::rename(&fresh, &path).unwrap();
+        Geo::new(&path)
+    };
+    let address = "203.0.113.7".parse().unwrap();
+    assert!(Geo::new(Path::new("/nonexistent.mmdb")).country(address).is_err());
+    assert!(open(b"").country(address).is_err());
+    assert!(open(b"<html>404 Not Found</html>").country(address).is_err());
+    assert!(open(&bytes[..bytes.len() / 2]).country(address).is_err(), "truncated");
+    let message = open(&bytes[..20]).country(address).unwrap_err().to_string();
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    // Damage in the records: whatever is overwritten, the answer is GB or an error.
+    let mut errors = 0;
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] = 0xff;
+        match open(&damaged).country(address) {
+            Ok(_) => {}
+            Err(Error::Geo { .. }) => errors += 1,
+            Err(e) => panic!("{e}"),
+        }
+    }
+    assert!(errors > 0, "no damage was noticed");
+}
+
+#[test]
+fn a_file_truncated_while_in_use_is_an_error() {
+    let good =
+        write(IpVersion::V6, &[("203.0.113.0/24", Value::map([("country_code", text("GB"))]))]);
+    let geo = Geo::new(good.path());
+    assert_eq!(country(&geo, "203.0.113.7"), "GB");
+    File::options().write(true).open(good.path()).unwrap().set_len(100).unwrap();
+    let message = geo.country("203.0.113.7".parse().unwrap()).unwrap_err().to_string();
+    assert!(message.contains("truncated"), "{message}");
+}

@@ -1,0 +1,39 @@
+//! authpolicy: an AUTH decided inside Exim, from the password to the log row.
+//!
+//! Exim asks one question; the plugin answers yes, no, or "cannot tell", and never anything else.
+//! No attempt goes unrecorded, and nobody gets in because something broke.
+//!
+//! The modules in reading order:
+//!
+//! - [`ffi`]: the exports that `${dlfunc}` calls, and the only way in
+//! - [`attempt`]: the client's words, typed
+//! - [`session`]: what lives as long as the process
+//! - [`check`]: the story of an attempt, one verb a line
+//! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
+//! - [`password`]: whether a password matches a stored one
+//! - [`geo`]: the country of an address
+//! - [`account`], [`entry`]: what is read from a database, and what is written; [`store`] holds the
+//!   two databases, [`sql`] finds the parameters of a statement
+//! - [`verdict`], [`outcome`]: what came of it, and what Exim hears; [`maillog`]: the log lines
+//! - [`config`], [`secret`], [`error`]: what all of them use
+//! - [`ctl`]: the `authpolicy` tool
+
+pub mod account;
+pub mod attempt;
+pub mod check;
+pub mod config;
+pub mod ctl;
+pub mod entry;
+pub mod error;
+pub mod ffi;
+pub mod geo;
+pub mod maillog;
+pub mod outcome;
+pub mod password;
+pub mod policy;
+pub mod rules;
+pub mod secret;
+pub mod session;
+pub mod sql;
+pub mod store;
+pub mod verdict;

@@ -1,0 +1,66 @@
+//! The lines in Exim's main log: a closed set of events, one function and one line each.
+//!
+//! docs/reference.md documents the form, and fail2ban reads it: a change here is a change there.
+//! What a client sent comes last, quoted and escaped, so that it cannot pose as another field.
+
+use crate::attempt::Attempt;
+use crate::error::Error;
+use crate::verdict::Verdict;
+use crate::verdict::flag;
+
+/// Where lines go: Exim's main log, or syslog.
+#[derive(Clone, Copy)]
+pub struct MailLog<'a> {
+    write: &'a dyn Fn(&str),
+}
+
+impl<'a> MailLog<'a> {
+    /// Lines go to this function, without a newline.
+    #[must_use]
+    pub fn new(write: &'a dyn Fn(&str)) -> Self {
+        Self { write }
+    }
+
+    /// What came of an attempt; `error` says why we cannot tell.
+    pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, error: Option<&Error>) {
+        let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let problem = error.map(|e| format!(" error={:?}", e.to_string())).unwrap_or_default();
+        self.line(&format!(
+            "attempt status={} reason={} rule={} auth_ok={} policy_reject={} country={} \
+             remote={}{problem} user={:?}",
+            verdict.status(),
+            or_none(verdict.reason()),
+            or_none(verdict.rule()),
+            or_none(flag(verdict.decision.auth_ok)),
+            or_none(flag(verdict.decision.policy_reject)),
+            or_none(&verdict.country_text()),
+            word(&attempt.remote.text()),
+            verdict.username,
+        ));
+    }
+
+    /// A function could not do its work.
+    pub fn trouble(self, function: &str, error: &Error) {
+        self.line(&format!("trouble function={function} error={:?}", error.to_string()));
+    }
+
+    /// We have a bug.
+    pub fn bug(self, function: &str) {
+        self.line(&format!(
+            "trouble function={function} error=\"internal error, please report it\""
+        ));
+    }
+
+    fn line(self, text: &str) {
+        (self.write)(&format!("authpolicy: {text}"));
+    }
+}
+
+/// A value that cannot end its field.
+fn word(text: &str) -> String {
+    match text {
+        "" => String::from("-"),
+        _ if text.contains(|c: char| c.is_whitespace() || c == '"') => format!("{text:?}"),
+        _ => text.to_owned(),
+    }
+}

@@ -1,0 +1,55 @@
+//! What Exim hears: the only place with Exim's return codes.
+//!
+//! Exim's `${dlfunc}` knows five codes (`expand.c`, `local_scan.h`). Two are used. `DEFER` and
+//! `ERROR` are not, since each writes a line to Exim's panic log; a forced failure is not, since
+//! an ACL takes it for "condition met".
+
+use std::ffi::CStr;
+
+/// Exim's `OK`: the answer is the expansion's value.
+const OK: i32 = 0;
+/// Exim's `FAIL`: the expansion fails, and an authenticator answers 435.
+const FAIL: i32 = 2;
+
+/// The answer to Exim's one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Outcome {
+    /// The client gets 235.
+    Accept,
+    /// The client gets 535; why stands in our log only.
+    Reject,
+    /// The client gets 435, since a database, a file or the configuration is at fault.
+    CannotTell,
+    /// The client gets 435, since we are at fault.
+    Bug,
+}
+
+impl Outcome {
+    /// Exim's return code and the text beside it: fixed, so that there is nothing to free, and
+    /// nothing in it about the account.
+    #[must_use]
+    pub fn to_exim(self) -> (i32, &'static CStr) {
+        match self {
+            Self::Accept => (OK, c"yes"),
+            Self::Reject => (OK, c"no"),
+            // Not OK: with that, the text would reach the client.
+            Self::CannotTell => (FAIL, c"authpolicy cannot tell, see its line above"),
+            Self::Bug => (FAIL, c"internal error"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn only_ok_and_fail_reach_exim() {
+        for outcome in [Outcome::Accept, Outcome::Reject, Outcome::CannotTell, Outcome::Bug] {
+            assert!(matches!(outcome.to_exim().0, 0 | 2), "{outcome:?}");
+        }
+        assert_eq!(Outcome::Accept.to_exim(), (0, c"yes"));
+        assert_eq!(Outcome::Reject.to_exim(), (0, c"no"));
+    }
+}

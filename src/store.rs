@@ -1,0 +1,253 @@
+//! The two databases behind one face: named parameters in, rows of values out.
+//!
+//! All that is the same for both is here; the drivers know how to connect, bind and read. Nothing
+//! above knows which of them answered.
+
+mod mysql;
+mod sqlite;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::config::Database;
+use crate::config::Timeouts;
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// Until when an attempt may be busy with databases.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    end: Instant,
+    timeouts: Timeouts,
+}
+
+impl Deadline {
+    /// Counts `attempt_timeout` from `start`.
+    #[must_use]
+    pub fn new(start: Instant, timeouts: Timeouts) -> Self {
+        Self { end: start.checked_add(timeouts.attempt).unwrap_or(start), timeouts }
+    }
+
+    /// How long connecting may take now.
+    fn connect(&self) -> Option<Duration> {
+        self.left().map(|left| left.min(self.timeouts.connect))
+    }
+
+    /// How long a statement may take now.
+    fn query(&self) -> Option<Duration> {
+        self.left().map(|left| left.min(self.timeouts.query))
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        (left >= Duration::from_millis(1)).then_some(left)
+    }
+}
+
+/// What databases hold.
+#[derive(Debug)]
+pub enum Value {
+    /// NULL
+    Null,
+    /// Any number.
+    Int(i64),
+    /// Any text; it may be a stored password.
+    Text(Secret),
+}
+
+impl Value {
+    /// The value of a text that is no secret.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self::Text(Secret::new(text.as_bytes().to_vec()))
+    }
+
+    /// A truth value, or NULL.
+    #[must_use]
+    pub fn flag(flag: Option<bool>) -> Self {
+        flag.map_or(Self::Null, |flag| Self::Int(i64::from(flag)))
+    }
+
+    /// As text; NULL is empty.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Null => String::new(),
+            Self::Int(number) => number.to_string(),
+            Self::Text(text) => String::from_utf8_lossy(text.expose()).into_owned(),
+        }
+    }
+}
+
+/// One row: its values by the lower-case names of the columns.
+#[derive(Debug)]
+pub struct Row(Vec<(String, Value)>);
+
+impl Row {
+    /// The value of a column; `None` where the statement has no such column.
+    #[must_use]
+    pub fn get(&self, column: &str) -> Option<&Value> {
+        self.0.iter().find(|(name, _)| name == column).map(|(_, value)| value)
+    }
+
+    /// Takes the value of a column out.
+    pub fn take(&mut self, column: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(name, _)| name == column)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// The value of a column as text; NULL and a missing column are empty.
+    #[must_use]
+    pub fn text(&self, column: &str) -> String {
+        self.get(column).map(Value::to_text).unwrap_or_default()
+    }
+}
+
+/// Parameters by name, without the colon.
+pub type Parameters = [(&'static str, Value)];
+
+/// An open connection to one database.
+pub enum Store {
+    /// The embedded one.
+    Sqlite(sqlite::Connection),
+    /// MariaDB or MySQL.
+    MySql(Box<mysql::Connection>),
+}
+
+impl Store {
+    /// Opens the embedded database or connects to the first host that takes us in.
+    ///
+    /// # Errors
+    /// There is none, or not in time.
+    pub fn open(database: &Database, deadline: Deadline) -> Result<Self, Error> {
+        match database {
+            Database::Sqlite(path) => sqlite::Connection::open(path, deadline).map(Self::Sqlite),
+            Database::MySql(hosts) => {
+                let connection = mysql::Connection::open(hosts, deadline)?;
+                Ok(Self::MySql(Box::new(connection)))
+            }
+        }
+    }
+
+    /// Runs a statement that returns rows.
+    ///
+    /// # Errors
+    /// The database refused it or took too long.
+    pub fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+        match self {
+            Self::Sqlite(connection) => connection.query(sql, parameters),
+            Self::MySql(connection) => connection.query(sql, parameters),
+        }
+    }
+
+    /// Runs a statement that returns none; answers how many rows it changed.
+    ///
+    /// # Errors
+    /// The database refused it or took too long.
+    pub fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
+        match self {
+            Self::Sqlite(connection) => connection.execute(sql, parameters),
+            Self::MySql(connection) => connection.execute(sql, parameters),
+        }
+    }
+
+    /// Stores a row whose texts may be longer than their columns, or foreign to their character
+    /// set: they are cut and replaced then.
+    ///
+    /// # Errors
+    /// The database refused it or took too long.
+    pub fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => connection.execute(sql, parameters).map(|_| ()),
+            Self::MySql(connection) => connection.insert(sql, parameters),
+        }
+    }
+
+    fn is_usable(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::MySql(connection) => connection.is_usable(),
+        }
+    }
+
+    /// The statement in the dialect of this database.
+    #[must_use]
+    pub fn dialect<'a>(&self, sqlite: &'a str, mysql: &'a str) -> &'a str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::MySql(_) => mysql,
+        }
+    }
+
+    /// Whether a table is there.
+    ///
+    /// # Errors
+    /// The database could not say.
+    pub fn has_table(&mut self, name: &str) -> Result<bool, Error> {
+        let sql = self.dialect(
+            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name = :name",
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
+             AND table_name = :name",
+        );
+        Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
+    }
+}
+
+/// Creates an embedded database where there is none.
+///
+/// # Errors
+/// The file cannot be made.
+pub fn create(database: &Database) -> Result<(), Error> {
+    match database {
+        Database::Sqlite(path) => sqlite::create(path),
+        Database::MySql(_) => Ok(()),
+    }
+}
+
+/// The connections of one attempt, opened when first needed and closed when dropped: one where
+/// accounts and log share a database.
+pub struct Stores<'a> {
+    config: &'a Config,
+    deadline: Deadline,
+    accounts: Option<Store>,
+    log: Option<Store>,
+}
+
+impl<'a> Stores<'a> {
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn new(config: &'a Config, deadline: Deadline) -> Self {
+        Self { config, deadline, accounts: None, log: None }
+    }
+
+    /// The database of the accounts.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub fn accounts(&mut self) -> Result<&mut Store, Error> {
+        open(&mut self.accounts, &self.config.accounts.database, self.deadline)
+    }
+
+    /// The database of the log.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub fn log(&mut self) -> Result<&mut Store, Error> {
+        let shared = self.config.log.database.is_same(&self.config.accounts.database);
+        let slot = if shared { &mut self.accounts } else { &mut self.log };
+        open(slot, &self.config.log.database, self.deadline)
+    }
+}
+
+fn open<'s>(
+    slot: &'s mut Option<Store>,
+    database: &Database,
+    deadline: Deadline,
+) -> Result<&'s mut Store, Error> {
+    let store = match slot.take().filter(Store::is_usable) {
+        Some(store) => store,
+        None => Store::open(database, deadline)?,
+    };
+    Ok(slot.insert(store))
+}

@@ -1,0 +1,194 @@
+//! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in.
+
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use mysql::Conn;
+use mysql::OptsBuilder;
+use mysql::Params;
+use mysql::prelude::Queryable;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt;
+use nix::sys::time::TimeVal;
+use nix::sys::time::TimeValLike;
+
+use super::Deadline;
+use super::Parameters;
+use super::Row;
+use super::Value;
+use crate::config::DatabaseUrl;
+use crate::error::Error;
+use crate::secret::Secret;
+use crate::sql;
+
+/// What no statement of ours comes near. Left unset, the crate would ask the server.
+const MAX_PACKET: usize = 1 << 24;
+
+/// The server's words for "this text does not fit this column": too long, or not in its
+/// character set.
+const DOES_NOT_FIT: &[u16] = &[1406, 1366];
+
+/// An open connection.
+pub struct Connection {
+    place: String,
+    connection: Conn,
+    deadline: Deadline,
+    /// Whether server and we may disagree about whose turn it is.
+    out_of_step: bool,
+}
+
+impl Connection {
+    pub(super) fn open(hosts: &[DatabaseUrl], deadline: Deadline) -> Result<Self, Error> {
+        let mut problems = Vec::new();
+        for host in hosts {
+            let place = host.to_string();
+            let Some(limit) = deadline.connect() else {
+                problems.push(format!("{place}: not tried, attempt_timeout is over"));
+                continue;
+            };
+            match connect(host, limit) {
+                Ok(connection) => {
+                    return Ok(Self { place, connection, deadline, out_of_step: false });
+                }
+                Err(e) => problems.push(format!("{place}: {}", message(&e))),
+            }
+        }
+        let place = String::from("no database server can be reached");
+        Err(Error::Store { place, what: problems.join("; ") })
+    }
+
+    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+        self.limit()?;
+        let result = self.connection.exec_iter(sql, named(sql, parameters));
+        let rows = result.and_then(|rows| {
+            let names: Vec<String> =
+                rows.columns().as_ref().iter().map(|c| c.name_str().to_lowercase()).collect();
+            rows.map(|row| {
+                let values = row?.unwrap().into_iter().map(read);
+                Ok(Row(names.iter().cloned().zip(values).collect()))
+            })
+            .collect()
+        });
+        rows.map_err(|e| self.refused(&e))
+    }
+
+    pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
+        self.run(sql, parameters).map_err(|e| self.refused(&e))
+    }
+
+    pub(super) fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
+        match self.run(sql, parameters) {
+            Ok(_) => Ok(()),
+            Err(mysql::Error::MySqlError(e)) if DOES_NOT_FIT.contains(&e.code) => {
+                // The server knows its columns: without strict mode it cuts and replaces.
+                let lenient = "SET SESSION sql_mode = REPLACE(REPLACE(@@SESSION.sql_mode, \
+                               'STRICT_TRANS_TABLES', ''), 'STRICT_ALL_TABLES', '')";
+                let done = self.run(lenient, &[]).and_then(|_| self.run(sql, parameters));
+                done.map(|_| ()).map_err(|e| self.refused(&e))
+            }
+            Err(e) => Err(self.refused(&e)),
+        }
+    }
+
+    fn run(&mut self, sql: &str, parameters: &Parameters) -> mysql::Result<u64> {
+        self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
+        let result = self.connection.exec_iter(sql, named(sql, parameters))?;
+        let changed = result.affected_rows();
+        drop(result);
+        Ok(changed)
+    }
+
+    /// Gives the socket what is left of the time.
+    fn limit(&mut self) -> Result<(), Error> {
+        let fail = |what: String| Error::Store { place: self.place.clone(), what };
+        let left = self.deadline.query().ok_or_else(|| fail(String::from("took too long")))?;
+        set_timeouts(&self.connection, left)
+            .map_err(|e| fail(format!("the time-out cannot be set: {e}")))
+    }
+
+    /// Whether another statement may follow.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.out_of_step
+    }
+
+    fn refused(&mut self, e: &mysql::Error) -> Error {
+        self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
+        Error::Store { place: self.place.clone(), what: message(e) }
+    }
+}
+
+fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
+    let options = OptsBuilder::from_opts(host.options().clone())
+        .tcp_connect_timeout(Some(limit))
+        .read_timeout(Some(limit))
+        .write_timeout(Some(limit))
+        .max_allowed_packet(Some(MAX_PACKET))
+        // We connect as the URL says, and do not ask the server for its socket.
+        .prefer_socket(false)
+        .stmt_cache_size(0);
+    Conn::new(options)
+}
+
+#[allow(unsafe_code, reason = "the crate hands its socket out as a number only")]
+fn set_timeouts(connection: &Conn, left: Duration) -> nix::Result<()> {
+    // SAFETY: `connection` owns the descriptor and is borrowed for longer than this is used.
+    let socket = unsafe { BorrowedFd::borrow_raw(connection.as_raw_fd()) };
+    let time = TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(i64::MAX));
+    setsockopt(&socket, sockopt::ReceiveTimeout, &time)?;
+    setsockopt(&socket, sockopt::SendTimeout, &time)
+}
+
+/// Only the parameters that the statement names.
+fn named(sql: &str, parameters: &Parameters) -> Params {
+    let names = sql::parameters(sql);
+    let bound: Vec<(String, mysql::Value)> = parameters
+        .iter()
+        .filter(|(name, _)| names.contains(name))
+        .map(|(name, value)| ((*name).to_owned(), write(value)))
+        .collect();
+    if bound.is_empty() { Params::Empty } else { Params::from(bound) }
+}
+
+fn write(value: &Value) -> mysql::Value {
+    match value {
+        Value::Null => mysql::Value::NULL,
+        Value::Int(number) => mysql::Value::Int(*number),
+        Value::Text(text) => mysql::Value::Bytes(text.expose().to_vec()),
+    }
+}
+
+fn read(value: mysql::Value) -> Value {
+    match value {
+        mysql::Value::NULL => Value::Null,
+        mysql::Value::Int(number) => Value::Int(number),
+        mysql::Value::UInt(number) => Value::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+        mysql::Value::Bytes(text) => Value::Text(Secret::new(text)),
+        mysql::Value::Date(year, month, day, hour, minute, second, _) => {
+            Value::text(&format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"))
+        }
+        other @ (mysql::Value::Float(_) | mysql::Value::Double(_) | mysql::Value::Time(..)) => {
+            Value::text(&other.as_sql(true))
+        }
+    }
+}
+
+/// What went wrong, without any value: a message about a value could show a stored password.
+fn message(e: &mysql::Error) -> String {
+    match e {
+        mysql::Error::IoError(e) if is_timeout(e) => String::from("took too long"),
+        mysql::Error::IoError(e) => e.to_string(),
+        mysql::Error::MySqlError(e) => format!("error {}: {}", e.code, e.message),
+        mysql::Error::DriverError(e) => e.to_string(),
+        mysql::Error::TlsError(e) => format!("TLS: {e}"),
+        mysql::Error::CodecError(e) => e.to_string(),
+        mysql::Error::UrlError(_) => String::from("the url is wrong"),
+        mysql::Error::FromValueError(_) | mysql::Error::FromRowError(_) => {
+            String::from("a value has an unexpected type")
+        }
+    }
+}
+
+fn is_timeout(e: &std::io::Error) -> bool {
+    matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}

@@ -1,0 +1,156 @@
+//! The embedded database: one file in the state directory, in WAL mode.
+//!
+//! Each SMTP connection is a process of its own, so the cost of opening counts. Closing keeps the
+//! WAL (`NO_CKPT_ON_CLOSE`), since the last process to close would otherwise move it into the
+//! database and delete it, ten times the cost of the row; SQLite does it every 1000 pages as it is.
+
+use std::fs;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Instant;
+
+use nix::unistd::Uid;
+use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
+use rusqlite::types::ToSqlOutput;
+use rusqlite::types::ValueRef;
+
+use super::Deadline;
+use super::Parameters;
+use super::Row;
+use super::Value;
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// Virtual machine steps between two looks at the clock: well under a millisecond.
+const STEPS: i32 = 1000;
+
+/// An open embedded database.
+pub struct Connection {
+    place: String,
+    connection: rusqlite::Connection,
+    deadline: Deadline,
+}
+
+impl Connection {
+    pub(super) fn open(path: &Path, deadline: Deadline) -> Result<Self, Error> {
+        let place = path.display().to_string();
+        if Uid::effective().is_root() {
+            // Root's WAL beside it would turn each AUTH into a 435.
+            return Err(fail(
+                &place,
+                "is not opened by root: use the authpolicy tool, which \
+                             becomes the owner of the state directory",
+            ));
+        }
+        if !path.exists() {
+            return Err(fail(&place, "does not exist: run `authpolicy db init`"));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let opened = rusqlite::Connection::open_with_flags(path, flags)
+            .and_then(|connection| {
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+                connection.pragma_update(None, "synchronous", "NORMAL")?;
+                Ok(connection)
+            })
+            .map_err(|e| refused(&place, &e))?;
+        Ok(Self { place, connection: opened, deadline })
+    }
+
+    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+        self.limit()?;
+        let mut statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
+        bind(&mut statement, parameters).map_err(|e| refused(&self.place, &e))?;
+        let names: Vec<_> = statement.column_names().map(|n| n.to_lowercase()).collect();
+        let mut rows = statement.raw_query();
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| refused(&self.place, &e))? {
+            let mut values = Vec::with_capacity(names.len());
+            for (index, name) in names.iter().enumerate() {
+                let value = row.get_ref(index).map_err(|e| refused(&self.place, &e))?;
+                values.push((name.clone(), read(value)));
+            }
+            found.push(Row(values));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
+        self.limit()?;
+        let mut statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
+        let changed = bind(&mut statement, parameters).and_then(|()| statement.raw_execute());
+        changed
+            .map(|changed| u64::try_from(changed).unwrap_or(u64::MAX))
+            .map_err(|e| refused(&self.place, &e))
+    }
+
+    /// Bounds the next statement: waiting for another process's lock, and computing.
+    fn limit(&mut self) -> Result<(), Error> {
+        let left = self.deadline.query().ok_or_else(|| fail(&self.place, "took too long"))?;
+        let end = Instant::now().checked_add(left);
+        let limited = self.connection.busy_timeout(left).and_then(|()| {
+            let late = move || end.is_none_or(|end| Instant::now() >= end);
+            self.connection.progress_handler(STEPS, Some(late))
+        });
+        limited.map_err(|e| refused(&self.place, &e))
+    }
+}
+
+/// Makes the file, readable by its owner alone, and puts it into WAL mode.
+pub(super) fn create(path: &Path) -> Result<(), Error> {
+    let place = path.display().to_string();
+    if path.exists() {
+        return Ok(());
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
+    let made = rusqlite::Connection::open(path)
+        .and_then(|connection| connection.pragma_update(None, "journal_mode", "WAL"));
+    made.map_err(|e| {
+        let _ = fs::remove_file(path).ok();
+        refused(&place, &e)
+    })
+}
+
+fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
+    for (name, value) in parameters {
+        // Only what the statement names.
+        if let Some(index) = statement.parameter_index(&format!(":{name}"))? {
+            statement.raw_bind_parameter(index, write(value))?;
+        }
+    }
+    Ok(())
+}
+
+fn write(value: &Value) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(match value {
+        Value::Null => ValueRef::Null,
+        Value::Int(number) => ValueRef::Integer(*number),
+        Value::Text(text) => ValueRef::Text(text.expose()),
+    })
+}
+
+fn read(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(number) => Value::text(&number.to_string()),
+        ValueRef::Text(text) | ValueRef::Blob(text) => Value::Text(Secret::new(text.to_vec())),
+    }
+}
+
+fn fail(place: &str, what: &str) -> Error {
+    Error::Store { place: format!("sqlite {place}"), what: what.to_owned() }
+}
+
+fn refused(place: &str, e: &rusqlite::Error) -> Error {
+    match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::OperationInterrupted) => fail(place, "took too long"),
+        Some(rusqlite::ErrorCode::DatabaseBusy) => fail(place, "is locked by another process"),
+        Some(_) | None => fail(place, &e.to_string()),
+    }
+}

@@ -1,0 +1,83 @@
+//! What came of an attempt: for the answer, the row, the log line and `last`.
+
+use crate::outcome::Outcome;
+use crate::policy::Answer;
+use crate::policy::Country;
+use crate::policy::Decision;
+use crate::policy::FailType;
+
+/// What came of one attempt.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// What was decided, and why.
+    pub decision: Decision,
+    /// The client's country, where it is known.
+    pub country: Option<Country>,
+    /// The canonical name of the account, else the authcid in lower case, printable.
+    pub username: String,
+}
+
+impl Verdict {
+    /// What Exim hears.
+    pub fn outcome(&self) -> Outcome {
+        match self.decision.answer {
+            Answer::Accept => Outcome::Accept,
+            Answer::Reject => Outcome::Reject,
+            Answer::CannotTell => Outcome::CannotTell,
+        }
+    }
+
+    /// The number that `last{status}` gives.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        match (self.decision.answer, self.decision.reason) {
+            (Answer::Accept, _) => "204",
+            (Answer::Reject, Some(FailType::Client)) => "400",
+            (Answer::Reject, _) => "403",
+            (Answer::CannotTell, _) => "503",
+        }
+    }
+
+    /// Why not simply accepted, or empty.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.decision.reason.map_or("", FailType::name)
+    }
+
+    /// The rule that refuses, or empty.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        self.decision.rule.map_or("", crate::policy::Rule::name)
+    }
+
+    /// The country's code, or empty.
+    #[must_use]
+    pub fn country_text(&self) -> String {
+        self.country.map(|country| country.to_string()).unwrap_or_default()
+    }
+
+    /// The fact that `last{field}` gives; `None` for an unknown field.
+    #[must_use]
+    pub fn fact(&self, field: &str) -> Option<String> {
+        Some(match field {
+            "status" => self.status().to_owned(),
+            "reason" => self.reason().to_owned(),
+            "rule" => self.rule().to_owned(),
+            "country" => self.country_text(),
+            "username" => self.username.clone(),
+            "auth_ok" => flag(self.decision.auth_ok).to_owned(),
+            "policy_reject" => flag(self.decision.policy_reject).to_owned(),
+            _ => return None,
+        })
+    }
+}
+
+/// `1`, `0`, or empty where nobody knows.
+#[must_use]
+pub fn flag(flag: Option<bool>) -> &'static str {
+    match flag {
+        Some(true) => "1",
+        Some(false) => "0",
+        None => "",
+    }
+}
