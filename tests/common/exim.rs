@@ -1,0 +1,114 @@
+//! A real Exim: as a daemon on a free loopback port, and over pipes.
+
+use std::fs;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// A running daemon; ended when dropped.
+pub struct Exim {
+    pub port: u16,
+    daemon: Child,
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Exim {
+    /// Starts a daemon with this configuration.
+    pub fn start(config: &Path) -> Self {
+        let port = free_port();
+        let ports = format!("{port}");
+        Self::start_on(config, port, &["-oX", &ports])
+    }
+
+    /// Starts a daemon that listens as its configuration or these arguments say, `port` among it.
+    pub fn start_on(config: &Path, port: u16, arguments: &[&str]) -> Self {
+        let daemon = Command::new("exim4")
+            .arg("-C")
+            .arg(config)
+            .arg("-bdf")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("exim4 starts: install exim4-daemon-heavy");
+        let mut exim = Self { port, daemon };
+        for _ in 0..600 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return exim;
+            }
+            if let Some(status) = exim.daemon.try_wait().unwrap() {
+                panic!("exim ended with {status}: {}", config.display());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        panic!("exim does not listen on port {port}: {}", config.display());
+    }
+}
+
+impl Drop for Exim {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// The plugin that cargo built for this test.
+pub fn plugin() -> PathBuf {
+    let deps = std::env::current_exe().unwrap();
+    let candidates = [
+        deps.with_file_name("libauthpolicy.so"),
+        deps.parent().unwrap().join("../libauthpolicy.so"),
+    ];
+    let found = candidates.into_iter().find(|path| path.exists());
+    found.expect("libauthpolicy.so beside the tests: cargo build")
+}
+
+/// Expands a string as Exim's user sees it, through `exim -be` run as that user.
+pub fn expand(config: &Path, text: &str) -> String {
+    let user = users::exim();
+    let output = Command::new("setpriv")
+        .args(["--reuid", &user.0, "--regid", &user.1, "--clear-groups"])
+        .args(["exim4", "-C"])
+        .arg(config)
+        .args(["-be", text])
+        .output()
+        .expect("setpriv runs exim4");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+pub mod users {
+    use std::path::Path;
+    use std::process::Command;
+
+    /// Uid and gid of Debian's Exim user, as numbers.
+    pub fn exim() -> (String, String) {
+        let id = |flag| {
+            let output = Command::new("id").args([flag, "Debian-exim"]).output().expect("id runs");
+            assert!(output.status.success(), "no user Debian-exim: install exim4-daemon-heavy");
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        };
+        (id("-u"), id("-g"))
+    }
+
+    /// Gives a path to Exim's user.
+    pub fn give_to_exim(path: &Path) {
+        let (uid, gid) = exim();
+        let ids = (uid.parse().unwrap(), gid.parse().unwrap());
+        std::os::unix::fs::chown(path, Some(ids.0), Some(ids.1)).expect("the tests run as root");
+    }
+}
+
+/// The lines that Exim has written to its main log.
+pub fn main_log(directory: &Path) -> String {
+    fs::read_to_string(directory.join("log/mainlog")).unwrap_or_default()
+}

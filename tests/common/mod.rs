@@ -1,0 +1,32 @@
+//! Real parts for the tests: a real Exim, a real MariaDB, real MMDB files, each in a temporary
+//! directory, each ended by the pid that was started.
+//!
+//! The tests need root, since Exim drops its privileges itself, and Debian's exim4-daemon-heavy
+//! and mariadb-server; `make test` installs them. Nothing is skipped: what is missing fails.
+#![allow(
+    dead_code,
+    unused_imports,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::disallowed_methods,
+    reason = "test code, and not every test uses all of it"
+)]
+
+pub mod exim;
+pub mod mariadb;
+pub mod mmdb;
+pub mod site;
+pub mod smtp;
+
+pub use self::exim::Exim;
+pub use self::mariadb::MariaDb;
+pub use self::site::Base;
+pub use self::site::Row;
+pub use self::site::Site;
+pub use self::smtp::Client;

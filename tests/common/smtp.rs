@@ -1,0 +1,128 @@
+//! A plain SMTP client over any pair of pipes, which can send what no polite client would.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+/// How long a reply may take before the test fails: far beyond every time-out of ours.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Client {
+    reader: BufReader<Box<dyn Read + Send>>,
+    writer: Box<dyn Write + Send>,
+    child: Option<Child>,
+}
+
+impl Client {
+    /// Connects to an Exim on loopback.
+    pub fn connect(port: u16) -> Self {
+        Self::over_tcp(port, None)
+    }
+
+    /// The same behind a PROXY header (version 1) with this client address.
+    pub fn connect_from(port: u16, remote: &str) -> Self {
+        Self::over_tcp(port, Some(remote))
+    }
+
+    fn over_tcp(port: u16, remote: Option<&str>) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("Exim listens");
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        if let Some(remote) = remote {
+            let (family, local) =
+                if remote.contains(':') { ("TCP6", "::1") } else { ("TCP4", "127.0.0.1") };
+            // In one piece: Exim reads the header with a single recv().
+            let header = format!("PROXY {family} {remote} {local} 40000 25\r\n");
+            stream.write_all(header.as_bytes()).unwrap();
+        }
+        let reader: Box<dyn Read + Send> = Box::new(stream.try_clone().unwrap());
+        let mut client =
+            Self { reader: BufReader::new(reader), writer: Box::new(stream), child: None };
+        client.greet();
+        client
+    }
+
+    /// Speaks with a command over its standard input and output, as `exim -bs`.
+    pub fn over_pipes(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let reader: Box<dyn Read + Send> = Box::new(child.stdout.take().unwrap());
+        let writer = Box::new(child.stdin.take().unwrap());
+        let mut client = Self { reader: BufReader::new(reader), writer, child: Some(child) };
+        client.greet();
+        client
+    }
+
+    fn greet(&mut self) {
+        let mut banner = self.reply();
+        // `exim -bh` introduces itself first.
+        for _ in 0..3 {
+            if banner.is_empty() || banner.starts_with("****") {
+                banner = self.reply();
+            }
+        }
+        assert!(banner.starts_with("220"), "{banner}");
+        let capabilities = self.command("EHLO client.example");
+        assert!(capabilities.starts_with("250"), "{capabilities}");
+    }
+
+    /// Sends a line and answers the reply, the lines of a longer one separated by newlines.
+    pub fn command(&mut self, line: &str) -> String {
+        self.writer.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        self.writer.flush().unwrap();
+        self.reply()
+    }
+
+    pub fn reply(&mut self) -> String {
+        let mut reply = String::new();
+        loop {
+            let mut line = String::new();
+            self.reader.read_line(&mut line).expect("Exim replies");
+            if line.is_empty() {
+                return reply;
+            }
+            reply.push_str(line.trim_end());
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return reply;
+            }
+            reply.push('\n');
+        }
+    }
+
+    /// `AUTH PLAIN` with an initial response.
+    pub fn plain(&mut self, authcid: &[u8], password: &[u8]) -> String {
+        self.plain_as(b"", authcid, password)
+    }
+
+    /// The same with an authorization identity.
+    pub fn plain_as(&mut self, authzid: &[u8], authcid: &[u8], password: &[u8]) -> String {
+        let response = [authzid, authcid, password].join(&0);
+        self.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(response)))
+    }
+
+    /// `AUTH LOGIN`, which asks for both in turn.
+    pub fn login(&mut self, authcid: &[u8], password: &[u8]) -> String {
+        let asked = self.command("AUTH LOGIN");
+        assert!(asked.starts_with("334"), "{asked}");
+        let asked = self.command(&BASE64_STANDARD.encode(authcid));
+        assert!(asked.starts_with("334"), "{asked}");
+        self.command(&BASE64_STANDARD.encode(password))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.writer.write_all(b"QUIT\r\n").and_then(|()| self.writer.flush());
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
