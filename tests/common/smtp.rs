@@ -64,7 +64,7 @@ impl Client {
     fn greet(&mut self) {
         let mut banner = self.reply();
         // `exim -bh` introduces itself first.
-        for _ in 0..3 {
+        for _ in 0..8 {
             if banner.is_empty() || banner.starts_with("****") {
                 banner = self.reply();
             }
