@@ -1,1 +1,194 @@
+//! Each wrong configuration has its own message, with line and key; none of them shows a secret.
 
+use super::*;
+
+const PATH: &str = "/etc/authpolicy.toml";
+const MINIMAL: &str = "[database]\nurl = \"sqlite:/var/lib/authpolicy/authpolicy.db\"\n";
+
+fn parse(text: &str) -> Result<Config, Error> {
+    Config::parse(Path::new(PATH), text)
+}
+
+#[test]
+fn only_the_database_is_required() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.accounts.query, DEFAULT_QUERY);
+    assert_eq!(config.failure_time, Duration::from_millis(500));
+    assert_eq!(config.timeouts.attempt, Duration::from_secs(5));
+    assert_eq!(config.log.protocol, "SMTP");
+    assert_eq!(config.state_directory, Path::new("/var/lib/authpolicy"));
+    assert!(config.accounts.database.is_same(&config.log.database));
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(
+        r#"
+        [database]
+        url = ["mysql://exim:p%40ss@db1/mail", "mysql://exim:p%40ss@db2:3307/mail?socket=/run/s"]
+        connect_timeout = "1s"
+        query_timeout = "2s"
+        attempt_timeout = "4s"
+        [accounts]
+        url = "sqlite:/srv/accounts.db"
+        query = "SELECT password FROM a WHERE n = :local_part AND d = :domain AND :tls = 1"
+        default_scheme = "plain"
+        default_domain = "Example.COM"
+        [geoip]
+        database = "/var/lib/GeoIP/country.mmdb"
+        [policy]
+        allow_countries = ["GB", "ie"]
+        deny_countries = ["CN"]
+        unknown_country = "reject"
+        trusted_networks = ["10.0.0.0/8", "::1"]
+        when_rejected = "skip"
+        failure_time = "1s 500ms"
+        log_only = true
+        [log]
+        url = "sqlite:/srv/log.db"
+        insert = "INSERT INTO l (u, r) VALUES (:username, :reason)"
+        protocol = "SUBMISSION"
+        [state]
+        directory = "/srv/state"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.accounts.default_domain, "example.com");
+    assert!(config.policy.reject_unknown_country && config.policy.log_only);
+    assert_eq!(config.policy.trusted_networks.len(), 2);
+    assert_eq!(config.failure_time, Duration::from_millis(1500));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("p@ss") && !shown.contains("p%40ss"), "{shown}");
+}
+
+/// What is appended to the minimal configuration, or stands in its place, and the message.
+#[test]
+fn bad_configurations_name_line_and_key() {
+    let appended = [
+        ("[policy]\nalow_countries = []", "line 4: alow_countries: unknown field `alow_countries`"),
+        ("[geiop]\n", "line 3: unknown field `geiop`"),
+        ("[policy]\nlog_only = 1", "line 4: log_only: invalid type: integer `1`"),
+        ("[policy\n", "line 3: "),
+        (
+            "[policy]\nallow_countries = [\"GB\"]",
+            "line 4: policy.allow_countries: a country rule needs [geoip]",
+        ),
+        (
+            "[policy]\ndeny_countries = [\"CN\"]",
+            "line 4: policy.deny_countries: a country rule needs [geoip]",
+        ),
+        (
+            "[policy]\nunknown_country = \"reject\"",
+            "line 4: policy.unknown_country: a country rule needs",
+        ),
+        (
+            "[policy]\nunknown_country = \"deny\"",
+            "line 4: policy.unknown_country: \"deny\" is neither \"allow\" nor",
+        ),
+        (
+            "[policy]\nwhen_rejected = \"never\"",
+            "line 4: policy.when_rejected: \"never\" is neither",
+        ),
+        (
+            "[policy]\nallow_countries = [\"GBR\"]",
+            "line 4: policy.allow_countries: \"GBR\" is no two-letter",
+        ),
+        (
+            "[policy]\ntrusted_networks = [\"10/8\"]",
+            "line 4: policy.trusted_networks: \"10/8\" is no network",
+        ),
+        ("[policy]\nfailure_time = \"500\"", "line 4: policy.failure_time: \"500\" is no duration"),
+        ("[policy]\nfailure_time = \"2h\"", "line 4: policy.failure_time: is longer than an hour"),
+        (
+            "[accounts]\nquery = \"SELECT password FROM a\"",
+            "line 4: accounts.query: asks for no name",
+        ),
+        (
+            "[accounts]\nquery = \"SELECT :usr\"",
+            "line 4: accounts.query: names the unknown parameter :usr",
+        ),
+        (
+            "[accounts]\ndefault_scheme = \"ROT13\"",
+            "line 4: accounts.default_scheme: \"ROT13\" is no known",
+        ),
+        (
+            "[accounts]\ndefault_domain = \"@x\"",
+            "line 4: accounts.default_domain: is a domain without @",
+        ),
+        (
+            "[accounts]\nurl = \"postgres://u:hunter2@h/d\"",
+            "line 4: accounts.url: begins with neither",
+        ),
+        (
+            "[log]\ninsert = \"INSERT INTO l VALUES (:user)\"",
+            "line 4: log.insert: names the unknown parameter :user",
+        ),
+        (
+            "[log]\nurl = \"mysql://exim:hunter2@h\"",
+            "line 4: log.url: names no database after the host",
+        ),
+        (
+            "[log]\nurl = \"mysql://exim:hunter2@h/d?sokcet=/x\"",
+            "line 4: log.url: has the unknown parameter sokcet",
+        ),
+        ("[log]\nurl = []", "line 4: log.url: names no database"),
+        (
+            "[log]\nurl = [\"sqlite:/a\", \"sqlite:/b\"]",
+            "line 4: log.url: an embedded database stands alone",
+        ),
+        ("[log]\nurl = \"sqlite:relative.db\"", "line 4: log.url: wants an absolute path"),
+        ("[state]\ndirectory = \"state\"", "line 4: state.directory: wants an absolute path"),
+        ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: wants an absolute path"),
+    ];
+    let whole = [
+        ("", "missing field `database`"),
+        ("[database]\n", "missing field `url`"),
+        ("database = \"mysql://u:hunter2@h/d\"", "line 1: database: invalid type: text"),
+        ("[database]\nurl = 5", "line 2: url: expected a database URL in quotes"),
+        (
+            "[database]\nurl = \"sqlite:/a\"\nconnect_timeout = \"0s\"",
+            "line 3: database.connect_timeout: is shorter than 10ms",
+        ),
+        (
+            "[database]\nurl = \"sqlite:/a\"\nattempt_timeout = \"1s\"",
+            "line 3: database.attempt_timeout: is shorter than connect_timeout",
+        ),
+    ];
+    let all = appended.map(|(text, want)| (format!("{MINIMAL}{text}"), want)).into_iter();
+    let all = all.chain(whole.map(|(text, want)| (text.to_owned(), want)));
+    for (text, want) in all {
+        let message = parse(&text).unwrap_err().to_string();
+        let what = message.strip_prefix("/etc/authpolicy.toml: ").unwrap();
+        assert!(
+            what.starts_with(want) || (want.starts_with("missing") && what.contains(want)),
+            "{text}\n{what}"
+        );
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_others_may_write_or_read_a_password_in_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("authpolicy.toml");
+    let load = |text: &str, mode: u32| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Config::load(&path)
+    };
+    let secret = "[database]\nurl = \"mysql://exim:hunter2@localhost/mail\"\n";
+    assert!(load(MINIMAL, 0o644).is_ok(), "the first is accepted");
+    assert!(load(secret, 0o640).is_ok());
+    for (text, mode, want) in [
+        (MINIMAL, 0o666, "others may write it (mode 0666)"),
+        (MINIMAL, 0o660, "others may write it (mode 0660)"),
+        (secret, 0o644, "everyone may read the database password in it (mode 0644)"),
+    ] {
+        let message = load(text, mode).unwrap_err().to_string();
+        assert!(message.contains(want) && message.contains("chmod 640"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let message = Config::load(directory.path()).unwrap_err().to_string();
+    assert!(message.contains("is not a regular file"), "{message}");
+}

@@ -53,6 +53,11 @@ impl Exim {
         }
         panic!("exim does not listen on port {port}: {}", config.display());
     }
+
+    /// The daemon, whose children serve the connections.
+    pub fn pid(&self) -> u32 {
+        self.daemon.id()
+    }
 }
 
 impl Drop for Exim {

@@ -1,0 +1,45 @@
+// authpolicy: what Exim's ${dlfunc} calls. Made by cbindgen from src/ffi.rs; `make header` remakes it.
+//
+// Every function has Exim's type exim_dlfunc_t: it gets `argc` NUL-terminated strings in `argv`, never
+// more than 7 of them, sets `*answer` on every return, and returns
+//
+//   0 (OK)    `*answer` is the value of the expansion
+//   2 (FAIL)  the expansion fails; an authenticator answers 435, and `*answer` goes to the log alone
+//
+// and nothing else. `*answer` points to text that lives as long as the process: do not free it. No
+// argument is kept or changed. A NULL or missing argument is an error of the caller, answered as such.
+//
+// No thread, no signal handler, no child process, nothing on descriptors 0 to 2, no change of umask,
+// directory or locale. The files named in the configuration are opened, and connections to its
+// databases for the length of a call. A panic is caught and is a FAIL.
+
+#ifndef AUTHPOLICY_H
+#define AUTHPOLICY_H
+
+// `check`: authcid, password, remote, then up to four name=value. `yes` or `no`, or a failure
+// when we cannot tell. Ends the attempt: one row, one log line.
+//
+// # Safety
+// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
+int check(unsigned char **answer, int argc, unsigned char **argv);
+
+// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
+//
+// # Safety
+// As for `check`.
+int country(unsigned char **answer, int argc, unsigned char **argv);
+
+// `last`: a field (status, reason, rule, country, username, auth_ok, policy_reject). That fact of
+// the latest verdict, or empty. Never fails.
+//
+// # Safety
+// As for `check`.
+int last(unsigned char **answer, int argc, unsigned char **argv);
+
+// `version`: no argument. `authpolicy` and the version. Never fails.
+//
+// # Safety
+// As for `check`.
+int version(unsigned char **answer, int argc, unsigned char **argv);
+
+#endif  /* AUTHPOLICY_H */

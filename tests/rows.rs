@@ -1,0 +1,138 @@
+//! The row, whatever the client sends, and whatever the table looks like.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+mod common;
+
+use common::Base;
+use common::Client;
+use common::Site;
+use common::site::GB;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+
+/// What a client sends, what the row calls it, and whether the password was looked at.
+fn hostile() -> Vec<(&'static str, Vec<u8>, String, Option<bool>)> {
+    let text = |text: &str| (text.as_bytes().to_vec(), text.to_owned());
+    let looked_at = Some(false);
+    let rows = [
+        ("quotes", text("it's \"quoted\"; `x` \\ %s %n @example.com"), looked_at),
+        ("an injection", text("' or '1'='1' -- "), looked_at),
+        ("another", text("u@example.com'; drop table connection_log; --"), looked_at),
+        ("an expansion", text("${run{/bin/true}}$acl_m0"), looked_at),
+        ("emoji", text("😀😀@example.com"), looked_at),
+        ("letters of Latin-1", text("jörg.müller@example.com"), looked_at),
+        ("a log line", text("u status=204 auth_ok=1 remote=192.0.2.1"), looked_at),
+    ];
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, (sent, shown), auth_ok)| (name, sent, shown, auth_ok))
+        .collect();
+    rows.extend([
+        ("10 kB", vec![b'a'; 10_000], "a".repeat(80), None),
+        ("100 emoji", "😀".repeat(100).into_bytes(), "😀".repeat(80), None),
+        ("81 characters", vec![b'b'; 81], "b".repeat(80), looked_at),
+        (
+            "control characters",
+            b"a\x01b\tc\rd\ne\x7ff\x1b[31m".to_vec(),
+            String::from("a?b?c?d?e?f?[31m"),
+            looked_at,
+        ),
+        (
+            "bytes of Latin-1",
+            b"caf\xe9@example.com".to_vec(),
+            String::from("caf?@example.com"),
+            None,
+        ),
+        ("half a character", b"a\xf0\x9f\x98".to_vec(), String::from("a?"), None),
+    ]);
+    rows
+}
+
+/// Plays all of it, and holds the rows against what this table can hold.
+fn play(site: &Site, shown: impl Fn(&str) -> String) {
+    site.account("u@example.com", "secret");
+    let exim = site.exim();
+    let attempt = |authcid: &[u8], password: &[u8]| {
+        Client::connect_from(exim.port, GB).plain(authcid, password)
+    };
+    assert!(attempt(b"u@example.com", b"secret").starts_with("235"), "{}", site.main_log());
+    for (name, sent, username, auth_ok) in hostile() {
+        let before = site.rows().len();
+        assert_eq!(attempt(&sent, b"secret"), "535 Incorrect authentication data", "{name}");
+        let rows = site.rows();
+        assert_eq!(rows.len(), before + 1, "{name}: one row");
+        let row = rows.last().unwrap();
+        assert_eq!(row.username, shown(&username), "{name}");
+        assert_eq!((row.auth_ok, row.policy_reject), (auth_ok, Some(false)), "{name}");
+        assert_eq!((&*row.remote_ip, &*row.country), (GB, "GB"), "{name}");
+    }
+    let lines = site.lines();
+    assert_eq!(lines.len(), site.rows().len(), "one line an attempt");
+    for line in lines {
+        assert!(line.starts_with("attempt status="), "{line}");
+        assert!(!line.contains(|c: char| c.is_control()), "{line}");
+        let fields = line.split(" user=").next().unwrap();
+        assert!(fields.contains(&format!(" remote={GB}")) && !fields.contains("192.0.2.1 "));
+    }
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn the_embedded_table() {
+    play(&Site::new(Base::Sqlite, POLICY), str::to_owned);
+}
+
+#[test]
+fn the_production_table() {
+    play(&Site::new(Base::mariadb(), POLICY), str::to_owned);
+}
+
+#[test]
+fn a_table_in_latin1_on_a_strict_server() {
+    let site = Site::new(Base::mariadb(), POLICY);
+    site.sql("ALTER TABLE connection_log CONVERT TO CHARACTER SET latin1");
+    play(&site, |text| text.replace('😀', "?"));
+}
+
+#[test]
+fn a_table_in_utf8mb3_on_a_strict_server() {
+    let site = Site::new(Base::mariadb(), POLICY);
+    site.sql("ALTER TABLE connection_log CONVERT TO CHARACTER SET utf8mb3");
+    play(&site, |text| text.replace('😀', "?"));
+}
+
+#[test]
+fn a_narrow_column_on_a_strict_server() {
+    let site = Site::new(Base::mariadb(), POLICY);
+    site.sql("ALTER TABLE connection_log MODIFY username varchar(20) NOT NULL");
+    play(&site, |text| text.chars().take(20).collect());
+}
+
+#[test]
+fn a_statement_of_the_administrators_own() {
+    for base in Base::all() {
+        let insert = "[log]\nprotocol = \"SUBMISSION-TLS\"\ninsert = \"INSERT INTO attempts (username, reason, \
+                      rule, mechanism, tls, protocol) VALUES (:username, :reason, :rule, :mechanism, \
+                      :tls, :protocol)\"\n";
+        let site = Site::new(base, &format!("{POLICY}{insert}"));
+        site.sql(
+            "CREATE TABLE attempts (username varchar(80), reason varchar(20), rule varchar(40), \
+             mechanism varchar(20), tls varchar(80), protocol varchar(20))",
+        );
+        site.account("u@example.com", "secret");
+        let exim = site.exim();
+        let attempt =
+            |password: &[u8]| Client::connect_from(exim.port, GB).plain(b"u@example.com", password);
+        assert!(attempt(b"secret").starts_with("235"), "{}", site.main_log());
+        assert!(attempt(b"wrong").starts_with("535"));
+        assert_eq!(site.rows(), [], "the rows go where the statement says");
+        // Back through the log table, which the test can read.
+        site.sql(
+            "INSERT INTO connection_log (protocol, username, remote_ip, country) \
+             SELECT mechanism, username, reason, '' FROM attempts WHERE protocol = 'SUBMISSION-TLS'",
+        );
+        let rows = site.rows();
+        let facts: Vec<_> = rows.iter().map(|row| (&*row.protocol, &*row.remote_ip)).collect();
+        assert_eq!(facts, [("PLAIN", ""), ("PLAIN", "credentials")]);
+    }
+}
