@@ -73,35 +73,49 @@ impl Account {
                 Value::flag(Some(attempt.options.tls.as_deref().is_some_and(|c| !c.is_empty()))),
             ),
         ];
-        let mut rows = store.query(&accounts.query, &parameters)?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
+        let mut found = store.find(&accounts.query, &parameters)?;
         let broken = |what: String| Error::Account { account: login.user.clone(), what };
-        let mut passwords = Vec::new();
-        for row in &mut rows {
-            match row.take("password") {
-                Some(Value::Text(stored)) => passwords.push(stored),
-                Some(Value::Int(number)) => passwords.push(Secret::new(number.to_string().into())),
-                Some(Value::Null) => {}
-                None => {
+        if !found.columns.iter().any(|name| name == "password") {
+            let what = "accounts.query returns no column named password: use AS password";
+            return Err(broken(what.to_owned()));
+        }
+        let mut account: Option<Self> = None;
+        for row in &mut found.rows {
+            let mut one = Self::read(row).map_err(broken)?;
+            account = Some(match account {
+                None => one,
+                Some(mut all) if all.agrees_with(&one) => {
+                    all.passwords.append(&mut one.passwords);
+                    all
+                }
+                // Which of them holds is not ours to guess.
+                Some(_) => {
                     return Err(broken(String::from(
-                        "accounts.query returns no column named password: use AS password",
+                        "has several rows that differ in more than password",
                     )));
                 }
-            }
+            });
         }
-        // What several rows say besides the password, the first one says.
-        let row = rows.first().ok_or_else(|| broken(String::from("has no row")))?;
-        Ok(Some(Self {
+        Ok(account)
+    }
+
+    fn read(row: &mut Row) -> Result<Self, String> {
+        let stored = match row.take("password") {
+            Some(Value::Text(stored)) => Some(stored),
+            Some(Value::Int(number)) => Some(Secret::new(number.to_string().into())),
+            Some(Value::Null) | None => None,
+        };
+        Ok(Self {
             username: Some(row.text("username")).filter(|name| !name.is_empty()),
-            passwords,
-            rules: rules_of(row).map_err(broken)?,
-            disabled: rows
-                .iter()
-                .try_fold(false, |any, row| Ok(any | disabled(row)?))
-                .map_err(broken)?,
-        }))
+            passwords: stored.into_iter().collect(),
+            rules: rules_of(row)?,
+            disabled: disabled(row)?,
+        })
+    }
+
+    fn agrees_with(&self, other: &Self) -> bool {
+        (&self.username, &self.rules, self.disabled)
+            == (&other.username, &other.rules, other.disabled)
     }
 }
 

@@ -90,7 +90,12 @@ impl Options {
                     )));
                 }
             };
-            if slot.replace(value.to_owned()).is_some() {
+            // A path is used as it is; the rest ends in rows.
+            let value = match name {
+                "config" => value.to_owned(),
+                _ => printable(value.as_bytes()),
+            };
+            if slot.replace(value).is_some() {
                 return Err(Error::Call(format!(
                     "the argument {name}= is given twice: correct the ${{dlfunc}} call"
                 )));

@@ -51,7 +51,7 @@ pub struct Moment {
 struct Findings {
     username: String,
     place: Place,
-    /// Why the place is unreadable.
+    /// Why the country cannot be known, where a file should tell it.
     geo_error: Option<Error>,
     ruling: Ruling,
     disabled: bool,
@@ -77,17 +77,13 @@ pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment) -> Verdict {
 
 /// Finds out where the client is.
 fn locate(world: World<'_>, attempt: &Attempt) -> Findings {
-    let found = match (&attempt.remote, world.geo) {
-        (Remote::Local | Remote::Unusable(_), _) => Ok(Place::Local),
-        (Remote::Address(address), None) => Ok(Place::Known(*address, None)),
+    let (place, geo_error) = match (&attempt.remote, world.geo) {
+        (Remote::Local | Remote::Unusable(_), _) => (Place::Local, None),
+        (Remote::Address(address), None) => (Place::Unreadable(*address), None),
         (Remote::Address(address), Some(geo)) => match geo.country(*address) {
-            Ok(country) => Ok(Place::Known(*address, country)),
-            Err(e) => Err((Place::Unreadable(*address), e)),
+            Ok(country) => (Place::Known(*address, country), None),
+            Err(e) => (Place::Unreadable(*address), Some(e)),
         },
-    };
-    let (place, geo_error) = match found {
-        Ok(place) => (place, None),
-        Err((place, e)) => (place, Some(e)),
     };
     Findings {
         username: attempt.shown.to_lowercase(),
@@ -128,12 +124,16 @@ fn examine(
     findings.disabled = account.is_some_and(|account| account.disabled);
     findings.ruling = policy::judge(policy, account.map(|account| &account.rules), findings.place);
     if findings.ruling == Ruling::CannotTell {
-        return findings.geo_error.take().map_or(Ok(()), Err);
+        // The configuration has no country rule without a file, but an account may.
+        return Err(findings.geo_error.take().unwrap_or_else(|| Error::Account {
+            account: login.user().to_owned(),
+            what: String::from("has a country rule, and the configuration no [geoip] database"),
+        }));
     }
     findings.credentials = if policy::skips_password(policy, findings.ruling) {
         Credentials::Unchecked
     } else {
-        verify(world, attempt, account, &login)?
+        stores.meanwhile(|| verify(world, attempt, account, &login))?
     };
     Ok(())
 }

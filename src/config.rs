@@ -27,8 +27,8 @@ pub const DEFAULT_PATH: &str = "/etc/authpolicy.toml";
 pub const DEFAULT_QUERY: &str =
     "SELECT password, allow_countries FROM account WHERE username = :user AND active = 1";
 
-/// A stored password as long to check as `user passwd` makes them, for unknown accounts as long as
-/// no real one has been seen.
+/// What stores a row of contract and `db init`: the embedded database does not cut texts to their
+/// columns, a server does.
 const DEFAULT_LOG_INSERT: (&str, &str) = (
     "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
      policy_reject) VALUES (datetime(:time, 'unixepoch'), substr(:protocol, 1, 10), \

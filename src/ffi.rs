@@ -39,7 +39,7 @@ pub unsafe extern "C" fn check(
     argv: *mut *mut c_uchar,
 ) -> c_int {
     // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, calls::check, Answer::BUG) }
+    unsafe { wall(answer, argc, argv, &CHECK) }
 }
 
 /// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn country(
     argv: *mut *mut c_uchar,
 ) -> c_int {
     // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, calls::country, Answer::EMPTY) }
+    unsafe { wall(answer, argc, argv, &COUNTRY) }
 }
 
 /// `last`: a field (status, reason, rule, country, username, auth_ok, policy_reject). That fact of
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn last(
     argv: *mut *mut c_uchar,
 ) -> c_int {
     // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, calls::last, Answer::EMPTY) }
+    unsafe { wall(answer, argc, argv, &LAST) }
 }
 
 /// `version`: no argument. `authpolicy` and the version. Never fails.
@@ -82,13 +82,24 @@ pub unsafe extern "C" fn version(
     argv: *mut *mut c_uchar,
 ) -> c_int {
     // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, calls::version, Answer::EMPTY) }
+    unsafe { wall(answer, argc, argv, &VERSION) }
 }
 
-/// What a function of Exim's configuration does with its arguments.
-type Call = fn(&mut Session, Option<&[&[u8]]>) -> Answer;
+/// A function of Exim's configuration.
+struct Function {
+    name: &'static str,
+    call: fn(&mut Session, Option<&[&[u8]]>) -> Answer,
+    on_panic: fn() -> Answer,
+}
 
-/// Runs a call between Exim and the rest: arguments in, no panic out, one answer.
+const CHECK: Function = Function { name: "check", call: calls::check, on_panic: Answer::bug };
+const COUNTRY: Function =
+    Function { name: "country", call: calls::country, on_panic: Answer::empty };
+const LAST: Function = Function { name: "last", call: calls::last, on_panic: Answer::empty };
+const VERSION: Function =
+    Function { name: "version", call: calls::version, on_panic: Answer::empty };
+
+/// Runs a function between Exim and the rest: arguments in, no panic out, one answer.
 ///
 /// # Safety
 /// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
@@ -96,8 +107,7 @@ unsafe fn wall(
     answer: *mut *mut c_uchar,
     argc: c_int,
     argv: *mut *mut c_uchar,
-    call: Call,
-    on_panic: Answer,
+    function: &Function,
 ) -> c_int {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         // The default hook would write to descriptor 2, which may be a client.
@@ -106,9 +116,14 @@ unsafe fn wall(
         let arguments = unsafe { arguments(argc, argv) };
         let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
         session.renew(std::process::id());
-        call(&mut session, arguments.as_deref())
+        (function.call)(&mut session, arguments.as_deref())
     }));
-    let Answer { code, text } = outcome.unwrap_or(on_panic);
+    let Answer { code, text } = outcome.unwrap_or_else(|payload| {
+        #[allow(clippy::mem_forget, reason = "dropping it could panic, outside of the wall")]
+        std::mem::forget(payload);
+        let _ = catch_unwind(|| calls::report_bug(function.name)).ok();
+        (function.on_panic)()
+    });
     if !answer.is_null() {
         // SAFETY: not null, and valid for writing by our own contract. Exim does not write to what
         // it points to, so that pointing to constants is sound.

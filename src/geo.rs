@@ -9,11 +9,14 @@ use std::net::Ipv6Addr;
 use std::path::Path;
 use std::path::PathBuf;
 
+use maxminddb::LookupResult;
 use maxminddb::MaxMindDbError;
 use maxminddb::Reader;
+use maxminddb::WithinOptions;
 use memmap2::Mmap;
 use once_cell::unsync::OnceCell;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::error::Error;
 use crate::policy::Country;
@@ -24,6 +27,9 @@ struct Record<'a> {
     country_code: Option<&'a str>,
     #[serde(borrow)]
     country: Option<CountryField<'a>>,
+    // Country files have records that name one of these alone; files of another kind have neither.
+    registered_country: Option<IgnoredAny>,
+    continent: Option<IgnoredAny>,
 }
 
 /// `country`: a map in some layouts, a code in another.
@@ -35,6 +41,13 @@ enum CountryField<'a> {
 }
 
 impl Record<'_> {
+    fn is_about_a_country(&self) -> bool {
+        self.country_code.is_some()
+            || self.country.is_some()
+            || self.registered_country.is_some()
+            || self.continent.is_some()
+    }
+
     fn code(&self) -> Option<&str> {
         self.country_code.or(match self.country {
             Some(CountryField::Map { iso_code }) => iso_code,
@@ -94,16 +107,37 @@ impl Geo {
             return Err(self.fail(String::from("was truncated while in use: replace it by rename")));
         }
         let found = reader.lookup(address).map_err(|e| self.broken(&e))?;
-        let record: Option<Record<'_>> = found.decode().map_err(|e| self.broken(&e))?;
-        Ok(record.as_ref().and_then(Record::code).and_then(real))
+        self.read(&found)
     }
 
-    /// What kind of file it is, and when it was built in seconds since 1970.
+    fn read(&self, found: &LookupResult<'_, Mmap>) -> Result<Option<Country>, Error> {
+        let record: Option<Record<'_>> = found.decode().map_err(|e| self.broken(&e))?;
+        let Some(record) = record else { return Ok(None) };
+        if !record.is_about_a_country() {
+            return Err(
+                self.fail(String::from("has a record without country: name a country file"))
+            );
+        }
+        match record.code() {
+            Some(code) if code.len() > 2 => {
+                Err(self.fail(String::from("has a country that is no two-letter code")))
+            }
+            code => Ok(code.and_then(real)),
+        }
+    }
+
+    /// Looks at every network of the file; says what kind it is, and when it was built in seconds
+    /// since 1970.
     ///
     /// # Errors
-    /// It cannot be read.
-    pub fn describe(&self) -> Result<(String, u64), Error> {
-        let metadata = self.open()?.reader.metadata();
+    /// It cannot be read, or is damaged anywhere.
+    pub fn verify(&self) -> Result<(String, u64), Error> {
+        let reader = &self.open()?.reader;
+        let networks = reader.networks(WithinOptions::default()).map_err(|e| self.broken(&e))?;
+        for network in networks {
+            self.read(&network.map_err(|e| self.broken(&e))?)?;
+        }
+        let metadata = reader.metadata();
         Ok((metadata.database_type.clone(), metadata.build_epoch))
     }
 

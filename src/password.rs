@@ -43,8 +43,10 @@ const SCHEMES: &[(&str, Scheme)] = &[
 
 impl Scheme {
     /// The names for error messages.
-    pub const NAMES: &'static [&'static str] =
-        &["CRYPT", "BLF-CRYPT", "SHA512-CRYPT", "PLAIN", "CLEAR", "CLEARTEXT"];
+    #[must_use]
+    pub fn names() -> String {
+        SCHEMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
 
     /// The scheme of this name, in any case.
     #[must_use]
@@ -119,8 +121,8 @@ fn unknown_crypt() -> Fault {
     Fault(String::from("has a stored password in a crypt format that is not supported"))
 }
 
-/// Whether any of the stored passwords matches. Without one that is worth hashing, because there
-/// is no account or it is locked, the dummy is hashed instead, so that the answer takes as long.
+/// Whether any of the stored passwords matches. Without one that takes hashing, because there is
+/// no account, or it is locked or in clear, the dummy is hashed, so that a refusal takes as long.
 ///
 /// # Errors
 /// A stored password cannot be understood, and none of the others matches.
@@ -134,7 +136,7 @@ pub fn verify_any(
     let mut worked = false;
     for stored in stored {
         match Method::of(stored, default_scheme).and_then(|method| {
-            worked |= method != Method::Locked;
+            worked |= matches!(method, Method::Bcrypt(_) | Method::Sha512Crypt(_));
             method.matches(password)
         }) {
             // An empty password matches nothing, not even a stored empty one.

@@ -111,7 +111,7 @@ pub enum Place {
     Local,
     /// At an address, in a country if the file knows it.
     Known(IpAddr, Option<Country>),
-    /// At an address, and the GeoIP file could not be read.
+    /// At an address whose country cannot be known, since there is no GeoIP file or it is broken.
     Unreadable(IpAddr),
 }
 
@@ -337,7 +337,7 @@ pub fn decide(
     };
     let refused = place_rule.is_some() && !policy.log_only;
     // A disabled account stays out under log_only too: that is no matter of trying out a policy.
-    let rule = place_rule.or(disabled.then_some(Rule::Disabled));
+    let rule = if disabled && !refused { Some(Rule::Disabled) } else { place_rule };
     let rejected = |auth_ok, own: FailType| Decision {
         answer: Answer::Reject,
         auth_ok,

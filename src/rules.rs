@@ -50,7 +50,31 @@ pub fn networks(text: &str) -> Result<Option<Vec<IpNet>>, String> {
 /// It is neither.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-    net.map_err(|_| {
+    let net = net.map_err(|_| {
         format!("\"{}\" is no network such as 192.0.2.0/24 or 2001:db8::/32", text.escape_debug())
-    })
+    })?;
+    // Clients that come so are told by their IPv4 address.
+    let mapped = match net {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    Ok(mapped.and_then(|(v4, prefix)| IpNet::new(v4.into(), prefix).ok()).unwrap_or(net))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::network;
+
+    #[test]
+    fn a_network_is_read_in_every_form() {
+        for (text, want) in [
+            ("192.0.2.0/24", "192.0.2.0/24"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ] {
+            assert_eq!(network(text).map(|net| net.to_string()).as_deref(), Ok(want));
+        }
+        assert!(network("10/8").is_err());
+    }
 }

@@ -29,6 +29,11 @@ impl Deadline {
         Self { end: start.checked_add(timeouts.attempt).unwrap_or(start), timeouts }
     }
 
+    /// Moves the end by time that went into other things than databases.
+    fn extend(&mut self, time: Duration) {
+        self.end = self.end.checked_add(time).unwrap_or(self.end);
+    }
+
     /// How long connecting may take now.
     fn connect(&self) -> Option<Duration> {
         self.left().map(|left| left.min(self.timeouts.connect))
@@ -94,7 +99,7 @@ impl Row {
     /// Takes the value of a column out.
     pub fn take(&mut self, column: &str) -> Option<Value> {
         let at = self.0.iter().position(|(name, _)| name == column)?;
-        Some(self.0.swap_remove(at).1)
+        Some(self.0.remove(at).1)
     }
 
     /// The value of a column as text; NULL and a missing column are empty.
@@ -102,6 +107,15 @@ impl Row {
     pub fn text(&self, column: &str) -> String {
         self.get(column).map(Value::to_text).unwrap_or_default()
     }
+}
+
+/// What a statement returned.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The lower-case names of the columns, also where there is no row.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Row>,
 }
 
 /// Parameters by name, without the colon.
@@ -135,9 +149,29 @@ impl Store {
     /// # Errors
     /// The database refused it or took too long.
     pub fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+        self.find(sql, parameters).map(|found| found.rows)
+    }
+
+    /// The same with the names of the columns. A text that the table's character set cannot hold
+    /// is nowhere in the table.
+    ///
+    /// # Errors
+    /// The database refused it or took too long.
+    pub fn find(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
         match self {
             Self::Sqlite(connection) => connection.query(sql, parameters),
             Self::MySql(connection) => connection.query(sql, parameters),
+        }
+    }
+
+    /// Has a statement looked at without running it; answers the names of its columns.
+    ///
+    /// # Errors
+    /// The database does not understand it.
+    pub fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Sqlite(connection) => connection.prepare(sql),
+            Self::MySql(connection) => connection.prepare(sql),
         }
     }
 
@@ -161,6 +195,13 @@ impl Store {
         match self {
             Self::Sqlite(connection) => connection.execute(sql, parameters).map(|_| ()),
             Self::MySql(connection) => connection.insert(sql, parameters),
+        }
+    }
+
+    fn set_deadline(&mut self, deadline: Deadline) {
+        match self {
+            Self::Sqlite(connection) => connection.deadline = deadline,
+            Self::MySql(connection) => connection.deadline = deadline,
         }
     }
 
@@ -219,6 +260,17 @@ impl<'a> Stores<'a> {
     #[must_use]
     pub fn new(config: &'a Config, deadline: Deadline) -> Self {
         Self { config, deadline, accounts: None, log: None }
+    }
+
+    /// Does something that takes time and no database: `attempt_timeout` stands still meanwhile.
+    pub fn meanwhile<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = work();
+        self.deadline.extend(start.elapsed());
+        for store in [&mut self.accounts, &mut self.log].into_iter().flatten() {
+            store.set_deadline(self.deadline);
+        }
+        done
     }
 
     /// The database of the accounts.

@@ -45,9 +45,13 @@ impl Problem {
             Self::At(Some(offset), what) => {
                 let line = line(offset);
                 let written = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
-                match written.split_once('=') {
-                    Some((key, _)) => format!("line {line}: {}: {what}", key.trim()),
-                    None => format!("line {line}: {what}"),
+                // Only what is a key for certain: in a broken line it could be part of a URL.
+                let is_key = |key: &str| {
+                    !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+                };
+                match written.split_once('=').map(|(key, _)| key.trim()) {
+                    Some(key) if is_key(key) => format!("line {line}: {key}: {what}"),
+                    Some(_) | None => format!("line {line}: {what}"),
                 }
             }
             Self::Key(table, key, what) => match key_offset(text, table, key) {
@@ -208,7 +212,7 @@ impl AccountsTable {
             let what = format!(
                 "\"{}\" is no known scheme; known are {}",
                 default_scheme.escape_debug(),
-                Scheme::NAMES.join(", ")
+                Scheme::names()
             );
             return Err(Problem::Key("accounts", "default_scheme", what));
         }

@@ -110,17 +110,10 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
     if !url.starts_with("mysql://") {
         return Err(String::from("begins with neither sqlite: nor mysql://"));
     }
-    // Of the crate's message only the kind is told: the text could hold part of the URL.
-    let options = Opts::from_url(url).map_err(|e| match e {
-        mysql::UrlError::UnknownParameter(name) => format!("has the unknown parameter {name}"),
-        mysql::UrlError::InvalidValue(name, _) => format!("has a wrong value for {name}"),
-        mysql::UrlError::ParseError(_)
-        | mysql::UrlError::UnsupportedScheme(_)
-        | mysql::UrlError::FeatureRequired(..)
-        | mysql::UrlError::InvalidPoolConstraints { .. }
-        | mysql::UrlError::BadUrl => {
-            String::from("is no mysql://user:password@host/name (percent-encode the password)")
-        }
+    // Nothing of the crate's message: it could hold part of the URL, which holds a password.
+    let options = Opts::from_url(url).map_err(|_| {
+        "is no mysql://user:password@host:port/name, perhaps followed by ?socket=PATH or \
+         ?root_cert_path=PATH; special characters in a password are percent-encoded"
     })?;
     if options.get_db_name().is_none_or(str::is_empty) {
         return Err(String::from("names no database after the host"));

@@ -1,6 +1,7 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
 use crate::config::Config;
+use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
 use crate::geo::Geo;
 use crate::policy::Countries;
@@ -78,29 +79,31 @@ fn print(config: &Config) {
 /// Runs the account query for a name that nobody has.
 fn check_accounts(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.accounts.database, patience(config))?;
-    let nobody = ["user", "login", "local_part", "domain", "remote", "protocol"]
-        .map(|name| (name, Value::text("")));
-    let mut parameters = Vec::from(nobody);
-    parameters.push(("tls", Value::Int(0)));
-    store.query(&config.accounts.query, &parameters)?;
-    Ok(String::from("the query runs"))
+    let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
+    let found = store.find(&config.accounts.query, &parameters.collect::<Vec<_>>())?;
+    if found.columns.iter().any(|name| name == "password") {
+        return Ok(String::from("the query runs"));
+    }
+    let what = String::from("accounts.query returns no column named password: use AS password");
+    Err(Error::Config { file: config.path.clone(), what })
 }
 
 fn check_log(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.log.database, patience(config))?;
-    if store.has_table("connection_log")? || !config.log.insert.contains("connection_log") {
-        return Ok(String::from("the database answers"));
+    if config.log.insert.contains("connection_log") && !store.has_table("connection_log")? {
+        let place = config.log.database.to_string();
+        let what = String::from("has no table connection_log: run `authpolicy db init`");
+        return Err(Error::Store { place, what });
     }
-    let place = config.log.database.to_string();
-    let what = String::from("has no table connection_log: run `authpolicy db init`");
-    Err(Error::Store { place, what })
+    store.prepare(&config.log.insert)?;
+    Ok(String::from("the statement fits the table"))
 }
 
 fn check_geoip(config: &Config) -> Result<String, Error> {
     let Some(path) = &config.geoip else {
         return Ok(String::from("not used, the country is empty"));
     };
-    let (kind, built) = Geo::new(path).describe()?;
+    let (kind, built) = Geo::new(path).verify()?;
     let built = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(built));
     let built = built.map(|time| humantime::format_rfc3339_seconds(time).to_string());
     Ok(format!("{kind} of {}", built.unwrap_or_default()))

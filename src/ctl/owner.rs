@@ -3,9 +3,11 @@
 //! a 435.
 
 use std::fs::DirBuilder;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::unistd::Gid;
@@ -13,6 +15,7 @@ use nix::unistd::Uid;
 use nix::unistd::User;
 
 use crate::config::Config;
+use crate::config::Database;
 use crate::error::Error;
 
 /// What distributions call Exim's user.
@@ -36,8 +39,13 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), Error> {
     };
     DirBuilder::new().mode(0o700).create(directory).map_err(fail)?;
     match owner {
-        Some(user) => nix::unistd::chown(directory, Some(user.uid), Some(user.gid))
-            .map_err(|e| fail(e.into())),
+        // By descriptor: whoever owns the parent could put a link in its place.
+        Some(user) => OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+            .open(directory)
+            .and_then(|made| Ok(nix::unistd::fchown(made, Some(user.uid), Some(user.gid))?))
+            .map_err(fail),
         None => Ok(()),
     }
 }
@@ -79,7 +87,6 @@ pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
 
 /// Without an embedded database there is nothing yet that root could spoil.
 fn missing(config: Config, place: String) -> Result<Config, Error> {
-    use crate::config::Database;
     let embedded = [&config.accounts.database, &config.log.database]
         .iter()
         .any(|database| matches!(database, Database::Sqlite(_)));

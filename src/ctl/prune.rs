@@ -33,7 +33,10 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
         "SELECT COUNT(*) AS n FROM connection_log WHERE datetime < datetime(:before, 'unixepoch')",
         "SELECT COUNT(*) AS n FROM connection_log WHERE datetime < FROM_UNIXTIME(:before)",
     );
-    let old = store.query(count, &before())?.first().map(|row| row.text("n")).unwrap_or_default();
+    let shown = std::io::stderr().is_terminal();
+    // Counting walks through the whole log: only for somebody who watches.
+    let old = if shown { store.query(count, &before())? } else { Vec::new() };
+    let old = old.first().map(|row| row.text("n")).unwrap_or_default();
     // By primary key: the oldest rows come first, and the table has no other index.
     let delete = store.dialect(
         "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log \
@@ -45,14 +48,14 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     loop {
         let batch = store.execute(delete, &before())?;
         deleted = deleted.saturating_add(batch);
-        if std::io::stderr().is_terminal() {
+        if shown {
             eprint!("\r{deleted} of {old} deleted");
         }
-        if batch == 0 {
+        if i64::try_from(batch).unwrap_or(0) < BATCH {
             break;
         }
     }
-    if std::io::stderr().is_terminal() {
+    if shown {
         eprintln!();
     }
     say(&format!("deleted={deleted}"));

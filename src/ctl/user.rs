@@ -25,7 +25,7 @@ pub(super) enum Verb {
     Passwd {
         /// The account, as mike@example.com.
         name: String,
-        /// The bcrypt cost, 4 to 16.
+        /// The bcrypt cost, 4 to 14.
         #[arg(long, default_value_t = password::DEFAULT_BCRYPT_COST)]
         cost: u32,
     },
@@ -55,22 +55,20 @@ pub(super) struct Add {
     /// The countries it may log in from, as GB,IE; * for any. Without it the default rules hold.
     #[arg(long, value_name = "LIST")]
     allow_countries: Option<String>,
-    /// The bcrypt cost, 4 to 16.
+    /// The bcrypt cost, 4 to 14.
     #[arg(long, default_value_t = password::DEFAULT_BCRYPT_COST)]
     cost: u32,
 }
 
 pub(super) fn run(config: &Config, verb: &Verb) -> Done {
-    let mut store = Store::open(&config.accounts.database, patience(config))?;
-    if !store.has_table("account")? {
-        let what = "has no table account: run `authpolicy db init`, or look after the accounts \
-                    where accounts.query finds them";
-        let place = config.accounts.database.to_string();
-        return Err(Error::Store { place, what: what.to_owned() });
+    if !config.accounts.query_is_default {
+        let what = "accounts.query is your own: look after the accounts where it finds them";
+        return Err(Error::Config { file: config.path.clone(), what: what.to_owned() });
     }
+    let mut store = Store::open(&config.accounts.database, patience(config))?;
     let name = |name: &str| Login::new(name, &config.accounts.default_domain).user().to_owned();
     match verb {
-        Verb::Add(account) => add(&mut store, &name(&account.name), account),
+        Verb::Add(account) => add(config, &mut store, &name(&account.name), account),
         Verb::Passwd { name: typed, cost } => {
             let name = name(typed);
             let stored = new_hash(&name, *cost)?;
@@ -92,12 +90,16 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     }
 }
 
-fn add(store: &mut Store, name: &str, account: &Add) -> Done {
+fn add(config: &Config, store: &mut Store, name: &str, account: &Add) -> Done {
     let countries = account.allow_countries.as_deref().unwrap_or_default();
     rules::countries(countries).map_err(|what| Error::Account {
         account: name.to_owned(),
         what: format!("--allow-countries: {what}"),
     })?;
+    if !countries.is_empty() && config.geoip.is_none() {
+        let what = String::from("--allow-countries needs [geoip] database");
+        return Err(Error::Config { file: config.path.clone(), what });
+    }
     if exists(store, name)? {
         eprintln!("authpolicy: account {name} exists: change it with `authpolicy user passwd`");
         return Ok(false);
@@ -147,17 +149,13 @@ fn new_hash(name: &str, cost: u32) -> Result<Secret, Error> {
 }
 
 fn list(store: &mut Store) -> Done {
-    let sql = "SELECT username, active, allow_countries, deny_countries, allow_nets FROM account \
-               ORDER BY username";
+    let sql = "SELECT username, active, allow_countries FROM account ORDER BY username";
     for row in store.query(sql, &[])? {
-        let mut line = format!("account={} active={}", row.text("username"), row.text("active"));
-        for column in ["allow_countries", "deny_countries", "allow_nets"] {
-            match row.text(column) {
-                value if value.is_empty() => {}
-                value => line = format!("{line} {column}={}", value.replace(' ', "")),
-            }
+        let line = format!("account={} active={}", row.text("username"), row.text("active"));
+        match row.text("allow_countries") {
+            list if list.is_empty() => say(&line),
+            list => say(&format!("{line} allow_countries={}", list.replace(' ', ""))),
         }
-        say(&line);
     }
     Ok(true)
 }

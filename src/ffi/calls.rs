@@ -30,9 +30,17 @@ pub(super) struct Answer {
 
 impl Answer {
     /// An answer of functions that never fail.
-    pub(super) const EMPTY: Self = Self { code: 0, text: c"" };
-    /// A caught panic of one that may.
-    pub(super) const BUG: Self = Self { code: 2, text: c"internal error" };
+    const EMPTY: Self = Self { code: 0, text: c"" };
+
+    /// The answer of one that may, where it panicked.
+    pub(super) fn bug() -> Self {
+        Outcome::Bug.into()
+    }
+
+    /// The answer of one that does not, where it panicked.
+    pub(super) fn empty() -> Self {
+        Self::EMPTY
+    }
 
     fn text(text: &'static CStr) -> Self {
         Self { code: 0, text }
@@ -54,6 +62,11 @@ fn miscounted() -> Error {
     Error::Call(String::from(
         "got more than 7 arguments, which Exim cannot count: correct the ${dlfunc} call",
     ))
+}
+
+/// Says that a call panicked.
+pub(super) fn report_bug(function: &str) {
+    mail_log().bug(function);
 }
 
 /// Decides an attempt; a refusal is held back until `failure_time` is over.

@@ -90,7 +90,14 @@ fn a_panic_stays_inside() {
         argv: *mut *mut c_uchar,
     ) -> c_int {
         // SAFETY: our caller's promise is the one that `wall` asks for.
-        unsafe { wall(answer, argc, argv, panics, Answer::BUG) }
+        unsafe {
+            wall(
+                answer,
+                argc,
+                argv,
+                &Function { name: "panics", call: panics, on_panic: Answer::bug },
+            )
+        }
     }
     let hook = std::panic::take_hook();
     assert_eq!(plain(export, &[]), (2, String::from("internal error")));

@@ -68,6 +68,21 @@ fn an_address_that_is_not_public_has_no_country() {
 }
 
 #[test]
+fn a_file_of_another_kind_is_an_error() {
+    let asn = Value::map([("autonomous_system_number", Value::from(64500_u32))]);
+    let name = Value::map([("country", text("United Kingdom"))]);
+    for record in [asn, name] {
+        let file = write(IpVersion::V6, &[("203.0.113.0/24", record)]);
+        let geo = Geo::new(file.path());
+        assert!(geo.country("203.0.113.7".parse().unwrap()).is_err());
+        assert_eq!(country(&geo, "198.51.100.1"), "", "not in the file");
+    }
+    let registered = Value::map([("registered_country", Value::map([("iso_code", text("US"))]))]);
+    let file = write(IpVersion::V6, &[("203.0.113.0/24", registered)]);
+    assert_eq!(country(&Geo::new(file.path()), "203.0.113.7"), "", "a country file");
+}
+
+#[test]
 fn a_code_for_none_is_none() {
     let rows = [("198.51.100.0/25", "ZZ"), ("198.51.100.128/25", "-")];
     let entries = rows.map(|(net, code)| (net, Value::map([("country_code", text(code))])));

@@ -4,8 +4,10 @@
 use super::Fault;
 use crate::secret::Secret;
 
-/// Above this a single password takes a minute: nobody's account, somebody's denial of service.
-const MAX_COST: u32 = 16;
+/// What the format allows at the least.
+const MIN_COST: u32 = 4;
+/// About a second here; more is a denial of service.
+const MAX_COST: u32 = 14;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stored<'a> {
@@ -23,6 +25,9 @@ impl<'a> Stored<'a> {
             return Err(malformed());
         }
         let cost = cost.parse().map_err(|_| malformed())?;
+        if cost < MIN_COST {
+            return Err(malformed());
+        }
         if cost > MAX_COST {
             return Err(Fault(format!(
                 "has a bcrypt cost of {cost}, above the limit of {MAX_COST}"
@@ -40,10 +45,12 @@ impl<'a> Stored<'a> {
 /// Makes a new hash for storage.
 ///
 /// # Errors
-/// The cost is not between 4 and 16, or the system gives no random salt.
+/// The cost is not between 4 and 14, or the system gives no random salt.
 pub fn hash(password: &Secret, cost: u32) -> Result<Secret, Fault> {
-    if !(4..=MAX_COST).contains(&cost) {
-        return Err(Fault(format!("a bcrypt cost of {cost} is not between 4 and {MAX_COST}")));
+    if !(MIN_COST..=MAX_COST).contains(&cost) {
+        return Err(Fault(format!(
+            "a bcrypt cost of {cost} is not between {MIN_COST} and {MAX_COST}"
+        )));
     }
     bcrypt::hash_with_result(password.expose(), cost)
         .map(|parts| {

@@ -62,6 +62,8 @@ fn what_cannot_be_understood_is_no_mismatch() {
         format!("$2y$31${b}"),
         format!("$2y$5${b}"),
         format!("$2y$05${b}x"),
+        format!("$2y$03${b}"),
+        format!("$2y$15${b}"),
         format!("$2y$05$ü{b}"),
         format!("$6$rounds=999$salt${h}"),
         format!("$6$rounds=x$salt${h}"),
@@ -96,10 +98,4 @@ fn a_new_hash_is_accepted() {
     assert!(text.starts_with("{BLF-CRYPT}$2y$04$"), "{text}");
     assert_eq!(verify(text, "new"), Ok(true));
     assert!(super::hash(&secret("new"), 31).is_err());
-}
-
-#[test]
-fn the_names_in_messages_are_the_names_known() {
-    let names: Vec<_> = SCHEMES.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, Scheme::NAMES);
 }

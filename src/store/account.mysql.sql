@@ -1,8 +1,6 @@
 CREATE TABLE account (
-  username        varchar(255) NOT NULL PRIMARY KEY,
-  password        varchar(255) NOT NULL,
-  allow_countries varchar(255) NULL,
-  deny_countries  varchar(255) NULL,
-  allow_nets      varchar(255) NULL,
+  username        varbinary(255) NOT NULL PRIMARY KEY, -- bytes: no collation calls two names one
+  password        varchar(255)   NOT NULL,
+  allow_countries varchar(255)   NULL,
   active          tinyint(1) unsigned NOT NULL DEFAULT 1
 ) CHARACTER SET utf8mb4

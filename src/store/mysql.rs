@@ -1,5 +1,7 @@
 //! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in.
 
+use std::error::Error as _;
+use std::ffi::c_long;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use nix::sys::time::TimeVal;
 use nix::sys::time::TimeValLike;
 
 use super::Deadline;
+use super::Found;
 use super::Parameters;
 use super::Row;
 use super::Value;
@@ -27,13 +30,21 @@ const MAX_PACKET: usize = 1 << 24;
 
 /// The server's words for "this text does not fit this column": too long, or not in its
 /// character set.
-const DOES_NOT_FIT: &[u16] = &[1406, 1366];
+const DOES_NOT_FIT: &[u16] = &[1406, 1366, 1265, 3988];
+
+/// The server's words for "this text cannot be compared with that column": not in its character
+/// set.
+const CANNOT_BE_THERE: &[u16] = &[1267, 1271, 3988];
+
+/// A row is there when we say so, whatever the server's default: an INSERT that waits for a lock
+/// when we give up must not come through later with an answer that nobody got.
+const BY_TRANSACTION: &str = "SET autocommit = 0";
 
 /// An open connection.
 pub struct Connection {
     place: String,
     connection: Conn,
-    deadline: Deadline,
+    pub(super) deadline: Deadline,
     /// Whether server and we may disagree about whose turn it is.
     out_of_step: bool,
 }
@@ -58,37 +69,55 @@ impl Connection {
         Err(Error::Store { place, what: problems.join("; ") })
     }
 
-    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
         self.limit()?;
         let result = self.connection.exec_iter(sql, named(sql, parameters));
-        let rows = result.and_then(|rows| {
-            let names: Vec<String> =
-                rows.columns().as_ref().iter().map(|c| c.name_str().to_lowercase()).collect();
-            rows.map(|row| {
+        let found = result.and_then(|rows| {
+            let columns = names(rows.columns().as_ref());
+            let rows = rows.map(|row| {
                 let values = row?.unwrap().into_iter().map(read);
-                Ok(Row(names.iter().cloned().zip(values).collect()))
-            })
-            .collect()
+                Ok(Row(columns.iter().cloned().zip(values).collect()))
+            });
+            let rows = rows.collect::<mysql::Result<_>>()?;
+            Ok(Found { columns, rows })
         });
-        rows.map_err(|e| self.refused(&e))
+        match found {
+            Err(mysql::Error::MySqlError(e)) if CANNOT_BE_THERE.contains(&e.code) => {
+                Ok(Found { columns: self.prepare(sql)?, rows: Vec::new() })
+            }
+            found => found.map_err(|e| self.refused(&e)),
+        }
+    }
+
+    pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
+        self.limit()?;
+        let statement = self.connection.prep(sql).map_err(|e| self.refused(&e))?;
+        let columns = names(&statement.columns());
+        self.connection.close(statement).map_err(|e| self.refused(&e))?;
+        Ok(columns)
     }
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
-        self.run(sql, parameters).map_err(|e| self.refused(&e))
+        let changed = self.run(sql, parameters).and_then(|changed| self.commit().map(|()| changed));
+        changed.map_err(|e| self.refused(&e))
     }
 
     pub(super) fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
-        match self.run(sql, parameters) {
-            Ok(_) => Ok(()),
+        let done = match self.run(sql, parameters) {
             Err(mysql::Error::MySqlError(e)) if DOES_NOT_FIT.contains(&e.code) => {
                 // The server knows its columns: without strict mode it cuts and replaces.
-                let lenient = "SET SESSION sql_mode = REPLACE(REPLACE(@@SESSION.sql_mode, \
-                               'STRICT_TRANS_TABLES', ''), 'STRICT_ALL_TABLES', '')";
-                let done = self.run(lenient, &[]).and_then(|_| self.run(sql, parameters));
-                done.map(|_| ()).map_err(|e| self.refused(&e))
+                let lenient = "SET SESSION sql_mode = REPLACE(REPLACE(REPLACE(@@SESSION.sql_mode, \
+                               'STRICT_TRANS_TABLES', ''), 'STRICT_ALL_TABLES', ''), \
+                               'TRADITIONAL', '')";
+                self.run(lenient, &[]).and_then(|_| self.run(sql, parameters))
             }
-            Err(e) => Err(self.refused(&e)),
-        }
+            done => done,
+        };
+        done.and_then(|_| self.commit()).map_err(|e| self.refused(&e))
+    }
+
+    fn commit(&mut self) -> mysql::Result<()> {
+        self.connection.query_drop("COMMIT")
     }
 
     fn run(&mut self, sql: &str, parameters: &Parameters) -> mysql::Result<u64> {
@@ -118,7 +147,15 @@ impl Connection {
     }
 }
 
+#[allow(unsafe_code, reason = "declares a function of connect.c")]
+// SAFETY: it has this type there, and stores a number.
+unsafe extern "C" {
+    /// How long the next connect() to a unix socket may take.
+    safe fn authpolicy_connect_within(microseconds: c_long);
+}
+
 fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
+    authpolicy_connect_within(c_long::try_from(limit.as_micros()).unwrap_or(c_long::MAX));
     let options = OptsBuilder::from_opts(host.options().clone())
         .tcp_connect_timeout(Some(limit))
         .read_timeout(Some(limit))
@@ -126,6 +163,7 @@ fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.
         .prefer_socket(false)
+        .init(vec![BY_TRANSACTION])
         .stmt_cache_size(0);
     Conn::new(options)
 }
@@ -162,7 +200,9 @@ fn read(value: mysql::Value) -> Value {
     match value {
         mysql::Value::NULL => Value::Null,
         mysql::Value::Int(number) => Value::Int(number),
-        mysql::Value::UInt(number) => Value::Int(i64::try_from(number).unwrap_or(i64::MAX)),
+        mysql::Value::UInt(number) => {
+            i64::try_from(number).map_or_else(|_| Value::text(&number.to_string()), Value::Int)
+        }
         mysql::Value::Bytes(text) => Value::Text(Secret::new(text)),
         mysql::Value::Date(year, month, day, hour, minute, second, _) => {
             Value::text(&format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"))
@@ -173,7 +213,12 @@ fn read(value: mysql::Value) -> Value {
     }
 }
 
-/// What went wrong, without any value: a message about a value could show a stored password.
+fn names(columns: &[mysql::Column]) -> Vec<String> {
+    columns.iter().map(|column| column.name_str().to_lowercase()).collect()
+}
+
+/// What went wrong. No value of ours is in the server's words but part of a login or of a row;
+/// of a value that we could not read, nothing is told, since it may be a stored password.
 fn message(e: &mysql::Error) -> String {
     match e {
         mysql::Error::IoError(e) if is_timeout(e) => String::from("took too long"),
@@ -181,7 +226,10 @@ fn message(e: &mysql::Error) -> String {
         mysql::Error::MySqlError(e) => format!("error {}: {}", e.code, e.message),
         mysql::Error::DriverError(e) => e.to_string(),
         mysql::Error::TlsError(e) => format!("TLS: {e}"),
-        mysql::Error::CodecError(e) => e.to_string(),
+        mysql::Error::CodecError(e) => {
+            let io = e.source().and_then(|e| e.downcast_ref::<std::io::Error>());
+            if io.is_some_and(is_timeout) { String::from("took too long") } else { e.to_string() }
+        }
         mysql::Error::UrlError(_) => String::from("the url is wrong"),
         mysql::Error::FromValueError(_) | mysql::Error::FromRowError(_) => {
             String::from("a value has an unexpected type")

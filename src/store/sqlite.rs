@@ -8,6 +8,7 @@ use std::fs;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use nix::unistd::Uid;
@@ -17,6 +18,7 @@ use rusqlite::types::ToSqlOutput;
 use rusqlite::types::ValueRef;
 
 use super::Deadline;
+use super::Found;
 use super::Parameters;
 use super::Row;
 use super::Value;
@@ -30,7 +32,7 @@ const STEPS: i32 = 1000;
 pub struct Connection {
     place: String,
     connection: rusqlite::Connection,
-    deadline: Deadline,
+    pub(super) deadline: Deadline,
 }
 
 impl Connection {
@@ -44,14 +46,16 @@ impl Connection {
                              becomes the owner of the state directory",
             ));
         }
-        if !path.exists() {
+        let Some(path) = real_path(path).filter(|path| path.exists()) else {
             return Err(fail(&place, "does not exist: run `authpolicy db init`"));
-        }
+        };
+        let limit = deadline.connect().ok_or_else(|| fail(&place, "took too long"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let opened = rusqlite::Connection::open_with_flags(path, flags)
             .and_then(|connection| {
+                connection.busy_timeout(limit)?;
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
                 connection.pragma_update(None, "synchronous", "NORMAL")?;
                 Ok(connection)
@@ -60,22 +64,29 @@ impl Connection {
         Ok(Self { place, connection: opened, deadline })
     }
 
-    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
         self.limit()?;
         let mut statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
         bind(&mut statement, parameters).map_err(|e| refused(&self.place, &e))?;
-        let names: Vec<_> = statement.column_names().map(|n| n.to_lowercase()).collect();
-        let mut rows = statement.raw_query();
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(|e| refused(&self.place, &e))? {
-            let mut values = Vec::with_capacity(names.len());
-            for (index, name) in names.iter().enumerate() {
+        let columns = names(&statement);
+        let mut results = statement.raw_query();
+        let mut rows = Vec::new();
+        while let Some(row) = results.next().map_err(|e| refused(&self.place, &e))? {
+            let mut values = Vec::with_capacity(columns.len());
+            for (index, name) in columns.iter().enumerate() {
                 let value = row.get_ref(index).map_err(|e| refused(&self.place, &e))?;
                 values.push((name.clone(), read(value)));
             }
-            found.push(Row(values));
+            rows.push(Row(values));
         }
-        Ok(found)
+        drop(results);
+        Ok(Found { columns, rows })
+    }
+
+    pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
+        self.limit()?;
+        let statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
+        Ok(names(&statement))
     }
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
@@ -105,6 +116,7 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
+    let path = &real_path(path).ok_or_else(|| fail(&place, "is in a directory that is missing"))?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
@@ -116,12 +128,25 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     })
 }
 
+/// The path without links in it but for the last part, which SQLite is told not to follow.
+fn real_path(path: &Path) -> Option<PathBuf> {
+    let directory = path.parent()?.canonicalize().ok()?;
+    Some(directory.join(path.file_name()?))
+}
+
+fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
+    statement.column_names().map(str::to_lowercase).collect()
+}
+
+/// Binds what the statement names. SQLite knows more forms of parameters than ours, and would take
+/// NULL for one that is not bound.
 fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
-    for (name, value) in parameters {
-        // Only what the statement names.
-        if let Some(index) = statement.parameter_index(&format!(":{name}"))? {
-            statement.raw_bind_parameter(index, write(value))?;
-        }
+    for index in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(index).unwrap_or_default().to_owned();
+        let ours = name.strip_prefix(':');
+        let value = parameters.iter().find(|(known, _)| Some(*known) == ours);
+        let (_, value) = value.ok_or(rusqlite::Error::InvalidParameterName(name))?;
+        statement.raw_bind_parameter(index, write(value))?;
     }
     Ok(())
 }

@@ -72,6 +72,9 @@ impl MariaDb {
         let server = Self::serve(directory.path(), port);
         let server = Self { directory, port, server, databases: Mutex::new(0) };
         server.wait();
+        let mut root = server.root("");
+        root.query_drop(format!("CREATE USER exim@localhost IDENTIFIED BY '{PASSWORD}'")).unwrap();
+        root.query_drop("GRANT ALL ON *.* TO exim@localhost").unwrap();
         server
     }
 
@@ -128,14 +131,8 @@ impl MariaDb {
         let mut number = self.databases.lock().unwrap();
         *number += 1;
         let name = format!("mail{number}");
-        let mut root = self.root("");
-        for sql in [
-            format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"),
-            format!("CREATE OR REPLACE USER exim@localhost IDENTIFIED BY '{PASSWORD}'"),
-            String::from("GRANT ALL ON *.* TO exim@localhost"),
-        ] {
-            root.query_drop(sql).unwrap();
-        }
+        let sql = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
+        self.root("").query_drop(sql).unwrap();
         name
     }
 

@@ -89,11 +89,16 @@ impl Site {
         site.write("exim.conf", &site.exim_config());
         // The account table is the default query's: made with a configuration that has it.
         let all = site.read("authpolicy.toml");
-        site.configure("");
+        site.configure(&site.geoip());
         if let Base::MariaDb(server, name, _) = &site.base {
             server.root(name).query_drop(PRODUCTION_TABLE).unwrap();
         }
         site.tool(&["db", "init"], "");
+        // `user` works on the table of the default query.
+        fs::rename(site.path("authpolicy.toml"), site.path("accounts.toml")).unwrap();
+        for column in ["deny_countries varchar(255)", "allow_nets varchar(255)"] {
+            site.sql(&format!("ALTER TABLE account ADD COLUMN {column}"));
+        }
         site.write_config(&all);
         site
     }
@@ -214,11 +219,13 @@ login:
         Client::over_pipes(&mut command)
     }
 
-    /// Runs the tool as root, with this standard input.
+    /// Runs the tool as root, with this standard input; `user` with the default query.
     pub fn run_tool(&self, arguments: &[&str], stdin: &str) -> Output {
+        let file =
+            if arguments.first() == Some(&"user") { "accounts.toml" } else { "authpolicy.toml" };
         let mut child = Command::new(env!("CARGO_BIN_EXE_authpolicy"))
             .arg("--config")
-            .arg(self.path("authpolicy.toml"))
+            .arg(self.path(file))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

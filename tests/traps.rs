@@ -1,0 +1,175 @@
+//! Ways in, and ways to be told something wrong, that were open once: each closed for good.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+
+mod common;
+
+use common::Base;
+use common::Client;
+use common::MariaDb;
+use common::Site;
+use common::site::CN;
+use common::site::GB;
+use mysql::prelude::Queryable;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const ACCEPTED: &str = "235 Authentication succeeded";
+const REFUSED: &str = "535 Incorrect authentication data";
+const CANNOT_TELL: &str = "435 Unable to authenticate at present";
+
+fn site(base: Base) -> Site {
+    let site = Site::new(base, POLICY);
+    site.account("u@example.com", "secret");
+    site
+}
+
+fn attempt(port: u16, remote: &str, authcid: &str, password: &str) -> String {
+    Client::connect_from(port, remote).plain(authcid.as_bytes(), password.as_bytes())
+}
+
+#[test]
+fn an_accounts_country_rule_without_a_geoip_file_is_435() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    let config = site.read("authpolicy.toml");
+    site.write_config(&config.replace(&site.geoip(), "").replace("allow_countries = [", "# ["));
+    assert_eq!(attempt(exim.port, CN, "u@example.com", "secret"), ACCEPTED, "no rule at all");
+    site.sql("UPDATE account SET allow_countries = 'GB'");
+    for remote in [CN, GB] {
+        assert_eq!(attempt(exim.port, remote, "u@example.com", "secret"), CANNOT_TELL);
+    }
+    site.sql("UPDATE account SET allow_countries = '*'");
+    assert_eq!(attempt(exim.port, CN, "u@example.com", "secret"), ACCEPTED, "any country");
+    assert!(site.lines()[1].contains("has a country rule"), "{}", site.lines()[1]);
+}
+
+#[test]
+fn a_name_that_the_tables_character_set_cannot_hold_is_no_account() {
+    for charset in ["latin1", "utf8mb3"] {
+        let site = site(Base::mariadb());
+        site.sql(&format!(
+            "ALTER TABLE account MODIFY username varchar(200) CHARACTER SET {charset} NOT NULL"
+        ));
+        let exim = site.exim();
+        assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(attempt(exim.port, GB, "😀@example.com", "secret"), REFUSED, "{charset}");
+        let rows = site.rows();
+        assert_eq!((rows[1].auth_ok, rows[1].policy_reject), (Some(false), Some(false)));
+    }
+}
+
+#[test]
+fn the_servers_defaults_lose_no_row() {
+    let server = MariaDb::start();
+    let mut root = server.root("");
+    root.query_drop("SET GLOBAL autocommit = 0").unwrap();
+    root.query_drop("SET GLOBAL sql_mode = 'TRADITIONAL'").unwrap();
+    let name = server.database();
+    let url = server.url(&name);
+    let site = site(Base::MariaDb(std::sync::Arc::new(server), name, url));
+    let exim = site.exim();
+    assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), ACCEPTED);
+    assert_eq!(attempt(exim.port, GB, &"a".repeat(112), "secret"), REFUSED);
+    let names: Vec<_> = site.rows().into_iter().map(|row| row.username).collect();
+    assert_eq!(names, [String::from("u@example.com"), "a".repeat(80)]);
+}
+
+#[test]
+fn a_row_that_came_too_late_does_not_come_at_all() {
+    let site = site(Base::mariadb());
+    let exim = site.exim();
+    assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), ACCEPTED);
+    let config = site.read("authpolicy.toml");
+    site.write_config(&config.replace("[state]", "query_timeout = \"300ms\"\n[state]"));
+    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
+    let mut other = server.root(name);
+    other.query_drop("START TRANSACTION").unwrap();
+    other.query_drop("SELECT * FROM connection_log FOR UPDATE").unwrap();
+    assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), CANNOT_TELL);
+    assert!(site.lines()[1].contains("took too long"), "{}", site.lines()[1]);
+    other.query_drop("COMMIT").unwrap();
+    // The server finds out that we have gone when it has got the lock.
+    let waits = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'");
+    for _ in 0..200 {
+        let others: u32 = server.root("").query_first(&waits).unwrap().unwrap();
+        if others <= 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(site.rows().len(), 1, "a row 1, 0 means accepted");
+}
+
+#[test]
+fn several_rows_are_several_passwords_of_one_account() {
+    for base in Base::all() {
+        let site = site(base);
+        site.account("v@example.com", "other");
+        let exim = site.exim();
+        let config = site.read("authpolicy.toml");
+        let query = "WHERE username = :user";
+        let both = "WHERE :user IN ('u@example.com', 'v@example.com')";
+        site.write_config(&config.replace(query, both));
+        for password in ["secret", "other"] {
+            assert_eq!(attempt(exim.port, GB, "u@example.com", password), ACCEPTED);
+        }
+        assert_eq!(attempt(exim.port, GB, "u@example.com", "neither"), REFUSED);
+        assert_eq!(attempt(exim.port, GB, "nobody@example.com", "secret"), REFUSED);
+        site.sql("UPDATE account SET allow_nets = '10.0.0.0/8' WHERE username = 'v@example.com'");
+        for password in ["secret", "other"] {
+            assert_eq!(attempt(exim.port, GB, "u@example.com", password), CANNOT_TELL);
+        }
+        assert!(site.main_log().contains("several rows that differ"), "{}", site.main_log());
+    }
+}
+
+#[test]
+fn a_query_without_password_and_a_parameter_of_another_form_are_435() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), ACCEPTED);
+    let config = site.read("authpolicy.toml");
+    for (query, want) in [
+        (config.replace("SELECT password", "SELECT password AS hash"), "no column named password"),
+        (config.replace("= :user", "= :user AND active = @active"), "@active"),
+    ] {
+        site.write_config(&query);
+        for user in ["u@example.com", "nobody@example.com"] {
+            assert_eq!(attempt(exim.port, GB, user, "secret"), CANNOT_TELL, "{want}");
+        }
+        let output = site.run_tool(&["config"], "");
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && complaint.contains(want), "{complaint}");
+    }
+}
+
+#[test]
+fn the_tool_changes_no_table_but_ours() {
+    let site = site(Base::Sqlite);
+    std::fs::copy(site.path("authpolicy.toml"), site.path("accounts.toml")).unwrap();
+    let output = site.run_tool(&["user", "disable", "u@example.com"], "");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(complaint.contains("accounts.query is your own"), "{complaint}");
+}
+
+#[test]
+fn hashing_is_no_time_spent_with_databases() {
+    let site = site(Base::Sqlite);
+    site.tool(&["user", "add", "slow@example.com", "--cost", "12"], "secret");
+    let exim = site.exim();
+    let config = site.read("authpolicy.toml");
+    let limits =
+        "connect_timeout = \"50ms\"\nquery_timeout = \"50ms\"\nattempt_timeout = \"60ms\"\n[state]";
+    site.write_config(&config.replace("[state]", limits));
+    assert_eq!(
+        attempt(exim.port, GB, "slow@example.com", "secret"),
+        ACCEPTED,
+        "{}",
+        site.main_log()
+    );
+    assert_eq!(attempt(exim.port, GB, "slow@example.com", "wrong"), REFUSED);
+    assert_eq!(attempt(exim.port, GB, "nobody@example.com", "secret"), REFUSED);
+    assert_eq!(site.rows().len(), 3);
+    let learnt = site.read("state/dummy-hash");
+    assert!(learnt.starts_with("$2y$12$......"), "as long as the dearest account: {learnt}");
+}
