@@ -18,6 +18,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Where something of ours is broken.
+    #[must_use]
+    pub fn cannot_tell(username: String) -> Self {
+        Self { decision: Decision::CANNOT_TELL, country: None, username }
+    }
+
     /// What Exim hears.
     pub fn outcome(&self) -> Outcome {
         match self.decision.answer {

@@ -362,6 +362,7 @@ fn a_broken_configuration_is_435_and_a_line_that_names_it() {
     site.write_config(&good);
     assert_eq!(attempt(), ACCEPTED);
     let lines = site.lines();
+    assert!(lines[1].starts_with("attempt status=503 reason=internal"), "{}", lines[1]);
     assert!(lines[1].contains("authpolicy.toml: line ") && lines[1].contains("allow_contries"));
     assert!(lines[2].contains("missing field `database`"), "{}", lines[2]);
     assert!(lines[3].contains("authpolicy.toml: cannot be read"), "{}", lines[3]);

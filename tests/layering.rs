@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Each module and what it may use; from Exim's side down to what all of them use.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("ffi", &["attempt", "check", "error", "maillog", "outcome", "session"]),
+    ("ffi", &["attempt", "check", "error", "maillog", "outcome", "session", "verdict"]),
     ("session", &["config", "error", "geo", "verdict"]),
     (
         "check",

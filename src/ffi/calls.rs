@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
 use crate::session::Session;
+use crate::verdict::Verdict;
 
 /// What Exim gets back.
 pub(super) struct Answer {
@@ -72,41 +73,45 @@ pub(super) fn report_bug(function: &str) {
 /// Decides an attempt; a refusal is held back until `failure_time` is over.
 pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let start = Instant::now();
-    session.last = None;
-    match attempt(session, arguments, start) {
-        Ok((outcome, failure_time)) => {
-            if outcome == Outcome::Reject {
-                std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
-            }
-            outcome.into()
-        }
+    // What `last` says until we know better, and after a panic.
+    session.last = Some(Verdict::cannot_tell(String::new()));
+    let attempt = match arguments.ok_or_else(miscounted).and_then(Attempt::parse) {
+        Ok(attempt) => attempt,
         Err(e) => {
             mail_log().trouble("check", &e);
-            Outcome::CannotTell.into()
+            return Outcome::CannotTell.into();
         }
-    }
-}
-
-fn attempt(
-    session: &mut Session,
-    arguments: Option<&[&[u8]]>,
-    start: Instant,
-) -> Result<(Outcome, Duration), Error> {
-    #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
-    let moment = Moment { time: SystemTime::now(), start };
-    let attempt = Attempt::parse(arguments.ok_or_else(miscounted)?)?;
-    let settings = session.settings(attempt.options.config.as_deref())?;
-    let world = World {
-        config: &settings.config,
-        geo: settings.geo.as_ref(),
-        log: mail_log(),
-        recorded: !host::is_host_checking(),
     };
-    let verdict = check::check(world, &attempt, moment);
-    let failure_time = settings.config.failure_time;
+    let (verdict, failure_time) = decide(session, &attempt, start);
     let outcome = verdict.outcome();
     session.last = Some(verdict);
-    Ok((outcome, failure_time))
+    if outcome == Outcome::Reject {
+        std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
+    }
+    outcome.into()
+}
+
+/// The verdict, and how long a refusal takes at the least.
+fn decide(session: &mut Session, attempt: &Attempt, start: Instant) -> (Verdict, Duration) {
+    #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    let moment = Moment { time: SystemTime::now(), start };
+    match session.settings(attempt.options.config.as_deref()) {
+        Ok(settings) => {
+            let world = World {
+                config: &settings.config,
+                geo: settings.geo.as_ref(),
+                log: mail_log(),
+                recorded: !host::is_host_checking(),
+            };
+            (check::check(world, attempt, moment), settings.config.failure_time)
+        }
+        // Nobody knows where the row would go: the line is all there is.
+        Err(e) => {
+            let verdict = Verdict::cannot_tell(attempt.shown.to_lowercase());
+            mail_log().attempt(attempt, &verdict, Some(&e));
+            (verdict, Duration::ZERO)
+        }
+    }
 }
 
 /// The country of an address.

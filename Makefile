@@ -1,0 +1,56 @@
+# What there is to do here. `make help` lists it.
+
+DESTDIR =
+CARGO   = cargo
+PLUGIN  = target/release/libauthpolicy.so
+TOOL    = target/release/authpolicy
+GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
+DOCS    = /usr/share/doc/authpolicy
+NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
+
+.PHONY: help demo test bench install header lint build
+
+help:
+	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
+	@echo 'make test      formatting, clippy, all tests, real Exim and MariaDB included (Debian, as root)'
+	@echo 'make bench     what an AUTH costs, beside other solutions (Debian, as root)'
+	@echo 'make install   the plugin, the tool, examples and docs; DESTDIR=... is honoured'
+	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
+	@echo 'make lint      formatting and clippy alone'
+
+build:
+	$(CARGO) build --release
+
+demo:
+	scripts/install-packages exim4-daemon-heavy
+	demo/run
+
+test:
+	scripts/install-packages exim4-daemon-heavy mariadb-server swaks libnet-ssleay-perl openssl \
+		binutils $(NPM)
+	scripts/fetch-geoip $(GEOIP)
+	$(MAKE) lint
+	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
+
+bench:
+	scripts/install-packages exim4-daemon-heavy mariadb-server
+	$(CARGO) bench --bench auth
+
+header:
+	AUTHPOLICY_UPDATE_HEADER=1 $(CARGO) test --test header
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+# The plugin goes in by rename: whoever overwrites a mapped file kills the Exims that run on it.
+install: build
+	install -d $(DESTDIR)/usr/lib/exim $(DESTDIR)/usr/bin $(DESTDIR)$(DOCS)/docs
+	install -m 644 $(PLUGIN) $(DESTDIR)/usr/lib/exim/.authpolicy.so.new
+	mv $(DESTDIR)/usr/lib/exim/.authpolicy.so.new $(DESTDIR)/usr/lib/exim/authpolicy.so
+	install -m 755 $(TOOL) $(DESTDIR)/usr/bin/.authpolicy.new
+	mv $(DESTDIR)/usr/bin/.authpolicy.new $(DESTDIR)/usr/bin/authpolicy
+	install -m 644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md $(DESTDIR)$(DOCS)
+	install -m 644 docs/*.md $(DESTDIR)$(DOCS)/docs
+	cp -R exim-config-examples $(DESTDIR)$(DOCS)/
+	scripts/install-config '$(DESTDIR)'

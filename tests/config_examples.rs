@@ -1,0 +1,249 @@
+//! Each example as an administrator would use it: a real Exim with nothing changed but paths and
+//! ports, a real client over STARTTLS and over TLS from the start, and nothing in clear.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::exim::free_port;
+use common::exim::users::give_to_exim;
+
+fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("exim-config-examples").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A text in which every one of these words stands, replaced.
+fn with(text: &str, changes: &[(&str, &str)]) -> String {
+    changes.iter().fold(text.to_owned(), |text, (old, new)| {
+        assert!(text.contains(old), "{old} is not in the example");
+        text.replace(old, new)
+    })
+}
+
+/// The macros of an Exim file with other values.
+fn define(text: &str, macros: &[(&str, &str)]) -> String {
+    let lines = text.lines().map(|line| {
+        let name = line.split('=').next().unwrap_or_default().trim();
+        match macros.iter().find(|(known, _)| *known == name && line.contains(" = ")) {
+            Some((name, value)) => format!("{name} = {value}"),
+            None => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// A certificate that nobody trusts.
+fn certificate(site: &Site) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (site.path("exim.crt"), site.path("exim.key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mx.example.com"])
+        .args(["-days", "2", "-out"])
+        .arg(&certificate)
+        .arg("-keyout")
+        .arg(&key)
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    give_to_exim(&certificate);
+    give_to_exim(&key);
+    (certificate, key)
+}
+
+/// What a real client is told: its transcript.
+fn swaks(port: u16, tls: &str, mechanism: &str, password: &str) -> String {
+    let output = Command::new("swaks")
+        .args(["--server", "127.0.0.1", "--port", &port.to_string(), tls, "--timeout", "60"])
+        .args(["--auth", mechanism, "--auth-user", "u@example.com", "--auth-password", password])
+        .args(["--auth-hide-password", "--quit-after", "AUTH"])
+        .output()
+        .expect("swaks");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Logs in over TLS with both mechanisms, and finds AUTH hidden in clear.
+fn try_out(site: &Site, ports: &[(u16, &str)]) {
+    let mut attempts = 0;
+    for (port, tls) in ports {
+        for mechanism in ["PLAIN", "LOGIN"] {
+            let right = swaks(*port, tls, mechanism, "secret");
+            assert!(right.contains("235 Authentication succeeded"), "{right}{}", site.main_log());
+            let wrong = swaks(*port, tls, mechanism, "wrong");
+            assert!(wrong.contains("535 Incorrect authentication data"), "{wrong}");
+            attempts += 2;
+        }
+    }
+    let rows = site.rows();
+    let flags: Vec<_> = rows.iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
+    let want = [(Some(true), Some(false)), (Some(false), Some(false))].repeat(attempts / 2);
+    assert_eq!(flags, want);
+    for row in rows {
+        assert_eq!((&*row.username, &*row.remote_ip), ("u@example.com", "127.0.0.1"));
+    }
+    let lines = site.lines();
+    assert_eq!(lines.len(), attempts, "{lines:?}");
+    assert!(site.main_log().contains("(set_id=u@example.com)"), "{}", site.main_log());
+    let mut clear = Client::connect(ports[0].0);
+    let offered = clear.command("EHLO client.example");
+    assert!(offered.contains("STARTTLS") && !offered.contains("AUTH"), "{offered}");
+    assert!(clear.command("AUTH PLAIN AHUAcA==").starts_with("503"));
+    assert_eq!(site.panic_log(), "");
+}
+
+/// Whether a stranger may send to anywhere. (Debian's own configuration lets 127.0.0.1.)
+fn is_open_relay(port: u16) -> bool {
+    let mut clear = Client::connect(port);
+    assert!(clear.command("MAIL FROM:<u@example.com>").starts_with("250"));
+    !clear.command("RCPT TO:<u@elsewhere.example>").starts_with("550")
+}
+
+/// Ports and paths of a complete configuration.
+fn complete(site: &Site, name: &str) -> (u16, u16) {
+    let (certificate, key) = certificate(site);
+    let (starttls, tls) = (free_port(), free_port());
+    let text = define(
+        &example(name),
+        &[
+            ("AUTHPOLICY_SO", &site.path("authpolicy.so").display().to_string()),
+            ("AUTHPOLICY_TOML", &site.path("authpolicy.toml").display().to_string()),
+            ("CERTIFICATE", &certificate.display().to_string()),
+            ("PRIVATE_KEY", &key.display().to_string()),
+            ("LISTEN_ON", "127.0.0.1"),
+            ("SMTP_PORTS", &format!("{starttls} : {tls}")),
+            ("TLS_ONLY_PORTS", &tls.to_string()),
+            ("SPOOL_DIRECTORY", &site.path("spool").display().to_string()),
+            ("LOG_DIRECTORY", &site.path("log").display().to_string()),
+        ],
+    );
+    site.write("exim.conf", &text);
+    (starttls, tls)
+}
+
+const EMBEDDED: &str = "sqlite:/var/lib/authpolicy/authpolicy.db";
+
+#[test]
+fn minimal_sqlite() {
+    let site = Site::new(Base::Sqlite, "");
+    site.account("u@example.com", "secret");
+    let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
+    let toml = with(&example("minimal-sqlite/authpolicy.toml"), &[(EMBEDDED, &site.url())]);
+    site.write_config(&(toml + &state));
+    let (starttls, tls) = complete(&site, "minimal-sqlite/exim.conf");
+    let _exim = Exim::start_on(
+        &site.path("exim.conf"),
+        starttls,
+        &["-oP", site.path("exim.pid").to_str().unwrap()],
+    );
+    try_out(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
+    assert!(!is_open_relay(starttls));
+}
+
+#[test]
+fn mariadb() {
+    let site = Site::new(Base::mariadb(), "");
+    site.sql(&example("mariadb/schema.sql"));
+    site.sql("INSERT INTO mailbox (address, password) VALUES ('u@example.com', '{PLAIN}secret')");
+    let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
+    let toml = with(
+        &example("mariadb/authpolicy.toml"),
+        &[
+            ("mysql://exim:change-me@localhost/mail?socket=/run/mysqld/mysqld.sock", &site.url()),
+            ("/var/lib/GeoIP/dbip-country-lite.mmdb", site.path("country.mmdb").to_str().unwrap()),
+        ],
+    );
+    site.write_config(&(toml + &state));
+    let (starttls, tls) = complete(&site, "mariadb/exim.conf");
+    let _exim = Exim::start_on(
+        &site.path("exim.conf"),
+        starttls,
+        &["-oP", site.path("exim.pid").to_str().unwrap()],
+    );
+    try_out(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
+    assert!(!is_open_relay(starttls));
+    site.sql("UPDATE mailbox SET disabled = 1");
+    assert!(swaks(starttls, "--tls", "PLAIN", "secret").contains("535 "), "disabled");
+}
+
+#[test]
+fn debian_split() {
+    let site = Site::new(Base::Sqlite, "");
+    site.account("u@example.com", "secret");
+    let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
+    let toml = with(&example("debian-split/authpolicy.toml"), &[(EMBEDDED, &site.url())]);
+    site.write_config(&(toml + &state));
+    let (certificate, key) = certificate(&site);
+    let (starttls, tls) = (free_port(), free_port());
+    // Debian's own files as they are, ours beside them.
+    let debian = site.path("exim4");
+    let copied = Command::new("cp").args(["-R", "/etc/exim4"]).arg(&debian).status().unwrap();
+    assert!(copied.success());
+    let site_macros = format!(
+        "AUTHPOLICY_SO = {}\nAUTHPOLICY_TOML = {}\nAUTHPOLICY_PORTS = {starttls} : {tls}\n\
+         AUTHPOLICY_TLS_ONLY = {tls}\nMAIN_TLS_CERTIFICATE = {}\nMAIN_TLS_PRIVATEKEY = {}\n",
+        site.path("authpolicy.so").display(),
+        site.path("authpolicy.toml").display(),
+        certificate.display(),
+        key.display()
+    );
+    fs::write(debian.join("conf.d/main/000_site"), site_macros).unwrap();
+    for file in ["conf.d/main/00_authpolicy", "conf.d/auth/30_authpolicy"] {
+        fs::write(debian.join(file), example(&format!("debian-split/{file}"))).unwrap();
+    }
+    let settings = fs::read_to_string("/etc/exim4/update-exim4.conf.conf").unwrap();
+    let settings = settings
+        .lines()
+        .filter(|line| !line.starts_with("dc_use_split") && !line.starts_with("dc_local_int"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let settings =
+        format!("{settings}\ndc_use_split_config='true'\ndc_local_interfaces='127.0.0.1'\n");
+    fs::write(debian.join("update-exim4.conf.conf"), settings).unwrap();
+    let made = Command::new("update-exim4.conf")
+        .arg("-d")
+        .arg(&debian)
+        .arg("-o")
+        .arg(site.path("made.conf"))
+        .output()
+        .expect("update-exim4.conf");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Its spool and log are the machine's: here they are the test's.
+    let text = site.read("made.conf");
+    let own: Vec<_> = text
+        .lines()
+        .filter(|line| !line.starts_with("spool_directory") && !line.starts_with("log_file_path"))
+        .collect();
+    let spool = site.path("spool").display().to_string();
+    let log = site.path("log").display().to_string();
+    let paths = format!("spool_directory = {spool}\nlog_file_path = {log}/%slog\n");
+    site.write("exim.conf", &(paths + &own.join("\n") + "\n"));
+    let _exim = Exim::start_on(
+        &site.path("exim.conf"),
+        starttls,
+        &["-oP", site.path("exim.pid").to_str().unwrap()],
+    );
+    try_out(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
+}
+
+#[test]
+fn every_configuration_in_the_documents_is_accepted() {
+    let mut blocks = 0;
+    for document in ["README.md", "docs/reference.md", "docs/exim.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            let parsed = authpolicy::config::Config::parse(&path, block);
+            assert!(parsed.is_ok(), "{block}\n{}", parsed.unwrap_err());
+            blocks += 1;
+        }
+    }
+    assert!(blocks >= 2, "the documents show configurations");
+}
