@@ -368,3 +368,41 @@ fn a_broken_configuration_is_435_and_a_line_that_names_it() {
     assert!(lines[3].contains("authpolicy.toml: cannot be read"), "{}", lines[3]);
     assert_eq!(site.panic_log(), "");
 }
+
+#[test]
+fn every_count_of_arguments_has_its_answer() {
+    let site = Site::new(Base::Sqlite, GB_ONLY);
+    accounts(&site);
+    let so = site.path("authpolicy.so").display().to_string();
+    let config = format!("{{config={}}}", site.path("authpolicy.toml").display());
+    let expand = |text: &str| common::exim::expand(&site.path("exim.conf"), text);
+    let right = format!("{{u@example.com}}{{secret}}{{{GB}}}{config}");
+    assert_eq!(expand(&format!("${{dlfunc{{{so}}}{{check}}{right}}}")), "yes");
+    assert_eq!(
+        expand(&format!(
+            "${{dlfunc{{{so}}}{{check}}{right}{{tls=}}{{helo=x}}{{mechanism=PLAIN}}}}"
+        )),
+        "yes",
+        "seven arguments"
+    );
+    for count in 0..=8 {
+        let same = "{u@example.com}".repeat(count);
+        let call = |function: &str| expand(&format!("${{dlfunc{{{so}}}{{{function}}}{same}}}"));
+        assert_eq!(call("check"), "Failed: authpolicy cannot tell, see its line above", "{count}");
+        assert_eq!(call("country"), "", "{count}");
+        assert_eq!(call("last"), "", "{count}");
+        assert_eq!(call("version"), concat!("authpolicy ", env!("CARGO_PKG_VERSION")), "{count}");
+    }
+    let here = |remote: &str| expand(&site.dlfunc("country", &format!("{{{remote}}}")));
+    for (remote, country) in [(GB, "GB"), (CN, "CN"), ("203.0.113.9", ""), ("", ""), ("x", "")] {
+        assert_eq!(here(remote), country, "{remote}");
+    }
+    let remote = expand(&site.dlfunc("check", "{u@example.com}{secret}{no address}"));
+    assert_eq!(remote, "Failed: authpolicy cannot tell, see its line above");
+    let row = site.rows().pop().unwrap();
+    assert_eq!((&*row.remote_ip, row.auth_ok, row.policy_reject), ("no address", None, None));
+    // A megabyte, made by Exim: an argument of a command has no room for it.
+    let long = format!("${{sg{{{0}}}{{x}}{{{0}}}}}", "x".repeat(1000));
+    let nonsense = expand(&site.dlfunc("check", &format!("{{{long}}}{{{long}}}{{{GB}}}")));
+    assert_eq!(nonsense, "no");
+}
