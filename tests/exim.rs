@@ -401,8 +401,10 @@ fn every_count_of_arguments_has_its_answer() {
     assert_eq!(remote, "Failed: authpolicy cannot tell, see its line above");
     let row = site.rows().pop().unwrap();
     assert_eq!((&*row.remote_ip, row.auth_ok, row.policy_reject), ("no address", None, None));
-    // A megabyte, made by Exim: an argument of a command has no room for it.
-    let long = format!("${{sg{{{0}}}{{x}}{{{0}}}}}", "x".repeat(1000));
+    // A megabyte, made by Exim: its command lines and standard input have no room for it.
+    let hundred = "x".repeat(100);
+    let long = format!("${{sg{{${{sg{{{hundred}}}{{x}}{{{hundred}}}}}}}{{x}}{{{hundred}}}}}");
+    assert_eq!(expand(&format!("${{strlen:{long}}}")), "1000000");
     let nonsense = expand(&site.dlfunc("check", &format!("{{{long}}}{{{long}}}{{{GB}}}")));
     assert_eq!(nonsense, "no");
 }

@@ -1,6 +1,7 @@
 //! A real Exim: as a daemon on a free loopback port, and over pipes.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
@@ -81,14 +82,21 @@ pub fn plugin() -> PathBuf {
 /// Expands a string as Exim's user sees it, through `exim -be` run as that user.
 pub fn expand(config: &Path, text: &str) -> String {
     let user = users::exim();
-    let output = Command::new("setpriv")
-        .args(["--reuid", &user.0, "--regid", &user.1, "--clear-groups"])
-        .args(["exim4", "-C"])
+    let mut child = Command::new("setpriv")
+        .args(["--reuid", &user.0, "--regid", &user.1, "--clear-groups", "exim4", "-C"])
         .arg(config)
-        .args(["-be", text])
-        .output()
+        .arg("-be")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .expect("setpriv runs exim4");
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    child.stdin.take().unwrap().write_all(format!("{text}\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    // A prompt before each line.
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let answer = text.trim_start_matches("> ").trim_end().trim_end_matches('>');
+    answer.trim_end().to_owned()
 }
 
 pub mod users {
