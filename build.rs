@@ -4,6 +4,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/store/connect.c");
     cc::Build::new().file("src/store/connect.c").warnings(true).compile("authpolicy_connect");
+    link_unwinder();
     for target in ["cdylib-link-arg", "link-arg-bins"] {
         println!("cargo::rustc-{target}=-Wl,--wrap=connect");
     }
@@ -17,5 +18,19 @@ fn main() {
         "-Wl,-z,pack-relative-relocs",
     ] {
         println!("cargo::rustc-cdylib-link-arg={argument}");
+    }
+}
+
+/// Links libgcc's unwinder into the plugin: as a shared library it would be the one that Exim has
+/// not loaded yet, and cost each new process more than ours does.
+fn link_unwinder() {
+    let compiler = cc::Build::new().get_compiler();
+    let found = compiler.to_command().arg("-print-file-name=libgcc_eh.a").output();
+    let found = found.ok().and_then(|output| String::from_utf8(output.stdout).ok());
+    let path = std::path::PathBuf::from(found.unwrap_or_default().trim());
+    // Without it, the shared one does.
+    if let Some(directory) = path.parent().filter(|_| path.is_absolute()) {
+        println!("cargo::rustc-link-search=native={}", directory.display());
+        println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
 }

@@ -1,5 +1,5 @@
 CREATE TABLE connection_log (
-  id            INTEGER     NOT NULL PRIMARY KEY AUTOINCREMENT,
+  id            INTEGER     NOT NULL PRIMARY KEY,
   datetime      datetime    NOT NULL DEFAULT current_timestamp,
   protocol      varchar(10) NOT NULL,
   username      varchar(80) NOT NULL,

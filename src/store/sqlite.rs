@@ -2,13 +2,17 @@
 //!
 //! Each SMTP connection is a process of its own, so the cost of opening counts. Closing keeps the
 //! WAL (`NO_CKPT_ON_CLOSE`), since the last process to close would otherwise move it into the
-//! database and delete it, ten times the cost of the row; SQLite does it every 1000 pages as it is.
+//! database and delete it, ten times the cost of a row. Two things follow. The first process to
+//! open reads all of the WAL that the last one left, so it must stay short. And what a process
+//! has moved is forgotten when the last one closes, so that SQLite alone would move it again with
+//! each row and never begin anew: who finds it long at closing empties it.
 
 use std::fs;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::time::Instant;
 
 use nix::unistd::Uid;
@@ -25,12 +29,16 @@ use super::Value;
 use crate::error::Error;
 use crate::secret::Secret;
 
+/// Length of the WAL, in bytes, from which it is emptied: 24 pages, a page a row. docs/performance.md
+/// has the choice.
+const LONG_WAL: u64 = 100_000;
 /// Virtual machine steps between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 1000;
 
 /// An open embedded database.
 pub struct Connection {
     place: String,
+    wal: PathBuf,
     connection: rusqlite::Connection,
     pub(super) deadline: Deadline,
 }
@@ -53,7 +61,7 @@ impl Connection {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let opened = rusqlite::Connection::open_with_flags(path, flags)
+        let opened = rusqlite::Connection::open_with_flags(&path, flags)
             .and_then(|connection| {
                 connection.busy_timeout(limit)?;
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -61,7 +69,9 @@ impl Connection {
                 Ok(connection)
             })
             .map_err(|e| refused(&place, &e))?;
-        Ok(Self { place, connection: opened, deadline })
+        let mut wal = path.into_os_string();
+        wal.push("-wal");
+        Ok(Self { place, wal: wal.into(), connection: opened, deadline })
     }
 
     pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
@@ -107,6 +117,19 @@ impl Connection {
             self.connection.progress_handler(STEPS, Some(late))
         });
         limited.map_err(|e| refused(&self.place, &e))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL) {
+            // Without waiting: who is busy with it will come by here, too.
+            let emptied = self
+                .connection
+                .busy_timeout(Duration::ZERO)
+                .and_then(|()| self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
+            let _ = emptied.ok();
+        }
     }
 }
 
