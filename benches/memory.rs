@@ -1,0 +1,32 @@
+//! What a connection's process holds for itself alone, from /proc.
+
+use std::fs;
+
+/// Private memory in kB.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) private: u64,
+    /// At most this at any time: the kernel keeps a peak only of all that is resident.
+    pub(crate) peak: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(pid: u32) -> Self {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let private = field(&rollup, "Private_Clean:") + field(&rollup, "Private_Dirty:");
+        let given_back = field(&status, "VmHWM:").saturating_sub(field(&status, "VmRSS:"));
+        Self { private, peak: private + given_back }
+    }
+}
+
+fn field(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// The processes that a daemon has forked.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+}

@@ -1,0 +1,169 @@
+//! The ways to decide an AUTH that are held against each other, each behind an Exim of its own.
+
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+
+use mysql::prelude::Queryable;
+
+use crate::COSTS;
+use crate::common::Base;
+use crate::common::Exim;
+use crate::common::MariaDb;
+use crate::common::Site;
+use crate::common::exim::users;
+use crate::common::site::GB;
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// An address in Great Britain, for a real GeoIP file. The variants get it in place of
+/// `$sender_host_address`: loopback has no country, and Exim 4.96 asks the DNS for the name of each
+/// client that the PROXY protocol names.
+const GB_PUBLIC: &str = "81.2.69.142";
+/// Exim's own password for the database: its list of servers is separated by slashes.
+const LOOKUP_USER: &str = "lookup";
+
+/// One way, ready to be asked.
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    pub(crate) exim: Exim,
+    pub(crate) site: Rc<Site>,
+    /// What its rows have for `protocol`, if it writes any, and for `country`.
+    rows: Option<(&'static str, &'static str)>,
+}
+
+/// All of them, Exim's own last.
+pub(crate) fn all(plugin: &Path) -> [Variant; 4] {
+    let sqlite = Rc::new(site(Base::Sqlite, plugin));
+    let mariadb = Rc::new(site(Base::mariadb(), plugin));
+    let Base::MariaDb(server, database, _) = &mariadb.base else { panic!("it is MariaDB") };
+    let lookup = lookup(server, database);
+    [
+        variant("server_condition = yes", &sqlite, "", "yes", None),
+        variant("plugin on SQLite", &sqlite, "", &check(&sqlite), Some(("SMTP", "GB"))),
+        variant("plugin on MariaDB", &mariadb, "", &check(&mariadb), Some(("SMTP", "GB"))),
+        variant("lookup mysql and crypteq", &mariadb, &lookup.0, &lookup.1, Some(("lookup", ""))),
+    ]
+}
+
+/// Databases with an account for each cost, and the GeoIP file.
+fn site(base: Base, plugin: &Path) -> Site {
+    let site = Site::new(base, "[policy]\nallow_countries = [\"GB\"]\n");
+    fs::copy(plugin, site.path("authpolicy.so")).unwrap();
+    if let Some(real) = real_geoip() {
+        fs::copy(real, site.path("country.mmdb")).unwrap();
+    }
+    for (cost, account, _) in COSTS {
+        site.tool(&["user", "add", account, "--cost", &cost.to_string()], PASSWORD);
+    }
+    // As crypt(3) has it, for Exim's crypteq.
+    site.sql("UPDATE account SET password = REPLACE(password, '{BLF-CRYPT}', '')");
+    site
+}
+
+fn real_geoip() -> Option<String> {
+    std::env::var("AUTHPOLICY_TEST_GEOIP").ok().filter(|path| !path.is_empty())
+}
+
+fn remote() -> &'static str {
+    if real_geoip().is_some() { GB_PUBLIC } else { GB }
+}
+
+fn variant(
+    name: &'static str,
+    site: &Rc<Site>,
+    main: &str,
+    condition: &str,
+    rows: Option<(&'static str, &'static str)>,
+) -> Variant {
+    let number = fs::read_dir(site.directory()).unwrap().count();
+    let spool = site.path(&format!("spool{number}"));
+    fs::create_dir(&spool).unwrap();
+    users::give_to_exim(&spool);
+    let config = format!("exim{number}.conf");
+    site.write(&config, &exim_config(site, &spool, main, condition));
+    Variant { name, exim: Exim::start(&site.path(&config)), site: Rc::clone(site), rows }
+}
+
+fn exim_config(site: &Site, spool: &Path, main: &str, condition: &str) -> String {
+    let (directory, spool) = (site.directory().display(), spool.display());
+    format!(
+        "exim_user = Debian-exim
+exim_group = Debian-exim
+spool_directory = {spool}
+log_file_path = {directory}/log/%slog
+primary_hostname = mx.example.com
+local_interfaces = 127.0.0.1
+host_lookup =
+rfc1413_query_timeout = 0s
+smtp_accept_max = 500
+auth_advertise_hosts = *
+tls_advertise_hosts =
+{main}
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = {condition}
+  server_set_id = $auth2
+"
+    )
+}
+
+/// The plugin, as docs/exim.md has it called.
+fn check(site: &Site) -> String {
+    let remote = remote();
+    let options = "{mechanism=PLAIN}{tls=$tls_in_cipher}{authzid=$auth1}";
+    site.dlfunc("check", &format!("{{$auth2}}{{$auth3}}{{{remote}}}{options}"))
+}
+
+/// What Exim can do by itself: an option of its main section, and a condition. It writes the row
+/// that the plugin writes, but knows no country.
+fn lookup(server: &MariaDb, database: &str) -> (String, String) {
+    let mut root = server.root("");
+    for sql in [
+        // As in production: a row that was acknowledged is on disk.
+        String::from("SET GLOBAL innodb_flush_log_at_trx_commit = 1"),
+        format!("CREATE USER {LOOKUP_USER}@localhost IDENTIFIED BY '{LOOKUP_USER}'"),
+        format!("GRANT ALL ON {database}.* TO {LOOKUP_USER}@localhost"),
+    ] {
+        root.query_drop(sql).unwrap();
+    }
+    let socket = server.socket().display().to_string();
+    let main = format!("hide mysql_servers = ({socket})/{database}/{LOOKUP_USER}/{LOOKUP_USER}");
+    let (name, remote) = ("'${quote_mysql:$auth2}'", remote());
+    let stored = format!(
+        "${{lookup mysql{{SELECT password FROM account WHERE username = {name} AND active = 1}}\
+         {{$value}}fail}}"
+    );
+    let insert = |auth_ok: u8| {
+        format!(
+            "${{lookup mysql{{INSERT INTO connection_log \
+             (protocol, username, remote_ip, country, auth_ok, policy_reject) VALUES \
+             ('lookup', {name}, '{remote}', '', {auth_ok}, 0)}}}}"
+        )
+    };
+    let (good, bad) = (insert(1), insert(0));
+    let condition = format!(
+        "${{if crypteq{{$auth3}}{{\\{{crypt\\}}{stored}}}{{${{if eq{{{good}}}{{1}}}}}}\
+         {{${{if eq{{{bad}}}{{none}}}}}}}}"
+    );
+    (main, condition)
+}
+
+impl Variant {
+    /// That each attempt has left its row, and that the row says "accepted".
+    pub(crate) fn assert_recorded(&self, attempts: usize) {
+        let Some((protocol, country)) = self.rows else { return };
+        let rows = self.site.rows();
+        let good = rows.iter().filter(|row| {
+            row.protocol == protocol
+                && row.country == country
+                && row.auth_ok == Some(true)
+                && row.policy_reject == Some(false)
+        });
+        let good = good.count();
+        assert_eq!(good, attempts, "{}: one row an attempt, as {:?}", self.name, rows.last());
+    }
+}
