@@ -1,6 +1,13 @@
 //! The attempts of the production log, replayed: a real Exim behind the PROXY protocol, a real
 //! MariaDB with the production table, DB-IP's real country file, and a policy that admits GB only.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
 
 mod common;
 

@@ -1,6 +1,13 @@
 //! Each example as an administrator would use it: a real Exim with nothing changed but paths and
 //! ports, a real client over STARTTLS and over TLS from the start, and nothing in clear.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
 
 mod common;
 

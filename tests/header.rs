@@ -1,6 +1,6 @@
 //! `include/authpolicy.h` is what cbindgen makes of src/ffi.rs. `make header` sets
 //! AUTHPOLICY_UPDATE_HEADER and writes it anew.
-#![allow(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "test code")]
 
 use std::path::Path;
 

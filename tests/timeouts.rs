@@ -1,6 +1,13 @@
 //! Databases that are dead, hang, or are slow: the answer is 435 in time, and 235 where another
 //! host of the same database serves. A test that hangs fails by its client's patience.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
 
 mod common;
 

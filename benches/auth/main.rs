@@ -15,7 +15,7 @@
     reason = "test code that reports"
 )]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../../tests/common/mod.rs"]
 mod common;
 mod memory;
 mod plugin;
