@@ -1,5 +1,6 @@
 //! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in.
 
+use std::collections::HashMap;
 use std::error::Error as _;
 use std::ffi::c_long;
 use std::os::fd::AsRawFd;
@@ -164,6 +165,8 @@ fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
         // We connect as the URL says, and do not ask the server for its socket.
         .prefer_socket(false)
         .init(vec![BY_TRANSACTION])
+        // Nothing about Exim's process to the server.
+        .connect_attrs(None::<HashMap<String, String>>)
         .stmt_cache_size(0);
     Conn::new(options)
 }
