@@ -180,3 +180,16 @@ fn hashing_is_no_time_spent_with_databases() {
     let learnt = site.read("state/dummy-hash");
     assert!(learnt.starts_with("$2y$12$......"), "as long as the dearest account: {learnt}");
 }
+
+#[test]
+fn the_embedded_database_stays_short_though_no_process_keeps_it_open() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    let mut longest = 0;
+    for _ in 0..150 {
+        assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), ACCEPTED);
+        longest = longest.max(site.path("state/authpolicy.db-wal").metadata().unwrap().len());
+    }
+    assert_eq!(site.rows().len(), 150);
+    assert!((1..100_000).contains(&longest), "{longest} bytes to read at each AUTH");
+}
