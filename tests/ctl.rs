@@ -182,6 +182,9 @@ fn the_log_is_shown_filtered_and_summed_up() {
             summary.lines().map(|line| line.split_whitespace().take(6).collect()).collect();
         assert!(words.contains(&vec!["nobody@example.com", "2", "0", "1", "1", "1"]), "{summary}");
         assert!(words.contains(&vec!["u@example.com", "2", "1", "1", "2", "2"]), "{summary}");
+        let attacked = summary.lines().find(|line| line.starts_with("u@example.com")).unwrap();
+        let from = attacked.split_whitespace().last().unwrap();
+        assert!(["CN,GB", "GB,CN"].contains(&from), "{summary}");
         assert!(words.contains(&vec!["CN", "3", "1", "2", "1", "1"]), "{summary}");
         assert!(words.contains(&vec![CN, "3", "1", "2", "1", "1"]), "{summary}");
     }

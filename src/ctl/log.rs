@@ -125,19 +125,28 @@ fn print_group(
         "SELECT {column} AS name, COUNT(*) AS refused, \
          SUM(CASE WHEN auth_ok = 1 THEN 1 ELSE 0 END) AS right_password, \
          COUNT(DISTINCT username) AS accounts, COUNT(DISTINCT remote_ip) AS addresses, \
-         COUNT(DISTINCT country) AS countries, MAX(datetime) AS latest \
+         COUNT(DISTINCT country) AS countries, MAX(datetime) AS latest, \
+         GROUP_CONCAT(DISTINCT CASE WHEN country = '' THEN '?' ELSE country END) AS places \
          FROM connection_log WHERE {condition} \
          AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0) \
          GROUP BY {column} ORDER BY refused DESC, name LIMIT :limit"
     );
-    let columns =
-        ["name", "refused", "right_password", "accounts", "addresses", "countries", "latest"];
+    let columns = [
+        "name",
+        "refused",
+        "right_password",
+        "accounts",
+        "addresses",
+        "countries",
+        "latest",
+        "places",
+    ];
     let rows = store.query(&sql, &parameters)?;
     let lines: Vec<_> =
         rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()).collect();
     let mut titles = columns;
-    if let Some(first) = titles.first_mut() {
-        *first = title;
+    if let [first, .., last] = &mut titles {
+        (*first, *last) = (title, "from");
     }
     print_table(&titles, &lines);
     say("");
