@@ -145,9 +145,8 @@ fn print_group(
     let lines: Vec<_> =
         rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()).collect();
     let mut titles = columns;
-    if let [first, .., last] = &mut titles {
-        (*first, *last) = (title, "from");
-    }
+    let [first, .., last] = &mut titles;
+    (*first, *last) = (title, "from");
     print_table(&titles, &lines);
     say("");
     Ok(())
