@@ -90,9 +90,9 @@ impl Options {
                     )));
                 }
             };
-            // A path is used as it is; the rest ends in rows.
+            // A path and an identity are used as they are; the rest ends in rows.
             let value = match name {
-                "config" => value.to_owned(),
+                "config" | "authzid" => value.to_owned(),
                 _ => printable(value.as_bytes()),
             };
             if slot.replace(value).is_some() {
@@ -211,14 +211,21 @@ mod tests {
 
     #[test]
     fn an_authzid_must_be_the_authcid() {
-        for (authzid, sensible) in [("", true), ("U@Example.com", true), ("other", false)] {
+        let long = "a".repeat(MAX_AUTHCID);
+        let longer = format!("{long}-boss");
+        for (authcid, authzid, sensible) in [
+            ("u@example.com", "", true),
+            ("u@example.com", "U@Example.com", true),
+            ("u@example.com", "other", false),
+            ("a?b", "a\u{1}b", false),
+            ("a\u{1}b", "a\u{1}b", true),
+            (&long, &long, true),
+            (&long, &longer, false),
+        ] {
             let option = format!("authzid={authzid}");
-            let arguments: [&[u8]; 4] = [b"u@example.com", b"pw", b"", option.as_bytes()];
-            assert_eq!(
-                Attempt::parse(&arguments).unwrap().authcid.is_some(),
-                sensible,
-                "{authzid}"
-            );
+            let arguments: [&[u8]; 4] = [authcid.as_bytes(), b"pw", b"", option.as_bytes()];
+            let attempt = Attempt::parse(&arguments).unwrap();
+            assert_eq!(attempt.authcid.is_some(), sensible, "{authzid}");
         }
     }
 

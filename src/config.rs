@@ -9,6 +9,7 @@ mod url;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,8 +125,11 @@ impl Config {
     /// wrong; the message names file, line and key.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let config_error = |what: String| Error::Config { file: path.to_owned(), what };
+        // Without waiting for whoever might write to a FIFO of this name.
+        let mut options = File::options();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
         let mut file =
-            File::open(path).map_err(|e| config_error(format!("cannot be read: {e}")))?;
+            options.open(path).map_err(|e| config_error(format!("cannot be read: {e}")))?;
         let meta = file.metadata().map_err(|e| config_error(format!("cannot be read: {e}")))?;
         let owner = Uid::from_raw(meta.uid());
         let me = Uid::effective();

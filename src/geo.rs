@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -29,7 +30,9 @@ struct Record<'a> {
     country: Option<CountryField<'a>>,
     // Country files have records that name one of these alone; files of another kind have neither.
     registered_country: Option<IgnoredAny>,
+    represented_country: Option<IgnoredAny>,
     continent: Option<IgnoredAny>,
+    traits: Option<IgnoredAny>,
 }
 
 /// `country`: a map in some layouts, a code in another.
@@ -45,7 +48,9 @@ impl Record<'_> {
         self.country_code.is_some()
             || self.country.is_some()
             || self.registered_country.is_some()
+            || self.represented_country.is_some()
             || self.continent.is_some()
+            || self.traits.is_some()
     }
 
     fn code(&self) -> Option<&str> {
@@ -80,7 +85,10 @@ impl Geo {
     fn open(&self) -> Result<&Mapped, Error> {
         self.mapped.get_or_try_init(|| {
             let unreadable = |e: std::io::Error| self.fail(format!("cannot be read: {e}"));
-            let file = File::open(&self.path).map_err(unreadable)?;
+            // Without waiting for whoever might write to a FIFO of this name.
+            let mut options = File::options();
+            options.read(true).custom_flags(libc::O_NONBLOCK);
+            let file = options.open(&self.path).map_err(unreadable)?;
             let meta = file.metadata().map_err(unreadable)?;
             if !meta.is_file() || meta.len() == 0 {
                 return Err(self.fail(String::from("is empty or no regular file")));

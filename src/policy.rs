@@ -367,7 +367,7 @@ pub fn decide(
             ..rejected(None, FailType::Client)
         },
         Credentials::CannotTell => {
-            Decision { policy_reject: Some(refused), rule, ..Decision::CANNOT_TELL }
+            Decision { policy_reject: Some(refused || disabled), rule, ..Decision::CANNOT_TELL }
         }
     }
 }

@@ -25,8 +25,8 @@ use common::site::GB;
 use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const LIMITS: &str = "connect_timeout = \"300ms\"\nquery_timeout = \"300ms\"\n\
-                      attempt_timeout = \"900ms\"\n";
+const LIMITS: &str = "connect_timeout = \"1s\"\nquery_timeout = \"1s\"\n\
+                      attempt_timeout = \"4s\"\n";
 
 const ACCEPTED: &str = "235 Authentication succeeded";
 const CANNOT_TELL: &str = "435 Unable to authenticate at present";

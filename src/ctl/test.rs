@@ -26,6 +26,12 @@ pub(super) struct Arguments {
     user: String,
     /// The client's address; "" for a local dialogue.
     ip: String,
+    /// As over TLS, for a query that asks for :tls.
+    #[arg(long)]
+    tls: bool,
+    /// As another protocol, for a query that asks for :protocol.
+    #[arg(long, value_name = "NAME")]
+    protocol: Option<String>,
 }
 
 pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
@@ -34,7 +40,11 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     }
     let password = read_password("Password: ")?;
     let (user, ip) = (arguments.user.as_bytes(), arguments.ip.as_bytes());
-    let attempt = Attempt::parse(&[user, password.expose(), ip])?;
+    let protocol = arguments.protocol.as_ref().map(|name| format!("protocol={name}"));
+    let mut words = vec![user, password.expose(), ip];
+    words.extend(arguments.tls.then_some(&b"tls=yes"[..]));
+    words.extend(protocol.as_ref().map(String::as_bytes));
+    let attempt = Attempt::parse(&words)?;
     let geo = config.geoip.as_deref().map(Geo::new);
     let print = |line: &str| {
         say(&line.replacen("authpolicy: attempt ", "", 1).replace(" user=", "\nuser="))

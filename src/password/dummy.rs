@@ -48,14 +48,20 @@ impl Dummy {
     /// Remembers the cost of these stored passwords if they are dearer than what is known.
     /// Whoever cannot write there, learns nothing; that is no reason to refuse a client.
     pub fn learn(&self, seen: &[Secret], default_scheme: &str) {
-        let known = std::str::from_utf8(self.stored.expose()).map_or(0, work);
-        let dearest = seen
-            .iter()
-            .filter_map(|stored| of_same_cost(&Method::of(stored, default_scheme).ok()?))
-            .max_by_key(|text| work(text));
-        if let Some(text) = dearest.filter(|text| work(text) > known || !self.file.exists()) {
+        let known = self.file.exists();
+        if let Some(text) = self.dearest(seen, default_scheme, known) {
             let _ = write(&self.file, &text).ok();
         }
+    }
+
+    /// A hash of nothing as dear as the dearest of these, if what is known is cheaper.
+    fn dearest(&self, seen: &[Secret], default_scheme: &str, known: bool) -> Option<String> {
+        let stored = std::str::from_utf8(self.stored.expose()).unwrap_or_default();
+        let least = if known { work(stored) } else { 0 };
+        seen.iter()
+            .filter_map(|stored| of_same_cost(&Method::of(stored, default_scheme).ok()?))
+            .max_by_key(|text| work(text))
+            .filter(|text| work(text) > least)
     }
 }
 
@@ -121,25 +127,30 @@ mod tests {
     #[test]
     fn the_dearest_scheme_seen_is_remembered_and_no_accounts_hash() {
         let directory = tempfile::tempdir().unwrap();
-        let remembered = || fs::read_to_string(directory.path().join(FILE_NAME)).ok();
-        let dummy = Dummy::load(directory.path());
-        dummy.learn(&[stored("{PLAIN}secret")], "CRYPT");
-        assert_eq!(remembered(), None, "a password in clear costs nothing");
-        if nix::unistd::Uid::effective().is_root() {
-            return learning_as_root_leaves_no_file(&dummy, &remembered);
-        }
-        dummy.learn(
-            &[stored("$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW")],
-            "CRYPT",
-        );
-        assert_eq!(remembered(), Some(format!("$2y$11${}\n", ".".repeat(53))));
-        Dummy::load(directory.path()).learn(&[stored(&bcrypt_of_nothing(5))], "CRYPT");
-        assert_eq!(remembered(), Some(format!("$2y$11${}\n", ".".repeat(53))), "5 is cheaper");
+        let remember = |text: &str| fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        let dearest = |seen: &[&str], known| {
+            let seen: Vec<_> = seen.iter().map(|text| stored(text)).collect();
+            Dummy::load(directory.path()).dearest(&seen, "CRYPT", known)
+        };
+        let eleven = "$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW";
+        assert_eq!(dearest(&["{PLAIN}secret", "!"], false), None, "they cost nothing");
+        let cheap = bcrypt_of_nothing(4);
+        assert_eq!(dearest(&[&cheap], false), Some(cheap), "nothing better is known");
+        assert_eq!(dearest(&[eleven], false), Some(bcrypt_of_nothing(11)), "no hash of theirs");
+        remember(&bcrypt_of_nothing(11));
+        assert_eq!(dearest(&[eleven, &bcrypt_of_nothing(5)], true), None, "no dearer");
+        assert_eq!(dearest(&[&bcrypt_of_nothing(12)], true), Some(bcrypt_of_nothing(12)));
+        remember("garbage");
+        assert_eq!(dearest(&[eleven], true), Some(bcrypt_of_nothing(11)), "garbage is nothing");
     }
 
-    fn learning_as_root_leaves_no_file(dummy: &Dummy, remembered: &dyn Fn() -> Option<String>) {
-        dummy.learn(&[stored(&bcrypt_of_nothing(11))], "CRYPT");
-        assert_eq!(remembered(), None);
+    #[test]
+    fn root_leaves_no_file() {
+        if nix::unistd::Uid::effective().is_root() {
+            let directory = tempfile::tempdir().unwrap();
+            Dummy::load(directory.path()).learn(&[stored(&bcrypt_of_nothing(12))], "CRYPT");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        }
     }
 
     #[test]

@@ -176,6 +176,7 @@ fn the_decision_is_the_table_of_the_log_row() {
         ("wrong under log_only",         &log_only, no, false, C::Wrong,      Reject, not, not, Some(F::Credentials)),
         ("cannot tell",                  &policy, pass, false, C::CannotTell, CannotTell, None, not, Some(F::Internal)),
         ("… from a refused country",     &policy, no,   false, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
+        ("… and the account is disabled", &policy, pass, true, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
         ("right, but no country",        &policy, Ruling::CannotTell, false, C::Right, CannotTell, None, None, Some(F::Internal)),
     ];
     for (name, policy, ruling, disabled, credentials, answer, auth_ok, policy_reject, reason) in

@@ -37,8 +37,9 @@ const DOES_NOT_FIT: &[u16] = &[1406, 1366, 1265, 3988];
 /// set.
 const CANNOT_BE_THERE: &[u16] = &[1267, 1271, 3988];
 
-/// A row is there when we say so, whatever the server's default: an INSERT that waits for a lock
-/// when we give up must not come through later with an answer that nobody got.
+/// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
+/// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
+/// the server holds up still may, as during the last stage of a hot backup.)
 const BY_TRANSACTION: &str = "SET autocommit = 0";
 
 /// An open connection.
@@ -83,7 +84,9 @@ impl Connection {
             Ok(Found { columns, rows })
         });
         match found {
-            Err(mysql::Error::MySqlError(e)) if CANNOT_BE_THERE.contains(&e.code) => {
+            Err(mysql::Error::MySqlError(e))
+                if CANNOT_BE_THERE.contains(&e.code) && !is_ascii(parameters) =>
+            {
                 Ok(Found { columns: self.prepare(sql)?, rows: Vec::new() })
             }
             found => found.map_err(|e| self.refused(&e)),
@@ -118,6 +121,7 @@ impl Connection {
     }
 
     fn commit(&mut self) -> mysql::Result<()> {
+        self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
         self.connection.query_drop("COMMIT")
     }
 
@@ -214,6 +218,14 @@ fn read(value: mysql::Value) -> Value {
             Value::text(&other.as_sql(true))
         }
     }
+}
+
+/// Whether every character set can hold these texts.
+fn is_ascii(parameters: &Parameters) -> bool {
+    parameters.iter().all(|(_, value)| match value {
+        Value::Text(text) => text.expose().is_ascii(),
+        Value::Null | Value::Int(_) => true,
+    })
 }
 
 fn names(columns: &[mysql::Column]) -> Vec<String> {
