@@ -52,5 +52,5 @@ install: build
 	mv $(DESTDIR)/usr/bin/.authpolicy.new $(DESTDIR)/usr/bin/authpolicy
 	install -m 644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md $(DESTDIR)$(DOCS)
 	install -m 644 docs/*.md $(DESTDIR)$(DOCS)/docs
-	cp -R exim-config-examples $(DESTDIR)$(DOCS)/
+	find exim-config-examples -type f -exec install -D -m 644 {} $(DESTDIR)$(DOCS)/{} \;
 	scripts/install-config '$(DESTDIR)'

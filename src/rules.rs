@@ -6,8 +6,11 @@ use ipnet::IpNet;
 use crate::policy::Countries;
 use crate::policy::Country;
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c == ',' || c == ';' || c.is_whitespace()).filter(|word| !word.is_empty())
+/// The words of such a list.
+#[must_use]
+pub fn words(text: &str) -> Vec<&str> {
+    let separates = |c: char| c == ',' || c == ';' || c.is_whitespace();
+    text.split(separates).filter(|word| !word.is_empty()).collect()
 }
 
 /// Reads country codes separated by commas, semicolons or blanks; `*` is any. An empty list says
@@ -21,6 +24,10 @@ pub fn countries(text: &str) -> Result<Option<Countries>, String> {
     for word in words(text) {
         match Country::parse(word) {
             _ if word == "*" => any = true,
+            // It looks right, and would admit nobody.
+            _ if word.eq_ignore_ascii_case("UK") => {
+                return Err(String::from("\"UK\" is no ISO 3166-1 code: Great Britain is GB"));
+            }
             Some(country) => list.push(country),
             None => {
                 let word = word.escape_debug();
@@ -40,7 +47,7 @@ pub fn countries(text: &str) -> Result<Option<Countries>, String> {
 /// # Errors
 /// A word is neither an address nor a network.
 pub fn networks(text: &str) -> Result<Option<Vec<IpNet>>, String> {
-    let list = words(text).map(network).collect::<Result<Vec<_>, _>>()?;
+    let list = words(text).into_iter().map(network).collect::<Result<Vec<_>, _>>()?;
     Ok((!list.is_empty()).then_some(list))
 }
 

@@ -59,6 +59,8 @@ fn accounts_come_and_go() {
         let (status, _, complaint) = run(&site, &["user", "add", "v@example.com"], "");
         assert_eq!((status, complaint.contains("a password has 1 to")), (2, true), "{complaint}");
         let add = ["user", "add", "v@example.com", "--allow-countries", "Spain"];
+        let uk = ["user", "add", "v@example.com", "--allow-countries", "UK"];
+        assert!(run(&site, &uk, "x").2.contains("Great Britain is GB"));
         let (status, _, complaint) = run(&site, &add, "x");
         assert_eq!((status, complaint.contains("\"Spain\" is no two-letter")), (2, true));
     }
@@ -212,6 +214,9 @@ fn prune_deletes_what_is_old_in_batches_and_keeps_the_rest() {
         assert_eq!(site.tool(&["prune", "--keep", "90d"], ""), "deleted=12000\n");
         let left: Vec<_> = site.rows().into_iter().map(|row| row.username).collect();
         assert_eq!(left, ["new"]);
+        let (status, _, complaint) = run(&site, &["prune", "--keep", "0s"], "");
+        assert_eq!((status, complaint.contains("at least a day")), (2, true), "{complaint}");
+        assert_eq!(site.rows().len(), 1, "nothing by mistake");
         let (status, _, complaint) = run(&site, &["prune", "--keep", "soon"], "");
         assert_eq!((status, complaint.contains("soon")), (2, true), "{complaint}");
         assert_eq!(run(&site, &["prune"], "").0, 2, "never without saying what to keep");
@@ -241,7 +246,7 @@ fn config_prints_what_is_in_force_and_what_is_wrong() {
             "log.protocol=SMTP",
             "check.accounts=ok",
             "check.log=ok",
-            "check.geoip=ok Authpolicy-Country",
+            "check.geoip=ok type=\"Authpolicy-Country\"",
         ] {
             assert!(text.lines().any(|l| l.starts_with(line)), "{line}: {text}");
         }

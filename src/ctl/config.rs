@@ -106,5 +106,5 @@ fn check_geoip(config: &Config) -> Result<String, Error> {
     let (kind, built) = Geo::new(path).verify()?;
     let built = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(built));
     let built = built.map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    Ok(format!("{kind} of {}", built.unwrap_or_default()))
+    Ok(format!("type={kind:?} built={}", built.unwrap_or_default()))
 }

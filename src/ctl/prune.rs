@@ -19,9 +19,16 @@ const BATCH: i64 = 5000;
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// How long rows are kept, as 90d.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    /// How long rows are kept, as 90d; at least a day.
+    #[arg(long, value_parser = days, value_name = "DURATION")]
     keep: Duration,
+}
+
+/// A duration that deletes nobody's log by a slip of the hand.
+fn days(text: &str) -> Result<Duration, String> {
+    let day = Duration::from_secs(24 * 3600);
+    let keep = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if keep < day { Err(String::from("at least a day, as 90d")) } else { Ok(keep) }
 }
 
 pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {

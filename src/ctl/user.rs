@@ -126,7 +126,8 @@ fn change(store: &mut Store, name: &str, sql: &str, stored: Option<Secret>) -> D
     }
     let stored = stored.map_or(Value::Null, Value::Text);
     store.execute(sql, &[("name", Value::text(name)), ("password", stored)])?;
-    say(&format!("account={name} changed"));
+    let done = if sql.starts_with("DELETE") { "deleted" } else { "changed" };
+    say(&format!("account={name} {done}"));
     Ok(true)
 }
 
@@ -154,7 +155,7 @@ fn list(store: &mut Store) -> Done {
         let line = format!("account={} active={}", row.text("username"), row.text("active"));
         match row.text("allow_countries") {
             list if list.is_empty() => say(&line),
-            list => say(&format!("{line} allow_countries={}", list.replace(' ', ""))),
+            list => say(&format!("{line} allow_countries={}", rules::words(&list).join(","))),
         }
     }
     Ok(true)

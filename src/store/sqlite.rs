@@ -57,7 +57,10 @@ impl Connection {
             ));
         }
         let Some(path) = real_path(path).filter(|path| path.exists()) else {
-            return Err(fail(&place, "does not exist: run `authpolicy db init`"));
+            return Err(fail(
+                &place,
+                "does not exist: correct the url, or run `authpolicy db init` for a new one",
+            ));
         };
         let limit = deadline.connect().ok_or_else(|| fail(&place, "took too long"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE

@@ -65,6 +65,8 @@ impl MariaDb {
                 "--auth-root-authentication-method=normal",
             ])
             .arg(format!("--datadir={}", data.display()))
+            // Two servers that start at once trip over each other's files in /tmp.
+            .arg(format!("--tmpdir={}", directory.path().display()))
             .output()
             .expect("mariadb-install-db: install mariadb-server");
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
@@ -85,6 +87,7 @@ impl MariaDb {
             .args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2"])
             .arg("--sql-mode=STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION")
             .arg(format!("--datadir={}", directory.join("data").display()))
+            .arg(format!("--tmpdir={}", directory.display()))
             .arg(format!("--socket={}", directory.join("sock").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .arg(format!("--port={port}"))
