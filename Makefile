@@ -18,8 +18,10 @@ help:
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
 	@echo 'make lint      formatting and clippy alone'
 
+# The plugin by itself, and last: as one of two kinds of the library it would be linked without LTO.
 build:
-	$(CARGO) build --release
+	$(CARGO) build --release --bins
+	$(CARGO) rustc --release --lib --crate-type cdylib
 
 demo:
 	scripts/install-packages exim4-daemon-heavy
@@ -34,7 +36,10 @@ test:
 
 bench:
 	scripts/install-packages exim4-daemon-heavy mariadb-server
-	$(CARGO) bench --bench auth
+	$(CARGO) rustc --release --lib --crate-type cdylib
+	cp $(PLUGIN) target/bench-authpolicy.so
+	AUTHPOLICY_BENCH_PLUGIN=$(CURDIR)/target/bench-authpolicy.so \
+		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) $(CARGO) bench --bench auth
 
 header:
 	AUTHPOLICY_UPDATE_HEADER=1 $(CARGO) test --test header
