@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -18,9 +19,23 @@ pub struct Exim {
     daemon: Child,
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on, given out once.
+///
+/// It is found without listening: a process that another test forks at that moment would keep the
+/// socket until its exec, and be taken for the server. It lies below the ports that the kernel
+/// gives to clients, so that none of them takes it before the server does.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN_OUT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 10_240..32_768;
+    let first = std::process::id().wrapping_mul(61);
+    loop {
+        let number = first.wrapping_add(GIVEN_OUT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + number % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).unwrap();
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
+            return port;
+        }
+    }
 }
 
 impl Exim {
