@@ -1,12 +1,12 @@
-//! Link arguments, and the one function in C: no code is made, nothing is fetched.
+//! Link arguments, and the one file in C: no code is made, nothing is fetched.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/store/connect.c");
-    cc::Build::new().file("src/store/connect.c").warnings(true).compile("authpolicy_connect");
+    println!("cargo::rerun-if-changed=src/store/sockets.c");
+    cc::Build::new().file("src/store/sockets.c").warnings(true).compile("authpolicy_sockets");
     link_unwinder();
     for target in ["cdylib-link-arg", "link-arg-bins"] {
-        println!("cargo::rustc-{target}=-Wl,--wrap=connect");
+        println!("cargo::rustc-{target}=-Wl,--wrap=connect,--wrap=recv");
     }
     for argument in [
         "-Wl,-soname,authpolicy.so",

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -11,10 +12,12 @@
 
 mod common;
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use common::Base;
 use common::Client;
@@ -74,6 +77,35 @@ fn a_host_that_is_dead_or_hangs_is_passed_over() {
         assert!(site.lines()[1].contains("no database server can be reached"), "{name}");
         assert_eq!(site.rows().len(), 1, "{name}");
     }
+}
+
+#[test]
+fn a_server_that_never_comes_to_an_end_is_435() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in server.incoming() {
+            let mut client = client.unwrap();
+            // The header of a greeting of 1 MB, and then a byte of it now and then.
+            let mut sent = client.write_all(&[0, 0, 0x10, 0]);
+            while sent.is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+                sent = client.write_all(&[10]);
+            }
+        }
+    });
+    let site = site(Base::mariadb());
+    let exim = site.exim();
+    let drips = format!("mysql://exim:x@127.0.0.1:{port}/mail");
+    let good = site.read("authpolicy.toml");
+    configure(&site, &format!("[\"{drips}\", REAL]"));
+    let attempt = || Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");
+    assert_eq!(attempt(), ACCEPTED, "{}", site.main_log());
+    site.write_config(&good);
+    configure(&site, &format!("\"{drips}\""));
+    assert_eq!(attempt(), CANNOT_TELL);
+    assert!(site.lines()[1].contains("took too long"), "{}", site.lines()[1]);
+    assert_eq!(site.rows().len(), 1);
 }
 
 #[test]
@@ -191,7 +223,7 @@ fn idle_clients_hold_no_database_connection() {
         if left == 0 {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(left, 0, "{} clients are connected", clients.len());
 }

@@ -3,18 +3,12 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::ffi::c_long;
-use std::os::fd::AsRawFd;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use mysql::Conn;
 use mysql::OptsBuilder;
 use mysql::Params;
 use mysql::prelude::Queryable;
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt;
-use nix::sys::time::TimeVal;
-use nix::sys::time::TimeValLike;
 
 use super::Deadline;
 use super::Found;
@@ -133,12 +127,14 @@ impl Connection {
         Ok(changed)
     }
 
-    /// Gives the socket what is left of the time.
+    /// Gives the next statement what is left of the time.
     fn limit(&mut self) -> Result<(), Error> {
-        let fail = |what: String| Error::Store { place: self.place.clone(), what };
-        let left = self.deadline.query().ok_or_else(|| fail(String::from("took too long")))?;
-        set_timeouts(&self.connection, left)
-            .map_err(|e| fail(format!("the time-out cannot be set: {e}")))
+        let left = self.deadline.query().ok_or_else(|| Error::Store {
+            place: self.place.clone(),
+            what: String::from("took too long"),
+        })?;
+        sockets_within(left);
+        Ok(())
     }
 
     /// Whether another statement may follow.
@@ -152,18 +148,21 @@ impl Connection {
     }
 }
 
-#[allow(unsafe_code, reason = "declares a function of connect.c")]
-// SAFETY: it has this type there, and stores a number.
+#[allow(unsafe_code, reason = "declares a function of sockets.c")]
+// SAFETY: it has this type there, and stores a time.
 unsafe extern "C" {
-    /// How long the next connect() to a unix socket may take.
-    safe fn authpolicy_connect_within(microseconds: c_long);
+    /// Within which time connecting and receiving must be done from now on.
+    safe fn authpolicy_sockets_within(microseconds: c_long);
+}
+
+fn sockets_within(time: Duration) {
+    authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
 }
 
 fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
-    authpolicy_connect_within(c_long::try_from(limit.as_micros()).unwrap_or(c_long::MAX));
+    sockets_within(limit);
     let options = OptsBuilder::from_opts(host.options().clone())
         .tcp_connect_timeout(Some(limit))
-        .read_timeout(Some(limit))
         .write_timeout(Some(limit))
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.
@@ -173,15 +172,6 @@ fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
         .connect_attrs(None::<HashMap<String, String>>)
         .stmt_cache_size(0);
     Conn::new(options)
-}
-
-#[allow(unsafe_code, reason = "the crate hands its socket out as a number only")]
-fn set_timeouts(connection: &Conn, left: Duration) -> nix::Result<()> {
-    // SAFETY: `connection` owns the descriptor and is borrowed for longer than this is used.
-    let socket = unsafe { BorrowedFd::borrow_raw(connection.as_raw_fd()) };
-    let time = TimeVal::microseconds(i64::try_from(left.as_micros()).unwrap_or(i64::MAX));
-    setsockopt(&socket, sockopt::ReceiveTimeout, &time)?;
-    setsockopt(&socket, sockopt::SendTimeout, &time)
 }
 
 /// Only the parameters that the statement names.

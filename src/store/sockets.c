@@ -1,30 +1,55 @@
-/* connect(2) with a time limit on unix sockets.
+/* connect(2) and recv(2) under a deadline.
  *
- * Where a server hangs, the backlog of its socket fills up, and from then on connect() blocks for
- * good: every Exim process that asks stays, until Exim takes no more clients. The MySQL crate has a
- * limit for TCP alone and connects within std, so that nothing can be set on the socket before.
- * The linker's --wrap=connect leads the calls of this one object here (build.rs); libc and Exim go
- * on as they were. For unix sockets Linux takes the limit from SO_SNDTIMEO (unix(7), socket(7)).
+ * A server that hangs, or sends a byte now and then, must not keep an Exim process. The MySQL crate
+ * knows time-outs for TCP alone when it connects, and for one read at a time after that; it makes
+ * its sockets within std, so that nothing can be set on them before. The linker's --wrap (build.rs)
+ * leads the calls of this one object here; libc and Exim go on as they were. Writing needs none of
+ * it: what is sent to the server fits the socket's buffer. For unix sockets Linux takes the limit
+ * of a connect from SO_SNDTIMEO (unix(7), socket(7)).
  */
+#include <errno.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 
 /* Weak, since tests link this file without --wrap, and without using it. */
 __attribute__((weak)) int __real_connect(int fd, const struct sockaddr *address, socklen_t length);
+__attribute__((weak)) ssize_t __real_recv(int fd, void *buffer, size_t length, int flags);
 
-static struct timeval limit = { 2, 0 };
+/* By CLOCK_MONOTONIC. */
+static struct timespec deadline;
 
-/* How long the next connect() may take. */
-void authpolicy_connect_within(long microseconds)
+/* From now on, connecting and receiving end within this time, taken together. */
+void authpolicy_sockets_within(long microseconds)
 {
-    limit.tv_sec = microseconds / 1000000;
-    limit.tv_usec = microseconds % 1000000;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += microseconds / 1000000;
+    deadline.tv_nsec += microseconds % 1000000 * 1000;
+}
+
+/* Gives the next call on the socket what is left; false where nothing is. */
+static int limit(int fd, int option)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    long long left =
+        (deadline.tv_sec - now.tv_sec) * 1000000LL + (deadline.tv_nsec - now.tv_nsec) / 1000;
+    if (left <= 0) {
+        errno = EAGAIN;
+        return 0;
+    }
+    struct timeval time = { left / 1000000, left % 1000000 };
+    return setsockopt(fd, SOL_SOCKET, option, &time, sizeof time) == 0;
 }
 
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
-    /* Without the limit the connect is worth trying all the same. */
-    if (address->sa_family == AF_UNIX)
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    if (address->sa_family == AF_UNIX && !limit(fd, SO_SNDTIMEO))
+        return -1;
     return __real_connect(fd, address, length);
+}
+
+ssize_t __wrap_recv(int fd, void *buffer, size_t length, int flags)
+{
+    return limit(fd, SO_RCVTIMEO) ? __real_recv(fd, buffer, length, flags) : -1;
 }
