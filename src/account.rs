@@ -28,6 +28,12 @@ impl Login {
         Self { typed: authcid.to_owned(), user }
     }
 
+    /// As the client wrote it.
+    #[must_use]
+    pub fn typed(&self) -> &str {
+        &self.typed
+    }
+
     /// What the row calls the account unless the table knows better.
     #[must_use]
     pub fn user(&self) -> &str {

@@ -16,6 +16,8 @@ use crate::error::Error;
 use crate::geo::Geo;
 use crate::maillog::MailLog;
 use crate::password;
+use crate::password::Candidate;
+use crate::password::Dummy;
 use crate::policy;
 use crate::policy::Credentials;
 use crate::policy::Decision;
@@ -146,13 +148,15 @@ fn verify(
     login: &Login,
 ) -> Result<Credentials, Error> {
     let accounts = &world.config.accounts;
-    let dummy = password::Dummy::load(&world.config.state_directory);
+    let settings = &accounts.passwords;
+    let configured = accounts.dummy_hash.as_deref();
+    let dummy = Dummy::load(&world.config.state_directory, configured, settings);
     let stored = account.map_or(&[][..], |account| &account.passwords);
-    let right =
-        password::verify_any(stored, &accounts.default_scheme, &attempt.password, &dummy)
-            .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
+    let candidate = Candidate { password: &attempt.password, login: login.typed() };
+    let right = password::verify_any(stored, settings, candidate, &dummy)
+        .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
     if world.recorded {
-        dummy.learn(stored, &accounts.default_scheme);
+        dummy.learn(stored, settings);
     }
     Ok(match (account, right) {
         (None, _) => Credentials::NoAccount,

@@ -19,6 +19,7 @@ use nix::unistd::Uid;
 pub use self::url::Database;
 pub use self::url::DatabaseUrl;
 use crate::error::Error;
+use crate::password;
 use crate::policy::Policy;
 
 /// Where the configuration is unless an argument says otherwise.
@@ -79,8 +80,10 @@ pub struct Accounts {
     pub query: String,
     /// Whether it is the embedded default, so that the account table is ours.
     pub query_is_default: bool,
-    /// The scheme of a stored password without `{SCHEME}`.
-    pub default_scheme: String,
+    /// How stored passwords are read.
+    pub passwords: password::Settings,
+    /// A stored password that belongs to nobody, where it is not to be learnt.
+    pub dummy_hash: Option<String>,
     /// What is appended to a login without `@`.
     pub default_domain: String,
 }

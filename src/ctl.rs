@@ -6,6 +6,7 @@
 mod config;
 mod db;
 mod geoip;
+mod hash;
 mod log;
 mod owner;
 mod prune;
@@ -30,6 +31,7 @@ use crate::config::Config;
 use crate::config::DEFAULT_PATH;
 use crate::config::Timeouts;
 use crate::error::Error;
+use crate::password::Settings;
 use crate::secret::Secret;
 use crate::store::Deadline;
 
@@ -57,6 +59,8 @@ enum Verb {
     /// Look after the accounts of the embedded account table.
     #[command(subcommand)]
     User(user::Verb),
+    /// Make a stored password; the password is read from standard input.
+    Hash(hash::Arguments),
     /// Decide an attempt as Exim would, without a row; the password is read from standard input.
     Test(test::Arguments),
     /// Show recent attempts.
@@ -89,10 +93,18 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Done {
+    if let Verb::Hash(arguments) = &cli.verb {
+        // It needs no configuration, but heeds the limits of one that is there.
+        let settings = match cli.config.exists() {
+            true => Config::load(&cli.config)?.accounts.passwords,
+            false => Settings::default(),
+        };
+        return hash::run(&settings, arguments);
+    }
     let config = Config::load(&cli.config)?;
     let config = match cli.verb {
         // These touch nothing of the state directory.
-        Verb::Geoip(_) => config,
+        Verb::Geoip(_) | Verb::Hash(_) => config,
         Verb::Db(db::Verb::Init) => {
             owner::make_directory(&config.state_directory)?;
             owner::become_owner(config)?
@@ -108,6 +120,7 @@ fn dispatch(cli: Cli) -> Done {
         Verb::Test(arguments) => test::run(&config, &arguments),
         Verb::Log(arguments) => log::run(&config, &arguments),
         Verb::Prune(arguments) => prune::run(&config, &arguments),
+        Verb::Hash(arguments) => hash::run(&config.accounts.passwords, &arguments),
         Verb::Geoip(verb) => geoip::run(&config, &verb),
     }
 }

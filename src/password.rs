@@ -1,101 +1,150 @@
 //! Whether a password matches a stored one, whatever scheme it is stored in.
 //!
-//! One table names the schemes, one file holds each family. `Ok(false)` is "does not match"; what
-//! cannot be understood is a [`Fault`] and ends as "cannot tell", so that a scheme we lack is never
-//! logged as a wrong password.
+//! `schemes.rs` has the table of names, each other file one family. `Ok(false)` is "does not
+//! match"; what cannot be understood, or would take too much work, is a [`Fault`] and ends as
+//! "cannot tell", so that it is never logged as a wrong password.
 
-mod bcrypt;
+mod argon2;
+mod bcrypt_sha256;
+mod cram_md5;
+mod crypt;
+mod digest;
+mod digest_md5;
 mod dummy;
+mod encoding;
+mod libcrypt;
+mod new;
+mod pbkdf2;
 mod plain;
+mod schemes;
+mod scram;
 mod sha_crypt;
 
-pub use self::bcrypt::hash;
-pub use self::dummy::DEFAULT_BCRYPT_COST;
 pub use self::dummy::Dummy;
+pub use self::new::DEFAULT_SCHEME;
+pub use self::new::NEW_SCHEMES;
+pub use self::new::hash;
+use self::schemes::Scheme;
+pub use self::schemes::names;
 use crate::secret::Secret;
 
 /// Why a stored password cannot be held against anything. Names the scheme, never the value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault(pub String);
 
-/// A way to store passwords.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    /// crypt(3): the `$` prefix tells which.
-    Crypt,
-    /// bcrypt
-    BlfCrypt,
-    /// SHA-512-crypt
-    Sha512Crypt,
-    /// In clear.
-    Plain,
+/// How stored passwords are read, and how much work one may take.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Of a stored password without `{SCHEME}`.
+    pub default_scheme: String,
+    /// Whether schemes that are as good as clear text are taken.
+    pub allow_weak_schemes: bool,
+    /// The exponent of the rounds.
+    pub max_bcrypt_cost: u32,
+    /// Of SHA-crypt, PBKDF2 and what else counts rounds.
+    pub max_rounds: u32,
+    /// In KiB; of scrypt and yescrypt, too.
+    pub max_argon2_memory: u32,
 }
 
-/// Every name, and the family it stands for.
-const SCHEMES: &[(&str, Scheme)] = &[
-    ("CRYPT", Scheme::Crypt),
-    ("BLF-CRYPT", Scheme::BlfCrypt),
-    ("SHA512-CRYPT", Scheme::Sha512Crypt),
-    ("PLAIN", Scheme::Plain),
-    ("CLEAR", Scheme::Plain),
-    ("CLEARTEXT", Scheme::Plain),
-];
-
-impl Scheme {
-    /// The names for error messages.
-    #[must_use]
-    pub fn names() -> String {
-        SCHEMES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-    }
-
-    /// The scheme of this name, in any case.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        SCHEMES
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, scheme)| *scheme)
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_scheme: String::from("CRYPT"),
+            allow_weak_schemes: true,
+            // Each about a second here; more is a denial of service.
+            max_bcrypt_cost: 14,
+            max_rounds: 2_000_000,
+            max_argon2_memory: 256 * 1024,
+        }
     }
 }
 
-/// A stored password, taken apart: what to compute, and how much work that is.
-#[derive(Debug, PartialEq, Eq)]
-enum Method<'a> {
-    Bcrypt(bcrypt::Stored<'a>),
-    Sha512Crypt(sha_crypt::Stored<'a>),
-    Plain(&'a [u8]),
+impl Settings {
+    /// Refuses what takes more work than the administrator wants to do for one attempt.
+    fn limit(&self, what: &str, has: u64, key: &str, most: u32) -> Result<(), Fault> {
+        if has <= u64::from(most) {
+            return Ok(());
+        }
+        Err(Fault(format!("has {what} of {has}, above accounts.{key} = {most}")))
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The password that the client sent.
+    pub password: &'a Secret,
+    /// The name as the client typed it: one scheme hashes it, too.
+    pub login: &'a str,
+}
+
+/// A stored password of one family, taken apart.
+trait Stored {
+    /// Whether this password was stored.
+    ///
+    /// # Errors
+    /// The system cannot do the work, or what is stored turns out to be malformed.
+    fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault>;
+
+    /// What the format calls itself, where one scheme has several.
+    fn format(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether guessing it is as easy as it was in the last century.
+    fn is_weak(&self) -> bool {
+        false
+    }
+
+    /// About how long `matches` takes, in microseconds of a machine of 2020: for comparing with
+    /// others. 0 is nothing that could be measured over a network.
+    fn work(&self) -> u64 {
+        0
+    }
+
+    /// A stored password that belongs to nobody and takes as long.
+    fn twin(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Whether there is a scheme of this name.
+#[must_use]
+pub fn is_scheme(name: &str) -> bool {
+    Scheme::named(name).is_some()
+}
+
+/// What is in the column.
+enum Content {
+    Password(&'static Scheme, Box<dyn Stored>),
     /// Empty, or marked as locked: no password matches.
     Locked,
 }
 
-impl<'a> Method<'a> {
-    fn of(stored: &'a Secret, default_scheme: &str) -> Result<Self, Fault> {
+impl Content {
+    fn read(stored: &Secret, settings: &Settings) -> Result<Self, Fault> {
         let bytes = stored.expose();
-        let (name, data) = split(bytes).unwrap_or((default_scheme, bytes));
-        // The name may be part of a password stored in clear that begins with a brace.
-        let scheme = Scheme::named(name).ok_or_else(|| {
-            Fault(format!("has a stored password of an unknown scheme ({} bytes)", bytes.len()))
-        })?;
-        match scheme {
-            _ if data.is_empty() => Ok(Self::Locked),
-            Scheme::Plain => Ok(Self::Plain(data)),
-            // shadow(5): a field that crypt cannot produce locks the account.
-            Scheme::Crypt | Scheme::BlfCrypt | Scheme::Sha512Crypt
-                if matches!(data.first(), Some(b'!' | b'*')) =>
-            {
-                Ok(Self::Locked)
-            }
-            // As in Dovecot, the label of a crypt format is not enforced.
-            Scheme::Crypt | Scheme::BlfCrypt | Scheme::Sha512Crypt => crypt(data),
+        let labelled = split(bytes);
+        let (name, data) = labelled.unwrap_or((&settings.default_scheme, bytes));
+        let scheme = Scheme::named(name).ok_or_else(|| unknown(name, settings))?;
+        if data.is_empty() || scheme.marks_locked(data, labelled.is_some()) {
+            return Ok(Self::Locked);
         }
+        let read = scheme.read(name, data, settings)?;
+        if !settings.allow_weak_schemes && (scheme.weak || read.is_weak()) {
+            let name = read.format().unwrap_or(scheme.name);
+            return Err(Fault(format!(
+                "has a {name} hash, and accounts.allow_weak_schemes = false"
+            )));
+        }
+        Ok(Self::Password(scheme, read))
     }
 
-    fn matches(&self, password: &Secret) -> Result<bool, Fault> {
+    fn work(&self) -> u64 {
         match self {
-            Self::Bcrypt(stored) => stored.matches(password),
-            Self::Sha512Crypt(stored) => stored.matches(password),
-            Self::Plain(stored) => Ok(plain::matches(stored, password)),
-            Self::Locked => Ok(false),
+            Self::Password(_, stored) => stored.work(),
+            Self::Locked => 0,
         }
     }
 }
@@ -108,47 +157,71 @@ fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
     Some((name, rest.get(end.saturating_add(1)..)?))
 }
 
-fn crypt(data: &[u8]) -> Result<Method<'_>, Fault> {
-    let text = std::str::from_utf8(data).map_err(|_| unknown_crypt())?;
-    match text.get(..3) {
-        Some("$2a" | "$2b" | "$2y") => bcrypt::Stored::parse(text).map(Method::Bcrypt),
-        Some("$6$") => sha_crypt::Stored::parse(text).map(Method::Sha512Crypt),
-        Some(_) | None => Err(unknown_crypt()),
-    }
+/// In a table of clear texts, what stands in braces may be part of a password.
+fn unknown(name: &str, settings: &Settings) -> Fault {
+    let is_clear = Scheme::named(&settings.default_scheme).is_none_or(|scheme| scheme.is_clear());
+    let is_name = name.len() <= 32 && name.bytes().all(|c| c.is_ascii_graphic());
+    Fault(if is_clear || !is_name {
+        String::from("has a stored password of an unknown scheme")
+    } else {
+        format!("has a stored password of the unknown scheme {{{name}}}")
+    })
 }
 
-fn unknown_crypt() -> Fault {
-    Fault(String::from("has a stored password in a crypt format that is not supported"))
-}
-
-/// Whether any of the stored passwords matches. Without one that takes hashing, because there is
-/// no account, or it is locked or in clear, the dummy is hashed, so that a refusal takes as long.
+/// Whether any of the stored passwords matches. Where that took less work than the dearest account
+/// does, because there is no account, or it is locked or in clear, the dummy is hashed, so that a
+/// refusal takes as long.
 ///
 /// # Errors
 /// A stored password cannot be understood, and none of the others matches.
 pub fn verify_any(
     stored: &[Secret],
-    default_scheme: &str,
-    password: &Secret,
+    settings: &Settings,
+    candidate: Candidate<'_>,
     dummy: &Dummy,
 ) -> Result<bool, Fault> {
     let mut fault = None;
-    let mut worked = false;
+    let mut work = 0_u64;
     for stored in stored {
-        match Method::of(stored, default_scheme).and_then(|method| {
-            worked |= matches!(method, Method::Bcrypt(_) | Method::Sha512Crypt(_));
-            method.matches(password)
-        }) {
+        let matched = Content::read(stored, settings).and_then(|content| {
+            work = work.saturating_add(content.work());
+            match content {
+                Content::Password(_, stored) => stored.matches(candidate),
+                Content::Locked => Ok(false),
+            }
+        });
+        match matched {
             // An empty password matches nothing, not even a stored empty one.
-            Ok(true) if !password.expose().is_empty() => return Ok(true),
+            Ok(true) if !candidate.password.expose().is_empty() => return Ok(true),
             Ok(_) => {}
             Err(e) => fault = Some(e),
         }
     }
-    if !worked {
-        dummy.work(password);
-    }
+    dummy.top_up(work, candidate);
     fault.map_or(Ok(false), Err)
+}
+
+/// What a stored password is, for administrators: its scheme, and whether that is weak or clear
+/// text. `None` is a locked account.
+///
+/// # Errors
+/// It cannot be understood, or is above a limit.
+pub fn describe(
+    stored: &Secret,
+    settings: &Settings,
+) -> Result<Option<(&'static str, bool)>, Fault> {
+    Ok(match Content::read(stored, settings)? {
+        Content::Password(scheme, read) => {
+            let weak = scheme.weak || scheme.is_clear() || read.is_weak();
+            Some((read.format().unwrap_or(scheme.name), weak))
+        }
+        Content::Locked => None,
+    })
+}
+
+/// The work of a malicious or mistaken hash is not done to find out that it is one.
+fn malformed(name: &str) -> Fault {
+    Fault(format!("has a malformed {name} hash"))
 }
 
 #[cfg(test)]

@@ -34,7 +34,17 @@ fn accounts_come_and_go() {
         let test = |password| run(&site, &["test", "U@example.com", GB], password).0;
         assert_eq!(test("secret"), 1, "no account yet");
         site.tool(
-            &["user", "add", "U@Example.com", "--cost", "4", "--allow-countries", "gb,es"],
+            &[
+                "user",
+                "add",
+                "U@Example.com",
+                "--scheme",
+                "BLF-CRYPT",
+                "--cost",
+                "4",
+                "--allow-countries",
+                "gb,es",
+            ],
             "secret\n",
         );
         assert_eq!(test("secret"), 0);
@@ -44,7 +54,10 @@ fn accounts_come_and_go() {
         assert!(complaint.contains("u@example.com exists"), "{complaint}");
         let list = site.tool(&["user", "list"], "");
         assert_eq!(list, "account=u@example.com active=1 allow_countries=gb,es\n");
-        site.tool(&["user", "passwd", "u@example.com", "--cost", "4"], "new");
+        site.tool(
+            &["user", "passwd", "u@example.com", "--scheme", "BLF-CRYPT", "--cost", "4"],
+            "new",
+        );
         assert_eq!((test("secret"), test("new")), (1, 0));
         site.tool(&["user", "disable", "u@example.com"], "");
         assert_eq!(test("new"), 1);

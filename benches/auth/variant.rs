@@ -54,7 +54,10 @@ fn site(base: Base, plugin: &Path) -> Site {
         fs::copy(real, site.path("country.mmdb")).unwrap();
     }
     for (cost, account, _) in COSTS {
-        site.tool(&["user", "add", account, "--cost", &cost.to_string()], PASSWORD);
+        site.tool(
+            &["user", "add", account, "--scheme", "BLF-CRYPT", "--cost", &cost.to_string()],
+            PASSWORD,
+        );
     }
     // As crypt(3) has it, for Exim's crypteq.
     site.sql("UPDATE account SET password = REPLACE(password, '{BLF-CRYPT}', '')");

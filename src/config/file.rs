@@ -17,7 +17,9 @@ use super::INSERT_PARAMETERS;
 use super::Log;
 use super::QUERY_PARAMETERS;
 use super::Timeouts;
-use crate::password::Scheme;
+use crate::password;
+use crate::password::Dummy;
+use crate::password::Settings;
 use crate::policy::Countries;
 use crate::policy::Policy;
 use crate::policy::Rules;
@@ -108,6 +110,11 @@ struct AccountsTable {
     url: Option<Urls>,
     query: Option<String>,
     default_scheme: Option<String>,
+    allow_weak_schemes: Option<bool>,
+    max_bcrypt_cost: Option<u32>,
+    max_rounds: Option<u32>,
+    max_argon2_memory: Option<u32>,
+    dummy_hash: Option<String>,
     #[serde(default)]
     default_domain: String,
 }
@@ -207,14 +214,13 @@ impl AccountsTable {
             let what = "asks for no name: it must use :user, :login or :local_part".to_owned();
             return Err(Problem::Key("accounts", "query", what));
         }
-        let default_scheme = self.default_scheme.unwrap_or_else(|| String::from("CRYPT"));
-        if Scheme::named(&default_scheme).is_none() {
-            let what = format!(
-                "\"{}\" is no known scheme; known are {}",
-                default_scheme.escape_debug(),
-                Scheme::names()
-            );
-            return Err(Problem::Key("accounts", "default_scheme", what));
+        let passwords = self.passwords()?;
+        let dummy = self.dummy_hash.as_deref();
+        if dummy.is_some_and(|text| Dummy::load(Path::new(""), Some(text), &passwords).work() == 0)
+        {
+            // Not the text itself: it may be somebody's hash.
+            let what = "is no stored password of a known scheme that takes work to check";
+            return Err(Problem::Key("accounts", "dummy_hash", what.to_owned()));
         }
         if self.default_domain.contains('@') {
             let what = "is a domain without @".to_owned();
@@ -227,8 +233,36 @@ impl AccountsTable {
             },
             query_is_default: query == DEFAULT_QUERY,
             query: query.to_owned(),
-            default_scheme,
+            passwords,
+            dummy_hash: self.dummy_hash,
             default_domain: self.default_domain.to_lowercase(),
+        })
+    }
+}
+
+impl AccountsTable {
+    fn passwords(&self) -> Result<Settings, Problem> {
+        let default = Settings::default();
+        let default_scheme = self.default_scheme.clone().unwrap_or(default.default_scheme);
+        if !password::is_scheme(&default_scheme) {
+            let what = format!(
+                "\"{}\" is no known scheme; known are {}",
+                default_scheme.escape_debug(),
+                password::names()
+            );
+            return Err(Problem::Key("accounts", "default_scheme", what));
+        }
+        let max_bcrypt_cost = self.max_bcrypt_cost.unwrap_or(default.max_bcrypt_cost);
+        if !(4..=31).contains(&max_bcrypt_cost) {
+            let what = "is not between 4 and 31".to_owned();
+            return Err(Problem::Key("accounts", "max_bcrypt_cost", what));
+        }
+        Ok(Settings {
+            default_scheme,
+            allow_weak_schemes: self.allow_weak_schemes.unwrap_or(default.allow_weak_schemes),
+            max_bcrypt_cost,
+            max_rounds: self.max_rounds.unwrap_or(default.max_rounds),
+            max_argon2_memory: self.max_argon2_memory.unwrap_or(default.max_argon2_memory),
         })
     }
 }

@@ -35,6 +35,11 @@ fn every_key_is_read() {
         url = "sqlite:/srv/accounts.db"
         query = "SELECT password FROM a WHERE n = :local_part AND d = :domain AND :tls = 1"
         default_scheme = "plain"
+        allow_weak_schemes = false
+        max_bcrypt_cost = 12
+        max_rounds = 1000
+        max_argon2_memory = 65536
+        dummy_hash = "{BLF-CRYPT}$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW"
         default_domain = "Example.COM"
         [geoip]
         database = "/var/lib/GeoIP/country.mmdb"

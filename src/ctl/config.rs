@@ -1,11 +1,19 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
+use std::time::Duration;
+use std::time::Instant;
+
+use humantime::format_duration;
+
 use crate::config::Config;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
 use crate::geo::Geo;
+use crate::password::Candidate;
+use crate::password::Dummy;
 use crate::policy::Countries;
 use crate::policy::WhenRejected;
+use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -19,6 +27,7 @@ pub(super) fn run(config: &Config) -> Done {
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("geoip", check_geoip(config)),
+        ("failure_time", check_failure_time(config)),
     ];
     let mut first = None;
     for (what, result) in checks {
@@ -43,13 +52,16 @@ fn print(config: &Config) {
     };
     let policy = &config.policy;
     let networks: Vec<_> = policy.trusted_networks.iter().map(ToString::to_string).collect();
-    let time = |time| humantime::format_duration(time).to_string();
+    let time = |time| format_duration(time).to_string();
     let geoip = config.geoip.as_ref().map(|path| path.display().to_string());
     let rejected = match policy.when_rejected {
         WhenRejected::Verify => "verify",
         WhenRejected::Skip => "skip",
     };
     let unknown = if policy.reject_unknown_country { "reject" } else { "allow" };
+    let passwords = &config.accounts.passwords;
+    // It may be somebody's hash.
+    let dummy_hash = if config.accounts.dummy_hash.is_some() { "given" } else { "learnt" };
     for (key, value) in [
         ("config", config.path.display().to_string()),
         ("database.connect_timeout", time(config.timeouts.connect)),
@@ -57,7 +69,12 @@ fn print(config: &Config) {
         ("database.attempt_timeout", time(config.timeouts.attempt)),
         ("accounts.url", config.accounts.database.to_string()),
         ("accounts.query", config.accounts.query.clone()),
-        ("accounts.default_scheme", config.accounts.default_scheme.clone()),
+        ("accounts.default_scheme", passwords.default_scheme.clone()),
+        ("accounts.allow_weak_schemes", passwords.allow_weak_schemes.to_string()),
+        ("accounts.max_bcrypt_cost", passwords.max_bcrypt_cost.to_string()),
+        ("accounts.max_rounds", passwords.max_rounds.to_string()),
+        ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
+        ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
         ("geoip.database", geoip.unwrap_or_default()),
         ("policy.allow_countries", countries(&policy.default.allow_countries)),
@@ -88,6 +105,36 @@ fn check_accounts(config: &Config) -> Result<String, Error> {
     Err(Error::Config { file: config.path.clone(), what })
 }
 
+/// Measures what a refusal costs for the dearest account known.
+fn check_failure_time(config: &Config) -> Result<String, Error> {
+    let accounts = &config.accounts;
+    let settings = &accounts.passwords;
+    let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash.as_deref(), settings);
+    if accounts.query_is_default {
+        let mut store = Store::open(&accounts.database, patience(config))?;
+        for mut row in store.query("SELECT password FROM account", &[])? {
+            if let Some(Value::Text(stored)) = row.take("password") {
+                dummy = dummy.or_dearer(&[stored], settings);
+            }
+        }
+    }
+    let nobody = Secret::new(b"nobody's password".to_vec());
+    let start = Instant::now();
+    dummy.top_up(0, Candidate { password: &nobody, login: "" });
+    let time = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(0));
+    let (time, floor) = (time.max(Duration::from_millis(1)), config.failure_time);
+    let found = format!("the dearest stored password known takes {}", format_duration(time));
+    if time < floor {
+        return Ok(found);
+    }
+    say(&format!(
+        "warning: policy.failure_time = {} is no longer than that: where accounts are stored in \
+         different ways, the time of a 535 tells them apart",
+        format_duration(floor)
+    ));
+    Ok(found)
+}
+
 fn check_log(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.log.database, patience(config))?;
     if config.log.insert.contains("connection_log") && !store.has_table("connection_log")? {
@@ -104,7 +151,7 @@ fn check_geoip(config: &Config) -> Result<String, Error> {
         return Ok(String::from("not used, the country is empty"));
     };
     let (kind, built) = Geo::new(path).verify()?;
-    let built = std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(built));
+    let built = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(built));
     let built = built.map(|time| humantime::format_rfc3339_seconds(time).to_string());
     Ok(format!("type={kind:?} built={}", built.unwrap_or_default()))
 }

@@ -7,14 +7,15 @@ use crate::account::Login;
 use crate::config::Config;
 use crate::error::Error;
 use crate::password;
+use crate::password::Settings;
 use crate::rules;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::Value;
 
 use super::Done;
+use super::hash;
 use super::patience;
-use super::read_password;
 use super::say;
 
 #[derive(Subcommand)]
@@ -25,9 +26,8 @@ pub(super) enum Verb {
     Passwd {
         /// The account, as mike@example.com.
         name: String,
-        /// The bcrypt cost, 4 to 14.
-        #[arg(long, default_value_t = password::DEFAULT_BCRYPT_COST)]
-        cost: u32,
+        #[command(flatten)]
+        hash: hash::Arguments,
     },
     /// Delete an account.
     Del {
@@ -45,7 +45,11 @@ pub(super) enum Verb {
         name: String,
     },
     /// List the accounts.
-    List,
+    List {
+        /// Only those whose stored password is weak, in clear, or not understood; with its scheme.
+        #[arg(long)]
+        weak: bool,
+    },
 }
 
 #[derive(Args)]
@@ -55,9 +59,8 @@ pub(super) struct Add {
     /// The countries it may log in from, as GB,IE; * for any. Without it the default rules hold.
     #[arg(long, value_name = "LIST")]
     allow_countries: Option<String>,
-    /// The bcrypt cost, 4 to 14.
-    #[arg(long, default_value_t = password::DEFAULT_BCRYPT_COST)]
-    cost: u32,
+    #[command(flatten)]
+    hash: hash::Arguments,
 }
 
 pub(super) fn run(config: &Config, verb: &Verb) -> Done {
@@ -69,9 +72,9 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     let name = |name: &str| Login::new(name, &config.accounts.default_domain).user().to_owned();
     match verb {
         Verb::Add(account) => add(config, &mut store, &name(&account.name), account),
-        Verb::Passwd { name: typed, cost } => {
+        Verb::Passwd { name: typed, hash } => {
             let name = name(typed);
-            let stored = new_hash(&name, *cost)?;
+            let stored = new_hash(config, &name, hash)?;
             let sql = "UPDATE account SET password = :password WHERE username = :name";
             change(&mut store, &name, sql, Some(stored))
         }
@@ -86,7 +89,8 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
             let sql = "UPDATE account SET active = 1 WHERE username = :name";
             change(&mut store, &name(typed), sql, None)
         }
-        Verb::List => list(&mut store),
+        Verb::List { weak: true } => list_weak(config, &mut store),
+        Verb::List { weak: false } => list(&mut store),
     }
 }
 
@@ -104,7 +108,7 @@ fn add(config: &Config, store: &mut Store, name: &str, account: &Add) -> Done {
         eprintln!("authpolicy: account {name} exists: change it with `authpolicy user passwd`");
         return Ok(false);
     }
-    let stored = new_hash(name, account.cost)?;
+    let stored = new_hash(config, name, &account.hash)?;
     let sql = "INSERT INTO account (username, password, allow_countries) \
                VALUES (:name, :password, :countries)";
     store.execute(
@@ -136,17 +140,9 @@ fn exists(store: &mut Store, name: &str) -> Result<bool, Error> {
     Ok(!store.query(sql, &[("name", Value::text(name))])?.is_empty())
 }
 
-fn new_hash(name: &str, cost: u32) -> Result<Secret, Error> {
-    let account = name.to_owned();
-    let password = read_password(&format!("New password for {name}: "))?;
-    if !(1..=crate::attempt::MAX_PASSWORD).contains(&password.expose().len()) {
-        let what = format!("a password has 1 to {} bytes", crate::attempt::MAX_PASSWORD);
-        return Err(Error::Account { account, what });
-    }
-    if password.expose().len() > 72 {
-        eprintln!("authpolicy: note: bcrypt looks at the first 72 bytes of a password only");
-    }
-    password::hash(&password, cost).map_err(|fault| Error::Account { account, what: fault.0 })
+fn new_hash(config: &Config, name: &str, hash: &hash::Arguments) -> Result<Secret, Error> {
+    let made = hash.read(&format!("New password for {name}: "), &config.accounts.passwords);
+    made.map_err(|what| Error::Account { account: name.to_owned(), what })
 }
 
 fn list(store: &mut Store) -> Done {
@@ -159,4 +155,23 @@ fn list(store: &mut Store) -> Done {
         }
     }
     Ok(true)
+}
+
+/// The answer is no where there is none.
+fn list_weak(config: &Config, store: &mut Store) -> Done {
+    let settings = Settings { allow_weak_schemes: true, ..config.accounts.passwords.clone() };
+    let sql = "SELECT username, password FROM account ORDER BY username";
+    let mut found = false;
+    for mut row in store.query(sql, &[])? {
+        let name = row.text("username");
+        let Some(Value::Text(stored)) = row.take("password") else { continue };
+        let line = match password::describe(&stored, &settings) {
+            Ok(Some((scheme, true))) => format!("account={name} scheme={scheme}"),
+            Ok(Some((_, false)) | None) => continue,
+            Err(fault) => format!("account={name} unreadable: {}", fault.0),
+        };
+        found = true;
+        say(&line);
+    }
+    Ok(found)
 }

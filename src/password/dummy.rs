@@ -1,9 +1,9 @@
 //! The work done for an account that does not exist, so that its answer takes as long.
 //!
 //! How long that is depends on the administrator's table, which cannot be asked for "the usual
-//! scheme". So the dearest scheme seen in it is remembered in the state directory, as a hash of
-//! nothing with the same cost; until one has been seen, it is what `user passwd` makes. The file
-//! holds no account's hash.
+//! scheme". So it is configured, or the dearest account seen is remembered in the state directory:
+//! its formats and costs with salt and hash replaced, one line for each of its passwords. Until one
+//! has been seen, it is what `user passwd` makes. The file holds no account's hash.
 
 use std::fs;
 use std::fs::OpenOptions;
@@ -13,90 +13,116 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::Method;
+use super::Candidate;
+use super::Content;
+use super::Settings;
+use super::new;
 use crate::secret::Secret;
 
-/// The cost of new hashes, of `user add` and `user passwd`.
-pub const DEFAULT_BCRYPT_COST: u32 = 10;
-
 const FILE_NAME: &str = "dummy-hash";
-const MAX_FILE: u64 = 256;
+const MAX_FILE: u64 = 4096;
+/// Of one account: the work for more of them is no longer made up for.
+const MAX_PASSWORDS: usize = 8;
+/// An account that takes less than this fraction of the dummy's work is topped up with all of it,
+/// which then makes less of a difference than the noise of a network.
+const NEGLIGIBLE: u64 = 8;
 
-/// A stored password that belongs to nobody.
-#[derive(Debug)]
+/// Stored passwords that belong to nobody.
 pub struct Dummy {
-    file: PathBuf,
-    stored: Secret,
+    file: Option<PathBuf>,
+    /// Whether they come from the file.
+    learnt: bool,
+    passwords: Vec<Content>,
 }
 
 impl Dummy {
-    /// Reads what was remembered in the state directory, or takes the default.
+    /// Takes the configured one, reads what was remembered, or takes the default.
     #[must_use]
-    pub fn load(state_directory: &Path) -> Self {
+    pub fn load(state_directory: &Path, configured: Option<&str>, settings: &Settings) -> Self {
+        if let Some(text) = configured {
+            return Self { file: None, learnt: false, passwords: read(text, settings) };
+        }
         let file = state_directory.join(FILE_NAME);
-        let default = || bcrypt_of_nothing(DEFAULT_BCRYPT_COST);
-        let stored = read(&file).filter(|text| work(text) > 0).unwrap_or_else(default);
-        Self { file, stored: Secret::new(stored.into_bytes()) }
+        let passwords = read(&remembered(&file).unwrap_or_default(), settings);
+        let learnt = !passwords.is_empty();
+        let passwords = if learnt { passwords } else { read(&new::twin(), settings) };
+        Self { file: Some(file), learnt, passwords }
     }
 
-    /// Hashes the password to no end.
-    pub fn work(&self, password: &Secret) {
-        let method = Method::of(&self.stored, "CRYPT");
-        let _ = method.and_then(|method| method.matches(password)).ok();
-    }
-
-    /// Remembers the cost of these stored passwords if they are dearer than what is known.
-    /// Whoever cannot write there, learns nothing; that is no reason to refuse a client.
-    pub fn learn(&self, seen: &[Secret], default_scheme: &str) {
-        let known = self.file.exists();
-        if let Some(text) = self.dearest(seen, default_scheme, known) {
-            let _ = write(&self.file, &text).ok();
+    /// The same, or this account if it is dearer.
+    #[must_use]
+    pub fn or_dearer(self, seen: &[Secret], settings: &Settings) -> Self {
+        match self.dearer(seen, settings) {
+            Some(text) => Self { learnt: true, passwords: read(&text, settings), ..self },
+            None => self,
         }
     }
 
-    /// A hash of nothing as dear as the dearest of these, if what is known is cheaper.
-    fn dearest(&self, seen: &[Secret], default_scheme: &str, known: bool) -> Option<String> {
-        let stored = std::str::from_utf8(self.stored.expose()).unwrap_or_default();
-        let least = if known { work(stored) } else { 0 };
-        seen.iter()
-            .filter_map(|stored| of_same_cost(&Method::of(stored, default_scheme).ok()?))
-            .max_by_key(|text| work(text))
-            .filter(|text| work(text) > least)
+    /// About how long it takes, in microseconds: to be compared with others.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.passwords.iter().fold(0, |sum, content| sum.saturating_add(content.work()))
     }
-}
 
-/// A hash of nothing that takes as long as this one.
-fn of_same_cost(method: &Method<'_>) -> Option<String> {
-    match method {
-        Method::Bcrypt(stored) => Some(bcrypt_of_nothing(stored.cost)),
-        Method::Sha512Crypt(stored) => {
-            Some(format!("$6$rounds={}$nobody${}", stored.rounds, ".".repeat(86)))
+    /// Hashes the password to no end, unless about as much work was done before.
+    pub fn top_up(&self, done: u64, candidate: Candidate<'_>) {
+        if done.saturating_mul(NEGLIGIBLE) >= self.work() && done > 0 {
+            return;
         }
-        Method::Plain(_) | Method::Locked => None,
+        for content in &self.passwords {
+            if let Content::Password(_, stored) = content {
+                // Its salt and hash are made up: whatever comes out means nothing.
+                let _ = stored.matches(candidate).ok();
+            }
+        }
+    }
+
+    /// Remembers the costs of this account if it is dearer than what is known. Whoever cannot write
+    /// there, learns nothing; that is no reason to refuse a client.
+    pub fn learn(&self, seen: &[Secret], settings: &Settings) {
+        let Some(file) = &self.file else { return };
+        if let Some(text) = self.dearer(seen, settings) {
+            let _ = write(file, &text).ok();
+        }
+    }
+
+    /// The account in lines that hold nothing of it, if what was learnt is cheaper.
+    fn dearer(&self, seen: &[Secret], settings: &Settings) -> Option<String> {
+        let known = if self.learnt { self.work() } else { 0 };
+        let seen: Vec<_> = seen
+            .iter()
+            .filter_map(|stored| Content::read(stored, settings).ok())
+            .take(MAX_PASSWORDS)
+            .collect();
+        let work = seen.iter().fold(0_u64, |sum, content| sum.saturating_add(content.work()));
+        if work <= known {
+            return None;
+        }
+        let twins = seen.iter().filter(|content| content.work() > 0).filter_map(|c| match c {
+            Content::Password(_, stored) => stored.twin(),
+            Content::Locked => None,
+        });
+        Some(twins.map(|twin| twin + "\n").collect())
     }
 }
 
-fn bcrypt_of_nothing(cost: u32) -> String {
-    format!("$2y${cost:02}${}", ".".repeat(53))
+/// One stored password a line; what costs nothing is no dummy.
+fn read(text: &str, settings: &Settings) -> Vec<Content> {
+    let lines = text.lines().take(MAX_PASSWORDS);
+    let contents = lines.filter_map(|line| {
+        // A twin names its scheme, or is told by its prefix.
+        let settings = Settings { default_scheme: String::from("CRYPT"), ..settings.clone() };
+        Content::read(&Secret::new(line.as_bytes().to_vec()), &settings).ok()
+    });
+    contents.filter(|content| content.work() > 0).collect()
 }
 
-/// Roughly how long a stored password takes to check, in microseconds of a machine of 2020; only
-/// for comparing one with another. 0 is no hash at all.
-fn work(text: &str) -> u64 {
-    let stored = Secret::new(text.as_bytes().to_vec());
-    match Method::of(&stored, "CRYPT") {
-        Ok(Method::Bcrypt(stored)) => 60_u64.checked_shl(stored.cost).unwrap_or(u64::MAX),
-        Ok(Method::Sha512Crypt(stored)) => u64::from(stored.rounds).div_ceil(2),
-        Ok(Method::Plain(_) | Method::Locked) | Err(_) => 0,
-    }
-}
-
-fn read(file: &Path) -> Option<String> {
+fn remembered(file: &Path) -> Option<String> {
     let mut text = String::new();
     let file =
         OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file);
     file.ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
-    Some(text.trim_end().to_owned())
+    Some(text)
 }
 
 /// By rename, since other processes read it meanwhile.
@@ -108,7 +134,7 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
     let fresh = file.with_extension(format!("{}", std::process::id()));
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let written = options.open(&fresh).and_then(|mut file| writeln!(file, "{text}"));
+    let written = options.open(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
     let renamed = written.and_then(|()| fs::rename(&fresh, file));
     if renamed.is_err() {
         let _ = fs::remove_file(&fresh).ok();
@@ -120,45 +146,57 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
+    const ELEVEN: &str = "$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW";
+
     fn stored(text: &str) -> Secret {
         Secret::new(text.as_bytes().to_vec())
     }
 
+    fn bcrypt_of_nothing(cost: u32) -> String {
+        format!("$2y${cost:02}${}", ".".repeat(53))
+    }
+
     #[test]
-    fn the_dearest_scheme_seen_is_remembered_and_no_accounts_hash() {
+    fn the_dearest_account_seen_is_remembered_and_nothing_of_its_hashes() {
         let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::default();
         let remember = |text: &str| fs::write(directory.path().join(FILE_NAME), text).unwrap();
-        let dearest = |seen: &[&str], known| {
+        let dearer = |seen: &[&str]| {
             let seen: Vec<_> = seen.iter().map(|text| stored(text)).collect();
-            Dummy::load(directory.path()).dearest(&seen, "CRYPT", known)
+            Dummy::load(directory.path(), None, &settings).dearer(&seen, &settings)
         };
-        let eleven = "$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW";
-        assert_eq!(dearest(&["{PLAIN}secret", "!"], false), None, "they cost nothing");
-        let cheap = bcrypt_of_nothing(4);
-        assert_eq!(dearest(&[&cheap], false), Some(cheap), "nothing better is known");
-        assert_eq!(dearest(&[eleven], false), Some(bcrypt_of_nothing(11)), "no hash of theirs");
+        let line = |cost| Some(bcrypt_of_nothing(cost) + "\n");
+        assert_eq!(dearer(&["{PLAIN}secret", "!"]), None, "they cost nothing");
+        assert_eq!(dearer(&[&bcrypt_of_nothing(4)]), line(4), "nothing better is known");
+        assert_eq!(dearer(&[ELEVEN]), line(11), "no hash of theirs");
         remember(&bcrypt_of_nothing(11));
-        assert_eq!(dearest(&[eleven, &bcrypt_of_nothing(5)], true), None, "no dearer");
-        assert_eq!(dearest(&[&bcrypt_of_nothing(12)], true), Some(bcrypt_of_nothing(12)));
+        assert_eq!(dearer(&[ELEVEN]), None, "no dearer");
+        assert_eq!(dearer(&[&bcrypt_of_nothing(12)]), line(12));
+        let both = format!("{0}\n{0}\n", bcrypt_of_nothing(11));
+        assert_eq!(dearer(&[ELEVEN, "{PLAIN}x", ELEVEN]), Some(both), "all passwords count");
         remember("garbage");
-        assert_eq!(dearest(&[eleven], true), Some(bcrypt_of_nothing(11)), "garbage is nothing");
+        assert_eq!(dearer(&[ELEVEN]), line(11), "garbage is nothing");
     }
 
     #[test]
     fn root_leaves_no_file() {
         if nix::unistd::Uid::effective().is_root() {
             let directory = tempfile::tempdir().unwrap();
-            Dummy::load(directory.path()).learn(&[stored(&bcrypt_of_nothing(12))], "CRYPT");
+            let settings = Settings::default();
+            let dummy = Dummy::load(directory.path(), None, &settings);
+            dummy.learn(&[stored(ELEVEN)], &settings);
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         }
     }
 
     #[test]
-    fn costs_compare() {
-        let sha512 = |rounds| format!("$6$rounds={rounds}$nobody${}", ".".repeat(86));
-        assert!(work(&bcrypt_of_nothing(12)) > work(&bcrypt_of_nothing(10)));
-        assert!(work(&bcrypt_of_nothing(10)) > work(&sha512(5000)));
-        assert!(work(&sha512(500_000)) > work(&bcrypt_of_nothing(8)));
-        assert_eq!(work("{PLAIN}x"), 0);
+    fn a_configured_one_is_taken_and_nothing_learnt() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::default();
+        fs::write(directory.path().join(FILE_NAME), bcrypt_of_nothing(14)).unwrap();
+        let dummy = Dummy::load(directory.path(), Some(ELEVEN), &settings);
+        let eleven = Content::read(&stored(ELEVEN), &settings).unwrap().work();
+        assert_eq!(dummy.work(), eleven);
+        assert!(dummy.file.is_none());
     }
 }

@@ -1,11 +1,44 @@
 //! Passwords stored in clear.
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use super::Candidate;
+use super::Fault;
+use super::Settings;
+use super::Stored;
+use super::malformed;
 
-/// Compares in constant time; only the length shows, and that only to whoever could measure
-/// nanoseconds beneath `failure_time`.
-pub(super) fn matches(stored: &[u8], password: &Secret) -> bool {
-    bool::from(stored.ct_eq(password.expose()))
+struct Plain {
+    password: Zeroizing<Vec<u8>>,
+    /// How much of the client's password counts, where the end was cut off when it was stored.
+    length: usize,
+}
+
+pub(super) fn read(data: &[u8], _: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    Ok(Box::new(Plain { password: Zeroizing::new(data.to_vec()), length: usize::MAX }))
+}
+
+/// `length-password`: where the password has that length, only so much of it counts.
+pub(super) fn truncated(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    let name = "PLAIN-TRUNC";
+    let dash = data.iter().position(|&c| c == b'-').ok_or_else(|| malformed(name))?;
+    let (length, password) = data.split_at(dash);
+    let length = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
+    let length: usize = length.filter(|length| *length > 0).ok_or_else(|| malformed(name))?;
+    let password = password.get(1..).unwrap_or_default();
+    if password.len() != length {
+        return read(password, settings);
+    }
+    Ok(Box::new(Plain { password: Zeroizing::new(password.to_vec()), length }))
+}
+
+impl Stored for Plain {
+    /// In constant time; only the length shows, and that only to whoever could measure
+    /// nanoseconds beneath `failure_time`.
+    fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
+        let password = candidate.password.expose();
+        let password = password.get(..self.length).unwrap_or(password);
+        Ok(!self.password.is_empty() && bool::from(self.password.ct_eq(password)))
+    }
 }

@@ -1,51 +1,107 @@
-//! SHA-512-crypt: `$6$[rounds=N$]salt$hash` (Ulrich Drepper's specification, 2016).
+//! SHA-256-crypt and SHA-512-crypt: `$5$` and `$6$`, `[rounds=N$]salt$hash` (Ulrich Drepper's
+//! specification, 2016). By a crate, which is faster than libcrypt and takes passwords of any
+//! length; salts that only libcrypt reads are left to it.
 
+use sha_crypt::Algorithm;
+use sha_crypt::CustomizedPasswordHasher;
+use sha_crypt::Params;
 use sha_crypt::PasswordVerifier;
 use sha_crypt::ShaCrypt;
+use zeroize::Zeroizing;
 
+use super::Candidate;
 use super::Fault;
+use super::Settings;
+use super::Stored;
+use super::crypt::is_radix64;
+use super::encoding::anonymous;
+use super::libcrypt;
+use super::malformed;
 use crate::secret::Secret;
 
 /// What the format does without `rounds=`.
 const DEFAULT_ROUNDS: u32 = 5000;
 /// libxcrypt refuses fewer.
 const MIN_ROUNDS: u32 = 1000;
-/// About a second here; more is a denial of service.
-const MAX_ROUNDS: u32 = 2_000_000;
+const MAX_SALT: usize = 16;
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stored<'a> {
-    text: &'a str,
-    pub(super) rounds: u32,
+struct Hash {
+    text: Zeroizing<String>,
+    is_sha512: bool,
+    rounds: u32,
+    has_plain_salt: bool,
+    twin: Option<String>,
 }
 
-impl<'a> Stored<'a> {
-    pub(super) fn parse(text: &'a str) -> Result<Self, Fault> {
-        let malformed = || Fault(String::from("has a malformed SHA-512-crypt hash"));
-        let rest = text.strip_prefix("$6$").ok_or_else(malformed)?;
-        let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|r| r.split_once('$')) {
-            Some((rounds, rest)) => (rounds.parse().map_err(|_| malformed())?, rest),
-            None => (DEFAULT_ROUNDS, rest),
-        };
-        let (salt, hash) = rest.split_once('$').ok_or_else(malformed)?;
-        let radix64 = |c: u8| c.is_ascii_alphanumeric() || c == b'.' || c == b'/';
-        if salt.len() > 16 || hash.len() != 86 || !hash.bytes().all(radix64) || rounds < MIN_ROUNDS
-        {
-            return Err(malformed());
-        }
-        if rounds > MAX_ROUNDS {
-            return Err(Fault(format!(
-                "has {rounds} rounds of SHA-512-crypt, above the limit of {MAX_ROUNDS}"
-            )));
-        }
-        Ok(Self { text, rounds })
+pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    let is_sha512 = text.starts_with("$6$");
+    let malformed = || malformed(name(is_sha512));
+    let rest = text.get(3..).ok_or_else(malformed)?;
+    let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|r| r.split_once('$')) {
+        Some((rounds, rest)) => (rounds.parse().map_err(|_| malformed())?, rest),
+        None => (DEFAULT_ROUNDS, rest),
+    };
+    let (salt, hash) = rest.split_once('$').ok_or_else(malformed)?;
+    let length = if is_sha512 { 86 } else { 43 };
+    if salt.len() > MAX_SALT
+        || hash.len() != length
+        || !hash.bytes().all(is_radix64)
+        || rounds < MIN_ROUNDS
+    {
+        return Err(malformed());
     }
+    settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
+    let start = text.len().saturating_sub(rest.len());
+    Ok(Box::new(Hash {
+        text: Zeroizing::new(text.to_owned()),
+        is_sha512,
+        rounds,
+        has_plain_salt: !salt.is_empty() && salt.bytes().all(is_radix64),
+        twin: anonymous(text, start, '.').map(|twin| twin.replacen("$$", "$.$", 1)),
+    }))
+}
 
-    pub(super) fn matches(&self, password: &Secret) -> Result<bool, Fault> {
-        match ShaCrypt::default().verify_password(password.expose(), self.text) {
+const fn name(is_sha512: bool) -> &'static str {
+    if is_sha512 { "SHA512-CRYPT" } else { "SHA256-CRYPT" }
+}
+
+/// A new hash, for storage.
+pub(super) fn hash(
+    is_sha512: bool,
+    rounds: u32,
+    password: &Secret,
+    salt: &[u8],
+) -> Result<String, Fault> {
+    let algorithm = if is_sha512 { Algorithm::Sha512Crypt } else { Algorithm::Sha256Crypt };
+    let fail = || Fault(format!("{} has no cost of {rounds}", name(is_sha512)));
+    let params = Params::new(rounds).map_err(|_| fail())?;
+    let hasher = ShaCrypt::from(algorithm);
+    let hashed = hasher.hash_password_customized(password.expose(), salt, None, None, params);
+    hashed.map(|hash| hash.to_string()).map_err(|_| fail())
+}
+
+impl Stored for Hash {
+    fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
+        if !self.has_plain_salt {
+            return libcrypt::verify(candidate.password, &self.text, name(self.is_sha512));
+        }
+        match ShaCrypt::default().verify_password(candidate.password.expose(), &**self.text) {
             Ok(()) => Ok(true),
             Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(false),
-            Err(_) => Err(Fault(String::from("has a malformed SHA-512-crypt hash"))),
+            Err(_) => Err(malformed(name(self.is_sha512))),
         }
+    }
+
+    fn format(&self) -> Option<&'static str> {
+        Some(name(self.is_sha512))
+    }
+
+    fn work(&self) -> u64 {
+        let nanoseconds = if self.is_sha512 { 340 } else { 110 };
+        u64::from(self.rounds).saturating_mul(nanoseconds) / 1000
+    }
+
+    fn twin(&self) -> Option<String> {
+        self.twin.clone()
     }
 }

@@ -250,7 +250,7 @@ login:
 
     /// Adds an account with a cheap hash.
     pub fn account(&self, name: &str, password: &str) {
-        self.tool(&["user", "add", name, "--cost", "4"], password);
+        self.tool(&["user", "add", name, "--scheme", "BLF-CRYPT", "--cost", "4"], password);
     }
 
     /// Runs SQL that is the same in both databases.

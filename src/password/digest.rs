@@ -1,0 +1,49 @@
+//! One pass of a hash function: unsalted, and with the salt after the hash.
+
+use ::digest::Digest;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use std::marker::PhantomData;
+
+use super::Candidate;
+use super::Fault;
+use super::Settings;
+use super::Stored;
+
+/// The hash, and then the salt.
+struct Hashed<D> {
+    stored: Zeroizing<Vec<u8>>,
+    function: PhantomData<D>,
+}
+
+/// `H(password)`; the scheme's table has checked the length.
+pub(super) fn bare<D: Digest + 'static>(
+    data: &[u8],
+    _: &Settings,
+) -> Result<Box<dyn Stored>, Fault> {
+    Ok(Box::new(Hashed::<D> { stored: Zeroizing::new(data.to_vec()), function: PhantomData }))
+}
+
+/// `H(password ‖ salt) ‖ salt`
+pub(super) fn salted<D: Digest + 'static>(
+    data: &[u8],
+    settings: &Settings,
+) -> Result<Box<dyn Stored>, Fault> {
+    if data.len() <= <D as Digest>::output_size() {
+        return Err(Fault(String::from("has a salted hash without a salt")));
+    }
+    bare::<D>(data, settings)
+}
+
+impl<D: Digest> Stored for Hashed<D> {
+    fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
+        let length = <D as Digest>::output_size();
+        let (hash, salt) = self.stored.split_at_checked(length).unwrap_or_default();
+        let computed = D::new().chain_update(candidate.password.expose()).chain_update(salt);
+        let mut computed = computed.finalize();
+        let equal = bool::from(computed.ct_eq(hash));
+        zeroize::Zeroize::zeroize(computed.as_mut_slice());
+        Ok(equal)
+    }
+}

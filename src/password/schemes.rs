@@ -1,0 +1,157 @@
+//! The table that maps names to families.
+
+use md4::Md4;
+use md5::Md5;
+use sha1::Sha1;
+use sha2::Sha256;
+use sha2::Sha512;
+
+use super::Fault;
+use super::Settings;
+use super::Stored;
+use super::argon2;
+use super::bcrypt_sha256;
+use super::cram_md5;
+use super::crypt;
+use super::digest;
+use super::digest_md5;
+use super::encoding::Encoding;
+use super::malformed;
+use super::pbkdf2;
+use super::plain;
+use super::scram;
+
+/// Takes the data of a scheme apart.
+type Read = fn(&[u8], &Settings) -> Result<Box<dyn Stored>, Fault>;
+
+/// A way to store passwords.
+pub(super) struct Scheme {
+    pub(super) name: &'static str,
+    encoding: Encoding,
+    read: Read,
+    /// Dovecot 2.4 refuses these unless told otherwise.
+    pub(super) weak: bool,
+}
+
+const fn text(name: &'static str, read: Read) -> Scheme {
+    Scheme { name, encoding: Encoding::Text, read, weak: false }
+}
+
+/// `length` bytes, 0 being any number.
+const fn bytes(name: &'static str, length: usize, read: Read) -> Scheme {
+    Scheme { name, encoding: Encoding::Bytes(length), read, weak: false }
+}
+
+const fn weak(scheme: Scheme) -> Scheme {
+    Scheme { weak: true, ..scheme }
+}
+
+/// Every name, and the family it stands for.
+#[rustfmt::skip]
+static SCHEMES: &[Scheme] = &[
+    text("CRYPT", by_prefix),
+    // As in Dovecot, the label of a crypt format is not enforced.
+    text("BLF-CRYPT", by_prefix),
+    text("SHA256-CRYPT", by_prefix),
+    text("SHA512-CRYPT", by_prefix),
+    weak(text("MD5-CRYPT", by_prefix)),
+    weak(text("DES-CRYPT", by_prefix)),
+    text("ARGON2I", argon2::read),
+    text("ARGON2ID", argon2::read),
+    text("ARGON2", argon2::read),
+    text("PBKDF2", pbkdf2::dovecot),
+    text("SCRAM-SHA-1", scram::sha1),
+    text("SCRAM-SHA-256", scram::sha256),
+    bytes("SHA", 20, digest::bare::<Sha1>),
+    bytes("SHA1", 20, digest::bare::<Sha1>),
+    bytes("SHA256", 32, digest::bare::<Sha256>),
+    bytes("SHA512", 64, digest::bare::<Sha512>),
+    bytes("SSHA", 0, digest::salted::<Sha1>),
+    bytes("SSHA256", 0, digest::salted::<Sha256>),
+    bytes("SSHA512", 0, digest::salted::<Sha512>),
+    weak(bytes("SMD5", 0, digest::salted::<Md5>)),
+    weak(bytes("LDAP-MD5", 16, digest::bare::<Md5>)),
+    weak(bytes("PLAIN-MD5", 16, digest::bare::<Md5>)),
+    weak(bytes("PLAIN-MD4", 16, digest::bare::<Md4>)),
+    // Courier's name of it.
+    weak(bytes("MD5RAW", 16, digest::bare::<Md5>)),
+    weak(text("MD5", md5)),
+    weak(bytes("CRAM-MD5", 32, cram_md5::read)),
+    weak(bytes("HMAC-MD5", 32, cram_md5::read)),
+    bytes("DIGEST-MD5", 16, digest_md5::read),
+    text("PLAIN", plain::read),
+    text("CLEAR", plain::read),
+    text("CLEARTEXT", plain::read),
+    text("PLAIN-TRUNC", plain::truncated),
+];
+
+/// The formats that tell themselves apart by how they begin; crypt(3) knows the others.
+const PREFIXES: &[(&str, Read)] = &[
+    ("$argon2", argon2::read),
+    ("$bcrypt-sha256$", bcrypt_sha256::read),
+    ("$pbkdf2", pbkdf2::passlib),
+    ("pbkdf2_sha256$", pbkdf2::django),
+];
+
+/// The names for error messages.
+#[must_use]
+pub fn names() -> String {
+    SCHEMES.iter().map(|scheme| scheme.name).collect::<Vec<_>>().join(", ")
+}
+
+impl Scheme {
+    /// The scheme of this name, in any case, and with any encoding.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        let (name, _) = encoded(name);
+        SCHEMES.iter().find(|scheme| scheme.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Takes the data apart; `name` says how it is encoded.
+    pub(super) fn read(
+        &self,
+        name: &str,
+        data: &[u8],
+        settings: &Settings,
+    ) -> Result<Box<dyn Stored>, Fault> {
+        let (_, suffix) = encoded(name);
+        let data = self.encoding.decode(suffix, data).ok_or_else(|| malformed(self.name))?;
+        (self.read)(&data, settings)
+    }
+
+    /// Whether the data says that no password is right, as in shadow(5). In clear text that takes
+    /// a value without label, and one that nobody has as a password.
+    pub(super) fn marks_locked(&self, data: &[u8], labelled: bool) -> bool {
+        let mark =
+            matches!(data, b"*" | b"*0" | b"*1" | b"!" | b"SUSPENDED") || data.starts_with(b"!!");
+        if self.is_clear() {
+            return mark && !labelled;
+        }
+        mark || matches!(data.first(), Some(b'!' | b'*'))
+    }
+
+    /// Whether the stored password is the password.
+    pub(super) fn is_clear(&self) -> bool {
+        ["PLAIN", "CLEAR", "CLEARTEXT", "PLAIN-TRUNC"].contains(&self.name)
+    }
+}
+
+/// `SCHEME.ENCODING`
+fn encoded(name: &str) -> (&str, Option<&str>) {
+    name.split_once('.').map_or((name, None), |(name, suffix)| (name, Some(suffix)))
+}
+
+fn by_prefix(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    match PREFIXES.iter().find(|(prefix, _)| data.starts_with(prefix.as_bytes())) {
+        Some((_, read)) => read(data, settings),
+        None => crypt::read(data, settings),
+    }
+}
+
+/// Two meanings, as in Dovecot: MD5-crypt, or a bare digest.
+fn md5(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    if data.starts_with(b"$1$") {
+        return crypt::read(data, settings);
+    }
+    let digest = Encoding::Bytes(16).decode(None, data).ok_or_else(|| malformed("MD5"))?;
+    digest::bare::<Md5>(&digest, settings)
+}

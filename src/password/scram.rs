@@ -1,0 +1,93 @@
+//! SCRAM (RFC 5802), held against a cleartext password: `iterations,salt,StoredKey,ServerKey`.
+
+use ::digest::Digest;
+use base64ct::Base64;
+use base64ct::Encoding as _;
+use sha1::Sha1;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::Candidate;
+use super::Fault;
+use super::Settings;
+use super::Stored;
+use super::encoding::base64;
+use super::malformed;
+use super::pbkdf2::Function;
+
+/// RFC 5802, 5.1
+const MIN_ITERATIONS: u32 = 4096;
+
+struct Scram {
+    function: Function,
+    iterations: u32,
+    salt: Zeroizing<Vec<u8>>,
+    stored_key: Zeroizing<Vec<u8>>,
+    server_key: Zeroizing<Vec<u8>>,
+}
+
+pub(super) fn sha1(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    read(Function::Sha1, data, settings)
+}
+
+pub(super) fn sha256(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    read(Function::Sha256, data, settings)
+}
+
+fn read(function: Function, data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
+    let malformed = || malformed(name(function));
+    let text = std::str::from_utf8(data).map_err(|_| malformed())?;
+    let mut parts = text.split(',');
+    let mut next = || parts.next().ok_or_else(malformed);
+    let iterations: u32 = next()?.parse().map_err(|_| malformed())?;
+    let mut bytes = || base64(next()?.as_bytes()).ok_or_else(malformed);
+    let (salt, stored_key, server_key) = (bytes()?, bytes()?, bytes()?);
+    let length = function.length();
+    let lengths = stored_key.len() == length && server_key.len() == length && !salt.is_empty();
+    if iterations < MIN_ITERATIONS || !lengths || parts.next().is_some() {
+        return Err(malformed());
+    }
+    settings.limit("an iteration count", iterations.into(), "max_rounds", settings.max_rounds)?;
+    Ok(Box::new(Scram { function, iterations, salt, stored_key, server_key }))
+}
+
+/// StoredKey and ServerKey.
+pub(super) fn keys(
+    function: Function,
+    password: &[u8],
+    salt: &[u8],
+    iterations: u32,
+) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
+    let salted = function.pbkdf2(password, salt, iterations, function.length());
+    let client_key = function.hmac(&salted, b"Client Key");
+    let stored_key = match function {
+        Function::Sha1 => Sha1::digest(&client_key).to_vec(),
+        Function::Sha256 | Function::Sha512 => Sha256::digest(&client_key).to_vec(),
+    };
+    (Zeroizing::new(stored_key), function.hmac(&salted, b"Server Key"))
+}
+
+const fn name(function: Function) -> &'static str {
+    match function {
+        Function::Sha1 => "SCRAM-SHA-1",
+        Function::Sha256 | Function::Sha512 => "SCRAM-SHA-256",
+    }
+}
+
+impl Stored for Scram {
+    fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
+        let password = candidate.password.expose();
+        let (stored_key, server_key) = keys(self.function, password, &self.salt, self.iterations);
+        Ok(bool::from(stored_key.ct_eq(&self.stored_key) & server_key.ct_eq(&self.server_key)))
+    }
+
+    fn work(&self) -> u64 {
+        self.function.work(self.iterations, self.function.length())
+    }
+
+    fn twin(&self) -> Option<String> {
+        let key = Base64::encode_string(&vec![0; self.function.length()]);
+        Some(format!("{{{}}}{},AAAA,{key},{key}", name(self.function), self.iterations))
+    }
+}
