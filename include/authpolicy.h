@@ -36,6 +36,15 @@ int country(unsigned char **answer, int argc, unsigned char **argv);
 // As for `check`.
 int last(unsigned char **answer, int argc, unsigned char **argv);
 
+// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and maps the GeoIP
+// file, for the processes that are forked from this one. Never fails.
+//
+// # Safety
+// As for `check`.
+int preload(unsigned char **answer,
+            int argc,
+            unsigned char **argv);
+
 // `version`: no argument. `authpolicy` and the version. Never fails.
 //
 // # Safety

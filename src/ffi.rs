@@ -71,6 +71,21 @@ pub unsafe extern "C" fn last(
     unsafe { wall(answer, argc, argv, &LAST) }
 }
 
+/// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and maps the GeoIP
+/// file, for the processes that are forked from this one. Never fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn preload(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, &PRELOAD) }
+}
+
 /// `version`: no argument. `authpolicy` and the version. Never fails.
 ///
 /// # Safety
@@ -96,6 +111,8 @@ const CHECK: Function = Function { name: "check", call: calls::check, on_panic: 
 const COUNTRY: Function =
     Function { name: "country", call: calls::country, on_panic: Answer::empty };
 const LAST: Function = Function { name: "last", call: calls::last, on_panic: Answer::empty };
+const PRELOAD: Function =
+    Function { name: "preload", call: calls::preload, on_panic: Answer::empty };
 const VERSION: Function =
     Function { name: "version", call: calls::version, on_panic: Answer::empty };
 

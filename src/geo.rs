@@ -99,6 +99,14 @@ impl Geo {
         })
     }
 
+    /// Maps the file now, so that processes that are forked later need not.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, or no MMDB file.
+    pub fn preload(&self) -> Result<(), Error> {
+        self.open().map(|_| ())
+    }
+
     /// The country of an address, or `None` where the file does not know it or it is not public.
     ///
     /// # Errors

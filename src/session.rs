@@ -1,8 +1,10 @@
 //! What lives as long as this process: the configuration, the GeoIP map, the latest verdict.
 //!
-//! Exim serves each SMTP connection in a process of its own, so this is one client's session.
-//! After a fork it is made anew: a child never uses its parent's state.
+//! Exim serves each SMTP connection in a process of its own, so this is one client's session. What
+//! was read from files may come from the daemon that it was forked from (`preload`); each process
+//! looks once whether the files are still the same. Nothing else of a parent's state is used.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -27,6 +29,39 @@ pub struct Settings {
     pub config: Config,
     /// The file of `geoip.database`.
     pub geo: Option<Geo>,
+    read_from: Files,
+    /// Whether this process has held them against the files.
+    is_checked: bool,
+}
+
+/// The files as they were before they were read.
+#[derive(PartialEq, Eq)]
+struct Files {
+    config: Option<Stamp>,
+    geoip: Option<Stamp>,
+}
+
+/// What changes when a file is replaced, written, or given to others.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = path.metadata().ok()?;
+        Some(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            length: meta.len(),
+            written: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
+    }
 }
 
 impl Settings {
@@ -35,9 +70,17 @@ impl Settings {
     /// # Errors
     /// It cannot be read, or is wrong.
     pub fn load(path: &Path) -> Result<Self, Error> {
+        let before = Stamp::of(path);
         let config = Config::load(path)?;
-        let geo = config.geoip.as_deref().map(Geo::new);
-        Ok(Self { config, geo })
+        let geoip = config.geoip.as_deref();
+        let read_from = Files { config: before, geoip: geoip.and_then(Stamp::of) };
+        let geo = geoip.map(Geo::new);
+        Ok(Self { config, geo, read_from, is_checked: true })
+    }
+
+    fn is_current(&self, path: &Path) -> bool {
+        let geoip = self.config.geoip.as_deref().and_then(Stamp::of);
+        self.read_from == Files { config: Stamp::of(path), geoip }
     }
 }
 
@@ -48,11 +91,28 @@ impl Session {
         Self { pid: 0, settings: Vec::new(), last: None }
     }
 
-    /// Forgets what a parent process knew.
+    /// Forgets what a parent process knew, but for what it read from files that are still the same.
     pub fn renew(&mut self, pid: u32) {
         if self.pid != pid {
-            *self = Self { pid, ..Self::new() };
+            self.pid = pid;
+            self.last = None;
+            self.recheck();
         }
+    }
+
+    fn recheck(&mut self) {
+        for (_, settings) in &mut self.settings {
+            settings.is_checked = false;
+        }
+    }
+
+    /// Reads what an attempt will need, or reads it again where a file has changed.
+    ///
+    /// # Errors
+    /// The configuration or the GeoIP file cannot be read, or is wrong; an attempt will say so.
+    pub fn preload(&mut self, path: Option<&str>) -> Result<(), Error> {
+        self.recheck();
+        self.settings(path)?.geo.as_ref().map_or(Ok(()), Geo::preload)
     }
 
     /// The configuration at this path, or at the default one; read once, and again after an error.
@@ -62,15 +122,17 @@ impl Session {
     pub fn settings(&mut self, path: Option<&str>) -> Result<&Settings, Error> {
         let path = Path::new(path.unwrap_or(config::DEFAULT_PATH));
         let known = self.settings.iter().position(|(known, _)| known == path);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                self.settings.push((path.to_owned(), Settings::load(path)?));
-                self.settings.len().saturating_sub(1)
-            }
+        let mut settings = known.map(|index| self.settings.swap_remove(index).1);
+        if let Some(settings) = settings.as_mut().filter(|settings| !settings.is_checked) {
+            settings.is_checked = settings.is_current(path);
+        }
+        let settings = match settings.filter(|settings| settings.is_checked) {
+            Some(settings) => settings,
+            None => Settings::load(path)?,
         };
+        self.settings.push((path.to_owned(), settings));
         self.settings
-            .get(index)
+            .last()
             .map(|(_, settings)| settings)
             .ok_or_else(|| Error::Config { file: path.to_owned(), what: String::from("was lost") })
     }

@@ -12,7 +12,7 @@ mod common;
 use std::process::Command;
 
 /// What Exim may call.
-const EXPORTS: [&str; 4] = ["check", "country", "last", "version"];
+const EXPORTS: [&str; 5] = ["check", "country", "last", "preload", "version"];
 
 #[test]
 fn the_plugin_exports_the_contract_and_nothing_else() {

@@ -154,6 +154,18 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer
     }
 }
 
+/// Reads what attempts will need, in the daemon that their processes are forked from; the value that
+/// Exim asked for comes back as it was. What is wrong with a file, the attempts will say: here it
+/// would be a line for each connection.
+pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let Some([value, options @ ..]) = arguments else { return Answer::EMPTY };
+    match Options::parse(options) {
+        Ok(options) => drop(session.preload(options.config.as_deref())),
+        Err(e) => mail_log().trouble("preload", &e),
+    }
+    Answer::text(kept(&String::from_utf8_lossy(value)))
+}
+
 /// Who we are.
 pub(super) fn version(_: &mut Session, _: Option<&[&[u8]]>) -> Answer {
     Answer::text(kept(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))

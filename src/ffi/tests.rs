@@ -7,7 +7,7 @@ use super::*;
 
 type Export = unsafe extern "C" fn(*mut *mut c_uchar, c_int, *mut *mut c_uchar) -> c_int;
 
-const ALL: [Export; 4] = [check, country, last, version];
+const ALL: [Export; 5] = [check, country, last, preload, version];
 
 /// Calls an export as Exim does, with `argc` as Exim gives it.
 fn call(export: Export, arguments: &[&[u8]], argc: c_int) -> (c_int, String) {
@@ -50,6 +50,15 @@ fn check_fails_where_it_cannot_tell_and_never_otherwise() {
         assert_eq!(call(check, &arguments, argc), cannot_tell, "{argc}");
     }
     assert_eq!(call(check, &arguments, -1), cannot_tell);
+}
+
+#[test]
+fn preload_answers_its_value_whatever_it_finds() {
+    for value in ["20", "", "a b", "{}"] {
+        assert_eq!(plain(preload, &[value.as_bytes(), CONFIG]), (0, value.to_owned()));
+    }
+    assert_eq!(plain(preload, &[]), (0, String::new()));
+    assert_eq!(plain(preload, &[b"20", b"colour=red"]), (0, String::from("20")));
 }
 
 #[test]

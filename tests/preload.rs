@@ -1,0 +1,146 @@
+//! `preload` in a real Exim's daemon: what is read once serves all connections, and what changes on
+//! disk is seen by the next one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Write;
+use std::net::TcpStream;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::mmdb;
+use common::site::CN;
+use common::site::GB;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const ACCEPTED: &str = "235 Authentication succeeded";
+const REFUSED: &str = "535 Incorrect authentication data";
+const CANNOT_TELL: &str = "435 Unable to authenticate at present";
+
+/// A site whose daemon preloads, with this as the limit that Exim asks for.
+fn site(base: Base, value: &str) -> Site {
+    let site = Site::new(base, POLICY);
+    site.account("u@example.com", "secret");
+    let preload = site.dlfunc("preload", &format!("{{{value}}}"));
+    let config = site.read("exim.conf");
+    site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    site
+}
+
+fn attempt(exim: &Exim, remote: &str) -> String {
+    Client::connect_from(exim.port, remote).plain(b"u@example.com", b"secret")
+}
+
+/// Which of our files the daemon has mapped.
+fn mapped(exim: &Exim) -> [bool; 2] {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
+    ["/authpolicy.so", "/country.mmdb"].map(|name| maps.contains(name))
+}
+
+/// Puts a file in place of another, as administrators should.
+fn replace(site: &Site, name: &str, change: impl FnOnce(&str)) {
+    let fresh = format!("{name}.new");
+    change(&fresh);
+    fs::rename(site.path(&fresh), site.path(name)).unwrap();
+}
+
+#[test]
+fn the_daemon_has_plugin_and_map_and_each_connection_decides() {
+    for base in Base::all() {
+        let site = site(base, "");
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
+        assert_eq!(mapped(&exim), [true, true]);
+        assert_eq!(attempt(&exim, CN), REFUSED);
+        let flags: Vec<_> = site.rows().iter().map(|r| (r.auth_ok, r.policy_reject)).collect();
+        assert_eq!(flags, [(Some(true), Some(false)), (Some(true), Some(true))]);
+        let rows = site.rows();
+        assert_eq!((&*rows[0].country, &*rows[1].country), ("GB", "CN"));
+        assert_eq!((site.lines().len(), site.panic_log()), (2, String::new()));
+    }
+}
+
+#[test]
+fn what_changes_on_disk_is_seen_by_the_next_connection() {
+    let site = site(Base::Sqlite, "");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
+    let good = site.read("authpolicy.toml");
+    site.write_config(&good.replace("[\"GB\"]", "[\"CN\"]"));
+    assert_eq!([attempt(&exim, GB), attempt(&exim, CN)], [REFUSED, ACCEPTED]);
+    replace(&site, "country.mmdb", |fresh| {
+        fs::write(site.path(fresh), mmdb::from_list("192.0.2.0/24 CN\n198.51.100.0/24 GB\n"))
+            .unwrap();
+    });
+    assert_eq!([attempt(&exim, GB), attempt(&exim, CN)], [ACCEPTED, REFUSED]);
+    replace(&site, "country.mmdb", |fresh| site.write(fresh, "garbage"));
+    assert_eq!(attempt(&exim, GB), CANNOT_TELL, "no old map is used");
+    site.write("country.mmdb", "");
+    fs::write(site.path("country.mmdb"), mmdb::from_list(common::site::NETWORKS)).unwrap();
+    site.write_config("broken");
+    assert_eq!(attempt(&exim, GB), CANNOT_TELL, "no old rule is used");
+    assert!(site.lines().last().unwrap().contains("authpolicy.toml: line 1"), "{:?}", site.lines());
+    site.write_config(&good);
+    assert_eq!([attempt(&exim, GB), attempt(&exim, CN)], [ACCEPTED, REFUSED]);
+    assert_eq!(site.panic_log(), "");
+}
+
+/// What Exim says first; the connection stays open as long as the stream is kept.
+fn banner(exim: &Exim) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", exim.port)).unwrap();
+    let mut line = String::new();
+    // One that Exim turns away may be closed by then.
+    let _ = stream.write_all(b"PROXY TCP4 192.0.2.7 127.0.0.1 40000 25\r\n");
+    BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap_or_default();
+    (stream, line)
+}
+
+#[test]
+fn the_limit_is_exims_own() {
+    let site = site(Base::Sqlite, "1");
+    let exim = site.exim();
+    let mut first = banner(&exim);
+    for _ in 0..200 {
+        if first.1.starts_with("220") {
+            break;
+        }
+        // The connection that found the daemon listening still counts.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        first = banner(&exim);
+    }
+    assert!(first.1.starts_with("220"), "{}", first.1);
+    let (_, second) = banner(&exim);
+    assert!(second.starts_with("421"), "{second}");
+}
+
+#[test]
+fn a_daemon_that_is_told_to_start_again_loads_again() {
+    let site = site(Base::Sqlite, "");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
+    let pid = exim.pid().to_string();
+    let hup = std::process::Command::new("kill").args(["-s", "HUP", &pid]).status();
+    assert!(hup.unwrap().success());
+    for _ in 0..200 {
+        if site.main_log().matches("daemon started").count() == 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(attempt(&exim, CN), REFUSED, "{}", site.main_log());
+    assert_eq!(mapped(&exim), [true, true]);
+    assert_eq!(site.rows().len(), 2);
+}
