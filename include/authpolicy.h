@@ -5,6 +5,7 @@
 //
 //   0 (OK)    `*answer` is the value of the expansion
 //   2 (FAIL)  the expansion fails; an authenticator answers 435, and `*answer` goes to the log alone
+//   4 (FAIL_FORCED)  of `secret` alone: the authenticator answers 535
 //
 // and nothing else. `*answer` points to text that lives as long as the process: do not free it. No
 // argument is kept or changed. A NULL or missing argument is an error of the caller, answered as such.
@@ -22,6 +23,28 @@
 // # Safety
 // `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
 int check(unsigned char **answer, int argc, unsigned char **argv);
+
+// `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
+// else. `yes` or `no`, or a failure when we cannot tell. One row, one log line.
+//
+// # Safety
+// As for `check`.
+int authorize(unsigned char **answer, int argc, unsigned char **argv);
+
+// `finish`: authcid, remote, then up to four name=value. The canonical username, or the authcid.
+// Ends the attempt: unless `authorize` decided it, one row and one log line of a wrong password.
+// Never fails.
+//
+// # Safety
+// As for `check`.
+int finish(unsigned char **answer, int argc, unsigned char **argv);
+
+// `secret`: authcid, remote, then up to four name=value. The account's password, where it is
+// stored in clear; a forced failure where there is none, or a failure when we cannot tell.
+//
+// # Safety
+// As for `check`.
+int secret(unsigned char **answer, int argc, unsigned char **argv);
 
 // `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
 //

@@ -105,6 +105,29 @@ impl Options {
     }
 }
 
+/// What there is to hold against the account.
+#[derive(Debug)]
+pub enum Proof {
+    /// The cleartext password that the client sent.
+    Password(Secret),
+    /// Somebody else has found the client's proof right.
+    Proved,
+    /// Somebody else has found it wrong.
+    Refuted,
+    /// Nobody could look at it, for this reason.
+    Unknown(String),
+}
+
+impl Proof {
+    /// Whether it may be one at all. A password may be any bytes, since old clients send Latin-1.
+    fn is_sized(&self) -> bool {
+        match self {
+            Self::Password(password) => (1..=MAX_PASSWORD).contains(&password.expose().len()),
+            Self::Proved | Self::Refuted | Self::Unknown(_) => true,
+        }
+    }
+}
+
 /// One attempt to authenticate.
 #[derive(Debug)]
 pub struct Attempt {
@@ -113,8 +136,8 @@ pub struct Attempt {
     pub authcid: Option<String>,
     /// The same, storable and printable, whatever the client sent.
     pub shown: String,
-    /// The cleartext password.
-    pub password: Secret,
+    /// The password, or what somebody else found about it.
+    pub proof: Proof,
     /// The client's address.
     pub remote: Remote,
     /// What else Exim told.
@@ -134,25 +157,41 @@ impl Attempt {
                 arguments.len()
             )));
         };
+        Self::new(authcid, Proof::Password(Secret::new(password.to_vec())), remote, options)
+    }
+
+    /// Reads `authcid`, `remote` and the named arguments of a function that comes after the proof.
+    ///
+    /// # Errors
+    /// As for `parse`.
+    pub fn parse_proved(name: &str, proof: Proof, arguments: &[&[u8]]) -> Result<Self, Error> {
+        let [authcid, remote, options @ ..] = arguments else {
+            return Err(Error::Call(format!(
+                "{name} wants authcid and remote, and got {} arguments: correct the ${{dlfunc}} call",
+                arguments.len()
+            )));
+        };
+        Self::new(authcid, proof, remote, options)
+    }
+
+    fn new(authcid: &[u8], proof: Proof, remote: &[u8], options: &[&[u8]]) -> Result<Self, Error> {
         let options = Options::parse(options)?;
         Ok(Self {
-            authcid: sensible(authcid, password, options.authzid.as_deref()),
+            authcid: sensible(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized()),
             shown: printable(authcid),
-            password: Secret::new(password.to_vec()),
+            proof,
             remote: Remote::parse(remote),
             options,
         })
     }
 }
 
-/// The authcid, if the client's words can be an authcid and a password. A password may be any
-/// bytes, since old clients send Latin-1.
-fn sensible(authcid: &[u8], password: &[u8], authzid: Option<&str>) -> Option<String> {
+/// The authcid, if it can be one.
+fn sensible(authcid: &[u8], authzid: Option<&str>) -> Option<String> {
     let authcid = std::str::from_utf8(authcid).ok()?;
     let authzid = authzid.unwrap_or_default();
     let same_identity = authzid.is_empty() || authzid.to_lowercase() == authcid.to_lowercase();
-    let sized =
-        (1..=MAX_AUTHCID).contains(&authcid.len()) && (1..=MAX_PASSWORD).contains(&password.len());
+    let sized = (1..=MAX_AUTHCID).contains(&authcid.len());
     (same_identity && sized).then(|| authcid.to_owned())
 }
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crate::account::Account;
 use crate::account::Login;
 use crate::attempt::Attempt;
+use crate::attempt::Proof;
 use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::config::Config;
@@ -23,7 +24,9 @@ use crate::policy::Credentials;
 use crate::policy::Decision;
 use crate::policy::Place;
 use crate::policy::Ruling;
+use crate::secret::Secret;
 use crate::store::Deadline;
+use crate::store::Store;
 use crate::store::Stores;
 use crate::verdict::Verdict;
 
@@ -118,7 +121,7 @@ fn examine(
     let login = Login::new(authcid, &accounts.default_domain);
     findings.username = printable(login.user().as_bytes());
     let protocol = protocol(world, attempt);
-    let account = Account::find(stores.accounts()?, accounts, &login, attempt, protocol)?;
+    let account = look_up(stores.accounts()?, world, attempt, &login, protocol)?;
     let account = account.as_ref();
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
@@ -132,18 +135,80 @@ fn examine(
             what: String::from("has a country rule, and the configuration no [geoip] database"),
         }));
     }
-    findings.credentials = if policy::skips_password(policy, findings.ruling) {
-        Credentials::Unchecked
-    } else {
-        stores.meanwhile(|| verify(world, attempt, account, &login))?
+    findings.credentials = match &attempt.proof {
+        Proof::Proved => Credentials::Right,
+        Proof::Refuted if account.is_none() && accounts.are_given => Credentials::NoAccount,
+        Proof::Refuted => Credentials::Wrong,
+        Proof::Unknown(why) => {
+            return Err(Error::Account { account: login.user().to_owned(), what: why.clone() });
+        }
+        Proof::Password(_) if policy::skips_password(policy, findings.ruling) => {
+            Credentials::Unchecked
+        }
+        Proof::Password(password) => {
+            stores.meanwhile(|| verify(world, password, account, &login))?
+        }
     };
     Ok(())
+}
+
+/// What a driver gets that needs the password itself.
+pub enum Revealed {
+    /// The password in clear.
+    Password(Secret),
+    /// There is no such account, or it is disabled.
+    Nobody,
+    /// The account has no password that could be told; why not.
+    Untold(String),
+}
+
+/// Finds the one password of an account that is stored in clear.
+///
+/// # Errors
+/// The database cannot tell, or the account's data cannot be understood.
+pub fn reveal(world: World<'_>, attempt: &Attempt, moment: Moment) -> Result<Revealed, Error> {
+    let Some(authcid) = &attempt.authcid else { return Ok(Revealed::Nobody) };
+    let accounts = &world.config.accounts;
+    let login = Login::new(authcid, &accounts.default_domain);
+    let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
+    let protocol = protocol(world, attempt);
+    let found = Account::find(stores.accounts()?, accounts, &login, attempt, protocol)?;
+    let Some(account) = found.filter(|account| !account.disabled) else {
+        return Ok(Revealed::Nobody);
+    };
+    let [stored] = &account.passwords[..] else {
+        let what = "has not exactly one password, and this mechanism needs it in clear";
+        return Ok(Revealed::Untold(what.to_owned()));
+    };
+    let clear = password::clear(stored, &accounts.passwords)
+        .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
+    Ok(clear.map_or_else(
+        || Revealed::Untold(String::from("has no password in clear, which this mechanism needs")),
+        Revealed::Password,
+    ))
+}
+
+/// Finds the account. Where somebody else has the passwords, there need be no table of accounts.
+fn look_up(
+    store: &mut Store,
+    world: World<'_>,
+    attempt: &Attempt,
+    login: &Login,
+    protocol: &str,
+) -> Result<Option<Account>, Error> {
+    let accounts = &world.config.accounts;
+    let found = Account::find(store, accounts, login, attempt, protocol);
+    let needs_table = accounts.are_given || matches!(attempt.proof, Proof::Password(_));
+    match found {
+        Err(_) if !needs_table && !store.has_table("account")? => Ok(None),
+        found => found,
+    }
 }
 
 /// Holds the password against those stored, or against a dummy where there is no account.
 fn verify(
     world: World<'_>,
-    attempt: &Attempt,
+    password: &Secret,
     account: Option<&Account>,
     login: &Login,
 ) -> Result<Credentials, Error> {
@@ -152,7 +217,7 @@ fn verify(
     let configured = accounts.dummy_hash.as_deref();
     let dummy = Dummy::load(&world.config.state_directory, configured, settings);
     let stored = account.map_or(&[][..], |account| &account.passwords);
-    let candidate = Candidate { password: &attempt.password, login: login.typed() };
+    let candidate = Candidate { password, login: login.typed() };
     let right = password::verify_any(stored, settings, candidate, &dummy)
         .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
     if world.recorded {

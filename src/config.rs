@@ -76,6 +76,8 @@ pub struct Timeouts {
 pub struct Accounts {
     /// The database that holds them.
     pub database: Database,
+    /// Whether the configuration has an `[accounts]` table at all.
+    pub are_given: bool,
     /// The administrator's statement.
     pub query: String,
     /// Whether it is the embedded default, so that the account table is ours.

@@ -42,6 +42,52 @@ pub unsafe extern "C" fn check(
     unsafe { wall(answer, argc, argv, &CHECK) }
 }
 
+/// `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
+/// else. `yes` or `no`, or a failure when we cannot tell. One row, one log line.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn authorize(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, &AUTHORIZE) }
+}
+
+/// `finish`: authcid, remote, then up to four name=value. The canonical username, or the authcid.
+/// Ends the attempt: unless `authorize` decided it, one row and one log line of a wrong password.
+/// Never fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn finish(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, &FINISH) }
+}
+
+/// `secret`: authcid, remote, then up to four name=value. The account's password, where it is
+/// stored in clear; a forced failure where there is none, or a failure when we cannot tell.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn secret(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, &SECRET) }
+}
+
 /// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
 ///
 /// # Safety
@@ -108,6 +154,10 @@ struct Function {
 }
 
 const CHECK: Function = Function { name: "check", call: calls::check, on_panic: Answer::bug };
+const AUTHORIZE: Function =
+    Function { name: "authorize", call: calls::authorize, on_panic: Answer::bug };
+const FINISH: Function = Function { name: "finish", call: calls::finish, on_panic: Answer::empty };
+const SECRET: Function = Function { name: "secret", call: calls::secret, on_panic: Answer::bug };
 const COUNTRY: Function =
     Function { name: "country", call: calls::country, on_panic: Answer::empty };
 const LAST: Function = Function { name: "last", call: calls::last, on_panic: Answer::empty };

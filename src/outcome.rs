@@ -1,8 +1,8 @@
 //! What Exim hears: the only place with Exim's return codes.
 //!
-//! Exim's `${dlfunc}` knows five codes (`expand.c`, `local_scan.h`). Two are used. `DEFER` and
-//! `ERROR` are not, since each writes a line to Exim's panic log; a forced failure is not, since
-//! an ACL takes it for "condition met".
+//! Exim's `${dlfunc}` knows five codes (`expand.c`, `local_scan.h`). Three are used. `DEFER` and
+//! `ERROR` are not, since each writes a line to Exim's panic log. A forced failure is for `secret`
+//! alone, which no ACL asks: there it would mean "condition met".
 
 use std::ffi::CStr;
 
@@ -10,6 +10,8 @@ use std::ffi::CStr;
 const OK: i32 = 0;
 /// Exim's `FAIL`: the expansion fails, and an authenticator answers 435.
 const FAIL: i32 = 2;
+/// Exim's `FAIL_FORCED`: an authenticator that wanted a password answers 535.
+const FAIL_FORCED: i32 = 4;
 
 /// The answer to Exim's one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub enum Outcome {
     CannotTell,
     /// The client gets 435, since we are at fault.
     Bug,
+    /// The client gets 535, since there is no password to hold its proof against.
+    NoSecret,
 }
 
 impl Outcome {
@@ -36,6 +40,7 @@ impl Outcome {
             // Not OK: with that, the text would reach the client.
             Self::CannotTell => (FAIL, c"authpolicy cannot tell, see its line above"),
             Self::Bug => (FAIL, c"internal error"),
+            Self::NoSecret => (FAIL_FORCED, c"authpolicy has no password for it"),
         }
     }
 }
@@ -45,10 +50,11 @@ mod tests {
     use super::Outcome;
 
     #[test]
-    fn only_ok_and_fail_reach_exim() {
+    fn only_a_missing_password_is_a_forced_failure() {
         for outcome in [Outcome::Accept, Outcome::Reject, Outcome::CannotTell, Outcome::Bug] {
             assert!(matches!(outcome.to_exim().0, 0 | 2), "{outcome:?}");
         }
+        assert_eq!(Outcome::NoSecret.to_exim().0, 4);
         assert_eq!(Outcome::Accept.to_exim(), (0, c"yes"));
         assert_eq!(Outcome::Reject.to_exim(), (0, c"no"));
     }

@@ -92,6 +92,11 @@ trait Stored {
         None
     }
 
+    /// The password itself, where it is stored in clear.
+    fn clear(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Whether guessing it is as easy as it was in the last century.
     fn is_weak(&self) -> bool {
         false
@@ -215,6 +220,17 @@ pub fn describe(
             let weak = scheme.weak || scheme.is_clear() || read.is_weak();
             Some((read.format().unwrap_or(scheme.name), weak))
         }
+        Content::Locked => None,
+    })
+}
+
+/// The password itself, where it is stored in clear, for mechanisms that need it.
+///
+/// # Errors
+/// It cannot be understood.
+pub fn clear(stored: &Secret, settings: &Settings) -> Result<Option<Secret>, Fault> {
+    Ok(match Content::read(stored, settings)? {
+        Content::Password(_, read) => read.clear().map(|clear| Secret::new(clear.to_vec())),
         Content::Locked => None,
     })
 }

@@ -7,6 +7,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::config;
 use crate::config::Config;
@@ -21,6 +22,22 @@ pub struct Session {
     settings: Vec<(PathBuf, Settings)>,
     /// The verdict of the latest attempt, for `last`.
     pub last: Option<Verdict>,
+    /// The authcid of an attempt that `authorize` has decided and `finish` has not ended, and the
+    /// account's name.
+    pub authorized: Option<(Vec<u8>, String)>,
+    /// An attempt that `secret` was asked for: its authcid, when, and why there was no password to
+    /// tell.
+    pub asked: Option<Asked>,
+}
+
+/// What `finish` has to know of a call of `secret`.
+pub struct Asked {
+    /// As Exim passed it.
+    pub authcid: Vec<u8>,
+    /// When the attempt began.
+    pub start: Instant,
+    /// Why nobody can hold anything against the client's proof.
+    pub untold: Option<String>,
 }
 
 /// One configuration, and the GeoIP file it names.
@@ -88,7 +105,7 @@ impl Session {
     /// Nothing known yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pid: 0, settings: Vec::new(), last: None }
+        Self { pid: 0, settings: Vec::new(), last: None, authorized: None, asked: None }
     }
 
     /// Forgets what a parent process knew, but for what it read from files that are still the same.
@@ -96,6 +113,8 @@ impl Session {
         if self.pid != pid {
             self.pid = pid;
             self.last = None;
+            self.authorized = None;
+            self.asked = None;
             self.recheck();
         }
     }

@@ -14,13 +14,13 @@ use std::path::PathBuf;
 
 /// Each module and what it may use; from Exim's side down to what all of them use.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("ffi", &["attempt", "check", "error", "maillog", "outcome", "session", "verdict"]),
+    ("ffi", &["attempt", "check", "error", "maillog", "outcome", "secret", "session", "verdict"]),
     ("session", &["config", "error", "geo", "verdict"]),
     (
         "check",
         &[
             "account", "attempt", "config", "entry", "error", "geo", "maillog", "password",
-            "policy", "store", "verdict",
+            "policy", "secret", "store", "verdict",
         ],
     ),
     ("account", &["attempt", "config", "error", "policy", "rules", "secret", "store"]),

@@ -75,8 +75,7 @@ fn key_offset(text: &str, table: &str, key: &str) -> Option<usize> {
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     database: DatabaseTable,
-    #[serde(default)]
-    accounts: AccountsTable,
+    accounts: Option<AccountsTable>,
     #[serde(default)]
     geoip: GeoipTable,
     #[serde(default)]
@@ -191,7 +190,10 @@ impl File {
         }
         Ok(Config {
             path: path.to_owned(),
-            accounts: self.accounts.check(&database)?,
+            accounts: Accounts {
+                are_given: self.accounts.is_some(),
+                ..self.accounts.unwrap_or_default().check(&database)?
+            },
             log: self.log.check(&database)?,
             timeouts,
             geoip: self.geoip.database,
@@ -231,6 +233,7 @@ impl AccountsTable {
                 Some(url) => urls("accounts", url)?,
                 None => shared.clone(),
             },
+            are_given: true,
             query_is_default: query == DEFAULT_QUERY,
             query: query.to_owned(),
             passwords,

@@ -62,7 +62,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
             say("answer=no, the client gets 535");
             Ok(false)
         }
-        Outcome::CannotTell | Outcome::Bug => {
+        Outcome::CannotTell | Outcome::Bug | Outcome::NoSecret => {
             say("answer=cannot tell, the client gets 435");
             Err(Error::Call(String::from("cannot tell: the line above says why")))
         }

@@ -13,14 +13,20 @@ use std::time::SystemTime;
 use super::host;
 use crate::attempt::Attempt;
 use crate::attempt::Options;
+use crate::attempt::Proof;
 use crate::attempt::Remote;
+use crate::attempt::printable;
 use crate::check;
 use crate::check::Moment;
+use crate::check::Revealed;
 use crate::check::World;
 use crate::error::Error;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
+use crate::secret::Secret;
+use crate::session::Asked;
 use crate::session::Session;
+use crate::session::Settings;
 use crate::verdict::Verdict;
 
 /// What Exim gets back.
@@ -70,40 +76,117 @@ pub(super) fn report_bug(function: &str) {
     mail_log().bug(function);
 }
 
-/// Decides an attempt; a refusal is held back until `failure_time` is over.
+/// Decides an attempt.
 pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let attempt = arguments.ok_or_else(miscounted).and_then(Attempt::parse);
+    answer(session, "check", attempt)
+}
+
+/// The same for an attempt whose password somebody else has found right.
+pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
+    let attempt = arguments
+        .ok_or_else(miscounted)
+        .and_then(|arguments| Attempt::parse_proved("authorize", Proof::Proved, arguments));
+    let answer = answer(session, "authorize", attempt);
+    let username = session.last.as_ref().map(|verdict| verdict.username.clone());
+    session.authorized = authcid.zip(username);
+    answer
+}
+
+fn answer(session: &mut Session, function: &str, attempt: Result<Attempt, Error>) -> Answer {
     let start = Instant::now();
     // What `last` says until we know better, and after a panic.
     session.last = Some(Verdict::cannot_tell(String::new()));
-    let attempt = match arguments.ok_or_else(miscounted).and_then(Attempt::parse) {
+    let attempt = match attempt {
         Ok(attempt) => attempt,
         Err(e) => {
-            mail_log().trouble("check", &e);
+            mail_log().trouble(function, &e);
             return Outcome::CannotTell.into();
         }
     };
-    let (verdict, failure_time) = decide(session, &attempt, start);
-    let outcome = verdict.outcome();
-    session.last = Some(verdict);
+    let (outcome, failure_time) = decide(session, &attempt, start);
     if outcome == Outcome::Reject {
-        std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
+        hold_back(start, failure_time);
     }
     outcome.into()
 }
 
-/// The verdict, and how long a refusal takes at the least.
-fn decide(session: &mut Session, attempt: &Attempt, start: Instant) -> (Verdict, Duration) {
-    #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
-    let moment = Moment { time: SystemTime::now(), start };
-    match session.settings(attempt.options.config.as_deref()) {
+/// The password that a driver needs to prove for itself that the client has it.
+pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let start = Instant::now();
+    session.authorized = None;
+    let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
+    let revealed = arguments
+        .ok_or_else(miscounted)
+        .and_then(|arguments| Attempt::parse_proved("secret", Proof::Refuted, arguments))
+        .and_then(|attempt| {
+            let settings = session.settings(attempt.options.config.as_deref())?;
+            check::reveal(world(settings), &attempt, moment(start))
+        });
+    let (answer, untold) = match revealed {
+        Ok(Revealed::Password(password)) => (kept_secret(&password), None),
+        Ok(Revealed::Nobody) => (Outcome::NoSecret.into(), None),
+        Ok(Revealed::Untold(why)) => (Outcome::NoSecret.into(), Some(why)),
+        Err(e) => {
+            mail_log().trouble("secret", &e);
+            let why = String::from("could not be asked for, see the line above");
+            (Outcome::CannotTell.into(), Some(why))
+        }
+    };
+    session.asked = authcid.map(|authcid| Asked { authcid, start, untold });
+    answer
+}
+
+/// Ends an attempt of a driver that asks `authorize` after its own proof: where it did not come to
+/// that, the proof was wrong.
+pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let authcid = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
+    let authorized = session.authorized.take().filter(|(known, _)| known == authcid);
+    let asked = session.asked.take().filter(|asked| asked.authcid == authcid);
+    if authcid.is_empty() {
+        return Answer::EMPTY;
+    }
+    let name = match authorized {
+        Some((_, username)) => username,
+        None => fail(session, asked, arguments),
+    };
+    let name = if name.is_empty() { printable(authcid) } else { name };
+    Answer::text(kept_tainted(&name))
+}
+
+/// Records an attempt whose client gets no 235; answers the name of the account.
+fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>) -> String {
+    let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
+    let proof = asked.and_then(|asked| asked.untold).map_or(Proof::Refuted, Proof::Unknown);
+    let attempt = arguments
+        .ok_or_else(miscounted)
+        .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));
+    match attempt {
+        Ok(attempt) => {
+            let (_, failure_time) = decide(session, &attempt, start);
+            // Whatever we say, the driver may have decided on a 535.
+            hold_back(start, failure_time);
+            session.last.as_ref().map(|verdict| verdict.username.clone()).unwrap_or_default()
+        }
+        Err(e) => {
+            mail_log().trouble("finish", &e);
+            String::new()
+        }
+    }
+}
+
+/// A refusal does not leave before `failure_time` is over.
+fn hold_back(start: Instant, failure_time: Duration) {
+    std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
+}
+
+/// The outcome, and how long a refusal takes at the least.
+fn decide(session: &mut Session, attempt: &Attempt, start: Instant) -> (Outcome, Duration) {
+    let (verdict, failure_time) = match session.settings(attempt.options.config.as_deref()) {
         Ok(settings) => {
-            let world = World {
-                config: &settings.config,
-                geo: settings.geo.as_ref(),
-                log: mail_log(),
-                recorded: !host::is_host_checking(),
-            };
-            (check::check(world, attempt, moment), settings.config.failure_time)
+            let verdict = check::check(world(settings), attempt, moment(start));
+            (verdict, settings.config.failure_time)
         }
         // Nobody knows where the row would go: the line is all there is.
         Err(e) => {
@@ -111,7 +194,24 @@ fn decide(session: &mut Session, attempt: &Attempt, start: Instant) -> (Verdict,
             mail_log().attempt(attempt, &verdict, Some(&e));
             (verdict, Duration::ZERO)
         }
+    };
+    let outcome = verdict.outcome();
+    session.last = Some(verdict);
+    (outcome, failure_time)
+}
+
+fn world(settings: &Settings) -> World<'_> {
+    World {
+        config: &settings.config,
+        geo: settings.geo.as_ref(),
+        log: mail_log(),
+        recorded: !host::is_host_checking(),
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
+fn moment(start: Instant) -> Moment {
+    Moment { time: SystemTime::now(), start }
 }
 
 /// The country of an address.
@@ -184,6 +284,16 @@ fn kept(text: &str) -> &'static CStr {
             kept.insert(fresh);
             fresh
         }
+    }
+}
+
+/// A password, for as long as the process lives: Exim may hold on to what it was given. Kept apart
+/// from the texts that are handed out twice.
+fn kept_secret(password: &Secret) -> Answer {
+    match CString::new(password.expose()) {
+        Ok(text) => Answer::text(Box::leak(text.into_boxed_c_str())),
+        // No client could prove that it has it.
+        Err(_) => Outcome::NoSecret.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::*;
 
 type Export = unsafe extern "C" fn(*mut *mut c_uchar, c_int, *mut *mut c_uchar) -> c_int;
 
-const ALL: [Export; 5] = [check, country, last, preload, version];
+const ALL: [Export; 8] = [check, authorize, finish, secret, country, last, preload, version];
 
 /// Calls an export as Exim does, with `argc` as Exim gives it.
 fn call(export: Export, arguments: &[&[u8]], argc: c_int) -> (c_int, String) {

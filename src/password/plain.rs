@@ -41,4 +41,8 @@ impl Stored for Plain {
         let password = password.get(..self.length).unwrap_or(password);
         Ok(!self.password.is_empty() && bool::from(self.password.ct_eq(password)))
     }
+
+    fn clear(&self) -> Option<&[u8]> {
+        (self.length == usize::MAX).then_some(&self.password)
+    }
 }
