@@ -373,4 +373,6 @@ pub fn decide(
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -57,7 +57,9 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(sources(&path));
-        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|e| e == "rs")
+            && !["tests.rs", "properties.rs"].iter().any(|name| path.ends_with(name))
+        {
             found.push(path);
         }
     }

@@ -187,6 +187,22 @@ fn more_work_than_a_limit_allows_is_not_done() {
 }
 
 #[test]
+fn the_memory_of_yescrypt_and_scrypt_is_what_their_parameters_say() {
+    for (stored, kib) in [
+        ("$y$j9T$saltsalt$M8B9s7Va8RYZhmIp6UymHdZUGBExDfYb1/xqutXpI52", 16_384),
+        ("$y$j75$saltsalt$eHvR8ZJlkqwddxvgbSk4st9/WrHXzzsxEXH53c/g9n5", 1024),
+        ("$7$CU..../....saltsalt$zJ8oNJwp8XuKtKj/XE3hdiy3qpprJZxdtFvHNtoHA89", 65_536),
+    ] {
+        let with = |max_argon2_memory| {
+            let settings = Settings { max_argon2_memory, ..Settings::default() };
+            verify_with(&settings, &[stored], "correct horse battery")
+        };
+        assert_eq!(with(kib), Ok(true), "{stored}");
+        assert!(with(kib - 1).is_err(), "{stored}");
+    }
+}
+
+#[test]
 fn weak_schemes_are_taken_unless_told_otherwise() {
     let strict = Settings { allow_weak_schemes: false, ..Settings::default() };
     for stored in TEST {

@@ -1,0 +1,162 @@
+//! What holds for every policy, account and place there is, tried on all that differ in kind.
+
+use super::*;
+
+/// Every state of a list of countries.
+fn lists() -> Vec<Option<Countries>> {
+    let country = |code| Country::parse(code).unwrap();
+    vec![
+        None,
+        Some(Countries::Any),
+        Some(Countries::These(Vec::new())),
+        Some(Countries::These(vec![country("GB")])),
+        Some(Countries::These(vec![country("CN")])),
+    ]
+}
+
+fn layers(nets: &[Option<Vec<IpNet>>]) -> Vec<Rules> {
+    let mut layers = Vec::new();
+    for allow_countries in lists() {
+        for deny_countries in lists() {
+            for allow_nets in nets {
+                layers.push(Rules {
+                    allow_countries: allow_countries.clone(),
+                    deny_countries: deny_countries.clone(),
+                    allow_nets: allow_nets.clone(),
+                });
+            }
+        }
+    }
+    layers
+}
+
+fn nets(text: &str) -> Option<Vec<IpNet>> {
+    Some(vec![text.parse().unwrap()])
+}
+
+fn places() -> Vec<Place> {
+    let (inside, outside) = ("10.1.2.3".parse().unwrap(), "203.0.113.9".parse().unwrap());
+    let mut places = vec![Place::Local, Place::Unreadable(inside), Place::Unreadable(outside)];
+    for address in [inside, outside] {
+        places.extend(["GB", "CN", ""].map(|code| Place::Known(address, Country::parse(code))));
+    }
+    places
+}
+
+/// Calls with every combination of a policy, an account or none, and a place.
+fn each(mut look: impl FnMut(&Policy, Option<&Rules>, Place)) {
+    let mut accounts = vec![None];
+    accounts
+        .extend(layers(&[None, nets("10.0.0.0/8"), nets("203.0.113.0/24")]).into_iter().map(Some));
+    for default in layers(&[None]) {
+        for bits in 0..8 {
+            let policy = Policy {
+                default: default.clone(),
+                reject_unknown_country: bits & 1 != 0,
+                trusted_networks: if bits & 2 == 0 { vec![] } else { nets("10.0.0.0/8").unwrap() },
+                log_only: bits & 4 != 0,
+                when_rejected: WhenRejected::Verify,
+            };
+            for account in &accounts {
+                for place in places() {
+                    look(&policy, account.as_ref(), place);
+                }
+            }
+        }
+    }
+}
+
+const CREDENTIALS: [Credentials; 6] = [
+    Credentials::Right,
+    Credentials::Wrong,
+    Credentials::NoAccount,
+    Credentials::Unchecked,
+    Credentials::Nonsense,
+    Credentials::CannotTell,
+];
+
+/// The same list with one country more, for each place where a list of allowances stands.
+fn with_one_more(list: Option<&Countries>) -> Option<Countries> {
+    let Some(Countries::These(list)) = list else { return list.cloned() };
+    let more = ["GB", "CN"].map(|code| Country::parse(code).unwrap());
+    Some(Countries::These(list.iter().copied().chain(more).collect()))
+}
+
+#[test]
+fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
+    let mut passed = 0_u32;
+    each(|policy, account, place| {
+        if judge(policy, account, place) != Ruling::Pass {
+            return;
+        }
+        passed += 1;
+        let mut wider = policy.clone();
+        wider.default.allow_countries = with_one_more(policy.default.allow_countries.as_ref());
+        wider.trusted_networks.push("203.0.113.0/24".parse().unwrap());
+        assert_eq!(judge(&wider, account, place), Ruling::Pass, "{wider:?} {account:?} {place:?}");
+        let mut own = account.cloned();
+        if let Some(own) = &mut own {
+            own.allow_countries = with_one_more(own.allow_countries.as_ref());
+            if let Some(nets) = &mut own.allow_nets {
+                nets.push("0.0.0.0/0".parse().unwrap());
+            }
+        }
+        assert_eq!(judge(policy, own.as_ref(), place), Ruling::Pass, "{own:?} {place:?}");
+    });
+    assert!(passed > 1000, "{passed}");
+}
+
+#[test]
+fn a_trusted_network_is_never_refused_by_country() {
+    each(|policy, account, place| {
+        let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };
+        if policy.trusted_networks.iter().any(|net| net.contains(&address)) {
+            let ruling = judge(policy, account, place);
+            let by_network = Ruling::Refuse(Rule::AccountAllowNets);
+            assert!([Ruling::Pass, by_network].contains(&ruling), "{policy:?} {account:?}");
+        }
+    });
+}
+
+#[test]
+fn log_only_never_refuses_a_right_password_for_its_place() {
+    each(|policy, account, place| {
+        let ruling = judge(policy, account, place);
+        let decision = decide(policy, ruling, false, Credentials::Right);
+        if policy.log_only {
+            assert_ne!(decision.answer, Answer::Reject, "{policy:?} {account:?} {place:?}");
+        }
+        let would = decision.reason == Some(FailType::WouldReject);
+        assert!(!would || policy.log_only, "marked as what it is, and nowhere else");
+    });
+}
+
+#[test]
+fn nothing_but_a_right_password_is_accepted_and_no_error_ever() {
+    each(|policy, account, place| {
+        let ruling = judge(policy, account, place);
+        for credentials in CREDENTIALS {
+            for disabled in [false, true] {
+                let decision = decide(policy, ruling, disabled, credentials);
+                let accepted = decision.answer == Answer::Accept;
+                let one_zero =
+                    (decision.auth_ok, decision.policy_reject) == (Some(true), Some(false));
+                assert_eq!(accepted, one_zero, "1, 0 means accepted and nothing else");
+                if accepted {
+                    assert_eq!((credentials, disabled), (Credentials::Right, false));
+                    assert_ne!(ruling, Ruling::CannotTell);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn no_account_is_under_the_default_rules_as_one_without_rules() {
+    each(|policy, account, place| {
+        if account.is_none() {
+            let without = Rules::default();
+            assert_eq!(judge(policy, None, place), judge(policy, Some(&without), place));
+        }
+    });
+}
