@@ -214,7 +214,7 @@ fn verify(
 ) -> Result<Credentials, Error> {
     let accounts = &world.config.accounts;
     let settings = &accounts.passwords;
-    let configured = accounts.dummy_hash.as_deref();
+    let configured = accounts.dummy_hash();
     let dummy = Dummy::load(&world.config.state_directory, configured, settings);
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let candidate = Candidate { password, login: login.typed() };

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::Uid;
@@ -21,6 +22,7 @@ pub use self::url::DatabaseUrl;
 use crate::error::Error;
 use crate::password;
 use crate::policy::Policy;
+use crate::secret::Secret;
 
 /// Where the configuration is unless an argument says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/authpolicy.toml";
@@ -85,9 +87,17 @@ pub struct Accounts {
     /// How stored passwords are read.
     pub passwords: password::Settings,
     /// A stored password that belongs to nobody, where it is not to be learnt.
-    pub dummy_hash: Option<String>,
+    pub dummy_hash: Option<Arc<Secret>>,
     /// What is appended to a login without `@`.
     pub default_domain: String,
+}
+
+impl Accounts {
+    /// The configured dummy.
+    #[must_use]
+    pub fn dummy_hash(&self) -> Option<&str> {
+        self.dummy_hash.as_ref().and_then(|text| std::str::from_utf8(text.expose()).ok())
+    }
 }
 
 /// Where rows go, and how.

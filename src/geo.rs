@@ -84,7 +84,10 @@ impl Geo {
     /// Maps the file; after an error the next call tries again.
     fn open(&self) -> Result<&Mapped, Error> {
         self.mapped.get_or_try_init(|| {
-            let unreadable = |e: std::io::Error| self.fail(format!("cannot be read: {e}"));
+            let unreadable = |e: std::io::Error| {
+                let uid = nix::unistd::Uid::effective();
+                self.fail(format!("cannot be read by uid {uid}: {e}: see geoip.database"))
+            };
             // Without waiting for whoever might write to a FIFO of this name.
             let mut options = File::options();
             options.read(true).custom_flags(libc::O_NONBLOCK);

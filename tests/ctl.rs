@@ -245,7 +245,10 @@ fn geoip_lookup_answers_by_its_exit_status() {
     assert_eq!(lookup("no").0, 2);
     std::fs::remove_file(site.path("country.mmdb")).unwrap();
     let (status, _, complaint) = lookup(GB);
-    assert!(status == 2 && complaint.contains("country.mmdb: cannot be read"), "{complaint}");
+    assert!(
+        status == 2 && complaint.contains("country.mmdb: cannot be read by uid"),
+        "{complaint}"
+    );
 }
 
 #[test]
@@ -267,7 +270,7 @@ fn config_prints_what_is_in_force_and_what_is_wrong() {
         let good = site.read("authpolicy.toml");
         for (bad, want) in [
             (good.replace("SELECT password", "SELECT no_such_column"), "no_such_column"),
-            (good.replace("country.mmdb", "no-such.mmdb"), "no-such.mmdb: cannot be read"),
+            (good.replace("country.mmdb", "no-such.mmdb"), "no-such.mmdb: cannot be read by uid"),
             (good.replace("allow_countries =", "allow_country ="), "unknown field `allow_country`"),
         ] {
             site.write_config(&bad);

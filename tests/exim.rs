@@ -343,7 +343,7 @@ fn a_geoip_file_that_cannot_be_read_is_435_while_a_country_rule_is_set() {
     let flags: Vec<_> = site.rows().iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
     assert_eq!(flags, [(YES, NO), (None, None), (None, None), (YES, NO)]);
     let lines = site.lines();
-    assert!(lines[1].contains("country.mmdb: cannot be read"), "{}", lines[1]);
+    assert!(lines[1].contains("country.mmdb: cannot be read by uid"), "{}", lines[1]);
     assert!(lines[2].contains("country.mmdb: is no readable MMDB file"), "{}", lines[2]);
     assert!(lines[3].contains("country.mmdb: is no readable MMDB file"), "{}", lines[3]);
 }

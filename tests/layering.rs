@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("verdict", &["outcome", "policy"]),
     ("maillog", &["attempt", "error", "verdict"]),
     ("store", &["config", "error", "secret", "sql"]),
-    ("config", &["error", "password", "policy", "rules", "sql"]),
+    ("config", &["error", "password", "policy", "rules", "secret", "sql"]),
     ("password", &["secret"]),
     ("geo", &["error", "policy"]),
     ("rules", &["policy"]),

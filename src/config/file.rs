@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -25,6 +26,7 @@ use crate::policy::Policy;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
 use crate::rules;
+use crate::secret::Secret;
 use crate::sql;
 
 /// What is wrong, and where.
@@ -51,8 +53,12 @@ impl Problem {
                 let is_key = |key: &str| {
                     !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
                 };
+                let table = text.lines().take(line.saturating_sub(1)).filter_map(|line| {
+                    line.trim().strip_prefix('[')?.strip_suffix(']').filter(|name| is_key(name))
+                });
+                let table = table.last().map(|name| format!("{name}.")).unwrap_or_default();
                 match written.split_once('=').map(|(key, _)| key.trim()) {
-                    Some(key) if is_key(key) => format!("line {line}: {key}: {what}"),
+                    Some(key) if is_key(key) => format!("line {line}: {table}{key}: {what}"),
                     Some(_) | None => format!("line {line}: {what}"),
                 }
             }
@@ -237,7 +243,7 @@ impl AccountsTable {
             query_is_default: query == DEFAULT_QUERY,
             query: query.to_owned(),
             passwords,
-            dummy_hash: self.dummy_hash,
+            dummy_hash: self.dummy_hash.map(|text| Arc::new(Secret::new(text.into_bytes()))),
             default_domain: self.default_domain.to_lowercase(),
         })
     }

@@ -109,7 +109,7 @@ fn check_accounts(config: &Config) -> Result<String, Error> {
 fn check_failure_time(config: &Config) -> Result<String, Error> {
     let accounts = &config.accounts;
     let settings = &accounts.passwords;
-    let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash.as_deref(), settings);
+    let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash(), settings);
     if accounts.query_is_default {
         let mut store = Store::open(&accounts.database, patience(config))?;
         for mut row in store.query("SELECT password FROM account", &[])? {

@@ -206,6 +206,18 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
     match e.sqlite_error_code() {
         Some(rusqlite::ErrorCode::OperationInterrupted) => fail(place, "took too long"),
         Some(rusqlite::ErrorCode::DatabaseBusy) => fail(place, "is locked by another process"),
+        Some(
+            rusqlite::ErrorCode::ReadOnly
+            | rusqlite::ErrorCode::CannotOpen
+            | rusqlite::ErrorCode::PermissionDenied,
+        ) => fail(
+            place,
+            &format!(
+                "{e}: it, the files beside it and their directory must be writable for uid {}, \
+                 Exim's user",
+                Uid::effective()
+            ),
+        ),
         Some(_) | None => fail(place, &e.to_string()),
     }
 }
