@@ -29,7 +29,7 @@ demo:
 
 test:
 	scripts/install-packages exim4-daemon-heavy mariadb-server swaks libnet-ssleay-perl openssl \
-		binutils $(NPM)
+		binutils fail2ban $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
@@ -57,5 +57,5 @@ install: build
 	mv $(DESTDIR)/usr/bin/.authpolicy.new $(DESTDIR)/usr/bin/authpolicy
 	install -m 644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md $(DESTDIR)$(DOCS)
 	install -m 644 docs/*.md $(DESTDIR)$(DOCS)/docs
-	find exim-config-examples -type f -exec install -D -m 644 {} $(DESTDIR)$(DOCS)/{} \;
+	find exim-config-examples contrib -type f -exec install -D -m 644 {} $(DESTDIR)$(DOCS)/{} \;
 	scripts/install-config '$(DESTDIR)'
