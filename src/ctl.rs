@@ -94,10 +94,10 @@ pub fn run() -> ExitCode {
 
 fn dispatch(cli: Cli) -> Done {
     if let Verb::Hash(arguments) = &cli.verb {
-        // It needs no configuration, but heeds the limits of one that is there.
-        let settings = match cli.config.exists() {
-            true => Config::load(&cli.config)?.accounts.passwords,
-            false => Settings::default(),
+        // It needs no configuration, but heeds the limits of one that can be read.
+        let settings = match std::fs::File::open(&cli.config) {
+            Ok(_) => Config::load(&cli.config)?.accounts.passwords,
+            Err(_) => Settings::default(),
         };
         return hash::run(&settings, arguments);
     }
