@@ -9,7 +9,6 @@ use std::ffi::c_char;
 use std::ffi::c_int;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 use zeroize::Zeroizing;
 
 use super::Fault;
@@ -19,9 +18,9 @@ use crate::secret::Secret;
 /// libxcrypt takes passwords shorter than its `CRYPT_MAX_PASSPHRASE_SIZE`.
 pub(super) const MAX_PASSWORD: usize = 511;
 
-/// `struct crypt_data` is 32 kB (crypt(3)); in words, so that wiping it takes a microsecond.
+/// `struct crypt_data` is 32 kB (crypt(3)).
 #[repr(C, align(16))]
-struct Data([u64; 4096]);
+struct Data([u8; 32_768]);
 
 #[link(name = "crypt")]
 #[allow(unsafe_code, reason = "declares a function of libcrypt")]
@@ -43,7 +42,7 @@ pub(super) fn crypt(password: &[u8], setting: &str) -> Option<Zeroizing<String>>
     phrase.extend_from_slice(password);
     phrase.push(0);
     let phrase = CStr::from_bytes_with_nul(&phrase).ok()?;
-    let mut data = Box::new(Data([0; 4096]));
+    let mut data = Box::new(Data([0; 32_768]));
     let size = c_int::try_from(size_of::<Data>()).ok()?;
     // SAFETY: both texts end with a NUL and outlive the call; `data` is zeroed, as its first use
     // wants, and ours alone, and the function is told its size.
@@ -52,7 +51,8 @@ pub(super) fn crypt(password: &[u8], setting: &str) -> Option<Zeroizing<String>>
         // SAFETY: a result is a text with a NUL at its end within `data`, which is still there.
         unsafe { CStr::from_ptr(result) }.to_str().map(|text| Zeroizing::new(text.to_owned()))
     });
-    data.0.zeroize();
+    // SAFETY: the buffer is ours, and as large as said.
+    unsafe { libc::explicit_bzero((&raw mut *data).cast(), size_of::<Data>()) };
     // Where it fails, some versions answer a text that no setting begins with.
     text?.ok().filter(|text| !text.starts_with('*'))
 }
