@@ -13,7 +13,8 @@ NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 help:
 	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
 	@echo 'make test      formatting, clippy, all tests, real Exim and MariaDB included (Debian, as root)'
-	@echo 'make bench     what an AUTH costs, beside other solutions (Debian, as root)'
+	@echo 'make bench     what an AUTH costs beside other solutions, a hash beside libxcrypt, and what'
+	@echo '               the time of a refusal tells (Debian, as root)'
 	@echo 'make install   the plugin, the tool, examples and docs; DESTDIR=... is honoured'
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
 	@echo 'make lint      formatting and clippy alone'
@@ -39,7 +40,8 @@ bench:
 	$(CARGO) rustc --release --lib --crate-type cdylib
 	cp $(PLUGIN) target/bench-authpolicy.so
 	AUTHPOLICY_BENCH_PLUGIN=$(CURDIR)/target/bench-authpolicy.so \
-		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) $(CARGO) bench --bench auth
+		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) \
+		$(CARGO) bench --bench auth --bench hash --bench timing
 
 header:
 	AUTHPOLICY_UPDATE_HEADER=1 $(CARGO) test --test header

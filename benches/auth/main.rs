@@ -19,6 +19,7 @@
 mod common;
 mod memory;
 mod plugin;
+mod quantile;
 mod variant;
 
 use std::thread::sleep;
@@ -27,6 +28,7 @@ use std::time::Instant;
 
 use common::Client;
 use memory::Memory;
+use quantile::quantile;
 use variant::PASSWORD;
 use variant::Variant;
 
@@ -84,11 +86,6 @@ fn authenticate(variant: &Variant, account: &str) -> (Client, Duration) {
     let taken = start.elapsed();
     assert!(reply.starts_with("235"), "{}: {reply}\n{}", variant.name, variant.site.main_log());
     (client, taken)
-}
-
-fn quantile(times: &mut [f64], percent: usize) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[(times.len() * percent / 100).min(times.len() - 1)]
 }
 
 /// What a connection's process holds after an AUTH, the median of several.

@@ -1,0 +1,7 @@
+//! Medians and their like.
+
+/// The time that this percentage of all stay below.
+pub(crate) fn quantile(times: &mut [f64], percent: usize) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[(times.len() * percent / 100).min(times.len() - 1)]
+}
