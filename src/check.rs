@@ -146,7 +146,7 @@ fn examine(
             Credentials::Unchecked
         }
         Proof::Password(password) => {
-            stores.meanwhile(|| verify(world, password, account, &login))?
+            stores.meanwhile(|| verify(world, password, account, &login, findings.ruling))?
         }
     };
     Ok(())
@@ -211,6 +211,7 @@ fn verify(
     password: &Secret,
     account: Option<&Account>,
     login: &Login,
+    ruling: Ruling,
 ) -> Result<Credentials, Error> {
     let accounts = &world.config.accounts;
     let settings = &accounts.passwords;
@@ -218,7 +219,12 @@ fn verify(
     let dummy = Dummy::load(&world.config.state_directory, configured, settings);
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let candidate = Candidate { password, login: login.typed() };
-    let right = password::verify_any(stored, settings, candidate, &dummy)
+    let disabled = account.is_some_and(|account| account.disabled);
+    let verify = match policy::refuses(&world.config.policy, ruling) || disabled {
+        true => password::verify_all,
+        false => password::verify_any,
+    };
+    let right = verify(stored, settings, candidate, &dummy)
         .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
     if world.recorded {
         dummy.learn(stored, settings);

@@ -185,8 +185,33 @@ pub fn verify_any(
     candidate: Candidate<'_>,
     dummy: &Dummy,
 ) -> Result<bool, Fault> {
+    verify(stored, settings, candidate, dummy, true)
+}
+
+/// The same without saving work where one matches: for an attempt that is refused whatever the
+/// password, so that the time of its refusal does not tell that a guess was right.
+///
+/// # Errors
+/// As for `verify_any`.
+pub fn verify_all(
+    stored: &[Secret],
+    settings: &Settings,
+    candidate: Candidate<'_>,
+    dummy: &Dummy,
+) -> Result<bool, Fault> {
+    verify(stored, settings, candidate, dummy, false)
+}
+
+fn verify(
+    stored: &[Secret],
+    settings: &Settings,
+    candidate: Candidate<'_>,
+    dummy: &Dummy,
+    may_stop: bool,
+) -> Result<bool, Fault> {
     let mut fault = None;
     let mut work = 0_u64;
+    let mut found = false;
     for stored in stored {
         let matched = Content::read(stored, settings).and_then(|content| {
             work = work.saturating_add(content.work());
@@ -197,13 +222,16 @@ pub fn verify_any(
         });
         match matched {
             // An empty password matches nothing, not even a stored empty one.
-            Ok(true) if !candidate.password.expose().is_empty() => return Ok(true),
+            Ok(true) if !candidate.password.expose().is_empty() => found = true,
             Ok(_) => {}
             Err(e) => fault = Some(e),
         }
+        if found && may_stop {
+            return Ok(true);
+        }
     }
     dummy.top_up(work, candidate);
-    fault.map_or(Ok(false), Err)
+    if found { Ok(true) } else { fault.map_or(Ok(false), Err) }
 }
 
 /// What a stored password is, for administrators: its scheme, and whether that is weak or clear

@@ -315,10 +315,16 @@ impl Decision {
     };
 }
 
+/// Whether the ruling refuses the client, whatever its password.
+#[must_use]
+pub fn refuses(policy: &Policy, ruling: Ruling) -> bool {
+    matches!(ruling, Ruling::Refuse(_)) && !policy.log_only
+}
+
 /// Whether a refusal makes the password not worth looking at.
 #[must_use]
 pub fn skips_password(policy: &Policy, ruling: Ruling) -> bool {
-    let refused = matches!(ruling, Ruling::Refuse(_)) && !policy.log_only;
+    let refused = refuses(policy, ruling);
     ruling == Ruling::CannotTell || (refused && policy.when_rejected == WhenRejected::Skip)
 }
 
@@ -335,7 +341,7 @@ pub fn decide(
         Ruling::CannotTell if credentials == Credentials::Nonsense => None,
         Ruling::CannotTell => return Decision::CANNOT_TELL,
     };
-    let refused = place_rule.is_some() && !policy.log_only;
+    let refused = refuses(policy, ruling);
     // A disabled account stays out under log_only too: that is no matter of trying out a policy.
     let rule = if disabled && !refused { Some(Rule::Disabled) } else { place_rule };
     let rejected = |auth_ok, own: FailType| Decision {

@@ -144,6 +144,13 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use super::super::Fault;
+    use super::super::Scheme;
+    use super::super::Stored;
+    use super::super::verify_all;
+    use super::super::verify_any;
     use super::*;
 
     const ELEVEN: &str = "$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW";
@@ -198,5 +205,41 @@ mod tests {
         let eleven = Content::read(&stored(ELEVEN), &settings).unwrap().work();
         assert_eq!(dummy.work(), eleven);
         assert!(dummy.file.is_none());
+    }
+
+    /// Counts how often it is held against something.
+    struct Counter(&'static Cell<u32>);
+
+    impl Stored for Counter {
+        fn matches(&self, _: Candidate<'_>) -> Result<bool, Fault> {
+            self.0.set(self.0.get() + 1);
+            Ok(false)
+        }
+
+        fn work(&self) -> u64 {
+            1000
+        }
+    }
+
+    #[test]
+    fn a_match_saves_no_work_where_the_attempt_is_refused_all_the_same() {
+        let counted: &'static Cell<u32> = Box::leak(Box::default());
+        let clear = Scheme::named("PLAIN").unwrap();
+        let passwords = vec![Content::Password(clear, Box::new(Counter(counted)))];
+        let dummy = Dummy { file: None, learnt: false, passwords };
+        let settings = Settings::default();
+        for (all, password, right, work) in [
+            (false, "test", true, 0),
+            (false, "wrong", false, 1),
+            (true, "test", true, 1),
+            (true, "wrong", false, 1),
+        ] {
+            counted.set(0);
+            let verify = if all { verify_all } else { verify_any };
+            let password = stored(password);
+            let candidate = Candidate { password: &password, login: "" };
+            let found = verify(&[stored("{PLAIN}test")], &settings, candidate, &dummy);
+            assert_eq!((found, counted.get()), (Ok(right), work), "{all}");
+        }
     }
 }
