@@ -13,7 +13,6 @@ use super::encoding::anonymous;
 use super::libcrypt;
 use super::malformed;
 use super::sha_crypt;
-use crate::secret::Secret;
 
 /// bcrypt looks at no more of a password, in bytes.
 const BCRYPT_PASSWORD: usize = 72;
@@ -211,10 +210,8 @@ fn bsdi(text: &str, settings: &Settings) -> Result<Format, Fault> {
 impl Stored for Hash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
-        let Some(counts) = password.get(..self.format.counts) else {
-            return libcrypt::verify(candidate.password, &self.text, self.format.name);
-        };
-        libcrypt::verify(&Secret::new(counts.to_vec()), &self.text, self.format.name)
+        let counts = password.get(..self.format.counts).unwrap_or(password);
+        libcrypt::verify(counts, &self.text, self.format.name)
     }
 
     fn format(&self) -> Option<&'static str> {
@@ -257,7 +254,7 @@ impl Stored for Md5Crypt {
         use subtle::ConstantTimeEq;
         let password = candidate.password.expose();
         if password.len() <= libcrypt::MAX_PASSWORD {
-            return libcrypt::verify(candidate.password, &self.text, Self::NAME);
+            return libcrypt::verify(password, &self.text, Self::NAME);
         }
         let salt = self.text.split('$').nth(2).unwrap_or_default();
         let computed = Zeroizing::new(md5crypt::md5crypt(password, salt.as_bytes()));

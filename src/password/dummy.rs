@@ -212,7 +212,7 @@ mod tests {
 
     impl Stored for Counter {
         fn matches(&self, _: Candidate<'_>) -> Result<bool, Fault> {
-            self.0.set(self.0.get() + 1);
+            self.0.set(self.0.get().saturating_add(1));
             Ok(false)
         }
 

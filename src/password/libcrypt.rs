@@ -13,14 +13,18 @@ use zeroize::Zeroizing;
 
 use super::Fault;
 use super::malformed;
-use crate::secret::Secret;
 
 /// libxcrypt takes passwords shorter than its `CRYPT_MAX_PASSPHRASE_SIZE`.
 pub(super) const MAX_PASSWORD: usize = 511;
 
-/// `struct crypt_data` is 32 kB (crypt(3)).
+/// `struct crypt_data` (crypt(3)): results first, then what the library works in.
 #[repr(C, align(16))]
-struct Data([u8; 32_768]);
+struct Data {
+    results: [u8; RESULTS],
+    scratch: [u8; 30_720],
+}
+
+const RESULTS: usize = 2048;
 
 #[link(name = "crypt")]
 #[allow(unsafe_code, reason = "declares a function of libcrypt")]
@@ -34,40 +38,40 @@ unsafe extern "C" {
     ) -> *const c_char;
 }
 
-/// What crypt(3) makes of a password, or `None` where it refuses the setting.
+/// Shows what crypt(3) makes of a password, or answers `None` where it refuses the setting.
 #[allow(unsafe_code, reason = "calls libcrypt")]
-pub(super) fn crypt(password: &[u8], setting: &str) -> Option<Zeroizing<String>> {
+pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let setting = CString::new(setting).ok()?;
-    let mut phrase = Zeroizing::new(Vec::with_capacity(password.len().checked_add(1)?));
-    phrase.extend_from_slice(password);
-    phrase.push(0);
-    let phrase = CStr::from_bytes_with_nul(&phrase).ok()?;
-    let mut data = Box::new(Data([0; 32_768]));
+    let mut phrase = Zeroizing::new([0; MAX_PASSWORD + 1]);
+    phrase.get_mut(..password.len())?.copy_from_slice(password);
+    let phrase = CStr::from_bytes_until_nul(&*phrase).ok()?;
+    // Neither zeroed nor wiped as a whole, which would take longer than DES: crypt_rn reads nothing
+    // that it did not write, and wipes its scratch (libxcrypt's crypt.c, do_crypt).
+    let mut data = Box::<Data>::new_uninit();
     let size = c_int::try_from(size_of::<Data>()).ok()?;
-    // SAFETY: both texts end with a NUL and outlive the call; `data` is zeroed, as its first use
-    // wants, and ours alone, and the function is told its size.
-    let result = unsafe { crypt_rn(phrase.as_ptr(), setting.as_ptr(), &raw mut *data, size) };
-    let text = (!result.is_null()).then(|| {
+    // SAFETY: both texts end with a NUL and outlive the call; `data` is ours alone, and the
+    // function is told its size.
+    let result = unsafe { crypt_rn(phrase.as_ptr(), setting.as_ptr(), data.as_mut_ptr(), size) };
+    let seen = (!result.is_null()).then(|| {
         // SAFETY: a result is a text with a NUL at its end within `data`, which is still there.
-        unsafe { CStr::from_ptr(result) }.to_str().map(|text| Zeroizing::new(text.to_owned()))
+        let text = unsafe { CStr::from_ptr(result) }.to_bytes();
+        // Where it fails, some versions answer a text that no setting begins with.
+        (!text.starts_with(b"*")).then(|| look(text))
     });
-    // SAFETY: the buffer is ours, and as large as said.
-    unsafe { libc::explicit_bzero((&raw mut *data).cast(), size_of::<Data>()) };
-    // Where it fails, some versions answer a text that no setting begins with.
-    text?.ok().filter(|text| !text.starts_with('*'))
+    // SAFETY: the results are at the start of the buffer, which is ours and longer.
+    unsafe { libc::explicit_bzero(data.as_mut_ptr().cast(), RESULTS) };
+    seen.flatten()
 }
 
 /// Whether this password makes this stored text.
-pub(super) fn verify(password: &Secret, stored: &str, name: &str) -> Result<bool, Fault> {
-    let password = password.expose();
+pub(super) fn verify(password: &[u8], stored: &str, name: &str) -> Result<bool, Fault> {
     let beginning = password.get(..MAX_PASSWORD).unwrap_or(password);
     // Exim hands over texts without a NUL; from elsewhere it is no password that crypt(3) knows.
     let beginning = beginning.split(|&c| c == 0).next().unwrap_or_default();
-    let computed = crypt(beginning, stored).ok_or_else(|| malformed(name))?;
-    if computed.len() != stored.len() {
-        return Err(malformed(name));
-    }
-    let equal = bool::from(computed.as_bytes().ct_eq(stored.as_bytes()));
+    let compared = crypt(beginning, stored, |computed| {
+        (computed.len() == stored.len()).then(|| bool::from(computed.ct_eq(stored.as_bytes())))
+    });
+    let equal = compared.flatten().ok_or_else(|| malformed(name))?;
     // The work is done all the same: a long password is no way to learn about an account.
     Ok(equal && beginning.len() == password.len())
 }

@@ -81,8 +81,10 @@ fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {
             }
             let salt = radix64(&random::<16>()?);
             let bytes = bytes.get(..72).unwrap_or(bytes);
-            let made = libcrypt::crypt(bytes, &format!("$2y${cost:02}${salt}"));
-            made.ok_or_else(no_such_cost)?.to_string()
+            let setting = format!("$2y${cost:02}${salt}");
+            let made =
+                libcrypt::crypt(bytes, &setting, |text| String::from_utf8_lossy(text).into_owned());
+            made.ok_or_else(no_such_cost)?
         }
         "SHA512-CRYPT" | "SHA256-CRYPT" => {
             sha_crypt::hash(name == "SHA512-CRYPT", cost, password, &random::<12>()?)?

@@ -83,7 +83,7 @@ pub(super) fn hash(
 impl Stored for Hash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         if !self.has_plain_salt {
-            return libcrypt::verify(candidate.password, &self.text, name(self.is_sha512));
+            return libcrypt::verify(candidate.password.expose(), &self.text, name(self.is_sha512));
         }
         match ShaCrypt::default().verify_password(candidate.password.expose(), &**self.text) {
             Ok(()) => Ok(true),
