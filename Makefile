@@ -30,7 +30,7 @@ demo:
 
 test:
 	scripts/install-packages exim4-daemon-heavy mariadb-server swaks libnet-ssleay-perl openssl \
-		binutils fail2ban $(NPM)
+		binutils dovecot-core fail2ban perl python3-argon2 python3-bcrypt python3-passlib $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
