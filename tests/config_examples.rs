@@ -13,57 +13,18 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 
 use common::Base;
 use common::Client;
 use common::Exim;
 use common::Site;
+use common::example::EMBEDDED;
+use common::example::certificate;
+use common::example::complete;
+use common::example::example;
+use common::example::with;
 use common::exim::free_port;
-use common::exim::users::give_to_exim;
-
-fn example(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("exim-config-examples").join(name);
-    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
-/// A text in which every one of these words stands, replaced.
-fn with(text: &str, changes: &[(&str, &str)]) -> String {
-    changes.iter().fold(text.to_owned(), |text, (old, new)| {
-        assert!(text.contains(old), "{old} is not in the example");
-        text.replace(old, new)
-    })
-}
-
-/// The macros of an Exim file with other values.
-fn define(text: &str, macros: &[(&str, &str)]) -> String {
-    let lines = text.lines().map(|line| {
-        let name = line.split('=').next().unwrap_or_default().trim();
-        match macros.iter().find(|(known, _)| *known == name && line.contains(" = ")) {
-            Some((name, value)) => format!("{name} = {value}"),
-            None => line.to_owned(),
-        }
-    });
-    lines.collect::<Vec<_>>().join("\n") + "\n"
-}
-
-/// A certificate that nobody trusts.
-fn certificate(site: &Site) -> (PathBuf, PathBuf) {
-    let (certificate, key) = (site.path("exim.crt"), site.path("exim.key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=mx.example.com"])
-        .args(["-days", "2", "-out"])
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .expect("openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    give_to_exim(&certificate);
-    give_to_exim(&key);
-    (certificate, key)
-}
 
 /// What a real client is told: its transcript.
 fn swaks(port: u16, tls: &str, mechanism: &str, password: &str) -> String {
@@ -112,30 +73,6 @@ fn is_open_relay(port: u16) -> bool {
     !clear.command("RCPT TO:<u@elsewhere.example>").starts_with("550")
 }
 
-/// Ports and paths of a complete configuration.
-fn complete(site: &Site, name: &str) -> (u16, u16) {
-    let (certificate, key) = certificate(site);
-    let (starttls, tls) = (free_port(), free_port());
-    let text = define(
-        &example(name),
-        &[
-            ("AUTHPOLICY_SO", &site.path("authpolicy.so").display().to_string()),
-            ("AUTHPOLICY_TOML", &site.path("authpolicy.toml").display().to_string()),
-            ("CERTIFICATE", &certificate.display().to_string()),
-            ("PRIVATE_KEY", &key.display().to_string()),
-            ("LISTEN_ON", "127.0.0.1"),
-            ("SMTP_PORTS", &format!("{starttls} : {tls}")),
-            ("TLS_ONLY_PORTS", &tls.to_string()),
-            ("SPOOL_DIRECTORY", &site.path("spool").display().to_string()),
-            ("LOG_DIRECTORY", &site.path("log").display().to_string()),
-        ],
-    );
-    site.write("exim.conf", &text);
-    (starttls, tls)
-}
-
-const EMBEDDED: &str = "sqlite:/var/lib/authpolicy/authpolicy.db";
-
 #[test]
 fn minimal_sqlite() {
     let site = Site::new(Base::Sqlite, "");
@@ -143,7 +80,7 @@ fn minimal_sqlite() {
     let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
     let toml = with(&example("minimal-sqlite/authpolicy.toml"), &[(EMBEDDED, &site.url())]);
     site.write_config(&(toml + &state));
-    let (starttls, tls) = complete(&site, "minimal-sqlite/exim.conf");
+    let (starttls, tls) = complete(&site, "minimal-sqlite/exim.conf", &[]);
     let _exim = Exim::start_on(
         &site.path("exim.conf"),
         starttls,
@@ -167,7 +104,7 @@ fn mariadb() {
         ],
     );
     site.write_config(&(toml + &state));
-    let (starttls, tls) = complete(&site, "mariadb/exim.conf");
+    let (starttls, tls) = complete(&site, "mariadb/exim.conf", &[]);
     let _exim = Exim::start_on(
         &site.path("exim.conf"),
         starttls,
