@@ -1,7 +1,9 @@
 //! An account: the administrator's query, its parameters, and what its columns mean.
 
 use crate::attempt::Attempt;
+use crate::attempt::Proof;
 use crate::config::Accounts;
+use crate::config::DEFAULT_QUERY_OF_PROVED;
 use crate::error::Error;
 use crate::policy::Rules;
 use crate::rules;
@@ -79,7 +81,13 @@ impl Account {
                 Value::flag(Some(attempt.options.tls.as_deref().is_some_and(|c| !c.is_empty()))),
             ),
         ];
-        let mut found = store.find(&accounts.query, &parameters)?;
+        let proved_elsewhere = !matches!(attempt.proof, Proof::Password(_));
+        let query = if accounts.query_is_default && proved_elsewhere {
+            DEFAULT_QUERY_OF_PROVED
+        } else {
+            &accounts.query
+        };
+        let mut found = store.find(query, &parameters)?;
         let broken = |what: String| Error::Account { account: login.user.clone(), what };
         if !found.columns.iter().any(|name| name == "password") {
             let what = "accounts.query returns no column named password: use AS password";

@@ -31,6 +31,11 @@ pub const DEFAULT_PATH: &str = "/etc/authpolicy.toml";
 pub const DEFAULT_QUERY: &str =
     "SELECT password, allow_countries FROM account WHERE username = :user AND active = 1";
 
+/// The same for a name whose password somebody else looks at: an account that is not found has the
+/// default rules then, so that a disabled one must be found.
+pub const DEFAULT_QUERY_OF_PROVED: &str = "SELECT password, allow_countries, \
+     CASE WHEN active = 1 THEN 0 ELSE 1 END AS disabled FROM account WHERE username = :user";
+
 /// What stores a row of contract and `db init`: the embedded database does not cut texts to their
 /// columns, a server does.
 const DEFAULT_LOG_INSERT: (&str, &str) = (

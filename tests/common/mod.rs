@@ -18,6 +18,7 @@
     reason = "test code, and not every test uses all of it"
 )]
 
+pub mod driver;
 pub mod example;
 pub mod exim;
 pub mod mariadb;

@@ -4,10 +4,13 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
+use std::net::Shutdown;
+use std::net::TcpListener;
 use std::net::TcpStream;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use base64::Engine;
@@ -48,6 +51,14 @@ impl Client {
             Self { reader: BufReader::new(reader), writer: Box::new(stream), child: None };
         client.greet();
         client
+    }
+
+    /// Speaks TLS from the start, from behind a PROXY header; `arguments` are OpenSSL's.
+    pub fn over_tls(port: u16, remote: &str, arguments: &[&str]) -> Self {
+        let proxy = format!("127.0.0.1:{}", proxy(port, remote));
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-quiet", "-connect", &proxy]).args(arguments);
+        Self::over_pipes(openssl.stderr(Stdio::null()))
     }
 
     /// Speaks with a command over its standard input and output, as `exim -bs`.
@@ -116,6 +127,27 @@ impl Client {
         assert!(asked.starts_with("334"), "{asked}");
         self.command(&BASE64_STANDARD.encode(password))
     }
+}
+
+/// A proxy for one connection, for clients that cannot send its header; answers its port.
+pub fn proxy(port: u16, remote: &str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let header = format!("PROXY TCP4 {remote} 127.0.0.1 40000 25\r\n");
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut server = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        server.write_all(header.as_bytes()).unwrap();
+        let (mut from_client, mut to_server) =
+            (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from_client, &mut to_server);
+            let _ = to_server.shutdown(Shutdown::Write);
+        });
+        let _ = std::io::copy(&mut server, &mut client);
+        let _ = client.shutdown(Shutdown::Both);
+    });
+    own
 }
 
 impl Drop for Client {

@@ -1,0 +1,189 @@
+//! One table of outcomes for every authenticator driver, each in a real Exim on its example.
+
+use super::Base;
+use super::Client;
+use super::Exim;
+use super::Site;
+use super::example::EMBEDDED;
+use super::example::complete;
+use super::example::example;
+use super::example::with;
+use super::site::CN;
+use super::site::GB;
+
+pub const ACCEPTED: &str = "235 Authentication succeeded";
+pub const REFUSED: &str = "535 Incorrect authentication data";
+pub const CANNOT_TELL: &str = "435 Unable to authenticate at present";
+
+/// An Exim on an example, to which clients come from behind a proxy.
+pub struct Rig {
+    pub site: Site,
+    exim: Option<Exim>,
+    /// TLS from the start.
+    pub port: u16,
+}
+
+/// The databases and the plugin's configuration of an example.
+pub fn site(base: Base, name: &str) -> Site {
+    let site = Site::new(base, "");
+    let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
+    let toml = with(
+        &example(&format!("{name}/authpolicy.toml")),
+        &[
+            (EMBEDDED, &site.url()),
+            ("/var/lib/GeoIP/dbip-country-lite.mmdb", site.path("country.mmdb").to_str().unwrap()),
+            ("[policy]", "[policy]\nfailure_time = \"0s\""),
+        ],
+    );
+    site.write_config(&(toml + &state));
+    site
+}
+
+impl Rig {
+    /// Starts an Exim on the example, with these macros of its own.
+    pub fn start(site: Site, name: &str, macros: &[(&str, &str)]) -> Self {
+        let (_, port) = complete(&site, &format!("{name}/exim.conf"), macros);
+        // So that clients have countries.
+        let text = with(&site.read("exim.conf"), &[("exim_user ", "hosts_proxy = *\nexim_user ")]);
+        site.write("exim.conf", &text);
+        let exim = Some(Self::daemon(&site, port));
+        Self { site, exim, port }
+    }
+
+    fn daemon(site: &Site, port: u16) -> Exim {
+        let pid = site.path("exim.pid");
+        Exim::start_on(&site.path("exim.conf"), port, &["-oP", pid.to_str().unwrap()])
+    }
+
+    /// The same with texts of the configuration replaced.
+    pub fn restart_with(&mut self, changes: &[(&str, &str)]) {
+        self.site.write("exim.conf", &with(&self.site.read("exim.conf"), changes));
+        // One after the other: they listen on the same port.
+        self.exim = None;
+        self.exim = Some(Self::daemon(&self.site, self.port));
+    }
+
+    /// Takes the database away, which is where accounts and rows are.
+    pub fn lose_database(&self) {
+        let good = self.site.read("authpolicy.toml");
+        let away = match &self.site.base {
+            Base::Sqlite => with(&good, &[("authpolicy.db", "no-such.db")]),
+            Base::MariaDb(..) => with(&good, &[("/sock\"", "/no-such-sock\"")]),
+        };
+        self.site.write_config(&away);
+    }
+}
+
+/// An account whose password is elsewhere, and that is disabled here.
+pub fn disable(site: &Site) {
+    site.account("off@example.com", "another");
+    site.tool(&["user", "disable", "off@example.com"], "");
+}
+
+/// Makes an attempt from an address with a name and a password; answers the last reply.
+pub type Login<'a> = &'a dyn Fn(&str, &str, &str) -> String;
+
+/// A client that uses PLAIN.
+pub fn plain(port: u16) -> impl Fn(&str, &str, &str) -> String {
+    move |remote, authcid, password| {
+        let mut client = Client::over_tls(port, remote, &[]);
+        client.plain(authcid.as_bytes(), password.as_bytes())
+    }
+}
+
+/// One that uses LOGIN.
+pub fn login(port: u16) -> impl Fn(&str, &str, &str) -> String {
+    move |remote, authcid, password| {
+        let mut client = Client::over_tls(port, remote, &[]);
+        client.login(authcid.as_bytes(), password.as_bytes())
+    }
+}
+
+/// An attempt, and all that must come of it.
+pub struct Case<'a> {
+    pub name: &'a str,
+    pub remote: &'a str,
+    pub authcid: &'a str,
+    pub password: &'a str,
+    pub reply: &'a str,
+    /// The log line from status on.
+    pub line: &'a str,
+    pub row: (Option<bool>, Option<bool>),
+}
+
+pub const YES: Option<bool> = Some(true);
+pub const NO: Option<bool> = Some(false);
+
+/// Makes the attempt, and holds reply, line and row against the case.
+pub fn play(site: &Site, login: Login<'_>, case: &Case<'_>) {
+    let name = case.name;
+    // As it stands in rows and logs.
+    let username = case.authcid.replace('\n', "?");
+    let set_id = format!("{REFUSED} (set_id={username})");
+    let refusals = || site.main_log().matches(&set_id).count();
+    let before = (site.rows().len(), site.lines().len(), refusals());
+    let reply = login(case.remote, case.authcid, case.password);
+    assert_eq!(reply, case.reply, "{name}: {}", site.main_log());
+    let (rows, lines) = (site.rows(), site.lines());
+    assert_eq!(lines.len(), before.1 + 1, "{name}: one line: {lines:?}");
+    let line = lines.last().unwrap();
+    assert!(line.starts_with(&format!("attempt {} ", case.line)), "{name}: {line}");
+    assert_eq!(rows.len(), before.0 + 1, "{name}: one row");
+    let row = rows.last().unwrap();
+    assert_eq!((row.auth_ok, row.policy_reject), case.row, "{name}");
+    assert_eq!((&*row.username, &*row.remote_ip), (&*username, case.remote), "{name}");
+    assert_eq!(row.protocol, "SMTP", "{name}");
+    let refused = usize::from(case.reply == REFUSED);
+    assert_eq!(refusals(), before.2 + refused, "{name}: {}", site.main_log());
+}
+
+/// The cases of every driver with passwords; `off_ok` is what a disabled account's right password
+/// comes to: the plugin does not hand out its password, but others may find it right.
+pub fn play_all(site: &Site, login: Login<'_>, off_ok: bool) {
+    let off = format!(
+        "status=403 reason=disabled rule=account.disabled auth_ok={} policy_reject=1 country=GB",
+        u8::from(off_ok)
+    );
+    #[rustfmt::skip]
+    let cases = [
+        Case { name: "accepted", remote: GB, authcid: "u@example.com", password: "secret", reply: ACCEPTED,
+            line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
+        Case { name: "leaked password", remote: CN, authcid: "u@example.com", password: "secret", reply: REFUSED,
+            line: "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1 country=CN", row: (YES, YES) },
+        Case { name: "wrong password", remote: GB, authcid: "u@example.com", password: "wrong", reply: REFUSED,
+            line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB", row: (NO, NO) },
+        Case { name: "wrong password from CN", remote: CN, authcid: "u@example.com", password: "wrong", reply: REFUSED,
+            line: "status=403 reason=policy rule=policy.allow_countries auth_ok=0 policy_reject=1 country=CN", row: (NO, YES) },
+        Case { name: "no account", remote: GB, authcid: "nobody@example.com", password: "secret", reply: REFUSED,
+            line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB", row: (NO, NO) },
+        Case { name: "no account from CN", remote: CN, authcid: "nobody@example.com", password: "secret", reply: REFUSED,
+            line: "status=403 reason=policy rule=policy.allow_countries auth_ok=0 policy_reject=1 country=CN", row: (NO, YES) },
+        Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "secret", reply: REFUSED,
+            line: &off, row: (Some(off_ok), YES) },
+        Case { name: "accepted again", remote: GB, authcid: "u@example.com", password: "secret", reply: ACCEPTED,
+            line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
+    ];
+    for case in &cases {
+        play(site, login, case);
+    }
+    assert_eq!(site.panic_log(), "");
+}
+
+/// With the database away, a right password is 435 and a line, and nothing is taken for wrong.
+pub fn play_without_database(rig: &Rig, login: Login<'_>, reply_to_wrong: &str) {
+    let site = &rig.site;
+    assert_eq!(login(GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+    let before = (site.rows().len(), site.lines().len());
+    rig.lose_database();
+    assert_eq!(login(GB, "u@example.com", "secret"), CANNOT_TELL, "{}", site.main_log());
+    assert_eq!(login(GB, "u@example.com", "wrong"), reply_to_wrong, "{}", site.main_log());
+    let lines = site.lines();
+    let attempts = lines[before.1..].iter().filter(|line| line.starts_with("attempt "));
+    let attempts: Vec<_> = attempts.collect();
+    assert_eq!(attempts.len(), 2, "{lines:?}");
+    for line in attempts {
+        assert!(line.starts_with("attempt status=503 reason=internal rule=- auth_ok=- "), "{line}");
+    }
+    assert_eq!(site.rows().len(), before.0);
+    assert_eq!(site.panic_log(), "");
+}
