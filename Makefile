@@ -29,8 +29,9 @@ demo:
 	demo/run
 
 test:
-	scripts/install-packages exim4-daemon-heavy mariadb-server swaks libnet-ssleay-perl openssl \
-		binutils dovecot-core fail2ban perl python3-argon2 python3-bcrypt python3-passlib $(NPM)
+		binutils dovecot-core exim4-daemon-heavy fail2ban libauthen-ntlm-perl libnet-ssleay-perl \
+		mariadb-server openssl perl python3-argon2 python3-bcrypt python3-passlib scripts/install- \
+		packages swaks $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test

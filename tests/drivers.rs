@@ -12,9 +12,13 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use common::Base;
 use common::Client;
+use common::Site;
 use common::driver;
 use common::driver::ACCEPTED;
 use common::driver::CANNOT_TELL;
@@ -31,6 +35,25 @@ use common::driver::play_all;
 use common::driver::play_without_database;
 use common::site::CN;
 use common::site::GB;
+use common::smtp::proxy;
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use md5::Md5;
+
+/// The administrator's omission, and no wrong password.
+#[rustfmt::skip]
+const ONLY_A_HASH: Case<'_> = Case { name: "only a hash", remote: GB, authcid: "hash@example.com", password: "secret",
+    reply: REFUSED, line: "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB", row: (None, NO) };
+
+/// The accounts with passwords in clear.
+fn accounts_in_clear(site: &Site) {
+    for name in ["u@example.com", "off@example.com"] {
+        site.tool(&["user", "add", name, "--scheme", "PLAIN"], "secret");
+    }
+    site.account("hash@example.com", "secret");
+    site.tool(&["user", "disable", "off@example.com"], "");
+}
 
 /// `openssl passwd -5 -salt saltsalt secret`
 const HASH: &str = "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA";
@@ -78,4 +101,58 @@ fn a_proof_that_cannot_be_made_is_a_wrong_one() {
     #[rustfmt::skip]
     play(&rig.site, &plain(rig.port), &Case { name: "away", remote: GB, authcid: "u@example.com", password: "secret",
         reply: CANNOT_TELL, line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB", row: (NO, NO) });
+}
+
+/// The response to a challenge (RFC 2195).
+fn cram_md5(port: u16) -> impl Fn(&str, &str, &str) -> String {
+    move |remote, authcid, password| {
+        let mut client = Client::over_tls(port, remote, &[]);
+        let asked = client.command("AUTH CRAM-MD5");
+        let challenge = BASE64_STANDARD.decode(asked.strip_prefix("334 ").unwrap()).unwrap();
+        let mut mac = Hmac::<Md5>::new_from_slice(password.as_bytes()).unwrap();
+        mac.update(&challenge);
+        let digest: String =
+            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        client.command(&BASE64_STANDARD.encode(format!("{authcid} {digest}")))
+    }
+}
+
+#[test]
+fn cram_md5_with_accounts_of_ours() {
+    for base in Base::all() {
+        let site = driver::site(base, "cram-md5");
+        accounts_in_clear(&site);
+        let rig = Rig::start(site, "cram-md5", &[]);
+        let login = cram_md5(rig.port);
+        play_all(&rig.site, &login, false);
+        play(&rig.site, &login, &ONLY_A_HASH);
+        play_without_database(&rig, &login, CANNOT_TELL);
+    }
+}
+
+/// NTLM, by a client that knows it.
+fn ntlm(port: u16) -> impl Fn(&str, &str, &str) -> String {
+    move |remote, authcid, password| {
+        let output = Command::new("swaks")
+            .args(["--server", "127.0.0.1", "--port", &proxy(port, remote).to_string()])
+            .args(["--tls-on-connect", "--auth", "NTLM", "--auth-user", authcid])
+            .args(["--auth-password", password, "--quit-after", "AUTH", "--timeout", "60"])
+            .output()
+            .expect("swaks");
+        let transcript = String::from_utf8_lossy(&output.stdout).into_owned();
+        let replies = transcript.lines().filter_map(|line| line.get(4..));
+        let mut last = replies.filter(|line| line.contains("uthentic") && !line.starts_with("250"));
+        last.next_back().unwrap_or(&transcript).to_owned()
+    }
+}
+
+#[test]
+fn spa_with_accounts_of_ours() {
+    let site = driver::site(Base::Sqlite, "spa");
+    accounts_in_clear(&site);
+    let rig = Rig::start(site, "spa", &[]);
+    let login = ntlm(rig.port);
+    play_all(&rig.site, &login, false);
+    play(&rig.site, &login, &ONLY_A_HASH);
+    play_without_database(&rig, &login, CANNOT_TELL);
 }
