@@ -18,6 +18,7 @@
     reason = "test code, and not every test uses all of it"
 )]
 
+pub mod dovecot;
 pub mod driver;
 pub mod example;
 pub mod exim;
@@ -26,6 +27,7 @@ pub mod mmdb;
 pub mod site;
 pub mod smtp;
 
+pub use self::dovecot::Dovecot;
 pub use self::exim::Exim;
 pub use self::mariadb::MariaDb;
 pub use self::site::Base;
