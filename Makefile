@@ -30,8 +30,8 @@ demo:
 
 test:
 		binutils dovecot-core exim4-daemon-heavy fail2ban libauthen-ntlm-perl libnet-ssleay-perl \
-		mariadb-server openssl packages perl python3-argon2 python3-bcrypt python3-passlib \
-		scripts/install- scripts/install-packages swaks $(NPM)
+		libsasl2-modules mariadb-server openssl packages perl python3-argon2 python3-bcrypt \
+		python3-passlib sasl2-bin scripts/install- scripts/install-packages swaks $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test

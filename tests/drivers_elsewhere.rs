@@ -11,6 +11,12 @@
 
 mod common;
 
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::process::Stdio;
+
 use common::Base;
 use common::Dovecot;
 use common::driver;
@@ -26,6 +32,9 @@ use common::driver::plain;
 use common::driver::play;
 use common::driver::play_all;
 use common::driver::play_without_database;
+use common::example::example;
+use common::example::with;
+use common::exim::users::give_to_exim;
 use common::site::GB;
 
 fn dovecot(passdb: &str) -> (Rig, Dovecot) {
@@ -59,4 +68,37 @@ fn what_dovecot_cannot_tell() {
     drop(dovecot);
     assert_eq!(right(), CANNOT_TELL, "{}", rig.site.main_log());
     assert_eq!((rig.site.rows().len(), rig.site.lines().len()), (2, 2));
+}
+
+/// Adds a password to a sasldb.
+fn saslpasswd2(database: &Path, user: &str) {
+    let mut child = Command::new("saslpasswd2")
+        .args(["-p", "-c", "-u", "example.com", "-f"])
+        .arg(database)
+        .arg(user)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("saslpasswd2: install sasl2-bin");
+    child.stdin.take().unwrap().write_all(b"secret").unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn cyrus_sasl_proves() {
+    let site = driver::site(Base::Sqlite, "cyrus-sasl");
+    disable(&site);
+    let database = site.path("sasldb2");
+    for user in ["u", "off"] {
+        saslpasswd2(&database, user);
+    }
+    give_to_exim(&database);
+    let at = database.display().to_string();
+    let settings = with(&example("cyrus-sasl/sasl/exim.conf"), &[("/etc/exim4/sasldb2", &at)]);
+    fs::create_dir(site.path("sasl")).unwrap();
+    site.write("sasl/exim.conf", &settings);
+    let directory = site.path("sasl").display().to_string();
+    let rig = Rig::start(site, "cyrus-sasl", &[("SASL_DIRECTORY", &directory)]);
+    play_all(&rig.site, &plain(rig.port), true);
+    play_all(&rig.site, &login(rig.port), true);
+    play_without_database(&rig, &plain(rig.port), REFUSED);
 }
