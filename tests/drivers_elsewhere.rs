@@ -17,8 +17,12 @@ use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use common::Base;
+use common::Client;
 use common::Dovecot;
+use common::Site;
 use common::driver;
 use common::driver::ACCEPTED;
 use common::driver::CANNOT_TELL;
@@ -26,6 +30,7 @@ use common::driver::Case;
 use common::driver::NO;
 use common::driver::REFUSED;
 use common::driver::Rig;
+use common::driver::YES;
 use common::driver::disable;
 use common::driver::login;
 use common::driver::plain;
@@ -35,6 +40,7 @@ use common::driver::play_without_database;
 use common::example::example;
 use common::example::with;
 use common::exim::users::give_to_exim;
+use common::site::CN;
 use common::site::GB;
 
 fn dovecot(passdb: &str) -> (Rig, Dovecot) {
@@ -101,4 +107,169 @@ fn cyrus_sasl_proves() {
     play_all(&rig.site, &plain(rig.port), true);
     play_all(&rig.site, &login(rig.port), true);
     play_without_database(&rig, &plain(rig.port), REFUSED);
+}
+
+/// Runs `openssl req` for a certificate that is signed by itself, or by an authority.
+fn certify(site: &Site, name: &str, arguments: &[&str], authority: Option<&str>) {
+    let path = |name: &str| site.path(name).display().to_string();
+    let (certificate, key) = (path(&format!("{name}.crt")), path(&format!("{name}.key")));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]);
+    openssl.args(["-nodes", "-days", "2", "-out", &certificate, "-keyout", &key]).args(arguments);
+    if let Some(authority) = authority {
+        openssl.args(["-CA", &path(&format!("{authority}.crt"))]);
+        openssl.args(["-CAkey", &path(&format!("{authority}.key"))]);
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    }
+    let made = openssl.output().expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// A set-up with an authority and certificates: one for each account, one without a name, one with
+/// two, and one of an authority that nobody knows.
+fn certified(name: &str) -> Site {
+    let site = driver::site(Base::Sqlite, name);
+    disable(&site);
+    for authority in ["ca", "other-ca"] {
+        certify(&site, authority, &["-subj", &format!("/CN={authority}")], None);
+    }
+    let subject = ["-subj", "/CN=u@example.com"];
+    for (name, names, authority) in [
+        ("u", "email:u@example.com", "ca"),
+        ("off", "email:off@example.com", "ca"),
+        ("two", "email:v@example.com,email:u@example.com", "ca"),
+        ("host", "DNS:u@example.com", "ca"),
+        ("list", "email:v:u@example.com", "ca"),
+        ("forged", "email:u@example.com", "other-ca"),
+    ] {
+        let names = format!("subjectAltName={names}");
+        certify(&site, name, &[&subject[..], &["-addext", &names]].concat(), Some(authority));
+    }
+    certify(&site, "nameless", &subject, Some("ca"));
+    site
+}
+
+/// A connection with this certificate, or with none.
+fn connect(rig: &Rig, remote: &str, certificate: &str) -> Client {
+    if certificate == "none" {
+        return Client::over_tls(rig.port, remote, &[]);
+    }
+    let path = |kind| rig.site.path(&format!("{certificate}.{kind}")).display().to_string();
+    Client::over_tls(rig.port, remote, &["-cert", &path("crt"), "-key", &path("key")])
+}
+
+fn external(rig: &Rig) -> impl Fn(&str, &str, &str) -> String {
+    move |remote, authcid, certificate| {
+        let authcid = BASE64_STANDARD.encode(authcid);
+        connect(rig, remote, certificate).command(&format!("AUTH EXTERNAL {authcid}"))
+    }
+}
+
+fn authority(site: &Site) -> String {
+    site.path("ca.crt").display().to_string()
+}
+
+const UNPROVED: &str = "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB";
+
+#[test]
+fn external_lets_in_whom_the_certificate_names() {
+    let site = certified("external");
+    let authority = authority(&site);
+    let rig = Rig::start(site, "external", &[("CLIENT_AUTHORITY", &authority)]);
+    #[rustfmt::skip]
+    let cases = [
+        Case { name: "accepted", remote: GB, authcid: "u@example.com", password: "u", reply: ACCEPTED,
+            line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
+        Case { name: "one of two names", remote: GB, authcid: "u@example.com", password: "two", reply: ACCEPTED,
+            line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
+        Case { name: "stolen certificate", remote: CN, authcid: "u@example.com", password: "u", reply: REFUSED,
+            line: "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1 country=CN", row: (YES, YES) },
+        Case { name: "another's name", remote: GB, authcid: "off@example.com", password: "u", reply: REFUSED,
+            line: "status=403 reason=disabled rule=account.disabled auth_ok=0 policy_reject=1", row: (NO, YES) },
+        Case { name: "nobody's name", remote: GB, authcid: "nobody@example.com", password: "u", reply: REFUSED,
+            line: UNPROVED, row: (NO, NO) },
+        Case { name: "nobody's name from CN", remote: CN, authcid: "nobody@example.com", password: "u", reply: REFUSED,
+            line: "status=403 reason=policy rule=policy.allow_countries auth_ok=0 policy_reject=1 country=CN", row: (NO, YES) },
+        Case { name: "all names at once", remote: GB, authcid: "v@example.com\nu@example.com", password: "two", reply: REFUSED,
+            line: UNPROVED, row: (NO, NO) },
+        Case { name: "no name", remote: GB, authcid: "u@example.com", password: "nameless", reply: REFUSED,
+            line: UNPROVED, row: (NO, NO) },
+        Case { name: "a name of another kind", remote: GB, authcid: "u@example.com", password: "host", reply: REFUSED,
+            line: UNPROVED, row: (NO, NO) },
+        Case { name: "a name that looks like a list", remote: GB, authcid: "u@example.com", password: "list", reply: REFUSED,
+            line: UNPROVED, row: (NO, NO) },
+        Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "off", reply: REFUSED,
+            line: "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1", row: (YES, YES) },
+    ];
+    for case in &cases {
+        play(&rig.site, &external(&rig), case);
+    }
+    let before = rig.site.rows().len();
+    for certificate in ["none", "forged"] {
+        let reply = external(&rig)(GB, "u@example.com", certificate);
+        assert!(reply.starts_with("503 "), "{certificate}: {reply}");
+    }
+    assert_eq!(rig.site.rows().len(), before);
+    rig.lose_database();
+    assert_eq!(external(&rig)(GB, "u@example.com", "u"), CANNOT_TELL);
+    assert_eq!(rig.site.rows().len(), before);
+    assert_eq!(rig.site.panic_log(), "");
+}
+
+#[test]
+fn external_holds_where_it_is_offered_to_all() {
+    let site = certified("external");
+    let authority = authority(&site);
+    let mut rig = Rig::start(site, "external", &[("CLIENT_AUTHORITY", &authority)]);
+    let offered = "server_advertise_condition = ${if eq{$tls_in_certificate_verified}{1}}";
+    rig.restart_with(&[(offered, "server_advertise_condition = yes")]);
+    assert_eq!(external(&rig)(GB, "u@example.com", "u"), ACCEPTED, "{}", rig.site.main_log());
+    for certificate in ["none", "forged", "nameless"] {
+        #[rustfmt::skip]
+        play(&rig.site, &external(&rig), &Case { name: certificate, remote: GB, authcid: "u@example.com", password: certificate,
+            reply: REFUSED, line: UNPROVED, row: (NO, NO) });
+    }
+}
+
+const MAY_SEND: &str = "250 Accepted";
+const MAY_NOT: &str = "550 relay not permitted";
+
+/// Whether the connection has logged in: whether it may send to anywhere.
+fn certificate(rig: &Rig) -> impl Fn(&str, &str, &str) -> String {
+    move |remote, _, certificate| {
+        let mut client = connect(rig, remote, certificate);
+        let reply = client.command("MAIL FROM:<u@example.com>");
+        assert!(reply.starts_with("250"), "{reply}");
+        client.command("RCPT TO:<u@elsewhere.example>")
+    }
+}
+
+#[test]
+fn a_certificate_alone_logs_in() {
+    let site = certified("tls");
+    let authority = authority(&site);
+    let rig = Rig::start(site, "tls", &[("CLIENT_AUTHORITY", &authority)]);
+    #[rustfmt::skip]
+    let cases = [
+        Case { name: "accepted", remote: GB, authcid: "u@example.com", password: "u", reply: MAY_SEND,
+            line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
+        Case { name: "stolen certificate", remote: CN, authcid: "u@example.com", password: "u", reply: MAY_NOT,
+            line: "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1 country=CN", row: (YES, YES) },
+        Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "off", reply: MAY_NOT,
+            line: "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1", row: (YES, YES) },
+        Case { name: "one of two names", remote: GB, authcid: "v@example.com\nu@example.com", password: "two", reply: MAY_NOT,
+            line: UNPROVED, row: (NO, NO) },
+    ];
+    for case in &cases {
+        play(&rig.site, &certificate(&rig), case);
+    }
+    let before = rig.site.rows().len();
+    for name in ["none", "nameless", "host", "forged"] {
+        assert_eq!(certificate(&rig)(GB, "", name), MAY_NOT, "{name}");
+        assert_eq!(rig.site.rows().len(), before, "{name}: nobody's attempt");
+    }
+    rig.lose_database();
+    assert_eq!(certificate(&rig)(GB, "", "u"), MAY_NOT);
+    assert_eq!(rig.site.rows().len(), before);
+    assert_eq!(rig.site.panic_log(), "");
 }
