@@ -29,9 +29,9 @@ demo:
 	demo/run
 
 test:
-		binutils dovecot-core exim4-daemon-heavy fail2ban libauthen-ntlm-perl libnet-ssleay-perl \
-		libsasl2-modules mariadb-server openssl packages perl python3-argon2 python3-bcrypt \
-		python3-passlib sasl2-bin scripts/install- scripts/install-packages swaks $(NPM)
+	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban \
+		libauthen-ntlm-perl libnet-ssleay-perl libsasl2-modules openssl perl python3-argon2 \
+		python3-bcrypt python3-passlib sasl2-bin swaks $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test

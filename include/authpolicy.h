@@ -7,8 +7,8 @@
 //   2 (FAIL)  the expansion fails; an authenticator answers 435, and `*answer` goes to the log alone
 //   4 (FAIL_FORCED)  of `secret` alone: the authenticator answers 535
 //
-// and nothing else. `*answer` points to text that lives as long as the process: do not free it. No
-// argument is kept or changed. A NULL or missing argument is an error of the caller, answered as such.
+// and nothing else. `*answer` points to text that lives as long as the process, or, of `preload`, to its
+// argument: do not free it. No argument is kept or changed. A NULL or missing argument is an error of the caller, answered as such.
 //
 // No thread, no signal handler, no child process, nothing on descriptors 0 to 2, no change of umask,
 // directory or locale. The files named in the configuration are opened, and connections to its

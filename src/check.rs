@@ -200,7 +200,7 @@ fn look_up(
     let found = Account::find(store, accounts, login, attempt, protocol);
     let needs_table = accounts.are_given || matches!(attempt.proof, Proof::Password(_));
     match found {
-        Err(_) if !needs_table && !store.has_table("account")? => Ok(None),
+        Err(Error::NoTable { .. }) if !needs_table => Ok(None),
         found => found,
     }
 }

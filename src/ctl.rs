@@ -51,6 +51,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Make a stored password; the password is read from standard input.
+    Hash(hash::Arguments),
+    #[command(flatten)]
+    Configured(Configured),
+}
+
+/// What needs a configuration.
+#[derive(Subcommand)]
+enum Configured {
     /// Check the configuration, what it names, and print what is in force.
     Config,
     /// Look after the databases.
@@ -59,8 +68,6 @@ enum Verb {
     /// Look after the accounts of the embedded account table.
     #[command(subcommand)]
     User(user::Verb),
-    /// Make a stored password; the password is read from standard input.
-    Hash(hash::Arguments),
     /// Decide an attempt as Exim would, without a row; the password is read from standard input.
     Test(test::Arguments),
     /// Show recent attempts.
@@ -93,35 +100,35 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Done {
-    if let Verb::Hash(arguments) = &cli.verb {
-        // It needs no configuration, but heeds the limits of one that can be read.
-        let settings = match std::fs::File::open(&cli.config) {
-            Ok(_) => Config::load(&cli.config)?.accounts.passwords,
-            Err(_) => Settings::default(),
-        };
-        return hash::run(&settings, arguments);
-    }
+    let verb = match cli.verb {
+        Verb::Configured(verb) => verb,
+        Verb::Hash(arguments) => {
+            // It needs no configuration, but heeds the limits of one that can be read.
+            let settings = match std::fs::File::open(&cli.config) {
+                Ok(_) => Config::load(&cli.config)?.accounts.passwords,
+                Err(_) => Settings::default(),
+            };
+            return hash::run(&settings, &arguments);
+        }
+    };
     let config = Config::load(&cli.config)?;
-    let config = match cli.verb {
-        // These touch nothing of the state directory.
-        Verb::Geoip(_) | Verb::Hash(_) => config,
-        Verb::Db(db::Verb::Init) => {
+    let config = match verb {
+        // It touches nothing of the state directory.
+        Configured::Geoip(_) => config,
+        Configured::Db(db::Verb::Init) => {
             owner::make_directory(&config.state_directory)?;
             owner::become_owner(config)?
         }
-        Verb::Config | Verb::User(_) | Verb::Test(_) | Verb::Log(_) | Verb::Prune(_) => {
-            owner::become_owner(config)?
-        }
+        _ => owner::become_owner(config)?,
     };
-    match cli.verb {
-        Verb::Config => config::run(&config),
-        Verb::Db(verb) => db::run(&config, &verb),
-        Verb::User(verb) => user::run(&config, &verb),
-        Verb::Test(arguments) => test::run(&config, &arguments),
-        Verb::Log(arguments) => log::run(&config, &arguments),
-        Verb::Prune(arguments) => prune::run(&config, &arguments),
-        Verb::Hash(arguments) => hash::run(&config.accounts.passwords, &arguments),
-        Verb::Geoip(verb) => geoip::run(&config, &verb),
+    match verb {
+        Configured::Config => config::run(&config),
+        Configured::Db(verb) => db::run(&config, &verb),
+        Configured::User(verb) => user::run(&config, &verb),
+        Configured::Test(arguments) => test::run(&config, &arguments),
+        Configured::Log(arguments) => log::run(&config, &arguments),
+        Configured::Prune(arguments) => prune::run(&config, &arguments),
+        Configured::Geoip(verb) => geoip::run(&config, &verb),
     }
 }
 

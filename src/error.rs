@@ -28,6 +28,14 @@ pub enum Error {
         /// What it said.
         what: String,
     },
+    /// A database that has no such table, and says so.
+    #[error("{place}: {what}")]
+    NoTable {
+        /// The host, socket or file.
+        place: String,
+        /// What it said.
+        what: String,
+    },
     /// The GeoIP file.
     #[error("{}: {what}", file.display())]
     Geo {

@@ -129,7 +129,17 @@ pub unsafe extern "C" fn preload(
     argv: *mut *mut c_uchar,
 ) -> c_int {
     // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &PRELOAD) }
+    let code = unsafe { wall(answer, argc, argv, &PRELOAD) };
+    // The value itself, on every path: empty would be "no limit" to Exim.
+    if argc > 0 && !argv.is_null() && !answer.is_null() {
+        // SAFETY: there is a first argument.
+        let value = unsafe { argv.read() };
+        if !value.is_null() {
+            // SAFETY: valid for writing by our own contract.
+            unsafe { answer.write(value) };
+        }
+    }
+    code
 }
 
 /// `version`: no argument. `authpolicy` and the version. Never fails.

@@ -119,6 +119,14 @@ impl Session {
         }
     }
 
+    /// Forgets the attempt before: what `last` says until we know better, and after a panic, is
+    /// that we cannot tell.
+    pub fn begin(&mut self) {
+        self.last = Some(Verdict::cannot_tell(String::new()));
+        self.authorized = None;
+        self.asked = None;
+    }
+
     fn recheck(&mut self) {
         for (_, settings) in &mut self.settings {
             settings.is_checked = false;

@@ -10,6 +10,8 @@
 
 mod common;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use common::Base;
 use common::Client;
 use common::MariaDb;
@@ -157,6 +159,69 @@ fn the_tool_changes_no_table_but_ours() {
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2));
     assert!(complaint.contains("accounts.query is your own"), "{complaint}");
+}
+
+#[test]
+fn finish_hands_out_nobody_but_who_was_authorized() {
+    let site = site(Base::Sqlite);
+    site.account("ceo@example.com", "other");
+    let [proof, id] = [("authorize", "{$auth2}"), ("finish", "{$auth1}")]
+        .map(|(name, authcid)| site.dlfunc(name, &format!("{authcid}{{$sender_host_address}}")));
+    // A mistake that is easily made: PLAIN's first part is whom the client wants to be.
+    let config = site.read("exim.conf").replace("begin authenticators", &format!(
+        "begin authenticators\nproved:\n  driver = plaintext\n  public_name = X-PROVED\n  \
+         server_prompts = :\n  server_condition = ${{if and{{{{eq{{$auth3}}{{secret}}}}{{bool{{{proof}}}}}}}}}\n  \
+         server_set_id = {id}\n"
+    ));
+    site.write(
+        "exim.conf",
+        &config.replace("deny message = ", "deny message = id=$authenticated_id "),
+    );
+    let exim = site.exim();
+    let mut client = Client::connect_from(exim.port, GB);
+    let response = BASE64_STANDARD.encode(b"ceo@example.com\0u@example.com\0secret");
+    assert_eq!(
+        client.command(&format!("AUTH X-PROVED {response}")),
+        ACCEPTED,
+        "{}",
+        site.main_log()
+    );
+    let facts = client.command("MAIL FROM:<>");
+    assert!(facts.contains("id=u@example.com"), "{facts}");
+    let rows: Vec<_> = site.rows().into_iter().map(|r| (r.username, r.auth_ok)).collect();
+    assert_eq!(rows, [(String::from("u@example.com"), Some(true))]);
+    assert!(site.main_log().contains("trouble function=finish"), "{}", site.main_log());
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_not_a_table_that_is_not_there() {
+    let site = site(Base::mariadb());
+    let Base::MariaDb(server, name, url) = &site.base else { panic!("a server") };
+    let config = site.dlfunc("authorize", "{u@example.com}{$sender_host_address}");
+    let exim_conf = site.read("exim.conf");
+    let check = exim_conf.lines().find(|line| line.contains("{check}")).unwrap();
+    site.write("exim.conf", &exim_conf.replace(check, &format!("  server_condition = {config}")));
+    let mut root = server.root(name);
+    let user = format!("nosy_{name}");
+    for sql in [
+        format!("CREATE USER {user}@localhost IDENTIFIED BY 'x'"),
+        format!("GRANT INSERT ON {name}.connection_log TO {user}@localhost"),
+        String::from("UPDATE account SET allow_countries = 'ZZ'"),
+    ] {
+        root.query_drop(sql).unwrap();
+    }
+    let exim = site.exim();
+    let attempt = || attempt(exim.port, GB, "u@example.com", "secret");
+    site.configure(&format!("{}\n{POLICY}", site.geoip()));
+    assert_eq!(attempt(), REFUSED, "its own rule refuses: {}", site.main_log());
+    let socket = server.socket();
+    let nosy = format!("mysql://{user}:x@localhost/{name}?socket={}", socket.display());
+    let ours = site.read("authpolicy.toml");
+    site.write_config(&ours.replace(url.as_str(), &nosy));
+    assert_eq!(attempt(), CANNOT_TELL, "{}", site.main_log());
+    site.write_config(&ours);
+    site.sql("DROP TABLE account");
+    assert_eq!(attempt(), ACCEPTED, "without a table, the default rules hold: {}", site.main_log());
 }
 
 #[test]

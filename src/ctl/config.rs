@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use humantime::format_duration;
 
+use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
@@ -118,7 +119,8 @@ fn check_failure_time(config: &Config) -> Result<String, Error> {
             }
         }
     }
-    let nobody = Secret::new(b"nobody's password".to_vec());
+    // The longest that is hashed: SHA-crypt takes longer for longer ones.
+    let nobody = Secret::new(vec![b'x'; MAX_PASSWORD]);
     let start = Instant::now();
     dummy.top_up(0, Candidate { password: &nobody, login: "" });
     let time = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(0));

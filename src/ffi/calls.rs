@@ -78,26 +78,35 @@ pub(super) fn report_bug(function: &str) {
 
 /// Decides an attempt.
 pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let start = Instant::now();
+    session.begin();
     let attempt = arguments.ok_or_else(miscounted).and_then(Attempt::parse);
-    answer(session, "check", attempt)
+    answer(session, "check", attempt, start)
 }
 
 /// The same for an attempt whose password somebody else has found right.
 pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
+    // A right proof that is refused takes as long as a wrong one: from the same start.
+    let asked = session.asked.take().filter(|asked| Some(&asked.authcid) == authcid.as_ref());
+    let start = asked.map_or_else(Instant::now, |asked| asked.start);
+    session.begin();
+    session.authorized = authcid.clone().map(|authcid| (authcid, String::new()));
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("authorize", Proof::Proved, arguments));
-    let answer = answer(session, "authorize", attempt);
+    let answer = answer(session, "authorize", attempt, start);
     let username = session.last.as_ref().map(|verdict| verdict.username.clone());
     session.authorized = authcid.zip(username);
     answer
 }
 
-fn answer(session: &mut Session, function: &str, attempt: Result<Attempt, Error>) -> Answer {
-    let start = Instant::now();
-    // What `last` says until we know better, and after a panic.
-    session.last = Some(Verdict::cannot_tell(String::new()));
+fn answer(
+    session: &mut Session,
+    function: &str,
+    attempt: Result<Attempt, Error>,
+    start: Instant,
+) -> Answer {
     let attempt = match attempt {
         Ok(attempt) => attempt,
         Err(e) => {
@@ -115,11 +124,12 @@ fn answer(session: &mut Session, function: &str, attempt: Result<Attempt, Error>
 /// The password that a driver needs to prove for itself that the client has it.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let start = Instant::now();
-    session.authorized = None;
+    session.begin();
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
+    let not_yet = Proof::Unknown(String::from("has not been proved yet"));
     let revealed = arguments
         .ok_or_else(miscounted)
-        .and_then(|arguments| Attempt::parse_proved("secret", Proof::Refuted, arguments))
+        .and_then(|arguments| Attempt::parse_proved("secret", not_yet, arguments))
         .and_then(|attempt| {
             let settings = session.settings(attempt.options.config.as_deref())?;
             check::reveal(world(settings), &attempt, moment(start))
@@ -142,13 +152,23 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
 /// that, the proof was wrong.
 pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let authcid = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
-    let authorized = session.authorized.take().filter(|(known, _)| known == authcid);
+    let authorized = session.authorized.take();
     let asked = session.asked.take().filter(|asked| asked.authcid == authcid);
     if authcid.is_empty() {
         return Answer::EMPTY;
     }
     let name = match authorized {
-        Some((_, username)) => username,
+        Some((known, username)) => {
+            // Nobody becomes who was not authorized, whatever this call was told.
+            if known != authcid {
+                let what = "got another authcid than authorize: correct the ${dlfunc} call";
+                mail_log().trouble("finish", &Error::Call(what.to_owned()));
+            }
+            if username.is_empty() {
+                return Answer::text(kept_tainted(&printable(&known)));
+            }
+            username
+        }
         None => fail(session, asked, arguments),
     };
     let name = if name.is_empty() { printable(authcid) } else { name };
@@ -158,6 +178,7 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
 /// Records an attempt whose client gets no 235; answers the name of the account.
 fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>) -> String {
     let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
+    session.begin();
     let proof = asked.and_then(|asked| asked.untold).map_or(Proof::Refuted, Proof::Unknown);
     let attempt = arguments
         .ok_or_else(miscounted)
@@ -258,12 +279,15 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer
 /// Exim asked for comes back as it was. What is wrong with a file, the attempts will say: here it
 /// would be a line for each connection.
 pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
-    let Some([value, options @ ..]) = arguments else { return Answer::EMPTY };
-    match Options::parse(options) {
+    let options = arguments
+        .ok_or_else(miscounted)
+        .and_then(|arguments| Options::parse(arguments.get(1..).unwrap_or_default()));
+    match options {
         Ok(options) => drop(session.preload(options.config.as_deref())),
         Err(e) => mail_log().trouble("preload", &e),
     }
-    Answer::text(kept(&String::from_utf8_lossy(value)))
+    // The boundary puts the value in its place.
+    Answer::EMPTY
 }
 
 /// Who we are.

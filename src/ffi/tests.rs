@@ -20,7 +20,7 @@ fn call(export: Export, arguments: &[&[u8]], argc: c_int) -> (c_int, String) {
     assert!(!answer.is_null(), "an answer on every return");
     // SAFETY: what an answer points to is NUL-terminated and lives as long as the process.
     let text = unsafe { CStr::from_ptr(answer.cast::<c_char>()) };
-    (code, text.to_str().unwrap().to_owned())
+    (code, text.to_string_lossy().into_owned())
 }
 
 fn plain(export: Export, arguments: &[&[u8]]) -> (c_int, String) {

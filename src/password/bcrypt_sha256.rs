@@ -1,6 +1,5 @@
 //! passlib's `$bcrypt-sha256$`: bcrypt of a SHA-256, so that all of a long password counts.
 
-use ::digest::Digest;
 use base64ct::Base64;
 use base64ct::Encoding as _;
 use sha2::Sha256;
@@ -11,6 +10,7 @@ use super::Fault;
 use super::Settings;
 use super::Stored;
 use super::crypt;
+use super::digest::digest;
 use super::encoding::anonymous;
 use super::malformed;
 use super::pbkdf2::Function;
@@ -60,7 +60,7 @@ impl Stored for BcryptSha256 {
         let password = candidate.password.expose();
         let digest = match &self.key {
             Some(key) => Function::Sha256.hmac(key.as_bytes(), password),
-            None => Zeroizing::new(Sha256::digest(password).to_vec()),
+            None => digest::<Sha256>(&[password]),
         };
         let text = Secret::new(Base64::encode_string(&digest).into_bytes());
         self.bcrypt.matches(Candidate { password: &text, login: candidate.login })

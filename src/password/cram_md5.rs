@@ -1,6 +1,5 @@
 //! CRAM-MD5: HMAC-MD5 halfway, the states of the outer and of the inner hash after the key.
 
-use ::digest::Digest;
 use md5::Md5;
 use md5::block_api::compress;
 use subtle::ConstantTimeEq;
@@ -10,6 +9,7 @@ use super::Candidate;
 use super::Fault;
 use super::Settings;
 use super::Stored;
+use super::digest::digest;
 
 /// The state before the first block (RFC 1321, 3.3).
 const INITIAL: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
@@ -30,7 +30,7 @@ impl Stored for CramMd5 {
 /// Both states in turn, as sixteen bytes each, least significant first.
 pub(super) fn states(password: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new([0_u8; BLOCK]);
-    let digest = (password.len() > BLOCK).then(|| Md5::digest(password));
+    let digest = (password.len() > BLOCK).then(|| digest::<Md5>(&[password]));
     let short = digest.as_ref().map_or(password, |digest| &digest[..]);
     key.iter_mut().zip(short).for_each(|(to, from)| *to = *from);
     let mut states = Zeroizing::new(Vec::with_capacity(32));

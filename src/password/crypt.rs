@@ -190,7 +190,7 @@ fn sun_md5(text: &str, settings: &Settings) -> Result<Format, Fault> {
         None => return Err(malformed()),
     };
     settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
-    let work = u64::from(rounds).saturating_add(4096).saturating_mul(12) / 10;
+    let work = u64::from(rounds).saturating_add(4096).saturating_mul(24) / 10;
     let start = parameters.len().saturating_add(5);
     Ok(Format { name: "SUNMD5", weak: true, counts: usize::MAX, work, start })
 }

@@ -2,6 +2,7 @@
 
 use ::digest::Digest;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 use zeroize::Zeroizing;
 
 use std::marker::PhantomData;
@@ -40,10 +41,16 @@ impl<D: Digest> Stored for Hashed<D> {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let length = <D as Digest>::output_size();
         let (hash, salt) = self.stored.split_at_checked(length).unwrap_or_default();
-        let computed = D::new().chain_update(candidate.password.expose()).chain_update(salt);
-        let mut computed = computed.finalize();
-        let equal = bool::from(computed.ct_eq(hash));
-        zeroize::Zeroize::zeroize(computed.as_mut_slice());
-        Ok(equal)
+        let computed = digest::<D>(&[candidate.password.expose(), salt]);
+        Ok(bool::from(computed.ct_eq(hash)))
     }
+}
+
+/// The hash of these parts in turn, wiped when dropped.
+pub(super) fn digest<D: Digest>(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    let hashed = parts.iter().fold(D::new(), |hash, part| hash.chain_update(part));
+    let mut hashed = hashed.finalize();
+    let kept = Zeroizing::new(hashed.to_vec());
+    hashed.as_mut_slice().zeroize();
+    kept
 }

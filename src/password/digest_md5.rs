@@ -1,6 +1,5 @@
 //! DIGEST-MD5: the hash that RFC 2831 calls A1's first part.
 
-use ::digest::Digest;
 use md5::Md5;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -9,6 +8,7 @@ use super::Candidate;
 use super::Fault;
 use super::Settings;
 use super::Stored;
+use super::digest::digest;
 
 /// `MD5(user ":" realm ":" password)`
 struct DigestMd5(Zeroizing<Vec<u8>>);
@@ -20,10 +20,8 @@ pub(super) fn read(data: &[u8], _: &Settings) -> Result<Box<dyn Stored>, Fault> 
 impl Stored for DigestMd5 {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let (user, realm) = candidate.login.rsplit_once('@').unwrap_or((candidate.login, ""));
-        let mut computed = Md5::new();
-        for part in [user.as_bytes(), b":", realm.as_bytes(), b":", candidate.password.expose()] {
-            computed.update(part);
-        }
-        Ok(bool::from(computed.finalize().ct_eq(&self.0[..])))
+        let password = candidate.password.expose();
+        let computed = digest::<Md5>(&[user.as_bytes(), b":", realm.as_bytes(), b":", password]);
+        Ok(bool::from(computed.ct_eq(&self.0)))
     }
 }

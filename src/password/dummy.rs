@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use super::Candidate;
 use super::Content;
+use super::MAX_WORK;
 use super::Settings;
 use super::new;
 use crate::secret::Secret;
@@ -95,14 +96,16 @@ impl Dummy {
             .take(MAX_PASSWORDS)
             .collect();
         let work = seen.iter().fold(0_u64, |sum, content| sum.saturating_add(content.work()));
-        if work <= known {
+        if work <= known || (seen.len() > 1 && work > MAX_WORK) {
             return None;
         }
         let twins = seen.iter().filter(|content| content.work() > 0).filter_map(|c| match c {
             Content::Password(_, stored) => stored.twin(),
             Content::Locked => None,
         });
-        Some(twins.map(|twin| twin + "\n").collect())
+        let text: String = twins.map(|twin| twin + "\n").collect();
+        // What could not be read again is not remembered.
+        (u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE)).then_some(text)
     }
 }
 

@@ -58,12 +58,15 @@ pub fn hash(
         return Err(Fault(format!("{name} has no cost")));
     }
     let cost = cost.unwrap_or(*default);
-    let (key, most) = match *name {
-        "BLF-CRYPT" => ("max_bcrypt_cost", settings.max_bcrypt_cost),
-        DEFAULT_SCHEME => ("max_argon2_memory", settings.max_argon2_memory),
-        _ => ("max_rounds", settings.max_rounds),
-    };
-    settings.limit("a cost", cost.into(), key, most)?;
+    match *name {
+        "BLF-CRYPT" => {
+            settings.limit("a cost", cost.into(), "max_bcrypt_cost", settings.max_bcrypt_cost)?;
+        }
+        DEFAULT_SCHEME => {
+            super::Content::read(&Secret::new(argon2_of_nothing(cost).into_bytes()), settings)?;
+        }
+        _ => settings.limit("a cost", cost.into(), "max_rounds", settings.max_rounds)?,
+    }
     let made = make(name, cost, password)?;
     let stored = Secret::new(format!("{{{name}}}{made}").into_bytes());
     // What we could not check again is not stored: a cost beyond the limits, say.
@@ -95,6 +98,9 @@ fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {
             format!("$1${salt}${cost}${}", base16ct::lower::encode_string(&key))
         }
         "SCRAM-SHA-256" | "SCRAM-SHA-1" => {
+            if cost < scram::MIN_ITERATIONS {
+                return Err(no_such_cost());
+            }
             let function = if name == "SCRAM-SHA-1" { Function::Sha1 } else { Function::Sha256 };
             let salt = random::<16>()?;
             let (stored_key, server_key) = scram::keys(function, bytes, &salt, cost);
@@ -118,8 +124,12 @@ fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {
 
 /// What the default makes, of nothing.
 pub(super) fn twin() -> String {
+    argon2_of_nothing(ARGON2_PASSES)
+}
+
+fn argon2_of_nothing(passes: u32) -> String {
     let (salt, hash) = ("A".repeat(22), "A".repeat(43));
-    format!("$argon2id$v=19$m={ARGON2_MEMORY},t={ARGON2_PASSES},p=1${salt}${hash}")
+    format!("{{ARGON2ID}}$argon2id$v=19$m={ARGON2_MEMORY},t={passes},p=1${salt}${hash}")
 }
 
 fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Fault> {

@@ -121,8 +121,8 @@ impl Scheme {
     /// Whether the data says that no password is right, as in shadow(5). In clear text that takes
     /// a value without label, and one that nobody has as a password.
     pub(super) fn marks_locked(&self, data: &[u8], labelled: bool) -> bool {
-        let mark =
-            matches!(data, b"*" | b"*0" | b"*1" | b"!" | b"SUSPENDED") || data.starts_with(b"!!");
+        let mark = matches!(data, b"*" | b"*0" | b"*1" | b"*LK*" | b"*NP*" | b"!" | b"SUSPENDED")
+            || matches!(data, [b'!', b'!' | b'{' | b'$', ..] | [b'*', b'{' | b'$', ..]);
         if self.is_clear() {
             return mark && !labelled;
         }

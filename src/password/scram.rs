@@ -1,6 +1,5 @@
 //! SCRAM (RFC 5802), held against a cleartext password: `iterations,salt,StoredKey,ServerKey`.
 
-use ::digest::Digest;
 use base64ct::Base64;
 use base64ct::Encoding as _;
 use sha1::Sha1;
@@ -12,12 +11,13 @@ use super::Candidate;
 use super::Fault;
 use super::Settings;
 use super::Stored;
+use super::digest::digest;
 use super::encoding::base64;
 use super::malformed;
 use super::pbkdf2::Function;
 
 /// RFC 5802, 5.1
-const MIN_ITERATIONS: u32 = 4096;
+pub(super) const MIN_ITERATIONS: u32 = 4096;
 
 struct Scram {
     function: Function,
@@ -62,10 +62,10 @@ pub(super) fn keys(
     let salted = function.pbkdf2(password, salt, iterations, function.length());
     let client_key = function.hmac(&salted, b"Client Key");
     let stored_key = match function {
-        Function::Sha1 => Sha1::digest(&client_key).to_vec(),
-        Function::Sha256 | Function::Sha512 => Sha256::digest(&client_key).to_vec(),
+        Function::Sha1 => digest::<Sha1>(&[&client_key]),
+        Function::Sha256 | Function::Sha512 => digest::<Sha256>(&[&client_key]),
     };
-    (Zeroizing::new(stored_key), function.hmac(&salted, b"Server Key"))
+    (stored_key, function.hmac(&salted, b"Server Key"))
 }
 
 const fn name(function: Function) -> &'static str {

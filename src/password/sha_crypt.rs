@@ -25,10 +25,18 @@ const DEFAULT_ROUNDS: u32 = 5000;
 const MIN_ROUNDS: u32 = 1000;
 const MAX_SALT: usize = 16;
 
+/// The format hashes all of the password in each round, which takes about this much longer for each
+/// so many bytes.
+const BYTES_OF_A_ROUND: u32 = 32;
+/// So many bytes count whatever the limit.
+const LEAST_COUNTED: usize = 128;
+
 struct Hash {
     text: Zeroizing<String>,
     is_sha512: bool,
     rounds: u32,
+    /// How many bytes of a password count: with more, a few hundred rounds could take seconds.
+    counts: usize,
     has_plain_salt: bool,
     twin: Option<String>,
 }
@@ -52,10 +60,12 @@ pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, F
     }
     settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
     let start = text.len().saturating_sub(rest.len());
+    let counts = settings.max_rounds.saturating_div(rounds).saturating_mul(BYTES_OF_A_ROUND);
     Ok(Box::new(Hash {
         text: Zeroizing::new(text.to_owned()),
         is_sha512,
         rounds,
+        counts: usize::try_from(counts).unwrap_or(usize::MAX).max(LEAST_COUNTED),
         has_plain_salt: !salt.is_empty() && salt.bytes().all(is_radix64),
         twin: anonymous(text, start, '.').map(|twin| twin.replacen("$$", "$.$", 1)),
     }))
@@ -82,11 +92,16 @@ pub(super) fn hash(
 
 impl Stored for Hash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
+        let password = candidate.password.expose();
+        let counted = password.get(..self.counts).unwrap_or(password);
+        // The work is done all the same, and nothing longer matches.
+        let is_whole = counted.len() == password.len();
         if !self.has_plain_salt {
-            return libcrypt::verify(candidate.password.expose(), &self.text, name(self.is_sha512));
+            let matches = libcrypt::verify(counted, &self.text, name(self.is_sha512))?;
+            return Ok(matches && is_whole);
         }
-        match ShaCrypt::default().verify_password(candidate.password.expose(), &**self.text) {
-            Ok(()) => Ok(true),
+        match ShaCrypt::default().verify_password(counted, &**self.text) {
+            Ok(()) => Ok(is_whole),
             Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(false),
             Err(_) => Err(malformed(name(self.is_sha512))),
         }

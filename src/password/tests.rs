@@ -110,7 +110,9 @@ fn a_locked_account_matches_nothing() {
         }
     }
     let clear = Settings { default_scheme: String::from("PLAIN"), ..Settings::default() };
-    for locked in ["", "!", "!!", "!!x", "*", "*0", "*1", "SUSPENDED"] {
+    for locked in
+        ["", "!", "!!", "!!x", "*", "*0", "*1", "*LK*", "*NP*", "SUSPENDED", "!{SSHA}x", "!$6$x"]
+    {
         assert_eq!(verify_with(&clear, &[locked], locked), Ok(false), "{locked:?}");
     }
     assert_eq!(verify_with(&clear, &["!secret"], "!secret"), Ok(true), "somebody's password");
@@ -184,6 +186,27 @@ fn more_work_than_a_limit_allows_is_not_done() {
         let fault = verify_with(&settings, &[stored], "test").expect_err(stored);
         assert!(fault.0.contains(key), "{stored}: {}", fault.0);
     }
+}
+
+#[test]
+fn a_long_password_is_no_way_to_make_sha_crypt_work_for_seconds() {
+    let (long, longer) = ("x".repeat(128), "x".repeat(129));
+    let settings = Settings::default();
+    let verify = |max_rounds, password: &str| {
+        let stored = hash(&secret(password), "SHA512-CRYPT", Some(1000), &settings).unwrap();
+        let text = std::str::from_utf8(stored.expose()).unwrap().to_owned();
+        verify_with(&Settings { max_rounds, ..Settings::default() }, &[&text], password)
+    };
+    assert_eq!((verify(1000, &long), verify(1000, &longer)), (Ok(true), Ok(false)));
+    assert_eq!(verify(5000, &longer), Ok(true), "where there is room for it");
+}
+
+#[test]
+fn more_passwords_than_an_attempt_has_time_for_are_no_mismatch() {
+    let dear = format!("$2y$14${}", ".".repeat(53));
+    let rows = vec![&*dear; 6];
+    let fault = verify_with(&Settings::default(), &rows, "x").unwrap_err();
+    assert!(fault.0.contains("6 passwords"), "{}", fault.0);
 }
 
 #[test]

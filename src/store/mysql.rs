@@ -31,6 +31,9 @@ const DOES_NOT_FIT: &[u16] = &[1406, 1366, 1265, 3988];
 /// set.
 const CANNOT_BE_THERE: &[u16] = &[1267, 1271, 3988];
 
+/// The server's word for a table that is not there, to a user who may know.
+const NO_SUCH_TABLE: u16 = 1146;
+
 /// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
 /// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
 /// the server holds up still may, as during the last stage of a hot backup.)
@@ -144,7 +147,13 @@ impl Connection {
 
     fn refused(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
-        Error::Store { place: self.place.clone(), what: message(e) }
+        let (place, what) = (self.place.clone(), message(e));
+        match e {
+            mysql::Error::MySqlError(e) if e.code == NO_SUCH_TABLE => {
+                Error::NoTable { place, what }
+            }
+            _ => Error::Store { place, what },
+        }
     }
 }
 

@@ -218,6 +218,10 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
                 Uid::effective()
             ),
         ),
+        // SQLite has no code for it.
+        _ if e.to_string().starts_with("no such table") => {
+            Error::NoTable { place: place.to_owned(), what: e.to_string() }
+        }
         Some(_) | None => fail(place, &e.to_string()),
     }
 }
