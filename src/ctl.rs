@@ -119,7 +119,11 @@ fn dispatch(cli: Cli) -> Done {
             owner::make_directory(&config.state_directory)?;
             owner::become_owner(config)?
         }
-        _ => owner::become_owner(config)?,
+        Configured::Config
+        | Configured::User(_)
+        | Configured::Test(_)
+        | Configured::Log(_)
+        | Configured::Prune(_) => owner::become_owner(config)?,
     };
     match verb {
         Configured::Config => config::run(&config),

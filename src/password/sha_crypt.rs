@@ -60,7 +60,8 @@ pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, F
     }
     settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
     let start = text.len().saturating_sub(rest.len());
-    let counts = settings.max_rounds.saturating_div(rounds).saturating_mul(BYTES_OF_A_ROUND);
+    let counts =
+        settings.max_rounds.checked_div(rounds).unwrap_or(0).saturating_mul(BYTES_OF_A_ROUND);
     Ok(Box::new(Hash {
         text: Zeroizing::new(text.to_owned()),
         is_sha512,

@@ -148,12 +148,8 @@ impl Connection {
     fn refused(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
-        match e {
-            mysql::Error::MySqlError(e) if e.code == NO_SUCH_TABLE => {
-                Error::NoTable { place, what }
-            }
-            _ => Error::Store { place, what },
-        }
+        let missing = matches!(e, mysql::Error::MySqlError(e) if e.code == NO_SUCH_TABLE);
+        if missing { Error::NoTable { place, what } } else { Error::Store { place, what } }
     }
 }
 
