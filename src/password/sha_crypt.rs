@@ -46,6 +46,8 @@ pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, F
     let malformed = || malformed(name(is_sha512));
     let rest = text.get(3..).ok_or_else(malformed)?;
     let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|r| r.split_once('$')) {
+        // Numbers to Rust, too, but nothing that crypt(3) would write or take.
+        Some((rounds, _)) if rounds.starts_with(['+', '0']) => return Err(malformed()),
         Some((rounds, rest)) => (rounds.parse().map_err(|_| malformed())?, rest),
         None => (DEFAULT_ROUNDS, rest),
     };

@@ -158,6 +158,14 @@ fn what_cannot_be_understood_is_no_mismatch() {
 }
 
 #[test]
+fn rounds_with_a_sign_or_a_leading_zero_are_malformed_as_they_are_to_libcrypt() {
+    for rounds in ["rounds=+10000", "rounds=010000"] {
+        let stored = SHA512_ROUNDS.replace("rounds=10000", rounds);
+        assert!(verify(&stored, "Hello world!").is_err(), "{stored}");
+    }
+}
+
+#[test]
 fn more_work_than_a_limit_allows_is_not_done() {
     let settings = Settings {
         max_bcrypt_cost: 4,
