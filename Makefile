@@ -8,13 +8,14 @@ GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
 DOCS    = /usr/share/doc/authpolicy
 NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 
-.PHONY: help demo test bench install header lint build
+.PHONY: help demo test fuzz bench install header lint build
 
 help:
 	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
 	@echo 'make test      formatting, clippy, all tests, real Exim and MariaDB included (Debian, as root)'
 	@echo 'make bench     what an AUTH costs beside other solutions, a hash beside libxcrypt, and what'
 	@echo '               the time of a refusal tells (Debian, as root)'
+	@echo 'make fuzz      random stored passwords beside other implementations; FUZZ_SECONDS=60 for each target'
 	@echo 'make install   the plugin, the tool, examples and docs; DESTDIR=... is honoured'
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
 	@echo 'make lint      formatting and clippy alone'
@@ -35,6 +36,11 @@ test:
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
+
+# Apart from `make test`: what it finds is a matter of time and chance.
+fuzz:
+	scripts/install-packages g++ libcrypt-dev
+	CARGO=$(CARGO) scripts/fuzz
 
 bench:
 	scripts/install-packages exim4-daemon-heavy mariadb-server
