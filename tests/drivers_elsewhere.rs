@@ -24,11 +24,8 @@ use common::Client;
 use common::Dovecot;
 use common::Site;
 use common::driver;
-use common::driver::ACCEPTED;
-use common::driver::CANNOT_TELL;
 use common::driver::Case;
 use common::driver::NO;
-use common::driver::REFUSED;
 use common::driver::Rig;
 use common::driver::YES;
 use common::driver::disable;
@@ -42,6 +39,9 @@ use common::example::with;
 use common::exim::users::give_to_exim;
 use common::site::CN;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
 
 fn dovecot(passdb: &str) -> (Rig, Dovecot) {
     let site = driver::site(Base::Sqlite, "dovecot");

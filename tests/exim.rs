@@ -18,12 +18,11 @@ use common::Client;
 use common::Site;
 use common::site::CN;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
 
 const GB_ONLY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-
-const ACCEPTED: &str = "235 Authentication succeeded";
-const REFUSED: &str = "535 Incorrect authentication data";
-const CANNOT_TELL: &str = "435 Unable to authenticate at present";
 
 /// An attempt, and all that must come of it.
 struct Case<'a> {

@@ -14,11 +14,11 @@ use common::Base;
 use common::Client;
 use common::Site;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const ACCEPTED: &str = "235 Authentication succeeded";
-const REFUSED: &str = "535 Incorrect authentication data";
-const CANNOT_TELL: &str = "435 Unable to authenticate at present";
 
 type Flags = (Option<bool>, Option<bool>);
 const RIGHT: Flags = (Some(true), Some(false));

@@ -24,11 +24,11 @@ use common::Site;
 use common::mmdb;
 use common::site::CN;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const ACCEPTED: &str = "235 Authentication succeeded";
-const REFUSED: &str = "535 Incorrect authentication data";
-const CANNOT_TELL: &str = "435 Unable to authenticate at present";
 
 /// A site whose daemon preloads, with this as the limit that Exim asks for.
 fn site(base: Base, value: &str) -> Site {

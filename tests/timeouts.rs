@@ -25,14 +25,13 @@ use common::MariaDb;
 use common::Site;
 use common::mariadb::PRODUCTION_TABLE;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
 use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 const LIMITS: &str = "connect_timeout = \"1s\"\nquery_timeout = \"1s\"\n\
                       attempt_timeout = \"4s\"\n";
-
-const ACCEPTED: &str = "235 Authentication succeeded";
-const CANNOT_TELL: &str = "435 Unable to authenticate at present";
 
 /// A site with short time-outs, whose URLs are `urls` where the word REAL stands for its own.
 fn configure(site: &Site, urls: &str) {

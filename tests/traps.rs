@@ -18,12 +18,12 @@ use common::MariaDb;
 use common::Site;
 use common::site::CN;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const ACCEPTED: &str = "235 Authentication succeeded";
-const REFUSED: &str = "535 Incorrect authentication data";
-const CANNOT_TELL: &str = "435 Unable to authenticate at present";
 
 fn site(base: Base) -> Site {
     let site = Site::new(base, POLICY);

@@ -10,10 +10,9 @@ use super::example::example;
 use super::example::with;
 use super::site::CN;
 use super::site::GB;
-
-pub const ACCEPTED: &str = "235 Authentication succeeded";
-pub const REFUSED: &str = "535 Incorrect authentication data";
-pub const CANNOT_TELL: &str = "435 Unable to authenticate at present";
+use super::smtp::ACCEPTED;
+use super::smtp::CANNOT_TELL;
+use super::smtp::REFUSED;
 
 /// An Exim on an example, to which clients come from behind a proxy.
 pub struct Rig {

@@ -19,6 +19,13 @@ use base64::prelude::BASE64_STANDARD;
 /// How long a reply may take before the test fails: far beyond every time-out of ours.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What clients hear of an accepted attempt.
+pub const ACCEPTED: &str = "235 Authentication succeeded";
+/// The same of a refused one, whatever the reason.
+pub const REFUSED: &str = "535 Incorrect authentication data";
+/// The same where the plugin cannot tell.
+pub const CANNOT_TELL: &str = "435 Unable to authenticate at present";
+
 pub struct Client {
     reader: BufReader<Box<dyn Read + Send>>,
     writer: Box<dyn Write + Send>,
