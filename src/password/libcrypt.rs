@@ -42,9 +42,10 @@ unsafe extern "C" {
 #[allow(unsafe_code, reason = "calls libcrypt")]
 pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let setting = CString::new(setting).ok()?;
-    let mut phrase = Zeroizing::new([0; MAX_PASSWORD + 1]);
-    phrase.get_mut(..password.len())?.copy_from_slice(password);
-    let phrase = CStr::from_bytes_until_nul(&*phrase).ok()?;
+    let mut phrase = Zeroizing::new(Vec::with_capacity(password.len().checked_add(1)?));
+    phrase.extend_from_slice(password);
+    phrase.push(0);
+    let phrase = CStr::from_bytes_with_nul(&phrase).ok()?;
     // Neither zeroed nor wiped as a whole, which would take longer than DES: crypt_rn reads nothing
     // that it did not write, and wipes its scratch (libxcrypt's crypt.c, do_crypt).
     let mut data = Box::<Data>::new_uninit();
