@@ -1,0 +1,64 @@
+//! What is wrong with a configuration, and where it stands: file, line and key.
+
+use toml::de::DeTable;
+
+/// What is wrong, and where.
+pub(super) enum Problem {
+    /// A place in the text.
+    At(Option<usize>, String),
+    /// A table and key.
+    Key(&'static str, &'static str, String),
+}
+
+impl Problem {
+    /// The message with its line and key.
+    pub(super) fn locate(self, text: &str) -> String {
+        let line = |offset: usize| {
+            let before = text.get(..offset).unwrap_or(text);
+            before.matches('\n').count().saturating_add(1)
+        };
+        match self {
+            Self::At(None, what) => what,
+            Self::At(Some(offset), what) => {
+                let line = line(offset);
+                let written = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
+                // Only what is a key for certain: in a broken line it could be part of a URL.
+                let is_key = |key: &str| {
+                    !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+                };
+                let table = text.lines().take(line.saturating_sub(1)).filter_map(|line| {
+                    line.trim().strip_prefix('[')?.strip_suffix(']').filter(|name| is_key(name))
+                });
+                let table = table.last().map(|name| format!("{name}.")).unwrap_or_default();
+                match written.split_once('=').map(|(key, _)| key.trim()) {
+                    Some(key) if is_key(key) => format!("line {line}: {table}{key}: {what}"),
+                    Some(_) | None => format!("line {line}: {what}"),
+                }
+            }
+            Self::Key(table, key, what) => match key_offset(text, table, key) {
+                Some(offset) => format!("line {}: {table}.{key}: {what}", line(offset)),
+                None => format!("{table}.{key}: {what}"),
+            },
+        }
+    }
+}
+
+fn key_offset(text: &str, table: &str, key: &str) -> Option<usize> {
+    let document = DeTable::parse(text).ok()?;
+    let (_, value) = document.get_ref().get_key_value(table)?;
+    let (key, _) = value.get_ref().as_table()?.get_key_value(key)?;
+    Some(key.span().start)
+}
+
+/// A message of the TOML reader without the value it complains of, which may be a URL with a
+/// password.
+pub(super) fn without_value(message: &str) -> String {
+    match (message.find("string \""), message.rfind("\", expected")) {
+        (Some(start), Some(end)) if start < end => {
+            let head = message.get(..start).unwrap_or_default();
+            let tail = message.get(end..).unwrap_or_default().trim_start_matches('"');
+            format!("{head}text{tail}")
+        }
+        _ => message.replace('\n', " "),
+    }
+}
