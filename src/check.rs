@@ -183,7 +183,11 @@ pub fn reveal(world: World<'_>, attempt: &Attempt, moment: Moment) -> Result<Rev
     let clear = password::clear(stored, &accounts.passwords)
         .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
     Ok(clear.map_or_else(
-        || Revealed::Untold(String::from("has no password in clear, which this mechanism needs")),
+        || {
+            Revealed::Untold(String::from(
+                "has no password in clear ({PLAIN}), which this mechanism needs",
+            ))
+        },
         Revealed::Password,
     ))
 }

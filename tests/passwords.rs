@@ -174,8 +174,8 @@ fn the_tool_makes_hashes_and_finds_weak_ones() {
         }
         let weak = site.tool(&["user", "list", "--weak"], "");
         let want = "account=clear@example.com scheme=PLAIN\n\
-                    account=odd@example.com unreadable: has a stored password of the unknown \
-                    scheme {NO-SUCH}\n\
+                    account=odd@example.com error=\"has a stored password of the unknown scheme \
+                    {NO-SUCH}\"\n\
                     account=weak@example.com scheme=PLAIN-MD5\n";
         assert_eq!(weak, want);
         let made = site.tool(&["hash"], "test\n");
@@ -196,7 +196,7 @@ fn a_floor_below_the_dearest_stored_password_is_warned_of() {
     let ours = site.read("accounts.toml");
     site.write_config(&format!("{ours}\n[policy]\nfailure_time = \"1ms\"\n"));
     let text = site.tool(&["config"], "");
-    assert!(text.contains("warning: policy.failure_time = 1ms is no longer than that"), "{text}");
+    assert!(text.contains("check.failure_time=warning the dearest"), "{text}");
     site.write_config(&format!("{ours}\n[policy]\nfailure_time = \"1h\"\n"));
     let text = site.tool(&["config"], "");
     assert!(text.contains("check.failure_time=ok the dearest stored password known takes "));

@@ -180,7 +180,7 @@ impl AccountsTable {
         if dummy.is_some_and(|text| Dummy::load(Path::new(""), Some(text), &passwords).work() == 0)
         {
             // Not the text itself: it may be somebody's hash.
-            let what = "is no stored password of a known scheme that takes work to check";
+            let what = "is no well-formed stored password that takes work to check and is below the limits";
             return Err(Problem::Key("accounts", "dummy_hash", what.to_owned()));
         }
         if self.default_domain.contains('@') {
@@ -219,12 +219,22 @@ impl AccountsTable {
             let what = "is not between 4 and 31".to_owned();
             return Err(Problem::Key("accounts", "max_bcrypt_cost", what));
         }
+        let max_rounds = self.max_rounds.unwrap_or(default.max_rounds);
+        let max_argon2_memory = self.max_argon2_memory.unwrap_or(default.max_argon2_memory);
+        for (key, value, least) in
+            [("max_rounds", max_rounds, 1000), ("max_argon2_memory", max_argon2_memory, 64)]
+        {
+            if value < least {
+                let what = format!("is less than {least}, which no stored password comes below");
+                return Err(Problem::Key("accounts", key, what));
+            }
+        }
         Ok(Settings {
             default_scheme,
             allow_weak_schemes: self.allow_weak_schemes.unwrap_or(default.allow_weak_schemes),
             max_bcrypt_cost,
-            max_rounds: self.max_rounds.unwrap_or(default.max_rounds),
-            max_argon2_memory: self.max_argon2_memory.unwrap_or(default.max_argon2_memory),
+            max_rounds,
+            max_argon2_memory,
         })
     }
 }

@@ -24,7 +24,10 @@ impl Problem {
                 let written = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
                 // Only what is a key for certain: in a broken line it could be part of a URL.
                 let is_key = |key: &str| {
-                    !key.is_empty() && key.bytes().all(|c| c.is_ascii_lowercase() || c == b'_')
+                    !key.is_empty()
+                        && key
+                            .bytes()
+                            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
                 };
                 let table = text.lines().take(line.saturating_sub(1)).filter_map(|line| {
                     line.trim().strip_prefix('[')?.strip_suffix(']').filter(|name| is_key(name))

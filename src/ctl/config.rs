@@ -33,7 +33,7 @@ pub(super) fn run(config: &Config) -> Done {
     let mut first = None;
     for (what, result) in checks {
         match result {
-            Ok(found) => say(&format!("check.{what}=ok {found}")),
+            Ok(found) => say(&format!("check.{what}={found}")),
             Err(e) => {
                 say(&format!("check.{what}=failed {e}"));
                 first = first.or(Some(e));
@@ -100,7 +100,7 @@ fn check_accounts(config: &Config) -> Result<String, Error> {
     let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
     let found = store.find(&config.accounts.query, &parameters.collect::<Vec<_>>())?;
     if found.columns.iter().any(|name| name == "password") {
-        return Ok(String::from("the query runs"));
+        return Ok(String::from("ok the query runs"));
     }
     let what = String::from("accounts.query returns no column named password: use AS password");
     Err(Error::Config { file: config.path.clone(), what })
@@ -127,14 +127,15 @@ fn check_failure_time(config: &Config) -> Result<String, Error> {
     let (time, floor) = (time.max(Duration::from_millis(1)), config.failure_time);
     let found = format!("the dearest stored password known takes {}", format_duration(time));
     if time < floor {
-        return Ok(found);
+        return Ok(format!("ok {found}"));
     }
-    say(&format!(
-        "warning: policy.failure_time = {} is no longer than that: where accounts are stored in \
-         different ways, the time of a 535 tells them apart",
-        format_duration(floor)
-    ));
-    Ok(found)
+    let floor = format_duration(floor);
+    let directory = config.state_directory.display();
+    Ok(format!(
+        "warning {found}, policy.failure_time = {floor} is no longer: where accounts are stored in \
+         different ways, the time of a 535 tells them apart. Raise it, or remove \
+         {directory}/dummy-hash where no account is that dear any more"
+    ))
 }
 
 fn check_log(config: &Config) -> Result<String, Error> {
@@ -145,15 +146,15 @@ fn check_log(config: &Config) -> Result<String, Error> {
         return Err(Error::Store { place, what });
     }
     store.prepare(&config.log.insert)?;
-    Ok(String::from("the statement fits the table"))
+    Ok(String::from("ok the statement fits the table"))
 }
 
 fn check_geoip(config: &Config) -> Result<String, Error> {
     let Some(path) = &config.geoip else {
-        return Ok(String::from("not used, the country is empty"));
+        return Ok(String::from("ok not used, the country is empty"));
     };
     let (kind, built) = Geo::new(path).verify()?;
     let built = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(built));
     let built = built.map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    Ok(format!("type={kind:?} built={}", built.unwrap_or_default()))
+    Ok(format!("ok type={kind:?} built={}", built.unwrap_or_default()))
 }

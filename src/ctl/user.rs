@@ -168,7 +168,7 @@ fn list_weak(config: &Config, store: &mut Store) -> Done {
         let line = match password::describe(&stored, &settings) {
             Ok(Some((scheme, true))) => format!("account={name} scheme={scheme}"),
             Ok(Some((_, false)) | None) => continue,
-            Err(fault) => format!("account={name} unreadable: {}", fault.0),
+            Err(fault) => format!("account={name} error={:?}", fault.0),
         };
         found = true;
         say(&line);

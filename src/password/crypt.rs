@@ -37,8 +37,11 @@ struct Format {
 }
 
 pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
-    let unknown =
-        || Fault(String::from("has a stored password in a crypt format that is not supported"));
+    let unknown = || {
+        Fault(String::from(
+            "has a stored password in a crypt format that is not supported: see accounts.default_scheme",
+        ))
+    };
     let text = std::str::from_utf8(data).map_err(|_| unknown())?;
     match text.get(..3) {
         Some("$5$" | "$6$") => return sha_crypt::read(text, settings),

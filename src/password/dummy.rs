@@ -31,8 +31,8 @@ const NEGLIGIBLE: u64 = 8;
 /// Stored passwords that belong to nobody.
 pub struct Dummy {
     file: Option<PathBuf>,
-    /// Whether they come from the file.
-    learnt: bool,
+    /// Whether they come from the file or the configuration, and are no guess.
+    is_known: bool,
     passwords: Vec<Content>,
 }
 
@@ -41,20 +41,20 @@ impl Dummy {
     #[must_use]
     pub fn load(state_directory: &Path, configured: Option<&str>, settings: &Settings) -> Self {
         if let Some(text) = configured {
-            return Self { file: None, learnt: false, passwords: read(text, settings) };
+            return Self { file: None, is_known: true, passwords: read(text, settings) };
         }
         let file = state_directory.join(FILE_NAME);
         let passwords = read(&remembered(&file).unwrap_or_default(), settings);
         let learnt = !passwords.is_empty();
         let passwords = if learnt { passwords } else { read(&new::twin(), settings) };
-        Self { file: Some(file), learnt, passwords }
+        Self { file: Some(file), is_known: learnt, passwords }
     }
 
     /// The same, or this account if it is dearer.
     #[must_use]
     pub fn or_dearer(self, seen: &[Secret], settings: &Settings) -> Self {
         match self.dearer(seen, settings) {
-            Some(text) => Self { learnt: true, passwords: read(&text, settings), ..self },
+            Some(text) => Self { is_known: true, passwords: read(&text, settings), ..self },
             None => self,
         }
     }
@@ -89,7 +89,7 @@ impl Dummy {
 
     /// The account in lines that hold nothing of it, if what was learnt is cheaper.
     fn dearer(&self, seen: &[Secret], settings: &Settings) -> Option<String> {
-        let known = if self.learnt { self.work() } else { 0 };
+        let known = if self.is_known { self.work() } else { 0 };
         let seen: Vec<_> = seen
             .iter()
             .filter_map(|stored| Content::read(stored, settings).ok())
@@ -229,7 +229,7 @@ mod tests {
         let counted: &'static Cell<u32> = Box::leak(Box::default());
         let clear = Scheme::named("PLAIN").unwrap();
         let passwords = vec![Content::Password(clear, Box::new(Counter(counted)))];
-        let dummy = Dummy { file: None, learnt: false, passwords };
+        let dummy = Dummy { file: None, is_known: false, passwords };
         let settings = Settings::default();
         for (all, password, right, work) in [
             (false, "test", true, 0),

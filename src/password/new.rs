@@ -7,6 +7,8 @@ use base64ct::Base64;
 use base64ct::Base64Unpadded;
 use base64ct::Encoding as _;
 
+use super::Candidate;
+use super::Content;
 use super::Fault;
 use super::Settings;
 use super::argon2;
@@ -58,20 +60,36 @@ pub fn hash(
         return Err(Fault(format!("{name} has no cost")));
     }
     let cost = cost.unwrap_or(*default);
+    let of_it = |fault: Fault| Fault(format!("{name} {}", fault.0));
     match *name {
         "BLF-CRYPT" => {
-            settings.limit("a cost", cost.into(), "max_bcrypt_cost", settings.max_bcrypt_cost)?;
+            let most = settings.max_bcrypt_cost;
+            settings.limit("a cost", cost.into(), "max_bcrypt_cost", most).map_err(of_it)?;
         }
         DEFAULT_SCHEME => {
-            super::Content::read(&Secret::new(argon2_of_nothing(cost).into_bytes()), settings)?;
+            let nothing = Secret::new(argon2_of_nothing(cost).into_bytes());
+            Content::read(&nothing, settings).map_err(of_it)?;
         }
-        _ => settings.limit("a cost", cost.into(), "max_rounds", settings.max_rounds)?,
+        _ => {
+            let most = settings.max_rounds;
+            settings.limit("a cost", cost.into(), "max_rounds", most).map_err(of_it)?;
+        }
     }
     let made = make(name, cost, password)?;
     let stored = Secret::new(format!("{{{name}}}{made}").into_bytes());
-    // What we could not check again is not stored: a cost beyond the limits, say.
-    super::Content::read(&stored, settings)?;
-    Ok(stored)
+    // What its owner could not log in with is not stored.
+    let candidate = Candidate { password, login: "" };
+    let matches = match Content::read(&stored, settings).map_err(of_it)? {
+        Content::Password(_, stored) => stored.matches(candidate)?,
+        Content::Locked => false,
+    };
+    if matches {
+        return Ok(stored);
+    }
+    Err(Fault(format!(
+        "{name} of cost {cost} takes no password of {} bytes",
+        password.expose().len()
+    )))
 }
 
 fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {

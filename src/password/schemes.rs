@@ -114,6 +114,9 @@ impl Scheme {
         settings: &Settings,
     ) -> Result<Box<dyn Stored>, Fault> {
         let (_, suffix) = encoded(name);
+        if self.encoding == Encoding::Text && suffix.is_none() {
+            return (self.read)(data, settings);
+        }
         let data = self.encoding.decode(suffix, data).ok_or_else(|| malformed(self.name))?;
         (self.read)(&data, settings)
     }

@@ -144,7 +144,9 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
-    let path = &real_path(path).ok_or_else(|| fail(&place, "is in a directory that is missing"))?;
+    let path = &real_path(path).ok_or_else(|| {
+        fail(&place, "is in a directory that is missing: make it, or set state.directory to it")
+    })?;
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
     options.open(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
