@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use std::ffi::CString;
 use std::ffi::c_char;
 use std::ffi::c_int;
+use std::mem::MaybeUninit;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -24,7 +25,9 @@ struct Data {
     scratch: [u8; 30_720],
 }
 
+/// `output`, the one of them that crypt_rn writes, has 384 bytes.
 const RESULTS: usize = 2048;
+const OUTPUT: usize = 384;
 
 #[link(name = "crypt")]
 #[allow(unsafe_code, reason = "declares a function of libcrypt")]
@@ -48,7 +51,7 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
     let phrase = CStr::from_bytes_with_nul(&phrase).ok()?;
     // Neither zeroed nor wiped as a whole, which would take longer than DES: crypt_rn reads nothing
     // that it did not write, and wipes its scratch (libxcrypt's crypt.c, do_crypt).
-    let mut data = Box::<Data>::new_uninit();
+    let mut data = MaybeUninit::<Data>::uninit();
     let size = c_int::try_from(size_of::<Data>()).ok()?;
     // SAFETY: both texts end with a NUL and outlive the call; `data` is ours alone, and the
     // function is told its size.
@@ -59,8 +62,8 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
         // Where it fails, some versions answer a text that no setting begins with.
         (!text.starts_with(b"*")).then(|| look(text))
     });
-    // SAFETY: the results are at the start of the buffer, which is ours and longer.
-    unsafe { libc::explicit_bzero(data.as_mut_ptr().cast(), RESULTS) };
+    // SAFETY: the output is at the start of the buffer, which is ours and longer.
+    unsafe { libc::explicit_bzero(data.as_mut_ptr().cast(), OUTPUT) };
     seen.flatten()
 }
 
