@@ -86,7 +86,7 @@ fuzz_target!(|input: Input| {
     }
     let Some(stored) = crypt(&password, &setting) else { return };
     agree(&stored, &password);
-    if !password.is_empty() && is_usual(prefix, number, &setting) {
+    if !password.is_empty() && !is_cut(&stored, &password) && is_usual(prefix, number, &setting) {
         let ours = verify(&stored, &password, "", &settings("CRYPT"));
         assert_eq!(ours, Ok(true), "{}", String::from_utf8_lossy(&stored));
     }
@@ -123,12 +123,20 @@ fn is_password(bytes: &[u8]) -> bool {
     bytes.len() <= MAX_PASSWORD && !bytes.contains(&0)
 }
 
+/// Whether the limits may keep SHA-crypt from looking at all of the password: then it never matches.
+fn is_cut(stored: &[u8], password: &[u8]) -> bool {
+    password.len() > 128 && (stored.starts_with(b"$5$") || stored.starts_with(b"$6$"))
+}
+
 /// Faults aside: a refused format is a way to be safe.
 fn agree(stored: &[u8], password: &[u8]) {
     let Ok(ours) = verify(stored, password, "", &settings("CRYPT")) else { return };
     // Marked as locked, and the empty password, match nothing whatever libcrypt makes of them.
     let never = password.is_empty() || matches!(stored.first(), None | Some(b'!' | b'*'));
     let theirs = !never && crypt(password, stored).as_deref() == Some(stored);
+    if !ours && is_cut(stored, password) {
+        return;
+    }
     let text = String::from_utf8_lossy(stored);
     assert_eq!(ours, theirs, "{text} and {:?}", String::from_utf8_lossy(password));
 }

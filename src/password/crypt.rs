@@ -74,6 +74,12 @@ pub(super) const fn is_radix64(c: u8) -> bool {
     c.is_ascii_alphanumeric() || c == b'.' || c == b'/'
 }
 
+/// Whether the last field has this many digits.
+fn ends_with_hash(text: &str, length: usize) -> bool {
+    let hash = text.rsplit_once('$').map_or("", |(_, hash)| hash);
+    hash.len() == length && hash.bytes().all(is_radix64)
+}
+
 /// The value of a digit in that order.
 fn digit(c: u8) -> Option<u32> {
     const DIGITS: &[u8] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -158,6 +164,9 @@ fn scrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
             })
             .ok_or_else(malformed)
     };
+    if !ends_with_hash(text, 43) {
+        return Err(malformed());
+    }
     let (exponent, block, lanes) = (number(3, 4)?, number(4, 9)?, number(9, 14)?);
     let memory = memory(exponent, block, lanes).ok_or_else(malformed)?;
     let most = settings.max_argon2_memory;
@@ -176,6 +185,9 @@ fn memory(exponent: u32, block: u32, lanes: u32) -> Option<u64> {
 fn sha1_crypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let fields: Vec<_> = text.split('$').collect();
     let ["", "sha1", rounds, _, _] = fields[..] else { return Err(malformed("sha1crypt")) };
+    if !ends_with_hash(text, 28) {
+        return Err(malformed("sha1crypt"));
+    }
     let start = rounds.len().saturating_add(7);
     let rounds = rounds.parse::<u32>().map_err(|_| malformed("sha1crypt"))?;
     settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
@@ -186,6 +198,9 @@ fn sha1_crypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
 /// `$md5[,rounds=N]$salt$[$]hash`, with 4096 rounds on top.
 fn sun_md5(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let malformed = || malformed("SunMD5");
+    if !ends_with_hash(text, 22) {
+        return Err(malformed());
+    }
     let parameters = text.get(4..).and_then(|rest| rest.split('$').next()).unwrap_or_default();
     let rounds: u32 = match parameters.strip_prefix(",rounds=") {
         Some(rounds) => rounds.parse().map_err(|_| malformed())?,

@@ -134,6 +134,9 @@ fn what_cannot_be_understood_is_no_mismatch() {
         "$argon2id$v=20$m=64,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc",
         "$argon2id$v=19$m=64,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFO",
         "$y$j9T$salt$short", "$y$j9T", "$7$C", "$sha1$x$salt$hash", "$md5,rounds=x$salt$$hash",
+        "$md5,rounds=3888",
+        "$sha1$20000$salt$hash",
+        "$7$CU..../....salt$hash",
         "$pbkdf2-sha256$1000$c2FsdA$AAAA", "$pbkdf2-md5$1000$c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAA",
         "pbkdf2_sha256$x$salt$AAAAAAAAAAAAAAAAAAAAAAAA", "$bcrypt-sha256$v=2,t=2b,r=5$short$short",
     ]
