@@ -282,7 +282,7 @@ pub fn clear(stored: &Secret, settings: &Settings) -> Result<Option<Secret>, Fau
     })
 }
 
-/// The work of a malicious or mistaken hash is not done to find out that it is one.
+/// A stored password of this format that its family cannot take apart.
 fn malformed(name: &str) -> Fault {
     Fault(format!("has a malformed {name} hash"))
 }

@@ -311,6 +311,12 @@ fn kept(text: &str) -> &'static CStr {
     }
 }
 
+/// The same for what a client sent, which Exim must go on distrusting.
+fn kept_tainted(text: &str) -> &'static CStr {
+    let plain = kept(text);
+    host::tainted(plain).unwrap_or(plain)
+}
+
 /// A password, for as long as the process lives: Exim may hold on to what it was given. Kept apart
 /// from the texts that are handed out twice.
 fn kept_secret(password: &Secret) -> Answer {
@@ -319,10 +325,4 @@ fn kept_secret(password: &Secret) -> Answer {
         // No client could prove that it has it.
         Err(_) => Outcome::NoSecret.into(),
     }
-}
-
-/// The same for what a client sent, which Exim must go on distrusting.
-fn kept_tainted(text: &str) -> &'static CStr {
-    let plain = kept(text);
-    host::tainted(plain).unwrap_or(plain)
 }
