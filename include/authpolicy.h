@@ -52,8 +52,8 @@ int secret(unsigned char **answer, int argc, unsigned char **argv);
 // As for `check`.
 int country(unsigned char **answer, int argc, unsigned char **argv);
 
-// `last`: a field (status, reason, rule, country, username, auth_ok, policy_reject). That fact of
-// the latest verdict, or empty. Never fails.
+// `last`: a field (status, reason, rule, country, asn, username, auth_ok, policy_reject). That fact
+// of the latest verdict, or empty. Never fails.
 //
 // # Safety
 // As for `check`.

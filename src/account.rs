@@ -52,8 +52,6 @@ pub struct Account {
     pub passwords: Vec<Secret>,
     /// Its own rules.
     pub rules: Rules,
-    /// Whether it may not log in at all.
-    pub disabled: bool,
 }
 
 impl Account {
@@ -123,13 +121,11 @@ impl Account {
             username: Some(row.text("username")).filter(|name| !name.is_empty()),
             passwords: stored.into_iter().collect(),
             rules: rules_of(row)?,
-            disabled: disabled(row)?,
         })
     }
 
     fn agrees_with(&self, other: &Self) -> bool {
-        (&self.username, &self.rules, self.disabled)
-            == (&other.username, &other.rules, other.disabled)
+        (&self.username, &self.rules) == (&other.username, &other.rules)
     }
 }
 
@@ -142,6 +138,8 @@ fn rules_of(row: &Row) -> Result<Rules, String> {
         deny_countries: countries("deny_countries")?,
         allow_nets: rules::networks(&row.text("allow_nets"))
             .map_err(|what| format!("column allow_nets: {what}"))?,
+        protocols: rules::protocols(&row.text("protocols")),
+        disabled: disabled(row)?,
     })
 }
 

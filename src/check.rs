@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use crate::account::Account;
 use crate::account::Login;
@@ -14,6 +15,7 @@ use crate::attempt::printable;
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::error::Error;
+use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::maillog::MailLog;
 use crate::password;
@@ -22,7 +24,11 @@ use crate::password::Dummy;
 use crate::policy;
 use crate::policy::Credentials;
 use crate::policy::Decision;
-use crate::policy::Place;
+use crate::policy::Facts;
+use crate::policy::Layer;
+use crate::policy::Looked;
+use crate::policy::Rule;
+use crate::policy::Rules;
 use crate::policy::Ruling;
 use crate::secret::Secret;
 use crate::store::Deadline;
@@ -37,6 +43,8 @@ pub struct World<'a> {
     pub config: &'a Config,
     /// The GeoIP file, where one is configured.
     pub geo: Option<&'a Geo>,
+    /// The file of autonomous systems, where one is configured.
+    pub asns: Option<&'a Asns>,
     /// Where lines go.
     pub log: MailLog<'a>,
     /// Whether a row is written: not under `exim -bh`, nor by the tool.
@@ -55,19 +63,17 @@ pub struct Moment {
 /// What was found out about an attempt, in the order of finding it.
 struct Findings {
     username: String,
-    place: Place,
-    /// Why the country cannot be known, where a file should tell it.
+    facts: Facts,
+    /// Why the country or the autonomous system cannot be known, where a file should tell it.
     geo_error: Option<Error>,
-    ruling: Ruling,
-    disabled: bool,
-    credentials: Credentials,
+    found: policy::Findings,
 }
 
 /// Decides an attempt, writes its row and its line.
 #[must_use]
 pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment) -> Verdict {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
-    let mut findings = locate(world, attempt);
+    let mut findings = locate(world, attempt, moment);
     let mut error = examine(world, attempt, &mut stores, &mut findings).err();
     let mut verdict = conclude(world, &findings);
     if let Err(e) = record(world, attempt, &mut stores, &verdict, moment) {
@@ -81,22 +87,50 @@ pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment) -> Verdict {
 }
 
 /// Finds out where the client is.
-fn locate(world: World<'_>, attempt: &Attempt) -> Findings {
-    let (place, geo_error) = match (&attempt.remote, world.geo) {
-        (Remote::Local | Remote::Unusable(_), _) => (Place::Local, None),
-        (Remote::Address(address), None) => (Place::Unreadable(*address), None),
-        (Remote::Address(address), Some(geo)) => match geo.country(*address) {
-            Ok(country) => (Place::Known(*address, country), None),
-            Err(e) => (Place::Unreadable(*address), Some(e)),
-        },
+fn locate(world: World<'_>, attempt: &Attempt, moment: Moment) -> Findings {
+    let address = match attempt.remote {
+        Remote::Local | Remote::Unusable(_) => None,
+        Remote::Address(address) => Some(address),
     };
+    let mut geo_error = None;
+    let country = address.map_or(Looked::Up(None), |address| {
+        look(world.geo.map(|geo| geo.country(address)), &mut geo_error)
+    });
+    let asn = address.map_or(Looked::Up(None), |address| {
+        look(world.asns.map(|asns| asns.number(address)), &mut geo_error)
+    });
+    let since_1970 = moment.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Findings {
         username: attempt.shown.to_lowercase(),
-        place,
+        facts: Facts {
+            address,
+            country,
+            asn,
+            protocol: protocol(world, attempt).to_uppercase(),
+            now: i64::try_from(since_1970.as_secs()).unwrap_or(0),
+            refused_before: None,
+            limits: Vec::new(),
+            exceptions: Vec::new(),
+        },
         geo_error,
-        ruling: Ruling::CannotTell,
-        disabled: false,
-        credentials: Credentials::CannotTell,
+        found: policy::Findings {
+            ruling: Ruling::CannotTell(Rule::UnknownCountry),
+            disabled: None,
+            is_new_country: false,
+            credentials: Credentials::CannotTell,
+        },
+    }
+}
+
+/// What a file says, if there is one; its error is kept, since not every attempt needs it.
+fn look<T>(said: Option<Result<Option<T>, Error>>, error: &mut Option<Error>) -> Looked<T> {
+    match said {
+        None => Looked::InVain,
+        Some(Ok(known)) => Looked::Up(known),
+        Some(Err(e)) => {
+            error.get_or_insert(e);
+            Looked::InVain
+        }
     }
 }
 
@@ -113,8 +147,9 @@ fn examine(
         return Err(Error::Call(what.to_owned()));
     }
     let Some(authcid) = &attempt.authcid else {
-        findings.ruling = policy::judge(policy, None, findings.place);
-        findings.credentials = Credentials::Nonsense;
+        let name = findings.username.clone();
+        findings.found.ruling = policy::judge(policy, &policy.layers(&name, None), &findings.facts);
+        findings.found.credentials = Credentials::Nonsense;
         return Ok(());
     };
     let accounts = &world.config.accounts;
@@ -126,30 +161,42 @@ fn examine(
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
     }
-    findings.disabled = account.is_some_and(|account| account.disabled);
-    findings.ruling = policy::judge(policy, account.map(|account| &account.rules), findings.place);
-    if findings.ruling == Ruling::CannotTell {
-        // The configuration has no country rule without a file, but an account may.
-        return Err(findings.geo_error.take().unwrap_or_else(|| Error::Account {
-            account: login.user().to_owned(),
-            what: String::from("has a country rule, and the configuration no [geoip] database"),
-        }));
-    }
-    findings.credentials = match &attempt.proof {
+    let name = findings.username.clone();
+    let layers = policy.layers(&name, account.map(|account| &account.rules));
+    rule(world, &layers, &login, findings)?;
+    findings.found.credentials = match &attempt.proof {
         Proof::Proved => Credentials::Right,
         Proof::Refuted if account.is_none() && accounts.are_given => Credentials::NoAccount,
         Proof::Refuted => Credentials::Wrong,
         Proof::Unknown(why) => {
             return Err(Error::Account { account: login.user().to_owned(), what: why.clone() });
         }
-        Proof::Password(_) if policy::skips_password(policy, findings.ruling) => {
+        Proof::Password(_) if policy::skips_password(policy, &findings.found.ruling) => {
             Credentials::Unchecked
         }
         Proof::Password(password) => {
-            stores.meanwhile(|| verify(world, password, account, &login, findings.ruling))?
+            stores.meanwhile(|| verify(world, password, account, &login, &findings.found))?
         }
     };
     Ok(())
+}
+
+/// Holds the rules against the facts.
+fn rule(
+    world: World<'_>,
+    layers: &[(Layer, &Rules)],
+    login: &Login,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let found = &mut findings.found;
+    found.disabled = layers.iter().find(|(_, rules)| rules.disabled).map(|(layer, _)| *layer);
+    found.ruling = policy::judge(&world.config.policy, layers, &findings.facts);
+    let Ruling::CannotTell(rule) = &found.ruling else { return Ok(()) };
+    // The configuration has no such rule without a file, but an account may.
+    Err(findings.geo_error.take().unwrap_or_else(|| Error::Account {
+        account: login.user().to_owned(),
+        what: format!("has the rule {rule}, and the configuration no [geoip] database"),
+    }))
 }
 
 /// What a driver gets that needs the password itself.
@@ -173,9 +220,12 @@ pub fn reveal(world: World<'_>, attempt: &Attempt, moment: Moment) -> Result<Rev
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let protocol = protocol(world, attempt);
     let found = Account::find(stores.accounts()?, accounts, &login, attempt, protocol)?;
-    let Some(account) = found.filter(|account| !account.disabled) else {
+    let Some(account) = found else { return Ok(Revealed::Nobody) };
+    let name = account.username.as_deref().unwrap_or(login.user());
+    let layers = world.config.policy.layers(name, Some(&account.rules));
+    if layers.iter().any(|(_, rules)| rules.disabled) {
         return Ok(Revealed::Nobody);
-    };
+    }
     let [stored] = &account.passwords[..] else {
         let what = "has not exactly one password, and this mechanism needs it in clear";
         return Ok(Revealed::Untold(what.to_owned()));
@@ -215,7 +265,7 @@ fn verify(
     password: &Secret,
     account: Option<&Account>,
     login: &Login,
-    ruling: Ruling,
+    found: &policy::Findings,
 ) -> Result<Credentials, Error> {
     let accounts = &world.config.accounts;
     let settings = &accounts.passwords;
@@ -223,8 +273,8 @@ fn verify(
     let dummy = Dummy::load(&world.config.state_directory, configured, settings);
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let candidate = Candidate { password, login: login.typed() };
-    let disabled = account.is_some_and(|account| account.disabled);
-    let verify = match policy::refuses(&world.config.policy, ruling) || disabled {
+    let refused = policy::refuses(&world.config.policy, &found.ruling);
+    let verify = match refused || found.disabled.is_some() {
         true => password::verify_all,
         false => password::verify_any,
     };
@@ -242,14 +292,11 @@ fn verify(
 
 /// Puts what was found together.
 fn conclude(world: World<'_>, findings: &Findings) -> Verdict {
-    let Findings { username, place, ruling, disabled, credentials, .. } = findings;
     Verdict {
-        decision: policy::decide(&world.config.policy, *ruling, *disabled, *credentials),
-        country: match place {
-            Place::Known(_, country) => *country,
-            Place::Local | Place::Unreadable(_) => None,
-        },
-        username: username.clone(),
+        decision: policy::decide(&world.config.policy, &findings.found),
+        country: findings.facts.country.known(),
+        asn: findings.facts.asn.known(),
+        username: findings.username.clone(),
     }
 }
 

@@ -4,8 +4,10 @@
 //! file, line and key. Nothing is opened or connected here; that is for the first attempt.
 
 mod file;
+mod policy;
 mod problem;
 mod url;
+mod value;
 
 use std::fs::File;
 use std::io::Read;
@@ -59,6 +61,7 @@ pub const INSERT_PARAMETERS: &[&str] = &[
     "username",
     "remote_ip",
     "country",
+    "asn",
     "auth_ok",
     "policy_reject",
     "reason",
@@ -130,6 +133,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `geoip.database`
     pub geoip: Option<PathBuf>,
+    /// `geoip.asn_database`
+    pub asn_database: Option<PathBuf>,
     /// `[policy]`
     pub policy: Policy,
     /// `policy.failure_time`
@@ -173,10 +178,10 @@ impl Config {
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|e| config_error(format!("cannot be read: {e}")))?;
         let config = Self::parse(path, &text)?;
-        if meta.mode() & 0o004 != 0 && config.holds_password() {
+        if let Some(secret) = config.secret().filter(|_| meta.mode() & 0o004 != 0) {
             return Err(config_error(format!(
-                "everyone may read the database password in it (mode {:04o}): chmod 640 and chgrp \
-                 it to the group of Exim's user",
+                "everyone may read the {secret} in it (mode {:04o}): chmod 640 and chgrp it to the \
+                 group of Exim's user",
                 meta.mode() & 0o7777
             )));
         }
@@ -193,8 +198,13 @@ impl Config {
             .map_err(|problem| Error::Config { file: path.to_owned(), what: problem.locate(text) })
     }
 
-    fn holds_password(&self) -> bool {
-        self.accounts.database.holds_password() || self.log.database.holds_password()
+    /// What in it is nobody else's business.
+    fn secret(&self) -> Option<&'static str> {
+        if self.accounts.database.holds_password() || self.log.database.holds_password() {
+            return Some("database password");
+        }
+        let nonce = &self.policy.limits.hash_nonce;
+        (!nonce.is_empty()).then_some("policy.hash_nonce")
     }
 }
 

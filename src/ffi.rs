@@ -102,8 +102,8 @@ pub unsafe extern "C" fn country(
     unsafe { wall(answer, argc, argv, &COUNTRY) }
 }
 
-/// `last`: a field (status, reason, rule, country, username, auth_ok, policy_reject). That fact of
-/// the latest verdict, or empty. Never fails.
+/// `last`: a field (status, reason, rule, country, asn, username, auth_ok, policy_reject). That fact
+/// of the latest verdict, or empty. Never fails.
 ///
 /// # Safety
 /// As for `check`.

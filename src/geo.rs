@@ -1,24 +1,19 @@
-//! The country of an address, from a local MMDB file; the one memory map.
+//! The country and the autonomous system of an address, from local MMDB files.
 //!
-//! Four layouts are in use: MaxMind and DB-IP (`country.iso_code`), ip-location-db
-//! (`country_code`), IPinfo (`country_code`, before that `country` as a code).
+//! Four layouts of countries are in use: MaxMind and DB-IP (`country.iso_code`), ip-location-db
+//! (`country_code`), IPinfo (`country_code`, before that `country` as a code). Of autonomous
+//! systems two: a number (`autonomous_system_number`), and IPinfo's text (`asn`).
 
-use std::fs::File;
+mod file;
+
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::path::PathBuf;
 
-use maxminddb::LookupResult;
-use maxminddb::MaxMindDbError;
-use maxminddb::Reader;
-use maxminddb::WithinOptions;
-use memmap2::Mmap;
-use once_cell::unsync::OnceCell;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use self::file::Found;
+use self::file::MmdbFile;
 use crate::error::Error;
 use crate::policy::Country;
 
@@ -62,44 +57,14 @@ impl Record<'_> {
     }
 }
 
-/// A GeoIP file, mapped when it is first asked.
-pub struct Geo {
-    path: PathBuf,
-    mapped: OnceCell<Mapped>,
-}
-
-struct Mapped {
-    file: File,
-    length: u64,
-    reader: Reader<Mmap>,
-}
+/// The file of `geoip.database`.
+pub struct Geo(MmdbFile);
 
 impl Geo {
     /// Opens nothing yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), mapped: OnceCell::new() }
-    }
-
-    /// Maps the file; after an error the next call tries again.
-    fn open(&self) -> Result<&Mapped, Error> {
-        self.mapped.get_or_try_init(|| {
-            let unreadable = |e: std::io::Error| {
-                let uid = nix::unistd::Uid::effective();
-                self.fail(format!("cannot be read by uid {uid}: {e}: see geoip.database"))
-            };
-            // Without waiting for whoever might write to a FIFO of this name.
-            let mut options = File::options();
-            options.read(true).custom_flags(libc::O_NONBLOCK);
-            let file = options.open(&self.path).map_err(unreadable)?;
-            let meta = file.metadata().map_err(unreadable)?;
-            if !meta.is_file() || meta.len() == 0 {
-                return Err(self.fail(String::from("is empty or no regular file")));
-            }
-            let map = map(&file).map_err(unreadable)?;
-            let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
-            Ok(Mapped { file, length: meta.len(), reader })
-        })
+        Self(MmdbFile::new(path, "geoip.database"))
     }
 
     /// Maps the file now, so that processes that are forked later need not.
@@ -107,7 +72,7 @@ impl Geo {
     /// # Errors
     /// The file is missing, unreadable, or no MMDB file.
     pub fn preload(&self) -> Result<(), Error> {
-        self.open().map(|_| ())
+        self.0.preload()
     }
 
     /// The country of an address, or `None` where the file does not know it or it is not public.
@@ -115,31 +80,19 @@ impl Geo {
     /// # Errors
     /// The file is missing, unreadable, no MMDB file, corrupt, or has shrunk since it was mapped.
     pub fn country(&self, address: IpAddr) -> Result<Option<Country>, Error> {
-        let Mapped { file, length, reader } = self.open()?;
-        let address = address.to_canonical();
-        let ipv4_only = reader.metadata().ip_version == 4;
-        if !is_public(address) || (ipv4_only && address.is_ipv6()) {
-            return Ok(None);
-        }
-        // A map that reaches past the end of its file ends the process with SIGBUS.
-        if file.metadata().map_or(0, |meta| meta.len()) < *length {
-            return Err(self.fail(String::from("was truncated while in use: replace it by rename")));
-        }
-        let found = reader.lookup(address).map_err(|e| self.broken(&e))?;
-        self.read(&found)
+        self.0.look_up(address)?.map_or(Ok(None), |found| self.read(&found))
     }
 
-    fn read(&self, found: &LookupResult<'_, Mmap>) -> Result<Option<Country>, Error> {
-        let record: Option<Record<'_>> = found.decode().map_err(|e| self.broken(&e))?;
+    fn read(&self, found: &Found<'_>) -> Result<Option<Country>, Error> {
+        let record: Option<Record<'_>> = found.decode().map_err(|e| self.0.broken(&e))?;
         let Some(record) = record else { return Ok(None) };
         if !record.is_about_a_country() {
-            return Err(
-                self.fail(String::from("has a record without country: name a country file"))
-            );
+            let what = "has a record without country: name a country file";
+            return Err(self.0.fail(what.to_owned()));
         }
         match record.code() {
             Some(code) if code.len() > 2 => {
-                Err(self.fail(String::from("has a country that is no two-letter code")))
+                Err(self.0.fail(String::from("has a country that is no two-letter code")))
             }
             code => Ok(code.and_then(real)),
         }
@@ -151,56 +104,76 @@ impl Geo {
     /// # Errors
     /// It cannot be read, or is damaged anywhere.
     pub fn verify(&self) -> Result<(String, u64), Error> {
-        let reader = &self.open()?.reader;
-        let networks = reader.networks(WithinOptions::default()).map_err(|e| self.broken(&e))?;
-        for network in networks {
-            self.read(&network.map_err(|e| self.broken(&e))?)?;
-        }
-        let metadata = reader.metadata();
-        Ok((metadata.database_type.clone(), metadata.build_epoch))
-    }
-
-    fn fail(&self, what: String) -> Error {
-        Error::Geo { file: self.path.clone(), what }
-    }
-
-    fn broken(&self, e: &MaxMindDbError) -> Error {
-        self.fail(format!("is no readable MMDB file, fetch it again: {e}"))
+        self.0.verify(|found| self.read(found).map(|_| ()))
     }
 }
 
-#[allow(unsafe_code, reason = "the map: the one place")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is read-only. Whoever updates the file must rename a new one into place, as
-    // geoipupdate does (docs/exim.md); a file truncated in place is caught by comparing lengths
-    // before each lookup, but for the moment between the two.
-    unsafe { Mmap::map(file) }
+/// What the layouts say about an autonomous system.
+#[derive(Deserialize)]
+struct AsnRecord<'a> {
+    autonomous_system_number: Option<u32>,
+    asn: Option<&'a str>,
+}
+
+/// The file of `geoip.asn_database`.
+pub struct Asns(MmdbFile);
+
+impl Asns {
+    /// Opens nothing yet.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self(MmdbFile::new(path, "geoip.asn_database"))
+    }
+
+    /// As for a country.
+    ///
+    /// # Errors
+    /// As for a country.
+    pub fn preload(&self) -> Result<(), Error> {
+        self.0.preload()
+    }
+
+    /// The number of the autonomous system that announces an address, where the file knows one.
+    ///
+    /// # Errors
+    /// As for a country.
+    pub fn number(&self, address: IpAddr) -> Result<Option<u32>, Error> {
+        self.0.look_up(address)?.map_or(Ok(None), |found| self.read(&found))
+    }
+
+    fn read(&self, found: &Found<'_>) -> Result<Option<u32>, Error> {
+        let record: Option<AsnRecord<'_>> = found.decode().map_err(|e| self.0.broken(&e))?;
+        let Some(record) = record else { return Ok(None) };
+        match (record.autonomous_system_number, record.asn) {
+            (Some(number), _) => Ok(Some(number)),
+            // A network that nobody announces.
+            (None, Some("")) => Ok(None),
+            (None, Some(text)) => match text.strip_prefix("AS").map(str::parse) {
+                Some(Ok(number)) => Ok(Some(number)),
+                Some(Err(_)) | None => {
+                    Err(self.0.fail(String::from("has an asn that is not AS and a number")))
+                }
+            },
+            (None, None) => {
+                let what =
+                    "has a record without a number of an autonomous system: name an ASN file";
+                Err(self.0.fail(what.to_owned()))
+            }
+        }
+    }
+
+    /// As for countries.
+    ///
+    /// # Errors
+    /// As for countries.
+    pub fn verify(&self) -> Result<(String, u64), Error> {
+        self.0.verify(|found| self.read(found).map(|_| ()))
+    }
 }
 
 /// Without the codes that mean "none".
 fn real(code: &str) -> Option<Country> {
     Country::parse(code).filter(|_| !matches!(code, "ZZ" | "XX" | "zz" | "xx"))
-}
-
-/// Whether an address can have a country. Documentation networks are left to the file.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b); // RFC 6598
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || shared)
-        }
-        IpAddr::V6(v6) => {
-            !(v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6 == Ipv6Addr::LOCALHOST
-                || v6.is_unspecified())
-        }
-    }
 }
 
 #[cfg(test)]

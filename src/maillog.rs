@@ -30,7 +30,7 @@ impl<'a> MailLog<'a> {
              remote={}{problem} user={:?}",
             verdict.status(),
             or_none(verdict.reason()),
-            or_none(verdict.rule()),
+            or_none(&verdict.rule()),
             or_none(flag(verdict.decision.auth_ok)),
             or_none(flag(verdict.decision.policy_reject)),
             or_none(&verdict.country_text()),

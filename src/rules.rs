@@ -51,6 +51,14 @@ pub fn networks(text: &str) -> Result<Option<Vec<IpNet>>, String> {
     Ok((!list.is_empty()).then_some(list))
 }
 
+/// Reads names of protocols separated by commas, semicolons or blanks, in any case of letters. An
+/// empty list says nothing.
+#[must_use]
+pub fn protocols(text: &str) -> Option<Vec<String>> {
+    let list: Vec<_> = words(text).into_iter().map(str::to_uppercase).collect();
+    (!list.is_empty()).then_some(list)
+}
+
 /// Reads one network, or an address as a network of one.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use std::time::Instant;
 use crate::config;
 use crate::config::Config;
 use crate::error::Error;
+use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::verdict::Verdict;
 
@@ -46,6 +47,8 @@ pub struct Settings {
     pub config: Config,
     /// The file of `geoip.database`.
     pub geo: Option<Geo>,
+    /// The file of `geoip.asn_database`.
+    pub asns: Option<Asns>,
     read_from: Files,
     /// Whether this process has held them against the files.
     is_checked: bool,
@@ -56,6 +59,14 @@ pub struct Settings {
 struct Files {
     config: Option<Stamp>,
     geoip: Option<Stamp>,
+    asns: Option<Stamp>,
+}
+
+impl Files {
+    fn named_by(config: &Config, itself: Option<Stamp>) -> Self {
+        let stamp = |path: &Option<PathBuf>| path.as_deref().and_then(Stamp::of);
+        Self { config: itself, geoip: stamp(&config.geoip), asns: stamp(&config.asn_database) }
+    }
 }
 
 /// What changes when a file is replaced, written, or given to others.
@@ -89,15 +100,14 @@ impl Settings {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let before = Stamp::of(path);
         let config = Config::load(path)?;
-        let geoip = config.geoip.as_deref();
-        let read_from = Files { config: before, geoip: geoip.and_then(Stamp::of) };
-        let geo = geoip.map(Geo::new);
-        Ok(Self { config, geo, read_from, is_checked: true })
+        let read_from = Files::named_by(&config, before);
+        let geo = config.geoip.as_deref().map(Geo::new);
+        let asns = config.asn_database.as_deref().map(Asns::new);
+        Ok(Self { config, geo, asns, read_from, is_checked: true })
     }
 
     fn is_current(&self, path: &Path) -> bool {
-        let geoip = self.config.geoip.as_deref().and_then(Stamp::of);
-        self.read_from == Files { config: Stamp::of(path), geoip }
+        self.read_from == Files::named_by(&self.config, Stamp::of(path))
     }
 }
 
@@ -139,7 +149,9 @@ impl Session {
     /// The configuration or the GeoIP file cannot be read, or is wrong; an attempt will say so.
     pub fn preload(&mut self, path: Option<&str>) -> Result<(), Error> {
         self.recheck();
-        self.settings(path)?.geo.as_ref().map_or(Ok(()), Geo::preload)
+        let settings = self.settings(path)?;
+        settings.asns.as_ref().map_or(Ok(()), Asns::preload)?;
+        settings.geo.as_ref().map_or(Ok(()), Geo::preload)
     }
 
     /// The configuration at this path, or at the default one; read once, and again after an error.

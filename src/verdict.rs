@@ -13,6 +13,8 @@ pub struct Verdict {
     pub decision: Decision,
     /// The client's country, where it is known.
     pub country: Option<Country>,
+    /// The number of the client's autonomous system, where it is known.
+    pub asn: Option<u32>,
     /// The canonical name of the account, else the authcid in lower case, printable.
     pub username: String,
 }
@@ -21,7 +23,7 @@ impl Verdict {
     /// Where something of ours is broken.
     #[must_use]
     pub fn cannot_tell(username: String) -> Self {
-        Self { decision: Decision::CANNOT_TELL, country: None, username }
+        Self { decision: Decision::CANNOT_TELL, country: None, asn: None, username }
     }
 
     /// What Exim hears.
@@ -52,8 +54,8 @@ impl Verdict {
 
     /// The rule that refuses, or empty.
     #[must_use]
-    pub fn rule(&self) -> &'static str {
-        self.decision.rule.map_or("", crate::policy::Rule::name)
+    pub fn rule(&self) -> String {
+        self.decision.rule.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// The country's code, or empty.
@@ -62,14 +64,21 @@ impl Verdict {
         self.country.map(|country| country.to_string()).unwrap_or_default()
     }
 
+    /// The number of the autonomous system, or empty.
+    #[must_use]
+    pub fn asn_text(&self) -> String {
+        self.asn.map(|asn| asn.to_string()).unwrap_or_default()
+    }
+
     /// The fact that `last{field}` gives; `None` for an unknown field.
     #[must_use]
     pub fn fact(&self, field: &str) -> Option<String> {
         Some(match field {
             "status" => self.status().to_owned(),
             "reason" => self.reason().to_owned(),
-            "rule" => self.rule().to_owned(),
+            "rule" => self.rule(),
             "country" => self.country_text(),
+            "asn" => self.asn_text(),
             "username" => self.username.clone(),
             "auth_ok" => flag(self.decision.auth_ok).to_owned(),
             "policy_reject" => flag(self.decision.policy_reject).to_owned(),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Accounts;
@@ -17,16 +16,13 @@ use super::INSERT_PARAMETERS;
 use super::Log;
 use super::QUERY_PARAMETERS;
 use super::Timeouts;
+use super::policy::PolicyTable;
 use super::problem::Problem;
 use super::problem::without_value;
+use super::value::duration;
 use crate::password;
 use crate::password::Dummy;
 use crate::password::Settings;
-use crate::policy::Countries;
-use crate::policy::Policy;
-use crate::policy::Rules;
-use crate::policy::WhenRejected;
-use crate::rules;
 use crate::secret::Secret;
 use crate::sql;
 
@@ -81,22 +77,7 @@ struct AccountsTable {
 #[serde(deny_unknown_fields)]
 struct GeoipTable {
     database: Option<PathBuf>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct PolicyTable {
-    #[serde(default)]
-    allow_countries: Vec<String>,
-    #[serde(default)]
-    deny_countries: Vec<String>,
-    unknown_country: Option<String>,
-    #[serde(default)]
-    trusted_networks: Vec<String>,
-    when_rejected: Option<String>,
-    failure_time: Option<String>,
-    #[serde(default)]
-    log_only: bool,
+    asn_database: Option<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -123,17 +104,12 @@ impl File {
         let database = urls("database", &self.database.url)?;
         let policy = self.policy.check()?;
         if policy.wants_country() && self.geoip.database.is_none() {
-            let key = if self.policy.deny_countries.is_empty() {
-                if self.policy.allow_countries.is_empty() {
-                    "unknown_country"
-                } else {
-                    "allow_countries"
-                }
-            } else {
-                "deny_countries"
-            };
             let what = "a country rule needs [geoip] database".to_owned();
-            return Err(Problem::Key("policy", key, what));
+            return Err(Problem::Key("policy", self.policy.country_key(), what));
+        }
+        if self.policy.wants_asn() && self.geoip.asn_database.is_none() {
+            let what = "needs [geoip] asn_database".to_owned();
+            return Err(Problem::Key("policy", "deny_asns", what));
         }
         let timeouts = Timeouts {
             connect: limit("connect_timeout", self.database.connect_timeout.as_deref(), 2)?,
@@ -144,8 +120,10 @@ impl File {
             let what = "is shorter than connect_timeout".to_owned();
             return Err(Problem::Key("database", "attempt_timeout", what));
         }
-        if let Some(geoip) = &self.geoip.database {
-            absolute("geoip", "database", geoip)?;
+        let files =
+            [("database", &self.geoip.database), ("asn_database", &self.geoip.asn_database)];
+        for (key, file) in files {
+            file.as_ref().map_or(Ok(()), |file| absolute("geoip", key, file))?;
         }
         Ok(Config {
             path: path.to_owned(),
@@ -156,6 +134,7 @@ impl File {
             log: self.log.check(&database)?,
             timeouts,
             geoip: self.geoip.database,
+            asn_database: self.geoip.asn_database,
             policy,
             failure_time: match self.policy.failure_time.as_deref() {
                 None => Duration::from_millis(500),
@@ -239,34 +218,6 @@ impl AccountsTable {
     }
 }
 
-impl PolicyTable {
-    fn check(&self) -> Result<Policy, Problem> {
-        Ok(Policy {
-            default: Rules {
-                allow_countries: countries("allow_countries", &self.allow_countries)?,
-                deny_countries: countries("deny_countries", &self.deny_countries)?,
-                allow_nets: None,
-            },
-            reject_unknown_country: choice(
-                "unknown_country",
-                self.unknown_country.as_deref(),
-                [("allow", false), ("reject", true)],
-            )?,
-            trusted_networks: self
-                .trusted_networks
-                .iter()
-                .map(|text| network(text))
-                .collect::<Result<_, _>>()?,
-            when_rejected: choice(
-                "when_rejected",
-                self.when_rejected.as_deref(),
-                [("verify", WhenRejected::Verify), ("skip", WhenRejected::Skip)],
-            )?,
-            log_only: self.log_only,
-        })
-    }
-}
-
 impl LogTable {
     fn check(self, shared: &Database) -> Result<Log, Problem> {
         let database = match &self.url {
@@ -309,19 +260,6 @@ fn absolute(table: &'static str, key: &'static str, path: &Path) -> Result<(), P
     Err(Problem::Key(table, key, String::from("wants an absolute path")))
 }
 
-fn duration(table: &'static str, key: &'static str, text: &str) -> Result<Duration, Problem> {
-    let most = Duration::from_secs(3600);
-    match humantime::parse_duration(text) {
-        Ok(duration) if duration <= most => Ok(duration),
-        Ok(_) => Err(Problem::Key(table, key, String::from("is longer than an hour"))),
-        Err(_) => Err(Problem::Key(
-            table,
-            key,
-            format!("\"{}\" is no duration such as \"500ms\" or \"2s\"", text.escape_debug()),
-        )),
-    }
-}
-
 /// A time-out, in seconds unless given; zero would mean "none" to the operating system.
 fn limit(key: &'static str, text: Option<&str>, default: u64) -> Result<Duration, Problem> {
     match text.map(|text| duration("database", key, text)).transpose()? {
@@ -331,27 +269,6 @@ fn limit(key: &'static str, text: Option<&str>, default: u64) -> Result<Duration
         }
         Some(duration) => Ok(duration),
     }
-}
-
-fn choice<T: Copy>(
-    key: &'static str,
-    text: Option<&str>,
-    choices: [(&'static str, T); 2],
-) -> Result<T, Problem> {
-    let [(first, default), (second, _)] = choices;
-    let Some(text) = text else { return Ok(default) };
-    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
-        let what = format!("\"{}\" is neither \"{first}\" nor \"{second}\"", text.escape_debug());
-        Problem::Key("policy", key, what)
-    })
-}
-
-fn countries(key: &'static str, list: &[String]) -> Result<Option<Countries>, Problem> {
-    rules::countries(&list.join(",")).map_err(|what| Problem::Key("policy", key, what))
-}
-
-fn network(text: &str) -> Result<IpNet, Problem> {
-    rules::network(text).map_err(|what| Problem::Key("policy", "trusted_networks", what))
 }
 
 fn statement<'a>(

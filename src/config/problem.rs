@@ -29,8 +29,14 @@ impl Problem {
                             .bytes()
                             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
                 };
+                let is_table = |name: &&str| {
+                    let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.@\"".contains(&c);
+                    !name.is_empty() && name.bytes().all(plain)
+                };
                 let table = text.lines().take(line.saturating_sub(1)).filter_map(|line| {
-                    line.trim().strip_prefix('[')?.strip_suffix(']').filter(|name| is_key(name))
+                    let name = line.trim().strip_prefix('[')?.strip_suffix(']')?;
+                    let of_list = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+                    Some(of_list.unwrap_or(name)).filter(is_table)
                 });
                 let table = table.last().map(|name| format!("{name}.")).unwrap_or_default();
                 match written.split_once('=').map(|(key, _)| key.trim()) {

@@ -94,11 +94,11 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[policy]\nunknown_country = \"deny\"",
-            "line 4: policy.unknown_country: \"deny\" is neither \"allow\" nor",
+            "line 4: policy.unknown_country: \"deny\" is not one of \"allow\", \"reject\"",
         ),
         (
             "[policy]\nwhen_rejected = \"never\"",
-            "line 4: policy.when_rejected: \"never\" is neither",
+            "line 4: policy.when_rejected: \"never\" is not one of",
         ),
         (
             "[policy]\nallow_countries = [\"GBR\"]",
@@ -149,6 +149,22 @@ fn bad_configurations_name_line_and_key() {
         ),
         ("[log]\nurl = \"sqlite:relative.db\"", "line 4: log.url: wants an absolute path"),
         ("[state]\ndirectory = \"state\"", "line 4: state.directory: wants an absolute path"),
+        ("[policy]\ndeny_asns = [1]", "line 4: policy.deny_asns: needs [geoip] asn_database"),
+        ("[policy]\ndeny_asns = [\"ASx\"]", "line 4: policy.deny_asns: \"ASx\" is no autonomous"),
+        ("[policy]\nnew_country = \"log\"", "line 4: policy.new_country: a country rule needs"),
+        (
+            "[policy.domain.\"example.com\"]\nallow_countries = [\"GB\"]",
+            "line 3: policy.domain: a country rule needs [geoip]",
+        ),
+        (
+            "[policy.account.\"u@example.com\"]\nallow_nets = [\"10/8\"]",
+            "line 3: policy.account.\"u@example.com\": allow_nets: \"10/8\" is no network",
+        ),
+        (
+            "[policy.domain.\"example.com\"]\nallow = [\"GB\"]",
+            "line 4: policy.domain.\"example.com\".allow: unknown field `allow`",
+        ),
+        ("[policy]\nipv6_prefix = 129", "line 4: policy.ipv6_prefix: is not between 1 and 128"),
         ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: wants an absolute path"),
     ];
     let whole = [
@@ -181,6 +197,45 @@ fn bad_configurations_name_line_and_key() {
             "{text}\n{what}"
         );
         assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+/// A limit that is right, and what each line of it may not be.
+#[test]
+fn bad_limits_are_named() {
+    const GOOD: &str = "[policy]\nhash_nonce = \"x\"\n[[policy.limit]]\nname = \"guessing\"\n\
+                        per = \"account\"\ncount = \"failures\"\nmax = 10\nwithin = \"10m\"\n";
+    let config = parse(&format!("{MINIMAL}{GOOD}")).unwrap();
+    let limit = config.policy.limits.list.first().unwrap();
+    assert_eq!((&*limit.name, limit.max, limit.within.as_secs()), ("guessing", 10, 600));
+    for (good, bad, want) in [
+        ("\"guessing\"", "\"a.b\"", "name: wants 1 to 32 letters"),
+        ("\"account\"", "\"network\"", "per: \"network\" is not one of"),
+        ("\"failures\"", "\"successes\"", "count: \"successes\" is not one of"),
+        ("\"failures\"", "\"accounts\"", "count: there is one of the accounts for each account"),
+        ("max = 10", "max = 0", "max: is 0, which would refuse everybody"),
+        ("\"10m\"", "\"60d\"", "within: is not between 1ms and 30days"),
+        ("max = 10", "max = 10\naction = \"drop\"", "action: \"drop\" is not one of"),
+        ("max = 10", "max = 10\naction = \"delay\"", "delay: is missing"),
+        ("max = 10", "max = 10\ndelay = \"3s\"", "delay: goes with action"),
+    ] {
+        let text = format!("{MINIMAL}{}", GOOD.replace(good, bad));
+        let message = parse(&text).unwrap_err().to_string();
+        assert!(message.contains("line 5: policy.limit \""), "{message}");
+        assert!(message.contains(want), "{message}");
+    }
+    let twice = GOOD.replace("[policy]\nhash_nonce = \"x\"\n", "");
+    let message = parse(&format!("{MINIMAL}{GOOD}{twice}")).unwrap_err().to_string();
+    assert!(message.contains("\"guessing\": the name is given twice"), "{message}");
+    for (good, bad, ok) in [
+        ("hash_nonce = \"x\"", "", false),
+        ("hash_nonce = \"x\"", "known_good = \"0s\"", true),
+        ("hash_nonce = \"x\"\n[[", "known_good = \"0s\"\n[[", true),
+    ] {
+        let parsed = parse(&format!("{MINIMAL}{}", GOOD.replace(good, bad)));
+        let message = parsed.as_ref().map_or_else(ToString::to_string, |_| String::new());
+        assert_eq!(parsed.is_ok(), ok, "{message}");
+        assert!(ok || message.contains("policy.hash_nonce: is needed"), "{message}");
     }
 }
 

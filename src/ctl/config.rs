@@ -1,5 +1,6 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -9,10 +10,13 @@ use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
+use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Candidate;
 use crate::password::Dummy;
 use crate::policy::Countries;
+use crate::policy::NewCountry;
+use crate::policy::Rules;
 use crate::policy::WhenRejected;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -43,23 +47,67 @@ pub(super) fn run(config: &Config) -> Done {
     first.map_or(Ok(true), Err)
 }
 
-fn print(config: &Config) {
-    let countries = |list: &Option<Countries>| match list {
-        None => String::new(),
-        Some(Countries::Any) => String::from("*"),
-        Some(Countries::These(list)) => {
-            list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+/// A list as it is written, or nothing.
+fn listed<T: ToString>(list: &[T]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The rules of one layer, as keys of its table.
+fn print_rules(table: &str, rules: &Rules) {
+    let countries = |list: &Option<Countries>| list.as_ref().map(ToString::to_string);
+    for (key, value) in [
+        ("allow_countries", countries(&rules.allow_countries)),
+        ("deny_countries", countries(&rules.deny_countries)),
+        ("allow_nets", rules.allow_nets.as_deref().map(listed)),
+        ("protocols", rules.protocols.as_deref().map(listed)),
+        ("disabled", rules.disabled.then(|| String::from("true"))),
+    ] {
+        if table == "policy" && key != "disabled" || value.is_some() {
+            say(&format!("{table}.{key}={}", value.unwrap_or_default()));
         }
-    };
+    }
+}
+
+fn print_policy(config: &Config) {
     let policy = &config.policy;
-    let networks: Vec<_> = policy.trusted_networks.iter().map(ToString::to_string).collect();
     let time = |time| format_duration(time).to_string();
-    let geoip = config.geoip.as_ref().map(|path| path.display().to_string());
+    print_rules("policy", &policy.default);
+    for (name, rules) in &policy.domains {
+        print_rules(&format!("policy.domain.{name}"), rules);
+    }
+    for (name, rules) in &policy.accounts {
+        print_rules(&format!("policy.account.{name}"), rules);
+    }
     let rejected = match policy.when_rejected {
         WhenRejected::Verify => "verify",
         WhenRejected::Skip => "skip",
     };
+    let new_country = match policy.new_country {
+        NewCountry::Ignore => "ignore",
+        NewCountry::Log => "log",
+        NewCountry::Reject => "reject",
+    };
     let unknown = if policy.reject_unknown_country { "reject" } else { "allow" };
+    for (key, value) in [
+        ("deny_networks", listed(&policy.deny_networks)),
+        ("deny_asns", listed(&policy.deny_asns)),
+        ("unknown_country", unknown.to_owned()),
+        ("new_country", new_country.to_owned()),
+        ("country_memory", time(policy.country_memory)),
+        ("trusted_networks", listed(&policy.trusted_networks)),
+        ("when_rejected", rejected.to_owned()),
+        ("failure_time", time(config.failure_time)),
+        ("log_only", policy.log_only.to_string()),
+    ] {
+        say(&format!("policy.{key}={value}"));
+    }
+}
+
+fn print(config: &Config) {
+    let time = |time| format_duration(time).to_string();
+    let file = |path: &Option<PathBuf>| {
+        path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
+    };
     let passwords = &config.accounts.passwords;
     // It may be somebody's hash.
     let dummy_hash = if config.accounts.dummy_hash.is_some() { "given" } else { "learnt" };
@@ -77,14 +125,8 @@ fn print(config: &Config) {
         ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
-        ("geoip.database", geoip.unwrap_or_default()),
-        ("policy.allow_countries", countries(&policy.default.allow_countries)),
-        ("policy.deny_countries", countries(&policy.default.deny_countries)),
-        ("policy.unknown_country", unknown.to_owned()),
-        ("policy.trusted_networks", networks.join(",")),
-        ("policy.when_rejected", rejected.to_owned()),
-        ("policy.failure_time", time(config.failure_time)),
-        ("policy.log_only", policy.log_only.to_string()),
+        ("geoip.database", file(&config.geoip)),
+        ("geoip.asn_database", file(&config.asn_database)),
         ("log.url", config.log.database.to_string()),
         ("log.insert", config.log.insert.clone()),
         ("log.protocol", config.log.protocol.clone()),
@@ -92,6 +134,7 @@ fn print(config: &Config) {
     ] {
         say(&format!("{key}={value}"));
     }
+    print_policy(config);
 }
 
 /// Runs the account query for a name that nobody has.
@@ -150,11 +193,22 @@ fn check_log(config: &Config) -> Result<String, Error> {
 }
 
 fn check_geoip(config: &Config) -> Result<String, Error> {
-    let Some(path) = &config.geoip else {
+    let mut found = Vec::new();
+    if let Some(path) = &config.geoip {
+        found.push(describe(Geo::new(path).verify()?));
+    }
+    if let Some(path) = &config.asn_database {
+        found.push(describe(Asns::new(path).verify()?));
+    }
+    if found.is_empty() {
         return Ok(String::from("ok not used, the country is empty"));
-    };
-    let (kind, built) = Geo::new(path).verify()?;
+    }
+    Ok(format!("ok {}", found.join(", ")))
+}
+
+/// What kind a file is, and when it was built in seconds since 1970.
+fn describe((kind, built): (String, u64)) -> String {
     let built = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(built));
     let built = built.map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    Ok(format!("ok type={kind:?} built={}", built.unwrap_or_default()))
+    format!("type={kind:?} built={}", built.unwrap_or_default())
 }

@@ -1,10 +1,11 @@
-//! `authpolicy geoip lookup`: what the GeoIP file says.
+//! `authpolicy geoip lookup`: what the GeoIP files say.
 
 use clap::Subcommand;
 
 use crate::attempt::Remote;
 use crate::config::Config;
 use crate::error::Error;
+use crate::geo::Asns;
 use crate::geo::Geo;
 
 use super::Done;
@@ -12,7 +13,7 @@ use super::say;
 
 #[derive(Subcommand)]
 pub(super) enum Verb {
-    /// Print the country of an address; exit status 1 where it is unknown.
+    /// Print the country of an address, and its autonomous system; exit status 1 where it is unknown.
     Lookup {
         /// The address.
         ip: String,
@@ -28,6 +29,10 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         let what = String::from("has no [geoip] database");
         return Err(Error::Config { file: config.path.clone(), what });
     };
+    if let Some(path) = &config.asn_database {
+        let asn = Asns::new(path).number(address)?;
+        say(&format!("asn={}", asn.map(|asn| asn.to_string()).unwrap_or_default()));
+    }
     match Geo::new(path).country(address)? {
         Some(country) => {
             say(&format!("country={country}"));

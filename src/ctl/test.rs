@@ -12,6 +12,7 @@ use crate::check::Moment;
 use crate::check::World;
 use crate::config::Config;
 use crate::error::Error;
+use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
@@ -46,10 +47,12 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     words.extend(protocol.as_ref().map(String::as_bytes));
     let attempt = Attempt::parse(&words)?;
     let geo = config.geoip.as_deref().map(Geo::new);
+    let asns = config.asn_database.as_deref().map(Asns::new);
     let print = |line: &str| {
         say(&line.replacen("authpolicy: attempt ", "", 1).replace(" user=", "\nuser="))
     };
-    let world = World { config, geo: geo.as_ref(), log: MailLog::new(&print), recorded: false };
+    let log = MailLog::new(&print);
+    let world = World { config, geo: geo.as_ref(), asns: asns.as_ref(), log, recorded: false };
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let moment = Moment { time: SystemTime::now(), start: Instant::now() };
     let outcome = check::check(world, &attempt, moment).outcome();

@@ -225,6 +225,7 @@ fn world(settings: &Settings) -> World<'_> {
     World {
         config: &settings.config,
         geo: settings.geo.as_ref(),
+        asns: settings.asns.as_ref(),
         log: mail_log(),
         recorded: !host::is_host_checking(),
     }
@@ -268,7 +269,7 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer
         Some(fact) if field == "username" => Answer::text(kept_tainted(&fact)),
         Some(fact) => Answer::text(kept(&fact)),
         None => {
-            let what = "knows status, reason, rule, country, username, auth_ok, policy_reject";
+            let what = "knows status, reason, rule, country, asn, username, auth_ok, policy_reject";
             mail_log().trouble("last", &Error::Call(what.to_owned()));
             Answer::EMPTY
         }

@@ -1,6 +1,7 @@
 //! Every layout in use, made with a writer of its own; and files that are none.
 
 use std::fs;
+use std::fs::File;
 
 use mmdb_writer::IpVersion;
 use mmdb_writer::Value;
@@ -134,4 +135,35 @@ fn a_file_truncated_while_in_use_is_an_error() {
     File::options().write(true).open(good.path()).unwrap().set_len(100).unwrap();
     let message = geo.country("203.0.113.7".parse().unwrap()).unwrap_err().to_string();
     assert!(message.contains("truncated"), "{message}");
+}
+
+#[test]
+fn every_layout_names_the_autonomous_system() {
+    let number = Value::map([
+        ("autonomous_system_number", Value::from(64496_u32)),
+        ("autonomous_system_organization", text("Example")),
+    ]);
+    let file = write(
+        IpVersion::V6,
+        &[
+            ("192.0.2.0/24", number),
+            ("198.51.100.0/24", Value::map([("asn", text("AS64497")), ("name", text("Example"))])),
+            ("203.0.113.0/24", Value::map([("asn", text(""))])),
+        ],
+    );
+    let asns = Asns::new(file.path());
+    for (address, want) in [
+        ("192.0.2.7", Some(64496)),
+        ("::ffff:192.0.2.7", Some(64496)),
+        ("198.51.100.7", Some(64497)),
+        ("203.0.113.7", None),
+        ("2001:db8::1", None),
+        ("10.0.0.1", None),
+    ] {
+        assert_eq!(asns.number(address.parse().unwrap()).unwrap(), want, "{address}");
+    }
+    assert!(asns.verify().is_ok());
+    let other = write(IpVersion::V4, &[("192.0.2.0/24", Value::map([("country", text("GB"))]))]);
+    let message = Asns::new(other.path()).number("192.0.2.1".parse().unwrap());
+    assert!(message.unwrap_err().to_string().ends_with("name an ASN file"));
 }

@@ -1,5 +1,12 @@
 //! What holds for every policy, account and place there is, tried on all that differ in kind.
 
+use ipnet::IpNet;
+
+use super::tests::CANNOT_TELL;
+use super::tests::PASS;
+use super::tests::Place;
+use super::tests::found;
+use super::tests::judge_place;
 use super::*;
 
 /// Every state of a list of countries.
@@ -23,6 +30,7 @@ fn layers(nets: &[Option<Vec<IpNet>>]) -> Vec<Rules> {
                     allow_countries: allow_countries.clone(),
                     deny_countries: deny_countries.clone(),
                     allow_nets: allow_nets.clone(),
+                    ..Rules::default()
                 });
             }
         }
@@ -55,7 +63,7 @@ fn each(mut look: impl FnMut(&Policy, Option<&Rules>, Place)) {
                 reject_unknown_country: bits & 1 != 0,
                 trusted_networks: if bits & 2 == 0 { vec![] } else { nets("10.0.0.0/8").unwrap() },
                 log_only: bits & 4 != 0,
-                when_rejected: WhenRejected::Verify,
+                ..Policy::default()
             };
             for account in &accounts {
                 for place in places() {
@@ -86,14 +94,14 @@ fn with_one_more(list: Option<&Countries>) -> Option<Countries> {
 fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
     let mut passed = 0_u32;
     each(|policy, account, place| {
-        if judge(policy, account, place) != Ruling::Pass {
+        if judge_place(policy, account, place) != PASS {
             return;
         }
         passed += 1;
         let mut wider = policy.clone();
         wider.default.allow_countries = with_one_more(policy.default.allow_countries.as_ref());
         wider.trusted_networks.push("203.0.113.0/24".parse().unwrap());
-        assert_eq!(judge(&wider, account, place), Ruling::Pass, "{wider:?} {account:?} {place:?}");
+        assert_eq!(judge_place(&wider, account, place), PASS, "{wider:?} {account:?} {place:?}");
         let mut own = account.cloned();
         if let Some(own) = &mut own {
             own.allow_countries = with_one_more(own.allow_countries.as_ref());
@@ -101,7 +109,7 @@ fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
                 nets.push("0.0.0.0/0".parse().unwrap());
             }
         }
-        assert_eq!(judge(policy, own.as_ref(), place), Ruling::Pass, "{own:?} {place:?}");
+        assert_eq!(judge_place(policy, own.as_ref(), place), PASS, "{own:?} {place:?}");
     });
     assert!(passed > 1000, "{passed}");
 }
@@ -111,9 +119,9 @@ fn a_trusted_network_is_never_refused_by_country() {
     each(|policy, account, place| {
         let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };
         if policy.trusted_networks.iter().any(|net| net.contains(&address)) {
-            let ruling = judge(policy, account, place);
-            let by_network = Ruling::Refuse(Rule::AccountAllowNets);
-            assert!([Ruling::Pass, by_network].contains(&ruling), "{policy:?} {account:?}");
+            let ruling = judge_place(policy, account, place);
+            let by_network = Ruling::Refuse(Rule::AllowNets(Layer::Account));
+            assert!([PASS, by_network].contains(&ruling), "{policy:?} {account:?}");
         }
     });
 }
@@ -121,8 +129,8 @@ fn a_trusted_network_is_never_refused_by_country() {
 #[test]
 fn log_only_never_refuses_a_right_password_for_its_place() {
     each(|policy, account, place| {
-        let ruling = judge(policy, account, place);
-        let decision = decide(policy, ruling, false, Credentials::Right);
+        let ruling = judge_place(policy, account, place);
+        let decision = decide(policy, &found(&ruling, false, Credentials::Right));
         if policy.log_only {
             assert_ne!(decision.answer, Answer::Reject, "{policy:?} {account:?} {place:?}");
         }
@@ -134,17 +142,17 @@ fn log_only_never_refuses_a_right_password_for_its_place() {
 #[test]
 fn nothing_but_a_right_password_is_accepted_and_no_error_ever() {
     each(|policy, account, place| {
-        let ruling = judge(policy, account, place);
+        let ruling = judge_place(policy, account, place);
         for credentials in CREDENTIALS {
             for disabled in [false, true] {
-                let decision = decide(policy, ruling, disabled, credentials);
+                let decision = decide(policy, &found(&ruling, disabled, credentials));
                 let accepted = decision.answer == Answer::Accept;
                 let one_zero =
                     (decision.auth_ok, decision.policy_reject) == (Some(true), Some(false));
                 assert_eq!(accepted, one_zero, "1, 0 means accepted and nothing else");
                 if accepted {
                     assert_eq!((credentials, disabled), (Credentials::Right, false));
-                    assert_ne!(ruling, Ruling::CannotTell);
+                    assert_ne!(ruling, CANNOT_TELL);
                 }
             }
         }
@@ -156,7 +164,10 @@ fn no_account_is_under_the_default_rules_as_one_without_rules() {
     each(|policy, account, place| {
         if account.is_none() {
             let without = Rules::default();
-            assert_eq!(judge(policy, None, place), judge(policy, Some(&without), place));
+            assert_eq!(
+                judge_place(policy, None, place),
+                judge_place(policy, Some(&without), place)
+            );
         }
     });
 }

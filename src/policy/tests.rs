@@ -2,7 +2,58 @@
 
 #![allow(clippy::too_many_lines, reason = "a table is as long as it is")]
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 use super::*;
+
+/// Where a client is, as far as the file knows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    Local,
+    Known(IpAddr, Option<Country>),
+    Unreadable(IpAddr),
+}
+
+/// An attempt from there, of which nothing else is known.
+pub(super) fn facts(place: Place) -> Facts {
+    let (address, country) = match place {
+        Place::Local => (None, Looked::Up(None)),
+        Place::Known(address, country) => (Some(address), Looked::Up(country)),
+        Place::Unreadable(address) => (Some(address), Looked::InVain),
+    };
+    Facts {
+        address,
+        country,
+        asn: Looked::Up(None),
+        protocol: String::from("SMTP"),
+        now: 1000,
+        refused_before: None,
+        limits: Vec::new(),
+        exceptions: Vec::new(),
+    }
+}
+
+/// What the policy says about an account with these rules.
+pub(super) fn judge_place(policy: &Policy, own: Option<&Rules>, place: Place) -> Ruling {
+    match judge(policy, &policy.layers("u@example.com", own), &facts(place)) {
+        Ruling::Pass(_) => PASS,
+        Ruling::CannotTell(_) => CANNOT_TELL,
+        refused @ Ruling::Refuse(_) => refused,
+    }
+}
+
+/// What is known of an attempt at an account.
+pub(super) fn found(ruling: &Ruling, disabled: bool, credentials: Credentials) -> Findings {
+    let disabled = disabled.then_some(Layer::Account);
+    Findings { ruling: ruling.clone(), disabled, is_new_country: false, credentials }
+}
+
+/// Whoever admits.
+pub(super) const PASS: Ruling = Ruling::Pass(None);
+/// Whatever is missing.
+pub(super) const CANNOT_TELL: Ruling = Ruling::CannotTell(Rule::UnknownCountry);
 
 fn these(codes: &str) -> Option<Countries> {
     if codes == "*" {
@@ -34,37 +85,42 @@ fn the_default_rules_by_country() {
     let strict = Policy { reject_unknown_country: true, ..policy.clone() };
     let refuse = Ruling::Refuse;
     let rows = [
-        ("an allowed country passes", &policy, at("GB"), Ruling::Pass),
-        ("another does not", &policy, at("FR"), refuse(Rule::DefaultAllowCountries)),
-        ("a denied country does not", &policy, at("CN"), refuse(Rule::DefaultDenyCountries)),
-        ("an unknown country passes by default", &policy, at(""), Ruling::Pass),
+        ("an allowed country passes", &policy, at("GB"), PASS),
+        ("another does not", &policy, at("FR"), refuse(Rule::AllowCountries(Layer::Default))),
+        (
+            "a denied country does not",
+            &policy,
+            at("CN"),
+            refuse(Rule::DenyCountries(Layer::Default)),
+        ),
+        ("an unknown country passes by default", &policy, at(""), PASS),
         ("unless told otherwise", &strict, at(""), refuse(Rule::UnknownCountry)),
-        ("a local dialogue has no country", &strict, Place::Local, Ruling::Pass),
+        ("a local dialogue has no country", &strict, Place::Local, PASS),
         (
             "a trusted network is exempt",
             &strict,
             Place::Known("10.1.2.3".parse().unwrap(), None),
-            Ruling::Pass,
+            PASS,
         ),
         (
             "an unreadable file is no unknown country",
             &policy,
             Place::Unreadable("203.0.113.9".parse().unwrap()),
-            Ruling::CannotTell,
+            CANNOT_TELL,
         ),
         (
             "a trusted network needs no file",
             &policy,
             Place::Unreadable("10.1.2.3".parse().unwrap()),
-            Ruling::Pass,
+            PASS,
         ),
     ];
     for (name, policy, place, want) in rows {
-        assert_eq!(judge(policy, None, place), want, "{name}");
+        assert_eq!(judge_place(policy, None, place), want, "{name}");
     }
     let none = Policy::default();
     let unreadable = Place::Unreadable("203.0.113.9".parse().unwrap());
-    assert_eq!(judge(&none, None, unreadable), Ruling::Pass, "no rule, no need for the file");
+    assert_eq!(judge_place(&none, None, unreadable), PASS, "no rule, no need for the file");
 }
 
 #[test]
@@ -78,70 +134,76 @@ fn the_accounts_own_rules_win() {
         allow_countries: if allow.is_empty() { None } else { these(allow) },
         deny_countries: if deny.is_empty() { None } else { these(deny) },
         allow_nets: if networks.is_empty() { None } else { nets(networks) },
+        ..Rules::default()
     };
     let refuse = Ruling::Refuse;
     let rows = [
-        ("an own list admits what the default refuses", own("ES", "", ""), at("ES"), Ruling::Pass),
-        ("… even where the default denies it", own("CN", "", ""), at("CN"), Ruling::Pass),
+        ("an own list admits what the default refuses", own("ES", "", ""), at("ES"), PASS),
+        ("… even where the default denies it", own("CN", "", ""), at("CN"), PASS),
         (
             "… and refuses what the default admits",
             own("ES", "", ""),
             at("GB"),
-            refuse(Rule::AccountAllowCountries),
+            refuse(Rule::AllowCountries(Layer::Account)),
         ),
-        ("* admits any country", own("*", "", ""), at("CN"), Ruling::Pass),
-        ("* admits an unknown one", own("*", "", ""), at(""), Ruling::Pass),
+        ("* admits any country", own("*", "", ""), at("CN"), PASS),
+        ("* admits an unknown one", own("*", "", ""), at(""), PASS),
         ("a list leaves an unknown one to the policy", own("ES", "", ""), at(""), {
             refuse(Rule::UnknownCountry)
         }),
-        ("an own denial refuses", own("", "GB", ""), at("GB"), refuse(Rule::AccountDenyCountries)),
-        ("a denial wins over *", own("*", "GB", ""), at("GB"), refuse(Rule::AccountDenyCountries)),
+        (
+            "an own denial refuses",
+            own("", "GB", ""),
+            at("GB"),
+            refuse(Rule::DenyCountries(Layer::Account)),
+        ),
+        (
+            "a denial wins over *",
+            own("*", "GB", ""),
+            at("GB"),
+            refuse(Rule::DenyCountries(Layer::Account)),
+        ),
         (
             "a denial alone leaves the rest to the default",
             own("", "GB", ""),
             at("FR"),
-            refuse(Rule::DefaultAllowCountries),
+            refuse(Rule::AllowCountries(Layer::Default)),
         ),
-        ("an own network admits", own("", "", "203.0.113.0/24"), at("FR"), Ruling::Pass),
+        ("an own network admits", own("", "", "203.0.113.0/24"), at("FR"), PASS),
         (
             "an own network refuses the others",
             own("", "", "192.0.2.0/24"),
             at("GB"),
-            refuse(Rule::AccountAllowNets),
+            refuse(Rule::AllowNets(Layer::Account)),
         ),
         (
             "own network and own list must both hold",
             own("GB", "", "203.0.113.0/24"),
             at("FR"),
-            refuse(Rule::AccountAllowCountries),
+            refuse(Rule::AllowCountries(Layer::Account)),
         ),
         (
             "a local dialogue is exempt from country rules only",
             own("", "", "192.0.2.0/24"),
             Place::Local,
-            refuse(Rule::AccountAllowNets),
+            refuse(Rule::AllowNets(Layer::Account)),
         ),
         (
             "a trusted network is exempt from country rules only",
             own("", "", "192.0.2.0/24"),
             Place::Known("10.1.2.3".parse().unwrap(), None),
-            refuse(Rule::AccountAllowNets),
+            refuse(Rule::AllowNets(Layer::Account)),
         ),
         (
             "an own list needs the file",
             own("ES", "", ""),
             Place::Unreadable("203.0.113.9".parse().unwrap()),
-            Ruling::CannotTell,
+            CANNOT_TELL,
         ),
-        (
-            "* does not",
-            own("*", "", ""),
-            Place::Unreadable("203.0.113.9".parse().unwrap()),
-            Ruling::Pass,
-        ),
+        ("* does not", own("*", "", ""), Place::Unreadable("203.0.113.9".parse().unwrap()), PASS),
     ];
     for (name, rules, place, want) in rows {
-        assert_eq!(judge(&policy, Some(&rules), place), want, "{name}");
+        assert_eq!(judge_place(&policy, Some(&rules), place), want, "{name}");
     }
 }
 
@@ -151,38 +213,38 @@ fn the_decision_is_the_table_of_the_log_row() {
     use Answer::{Accept, CannotTell, Reject};
     let policy = gb_only();
     let log_only = Policy { log_only: true, ..gb_only() };
-    let pass = Ruling::Pass;
-    let no = Ruling::Refuse(Rule::DefaultAllowCountries);
+    let pass = || PASS;
+    let no = || Ruling::Refuse(Rule::AllowCountries(Layer::Default));
     let (yes, not) = (Some(true), Some(false));
     use Credentials as C;
     use FailType as F;
     #[rustfmt::skip]
     let rows = [
-        ("accepted",                     &policy, pass, false, C::Right,      Accept, yes, not, None),
-        ("log_only would have refused",  &log_only, no, false, C::Right,      Accept, yes, not, Some(F::WouldReject)),
-        ("wrong password",               &policy, pass, false, C::Wrong,      Reject, not, not, Some(F::Credentials)),
-        ("… from a refused country",     &policy, no,   false, C::Wrong,      Reject, not, yes, Some(F::Policy)),
-        ("no such account",              &policy, pass, false, C::NoAccount,  Reject, not, not, Some(F::Account)),
-        ("… from a refused country",     &policy, no,   false, C::NoAccount,  Reject, not, yes, Some(F::Policy)),
-        ("right, refused by country",    &policy, no,   false, C::Right,      Reject, yes, yes, Some(F::Policy)),
-        ("right, account disabled",      &policy, pass, true,  C::Right,      Reject, yes, yes, Some(F::Disabled)),
-        ("wrong, account disabled",      &policy, pass, true,  C::Wrong,      Reject, not, yes, Some(F::Disabled)),
-        ("disabled under log_only",      &log_only, pass, true, C::Right,     Reject, yes, yes, Some(F::Disabled)),
-        ("policy outranks disabled",     &policy, no,   true,  C::Right,      Reject, yes, yes, Some(F::Policy)),
-        ("refused before the password",  &policy, no,   false, C::Unchecked,  Reject, None, yes, Some(F::Policy)),
-        ("nonsense",                     &policy, pass, false, C::Nonsense,   Reject, None, not, Some(F::Client)),
-        ("… from a refused country",     &policy, no,   false, C::Nonsense,   Reject, None, yes, Some(F::Client)),
-        ("… with an unreadable file",    &policy, Ruling::CannotTell, false, C::Nonsense, Reject, None, None, Some(F::Client)),
-        ("wrong under log_only",         &log_only, no, false, C::Wrong,      Reject, not, not, Some(F::Credentials)),
-        ("cannot tell",                  &policy, pass, false, C::CannotTell, CannotTell, None, not, Some(F::Internal)),
-        ("… from a refused country",     &policy, no,   false, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
-        ("… and the account is disabled", &policy, pass, true, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
-        ("right, but no country",        &policy, Ruling::CannotTell, false, C::Right, CannotTell, None, None, Some(F::Internal)),
+        ("accepted",                     &policy, pass(), false, C::Right,      Accept, yes, not, None),
+        ("log_only would have refused",  &log_only, no(), false, C::Right,      Accept, yes, not, Some(F::WouldReject)),
+        ("wrong password",               &policy, pass(), false, C::Wrong,      Reject, not, not, Some(F::Credentials)),
+        ("… from a refused country",     &policy, no(),   false, C::Wrong,      Reject, not, yes, Some(F::Policy)),
+        ("no such account",              &policy, pass(), false, C::NoAccount,  Reject, not, not, Some(F::Account)),
+        ("… from a refused country",     &policy, no(),   false, C::NoAccount,  Reject, not, yes, Some(F::Policy)),
+        ("right, refused by country",    &policy, no(),   false, C::Right,      Reject, yes, yes, Some(F::Policy)),
+        ("right, account disabled",      &policy, pass(), true,  C::Right,      Reject, yes, yes, Some(F::Disabled)),
+        ("wrong, account disabled",      &policy, pass(), true,  C::Wrong,      Reject, not, yes, Some(F::Disabled)),
+        ("disabled under log_only",      &log_only, pass(), true, C::Right,     Reject, yes, yes, Some(F::Disabled)),
+        ("policy outranks disabled",     &policy, no(),   true,  C::Right,      Reject, yes, yes, Some(F::Policy)),
+        ("refused before the password",  &policy, no(),   false, C::Unchecked,  Reject, None, yes, Some(F::Policy)),
+        ("nonsense",                     &policy, pass(), false, C::Nonsense,   Reject, None, not, Some(F::Client)),
+        ("… from a refused country",     &policy, no(),   false, C::Nonsense,   Reject, None, yes, Some(F::Client)),
+        ("… with an unreadable file",    &policy, CANNOT_TELL, false, C::Nonsense, Reject, None, None, Some(F::Client)),
+        ("wrong under log_only",         &log_only, no(), false, C::Wrong,      Reject, not, not, Some(F::Credentials)),
+        ("cannot tell",                  &policy, pass(), false, C::CannotTell, CannotTell, None, not, Some(F::Internal)),
+        ("… from a refused country",     &policy, no(),   false, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
+        ("… and the account is disabled", &policy, pass(), true, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
+        ("right, but no country",        &policy, CANNOT_TELL, false, C::Right, CannotTell, None, None, Some(F::Internal)),
     ];
     for (name, policy, ruling, disabled, credentials, answer, auth_ok, policy_reject, reason) in
         rows
     {
-        let got = decide(policy, ruling, disabled, credentials);
+        let got = decide(policy, &found(&ruling, disabled, credentials));
         assert_eq!(
             (got.answer, got.auth_ok, got.policy_reject, got.reason),
             (answer, auth_ok, policy_reject, reason),
@@ -197,15 +259,15 @@ fn the_decision_is_the_table_of_the_log_row() {
 fn a_refused_password_is_checked_unless_told_otherwise() {
     let skip = Policy { when_rejected: WhenRejected::Skip, ..gb_only() };
     let log_only = Policy { log_only: true, ..skip.clone() };
-    let no = Ruling::Refuse(Rule::DefaultAllowCountries);
+    let no = Ruling::Refuse(Rule::AllowCountries(Layer::Default));
     for (name, policy, ruling, want) in [
-        ("verify", &gb_only(), no, false),
-        ("skip", &skip, no, true),
-        ("skip, but nothing refuses", &skip, Ruling::Pass, false),
+        ("verify", &gb_only(), no.clone(), false),
+        ("skip", &skip, no.clone(), true),
+        ("skip, but nothing refuses", &skip, PASS, false),
         ("skip under log_only", &log_only, no, false),
-        ("no answer hangs on it", &gb_only(), Ruling::CannotTell, true),
+        ("no answer hangs on it", &gb_only(), CANNOT_TELL, true),
     ] {
-        assert_eq!(skips_password(policy, ruling), want, "{name}");
+        assert_eq!(skips_password(policy, &ruling), want, "{name}");
     }
 }
 
@@ -215,5 +277,183 @@ fn a_country_is_two_letters() {
     {
         let got = Country::parse(text).map(|c| c.to_string()).unwrap_or_default();
         assert_eq!(got, want, "{text}");
+    }
+}
+
+/// Each rule against the next in the order of the decision: the first that decides is named.
+#[test]
+fn the_order_of_the_rules() {
+    let all = Policy {
+        deny_networks: nets("203.0.113.0/24").unwrap(),
+        deny_asns: vec![64496],
+        default: Rules {
+            protocols: Some(vec![String::from("IMAP")]),
+            deny_countries: these("CN"),
+            allow_nets: nets("192.0.2.0/24"),
+            allow_countries: these("GB"),
+            ..Rules::default()
+        },
+        ..Policy::default()
+    };
+    let domain = Rules { deny_countries: these("CN"), ..Rules::default() };
+    let own = Rules { deny_countries: these("CN"), ..Rules::default() };
+    let exception = Exception { countries: these("CN"), networks: None, until: 1001 };
+    let mut policy = all;
+    policy.domains.insert(String::from("example.com"), domain);
+    policy.accounts.insert(String::from("u@example.com"), own);
+    let mut facts = Facts {
+        asn: Looked::Up(Some(64496)),
+        refused_before: Some(Rule::Limit("before".into())),
+        limits: vec![("first".into(), true), ("second".into(), true)],
+        exceptions: vec![exception],
+        ..facts(at("CN"))
+    };
+    let expect = |policy: &Policy, facts: &Facts, want: Rule| {
+        let layers = policy.layers("U@Example.com", None);
+        let got = match judge(policy, &layers, facts) {
+            Ruling::Refuse(rule) | Ruling::CannotTell(rule) | Ruling::Pass(Some(rule)) => rule,
+            Ruling::Pass(None) => panic!("nobody decides, and not {want}"),
+        };
+        assert_eq!(got, want);
+    };
+    expect(&policy, &facts, Rule::DenyNetworks);
+    policy.deny_networks.clear();
+    expect(&policy, &facts, Rule::DenyAsns);
+    facts.asn = Looked::InVain;
+    expect(&policy, &facts, Rule::DenyAsns);
+    policy.deny_asns.clear();
+    expect(&policy, &facts, Rule::Limit("before".into()));
+    facts.refused_before = None;
+    expect(&policy, &facts, Rule::Limit("first".into()));
+    facts.limits.remove(0);
+    expect(&policy, &facts, Rule::Limit("second".into()));
+    facts.limits = vec![("second".into(), false)];
+    expect(&policy, &facts, Rule::Protocols(Layer::Default));
+    let account = |policy: &mut Policy, set: fn(&mut Rules)| {
+        policy.accounts.values_mut().for_each(set);
+    };
+    account(&mut policy, |rules| rules.protocols = Some(vec![String::from("SMTP")]));
+    expect(&policy, &facts, Rule::Exception);
+    facts.now = 1001;
+    expect(&policy, &facts, Rule::DenyCountries(Layer::Account));
+    account(&mut policy, |rules| rules.deny_countries = None);
+    expect(&policy, &facts, Rule::DenyCountries(Layer::Domain));
+    account(&mut policy, |rules| rules.allow_countries = Some(Countries::Any));
+    expect(&policy, &facts, Rule::AllowCountries(Layer::Account));
+    account(&mut policy, |rules| rules.allow_countries = None);
+    policy.domains.clear();
+    expect(&policy, &facts, Rule::DenyCountries(Layer::Default));
+    policy.default.deny_countries = None;
+    expect(&policy, &facts, Rule::AllowNets(Layer::Default));
+    policy.default.allow_nets = None;
+    expect(&policy, &facts, Rule::AllowCountries(Layer::Default));
+    policy.default.allow_countries = None;
+    policy.reject_unknown_country = true;
+    facts.country = Looked::Up(None);
+    expect(&policy, &facts, Rule::UnknownCountry);
+    policy.reject_unknown_country = false;
+    policy.new_country = NewCountry::Reject;
+    facts.country = Looked::InVain;
+    expect(&policy, &facts, Rule::NewCountry);
+}
+
+#[test]
+fn a_trusted_network_is_exempt_from_countries_and_asns_alone() {
+    let mut policy = Policy { deny_asns: vec![64496], reject_unknown_country: true, ..gb_only() };
+    let inside = Place::Known("10.1.2.3".parse().unwrap(), Country::parse("CN"));
+    let facts = Facts { asn: Looked::Up(Some(64496)), ..facts(inside) };
+    let judged = |policy: &Policy| judge(policy, &policy.layers("u", None), &facts);
+    assert_eq!(judged(&policy), PASS);
+    policy.default.protocols = Some(vec![String::from("IMAP")]);
+    assert_eq!(judged(&policy), Ruling::Refuse(Rule::Protocols(Layer::Default)));
+    policy.deny_networks = nets("10.1.0.0/16").unwrap();
+    assert_eq!(judged(&policy), Ruling::Refuse(Rule::DenyNetworks));
+}
+
+#[test]
+fn an_exception_fits_by_country_or_network_until_it_ends() {
+    let exception = |codes: Option<&str>, list: Option<&str>, until| Exception {
+        countries: codes.and_then(these),
+        networks: list.and_then(nets),
+        until,
+    };
+    let refused = Ruling::Refuse(Rule::AllowCountries(Layer::Default));
+    let admitted = Ruling::Pass(Some(Rule::Exception));
+    for (name, exceptions, want) in [
+        ("none", vec![], &refused),
+        ("by country", vec![exception(Some("ES,FR"), None, 1001)], &admitted),
+        ("another country", vec![exception(Some("ES"), None, 1001)], &refused),
+        ("by network", vec![exception(None, Some("203.0.113.0/24"), 1001)], &admitted),
+        ("another network", vec![exception(None, Some("192.0.2.0/24"), 1001)], &refused),
+        ("over", vec![exception(Some("FR"), None, 1000)], &refused),
+        (
+            "one of them",
+            vec![exception(Some("FR"), None, 900), exception(Some("FR"), None, 1100)],
+            &admitted,
+        ),
+    ] {
+        let facts = Facts { exceptions, ..facts(at("FR")) };
+        let policy = gb_only();
+        assert_eq!(&judge(&policy, &policy.layers("u", None), &facts), want, "{name}");
+    }
+}
+
+#[test]
+fn a_new_country_is_logged_or_refused() {
+    let new = |ruling: Ruling, credentials| Findings {
+        ruling,
+        disabled: None,
+        is_new_country: true,
+        credentials,
+    };
+    let with = |new_country| Policy { new_country, ..gb_only() };
+    let (log, reject) = (with(NewCountry::Log), with(NewCountry::Reject));
+    let tried = Policy { log_only: true, ..reject.clone() };
+    let pass = || Ruling::Pass(Some(Rule::AllowCountries(Layer::Default)));
+    let own = || Ruling::Pass(Some(Rule::AllowCountries(Layer::Account)));
+    let no = || Ruling::Refuse(Rule::AllowCountries(Layer::Default));
+    use Answer::{Accept, Reject};
+    use Credentials::{Right, Wrong};
+    use FailType as F;
+    #[rustfmt::skip]
+    let rows = [
+        ("ignored",                  &gb_only(), pass(), Right, Accept, None, None),
+        ("logged",                   &log, pass(), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
+        ("refused",                  &reject, pass(), Right, Reject, Some(F::Policy), Some(Rule::NewCountry)),
+        ("the account's own list wins", &reject, own(), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
+        ("an exception wins",        &reject, Ruling::Pass(Some(Rule::Exception)), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
+        ("tried out",                &tried, pass(), Right, Accept, Some(F::WouldReject), Some(Rule::NewCountry)),
+        ("a wrong password is that", &reject, pass(), Wrong, Reject, Some(F::Credentials), None),
+        ("a refused place is that",  &reject, no(), Right, Reject, Some(F::Policy), Some(Rule::AllowCountries(Layer::Default))),
+    ];
+    for (name, policy, ruling, credentials, answer, reason, rule) in rows {
+        let got = decide(policy, &new(ruling, credentials));
+        assert_eq!((got.answer, got.reason, got.rule), (answer, reason, rule), "{name}");
+    }
+}
+
+#[test]
+fn a_limit_keeps_the_password_from_being_looked_at() {
+    let limit = Ruling::Refuse(Rule::Limit("spraying".into()));
+    let log_only = Policy { log_only: true, ..gb_only() };
+    assert!(skips_password(&gb_only(), &limit), "whatever when_rejected says");
+    assert!(!skips_password(&log_only, &limit), "but nobody is refused under log_only");
+    let refused = decide(&gb_only(), &found(&limit, false, Credentials::Unchecked));
+    assert_eq!((refused.auth_ok, refused.policy_reject), (None, Some(true)));
+    assert_eq!(refused.rule, Some(Rule::Limit("spraying".into())));
+}
+
+#[test]
+fn addresses_count_by_network() {
+    let limits = Limits { ipv4_prefix: 32, ipv6_prefix: 64, ..Limits::default() };
+    let wide = Limits { ipv4_prefix: 24, ipv6_prefix: 48, ..Limits::default() };
+    for (limits, address, want) in [
+        (&limits, "192.0.2.7", "192.0.2.7"),
+        (&limits, "::ffff:192.0.2.7", "192.0.2.7"),
+        (&limits, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        (&wide, "192.0.2.7", "192.0.2.0/24"),
+        (&wide, "2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
+    ] {
+        assert_eq!(limits.remote(address.parse().unwrap()), want);
     }
 }

@@ -1,0 +1,328 @@
+//! `[policy]` as it is written: rules of all layers, and limits.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::problem::Problem;
+use super::value::choice;
+use super::value::choose;
+use super::value::long_duration;
+use crate::policy::Action;
+use crate::policy::Count;
+use crate::policy::Limit;
+use crate::policy::Limits;
+use crate::policy::NewCountry;
+use crate::policy::Per;
+use crate::policy::Policy;
+use crate::policy::Rules;
+use crate::policy::WhenRejected;
+use crate::rules;
+
+/// An attempt costs statements for each.
+const MOST_LIMITS: usize = 16;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyTable {
+    #[serde(default)]
+    deny_networks: Vec<String>,
+    #[serde(default)]
+    deny_asns: Vec<Asn>,
+    #[serde(default)]
+    allow_countries: Vec<String>,
+    #[serde(default)]
+    deny_countries: Vec<String>,
+    #[serde(default)]
+    allow_nets: Vec<String>,
+    #[serde(default)]
+    protocols: Vec<String>,
+    unknown_country: Option<String>,
+    new_country: Option<String>,
+    country_memory: Option<String>,
+    #[serde(default)]
+    trusted_networks: Vec<String>,
+    when_rejected: Option<String>,
+    pub(super) failure_time: Option<String>,
+    #[serde(default)]
+    log_only: bool,
+    #[serde(default)]
+    account: BTreeMap<String, Spanned<RulesTable>>,
+    #[serde(default)]
+    domain: BTreeMap<String, Spanned<RulesTable>>,
+    #[serde(default)]
+    limit: Vec<Spanned<LimitTable>>,
+    ipv4_prefix: Option<u8>,
+    ipv6_prefix: Option<u8>,
+    known_good: Option<String>,
+    #[serde(default)]
+    hash_nonce: String,
+}
+
+/// `64496`, or `"AS64496"`.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected numbers of autonomous systems, such as 64496 or \"AS64496\""
+)]
+enum Asn {
+    Number(u32),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RulesTable {
+    #[serde(default)]
+    allow_countries: Vec<String>,
+    #[serde(default)]
+    deny_countries: Vec<String>,
+    #[serde(default)]
+    allow_nets: Vec<String>,
+    #[serde(default)]
+    protocols: Vec<String>,
+    #[serde(default)]
+    disabled: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitTable {
+    name: String,
+    per: String,
+    count: String,
+    max: u32,
+    within: String,
+    action: Option<String>,
+    delay: Option<String>,
+}
+
+impl PolicyTable {
+    /// Whether a rule is given that asks for autonomous systems.
+    pub(super) fn wants_asn(&self) -> bool {
+        !self.deny_asns.is_empty()
+    }
+
+    /// The key that asks for a country, for a message.
+    pub(super) fn country_key(&self) -> &'static str {
+        let keys = [
+            ("deny_countries", !self.deny_countries.is_empty()),
+            ("allow_countries", !self.allow_countries.is_empty()),
+            ("unknown_country", self.unknown_country.as_deref() == Some("reject")),
+            ("new_country", self.new_country.as_deref().is_some_and(|text| text != "ignore")),
+            ("limit", self.limit.iter().any(|limit| limit.get_ref().count == "countries")),
+            ("domain", !self.domain.is_empty()),
+        ];
+        keys.iter().find(|(_, asks)| *asks).map_or("account", |(key, _)| key)
+    }
+
+    pub(super) fn check(&self) -> Result<Policy, Problem> {
+        let key = |key, result: Result<_, String>| {
+            result.map_err(|what| Problem::Key("policy", key, what))
+        };
+        let memory = self.country_memory.as_deref().unwrap_or("180d");
+        Ok(Policy {
+            deny_networks: networks("deny_networks", &self.deny_networks)?.unwrap_or_default(),
+            deny_asns: key("deny_asns", self.deny_asns.iter().map(Asn::number).collect())?,
+            accounts: layer("account", &self.account)?,
+            domains: layer("domain", &self.domain)?,
+            default: Rules {
+                protocols: rules::protocols(&self.protocols.join(",")),
+                allow_nets: networks("allow_nets", &self.allow_nets)?,
+                deny_countries: countries("deny_countries", &self.deny_countries)?,
+                allow_countries: countries("allow_countries", &self.allow_countries)?,
+                disabled: false,
+            },
+            reject_unknown_country: choice(
+                "unknown_country",
+                self.unknown_country.as_deref(),
+                &[("allow", false), ("reject", true)],
+            )?,
+            trusted_networks: networks("trusted_networks", &self.trusted_networks)?
+                .unwrap_or_default(),
+            when_rejected: choice(
+                "when_rejected",
+                self.when_rejected.as_deref(),
+                &[("verify", WhenRejected::Verify), ("skip", WhenRejected::Skip)],
+            )?,
+            new_country: choice(
+                "new_country",
+                self.new_country.as_deref(),
+                &[
+                    ("ignore", NewCountry::Ignore),
+                    ("log", NewCountry::Log),
+                    ("reject", NewCountry::Reject),
+                ],
+            )?,
+            country_memory: long_duration("policy", "country_memory", memory)?,
+            limits: self.limits()?,
+            log_only: self.log_only,
+        })
+    }
+
+    fn limits(&self) -> Result<Limits, Problem> {
+        let mut list: Vec<Limit> = Vec::new();
+        let mut names = BTreeSet::new();
+        for table in &self.limit {
+            let limit = table.get_ref();
+            let problem = |what: String| {
+                let name = limit.name.escape_debug();
+                Problem::At(Some(table.span().start), format!("policy.limit \"{name}\": {what}"))
+            };
+            if !names.insert(&limit.name) {
+                return Err(problem(String::from("the name is given twice")));
+            }
+            list.push(limit.check().map_err(problem)?);
+        }
+        if list.len() > MOST_LIMITS {
+            let what = format!("are more than {MOST_LIMITS} limits");
+            return Err(Problem::Key("policy", "limit", what));
+        }
+        let known_good = self.known_good.as_deref().unwrap_or("30d");
+        let limits = Limits {
+            list,
+            ipv4_prefix: prefix("ipv4_prefix", self.ipv4_prefix, 32, 32)?,
+            ipv6_prefix: prefix("ipv6_prefix", self.ipv6_prefix, 64, 128)?,
+            known_good: long_duration("policy", "known_good", known_good)?,
+            hash_nonce: self.hash_nonce.clone(),
+        };
+        let counts_passwords = limits.list.iter().any(|limit| limit.count == Count::Passwords);
+        if self.hash_nonce.is_empty() && (counts_passwords || limits.want_known_good()) {
+            let what = "is needed to count passwords, and for limits per account unless known_good \
+                        is \"0s\": give it any secret text, the same on all hosts of this database";
+            return Err(Problem::Key("policy", "hash_nonce", what.to_owned()));
+        }
+        Ok(limits)
+    }
+}
+
+impl Asn {
+    fn number(&self) -> Result<u32, String> {
+        match self {
+            Self::Number(number) => Ok(*number),
+            Self::Text(text) => {
+                let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as"));
+                digits.unwrap_or(text).parse().map_err(|_| {
+                    format!("\"{}\" is no autonomous system such as AS64496", text.escape_debug())
+                })
+            }
+        }
+    }
+}
+
+impl RulesTable {
+    fn check(&self) -> Result<Rules, String> {
+        let within = |key: &str, what: String| format!("{key}: {what}");
+        let countries = |key: &'static str, list: &[String]| {
+            rules::countries(&list.join(",")).map_err(|what| within(key, what))
+        };
+        Ok(Rules {
+            protocols: rules::protocols(&self.protocols.join(",")),
+            allow_nets: rules::networks(&self.allow_nets.join(","))
+                .map_err(|what| within("allow_nets", what))?,
+            deny_countries: countries("deny_countries", &self.deny_countries)?,
+            allow_countries: countries("allow_countries", &self.allow_countries)?,
+            disabled: self.disabled,
+        })
+    }
+}
+
+impl LimitTable {
+    fn check(&self) -> Result<Limit, String> {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        if !(1..=32).contains(&self.name.len()) || !self.name.bytes().all(plain) {
+            return Err(String::from("name: wants 1 to 32 letters, digits, hyphens, underscores"));
+        }
+        let per = choose(
+            &self.per,
+            &[
+                ("remote", Per::Remote),
+                ("account", Per::Account),
+                ("account+remote", Per::AccountAndRemote),
+            ],
+        )
+        .map_err(|what| format!("per: {what}"))?;
+        let count = choose(
+            &self.count,
+            &[
+                ("failures", Count::Failures),
+                ("passwords", Count::Passwords),
+                ("accounts", Count::Accounts),
+                ("remotes", Count::Remotes),
+                ("countries", Count::Countries),
+            ],
+        )
+        .map_err(|what| format!("count: {what}"))?;
+        let is_always_one = match (per, count) {
+            (_, Count::Failures | Count::Passwords) => false,
+            (Per::Remote, Count::Accounts) => false,
+            (Per::Account, Count::Remotes | Count::Countries) => false,
+            (Per::Remote | Per::Account | Per::AccountAndRemote, _) => true,
+        };
+        if is_always_one {
+            let (count, per) = (&self.count, &self.per);
+            return Err(format!("count: there is one of the {count} for each {per}"));
+        }
+        if self.max == 0 {
+            return Err(String::from("max: is 0, which would refuse everybody"));
+        }
+        let time = |key: &str, text: &str, most: Duration| match humantime::parse_duration(text) {
+            Ok(time) if time >= Duration::from_millis(1) && time <= most => Ok(time),
+            Ok(_) => {
+                Err(format!("{key}: is not between 1ms and {}", humantime::format_duration(most)))
+            }
+            Err(_) => {
+                Err(format!("{key}: \"{}\" is no duration such as \"10m\"", text.escape_debug()))
+            }
+        };
+        let action = match (self.action.as_deref().unwrap_or("reject"), &self.delay) {
+            ("reject", None) => Action::Reject,
+            ("reject", Some(_)) => return Err(String::from("delay: goes with action = \"delay\"")),
+            ("delay", Some(text)) => Action::Delay(time("delay", text, Duration::from_secs(60))?),
+            ("delay", None) => return Err(String::from("delay: is missing, as \"3s\"")),
+            (other, _) => {
+                let other = other.escape_debug();
+                return Err(format!("action: \"{other}\" is not one of \"reject\", \"delay\""));
+            }
+        };
+        let within = time("within", &self.within, Duration::from_secs(30 * 24 * 3600))?;
+        Ok(Limit { name: Arc::from(&*self.name), per, count, max: self.max, within, action })
+    }
+}
+
+fn layer(
+    key: &'static str,
+    tables: &BTreeMap<String, Spanned<RulesTable>>,
+) -> Result<BTreeMap<String, Rules>, Problem> {
+    let read = |(name, table): (&String, &Spanned<RulesTable>)| {
+        let rules = table.get_ref().check().map_err(|what| {
+            let name = name.escape_debug();
+            Problem::At(Some(table.span().start), format!("policy.{key}.\"{name}\": {what}"))
+        })?;
+        Ok((name.to_lowercase(), rules))
+    };
+    tables.iter().map(read).collect()
+}
+
+fn prefix(key: &'static str, given: Option<u8>, default: u8, most: u8) -> Result<u8, Problem> {
+    let prefix = given.unwrap_or(default);
+    if (1..=most).contains(&prefix) {
+        return Ok(prefix);
+    }
+    Err(Problem::Key("policy", key, format!("is not between 1 and {most}")))
+}
+
+fn countries(
+    key: &'static str,
+    list: &[String],
+) -> Result<Option<crate::policy::Countries>, Problem> {
+    rules::countries(&list.join(",")).map_err(|what| Problem::Key("policy", key, what))
+}
+
+fn networks(key: &'static str, list: &[String]) -> Result<Option<Vec<ipnet::IpNet>>, Problem> {
+    rules::networks(&list.join(",")).map_err(|what| Problem::Key("policy", key, what))
+}

@@ -1,0 +1,209 @@
+//! The decision: what the rules say, the state of the account and its password, put together.
+
+use super::Layer;
+use super::NewCountry;
+use super::Policy;
+use super::Rule;
+use super::Ruling;
+use super::WhenRejected;
+
+/// What is known about the credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    /// The password is right.
+    Right,
+    /// The password is wrong.
+    Wrong,
+    /// There is no such account.
+    NoAccount,
+    /// Not looked at.
+    Unchecked,
+    /// The client sent nothing that could be checked.
+    Nonsense,
+    /// Something of ours is broken.
+    CannotTell,
+}
+
+/// The answer to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Answer {
+    /// 235
+    Accept,
+    /// 535
+    Reject,
+    /// 435
+    CannotTell,
+}
+
+/// Why an attempt was not simply accepted, as in `last{reason}` and the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailType {
+    /// Accepted, though a rule would have refused: `log_only`.
+    WouldReject,
+    /// Accepted, from a country that the account has not been seen in.
+    NewCountry,
+    /// Wrong password.
+    Credentials,
+    /// No such account.
+    Account,
+    /// Refused by a rule about place, protocol or number of attempts.
+    Policy,
+    /// The account is disabled.
+    Disabled,
+    /// Nonsense from the client.
+    Client,
+    /// We cannot tell.
+    Internal,
+}
+
+impl FailType {
+    /// The name in logs, rows and `last{reason}`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WouldReject => "would-reject",
+            Self::NewCountry => "new-country",
+            Self::Credentials => "credentials",
+            Self::Account => "account",
+            Self::Policy => "policy",
+            Self::Disabled => "disabled",
+            Self::Client => "client",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// What is decided about an attempt, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Decision {
+    /// What the client hears.
+    pub answer: Answer,
+    /// Whether the credentials were right; `None` where nobody looked or could tell.
+    pub auth_ok: Option<bool>,
+    /// Whether a rule refused; `None` where we did not get that far.
+    pub policy_reject: Option<bool>,
+    /// Why not simply accepted.
+    pub reason: Option<FailType>,
+    /// The rule that refuses, or would under `log_only`.
+    pub rule: Option<Rule>,
+}
+
+impl Decision {
+    /// What holds when something of ours is broken.
+    pub const CANNOT_TELL: Self = Self {
+        answer: Answer::CannotTell,
+        auth_ok: None,
+        policy_reject: None,
+        reason: Some(FailType::Internal),
+        rule: None,
+    };
+}
+
+/// All that the decision hangs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// What the rules say.
+    pub ruling: Ruling,
+    /// Whose rules say that the account is disabled.
+    pub disabled: Option<Layer>,
+    /// Whether the account has not been seen in this country, but in others.
+    pub is_new_country: bool,
+    /// What is known about the password.
+    pub credentials: Credentials,
+}
+
+/// Whether the ruling refuses the client, whatever its password.
+#[must_use]
+pub fn refuses(policy: &Policy, ruling: &Ruling) -> bool {
+    matches!(ruling, Ruling::Refuse(_)) && !policy.log_only
+}
+
+/// Whether a refusal makes the password not worth looking at.
+#[must_use]
+pub fn skips_password(policy: &Policy, ruling: &Ruling) -> bool {
+    match ruling {
+        Ruling::CannotTell(_) => true,
+        Ruling::Pass(_) => false,
+        Ruling::Refuse(rule) => {
+            let skips = policy.when_rejected == WhenRejected::Skip || rule.is_limit();
+            skips && !policy.log_only
+        }
+    }
+}
+
+/// Puts the ruling, the state of the account and the credentials together.
+pub fn decide(policy: &Policy, found: &Findings) -> Decision {
+    let credentials = found.credentials;
+    let refusing = match &found.ruling {
+        Ruling::Refuse(rule) => Some(rule.clone()),
+        Ruling::CannotTell(_) if credentials != Credentials::Nonsense => {
+            return Decision::CANNOT_TELL;
+        }
+        Ruling::CannotTell(_) | Ruling::Pass(_) => None,
+    };
+    let new = new_country(policy, found);
+    let refused = refuses(policy, &found.ruling);
+    // A disabled account stays out under log_only too: that is no matter of trying out a policy.
+    let (reason, rule) = match (refused, found.disabled, &new) {
+        (true, _, _) => (Some(FailType::Policy), refusing),
+        (false, Some(layer), _) => (Some(FailType::Disabled), Some(Rule::Disabled(layer))),
+        (false, None, Some(FailType::Policy)) => (Some(FailType::Policy), Some(Rule::NewCountry)),
+        (false, None, _) => (None, refusing),
+    };
+    let rejected = |auth_ok, own| Decision {
+        answer: Answer::Reject,
+        auth_ok,
+        policy_reject: Some(reason.is_some()),
+        reason: Some(reason.unwrap_or(own)),
+        rule: rule.clone(),
+    };
+    match credentials {
+        Credentials::Right if reason.is_some() => rejected(Some(true), FailType::Policy),
+        Credentials::Right => {
+            let (reason, rule) = match (rule, new) {
+                (Some(rule), _) => (Some(FailType::WouldReject), Some(rule)),
+                (None, Some(reason)) => (Some(reason), Some(Rule::NewCountry)),
+                (None, None) => (None, None),
+            };
+            let (auth_ok, policy_reject) = (Some(true), Some(false));
+            Decision { answer: Answer::Accept, auth_ok, policy_reject, reason, rule }
+        }
+        Credentials::Wrong => rejected(Some(false), FailType::Credentials),
+        Credentials::NoAccount => rejected(Some(false), FailType::Account),
+        Credentials::Unchecked => rejected(None, FailType::Policy),
+        Credentials::Nonsense => {
+            let is_known = !matches!(found.ruling, Ruling::CannotTell(_));
+            Decision {
+                reason: Some(FailType::Client),
+                policy_reject: is_known.then_some(refused),
+                ..rejected(None, FailType::Client)
+            }
+        }
+        Credentials::CannotTell => {
+            let policy_reject = Some(reason.is_some());
+            Decision { policy_reject, rule, ..Decision::CANNOT_TELL }
+        }
+    }
+}
+
+/// What a new country makes of a right password that nothing else refuses: refused by policy, or
+/// accepted for one of the other reasons.
+fn new_country(policy: &Policy, found: &Findings) -> Option<FailType> {
+    let admitted_by_name = match &found.ruling {
+        Ruling::Pass(Some(rule)) => {
+            !matches!(rule, Rule::AllowCountries(Layer::Default) | Rule::AllowNets(Layer::Default))
+        }
+        Ruling::Pass(None) | Ruling::Refuse(_) | Ruling::CannotTell(_) => false,
+    };
+    if !found.is_new_country || found.credentials != Credentials::Right {
+        return None;
+    }
+    match policy.new_country {
+        NewCountry::Ignore => None,
+        NewCountry::Reject if policy.log_only && !admitted_by_name => Some(FailType::WouldReject),
+        NewCountry::Reject if !admitted_by_name => Some(FailType::Policy),
+        NewCountry::Reject | NewCountry::Log => Some(FailType::NewCountry),
+    }
+}

@@ -1,0 +1,280 @@
+//! What each rule says about an attempt, before anybody looks at its password.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::Countries;
+use super::Country;
+use super::Layer;
+use super::NewCountry;
+use super::Policy;
+use super::Rule;
+use super::Rules;
+
+/// What a file says about an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked<T> {
+    /// It knows this, or that there is nothing to know.
+    Up(Option<T>),
+    /// There is no such file, or it cannot be read.
+    InVain,
+}
+
+impl<T: Copy> Looked<T> {
+    /// What is known.
+    #[must_use]
+    pub fn known(&self) -> Option<T> {
+        match self {
+            Self::Up(known) => *known,
+            Self::InVain => None,
+        }
+    }
+}
+
+/// An allowance for a time, which admits what the rules below would refuse.
+#[derive(Debug, Clone)]
+pub struct Exception {
+    /// Countries to admit.
+    pub countries: Option<Countries>,
+    /// Networks to admit.
+    pub networks: Option<Vec<IpNet>>,
+    /// When it ends, in seconds since 1970.
+    pub until: i64,
+}
+
+/// What is known of an attempt before its password is looked at.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Where it comes from; `None` on this machine.
+    pub address: Option<IpAddr>,
+    /// The country of that address.
+    pub country: Looked<Country>,
+    /// The number of the autonomous system that announces the address.
+    pub asn: Looked<u32>,
+    /// The protocol, in upper case.
+    pub protocol: String,
+    /// When, in seconds since 1970.
+    pub now: i64,
+    /// What `allow` refused in this connection.
+    pub refused_before: Option<Rule>,
+    /// Each limit that was looked at, and whether it is crossed.
+    pub limits: Vec<(Arc<str>, bool)>,
+    /// The account's exceptions.
+    pub exceptions: Vec<Exception>,
+}
+
+impl Facts {
+    /// Whether the address is exempt from the rules about countries and ASNs, and from limits per
+    /// remote.
+    #[must_use]
+    pub fn is_trusted(&self, policy: &Policy) -> bool {
+        self.address.is_some_and(|address| holds(&policy.trusted_networks, address))
+    }
+}
+
+/// What one rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Says {
+    /// There is no such rule.
+    Nothing,
+    /// It does not hold for this address.
+    Exempt,
+    /// It has no objection.
+    Passes,
+    /// It admits, and no weaker rule is asked.
+    Admits,
+    /// It refuses, and no weaker rule is asked.
+    Refuses,
+    /// It asks for a fact that nobody can know now.
+    CannotTell,
+}
+
+/// A rule, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weighed {
+    /// Which.
+    pub rule: Rule,
+    /// What.
+    pub says: Says,
+}
+
+/// What the rules say together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Ruling {
+    /// No rule objects; this one admits, if any does.
+    Pass(Option<Rule>),
+    /// This rule refuses.
+    Refuse(Rule),
+    /// This rule asks for what cannot be known.
+    CannotTell(Rule),
+}
+
+/// Holds the rules against the facts.
+pub fn judge(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> Ruling {
+    ruling(weigh(policy, layers, facts))
+}
+
+/// The first rule that decides, decides.
+pub fn ruling(weighed: Vec<Weighed>) -> Ruling {
+    for Weighed { rule, says } in weighed {
+        match says {
+            Says::Nothing | Says::Exempt | Says::Passes => {}
+            Says::Admits => return Ruling::Pass(Some(rule)),
+            Says::Refuses => return Ruling::Refuse(rule),
+            Says::CannotTell => return Ruling::CannotTell(rule),
+        }
+    }
+    Ruling::Pass(None)
+}
+
+/// What each rule says, in the order in which they are asked.
+#[must_use]
+pub fn weigh(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> Vec<Weighed> {
+    let mut weighed = Vec::with_capacity(16);
+    let mut add = |rule, says| weighed.push(Weighed { rule, says });
+    add(Rule::DenyNetworks, deny_networks(policy, facts));
+    add(Rule::DenyAsns, deny_asns(policy, facts));
+    if let Some(rule) = &facts.refused_before {
+        add(rule.clone(), Says::Refuses);
+    }
+    for (name, is_crossed) in &facts.limits {
+        add(Rule::Limit(Arc::clone(name)), if *is_crossed { Says::Refuses } else { Says::Passes });
+    }
+    let (layer, says) = protocols(layers, facts);
+    add(Rule::Protocols(layer), says);
+    add(Rule::Exception, exception(facts));
+    let place = Place { is_exempt: facts.address.is_none() || facts.is_trusted(policy), facts };
+    for (layer, rules) in layers {
+        add(Rule::DenyCountries(*layer), place.deny_countries(rules));
+        add(Rule::AllowNets(*layer), place.allow_nets(rules));
+        add(Rule::AllowCountries(*layer), place.allow_countries(rules));
+        if place.is_unknown_to(rules) {
+            // A list of countries says nothing of an unknown one: the policy does, in its place.
+            add(Rule::UnknownCountry, place.unknown_country(policy.reject_unknown_country));
+            add(Rule::AllowCountries(*layer), Says::Admits);
+        }
+    }
+    add(Rule::UnknownCountry, place.unknown_country(policy.reject_unknown_country));
+    add(Rule::NewCountry, place.new_country(policy.new_country));
+    weighed
+}
+
+fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|net| net.contains(&address))
+}
+
+fn deny_networks(policy: &Policy, facts: &Facts) -> Says {
+    match facts.address {
+        _ if policy.deny_networks.is_empty() => Says::Nothing,
+        Some(address) if holds(&policy.deny_networks, address) => Says::Refuses,
+        Some(_) | None => Says::Passes,
+    }
+}
+
+fn deny_asns(policy: &Policy, facts: &Facts) -> Says {
+    match facts.asn {
+        _ if policy.deny_asns.is_empty() => Says::Nothing,
+        _ if facts.address.is_none() || facts.is_trusted(policy) => Says::Exempt,
+        Looked::InVain => Says::CannotTell,
+        Looked::Up(Some(asn)) if policy.deny_asns.contains(&asn) => Says::Refuses,
+        Looked::Up(_) => Says::Passes,
+    }
+}
+
+/// The strongest layer that speaks of protocols.
+fn protocols(layers: &[(Layer, &Rules)], facts: &Facts) -> (Layer, Says) {
+    let speaks = |(layer, rules): &(Layer, &Rules)| {
+        rules.protocols.as_ref().map(|list| (*layer, list.contains(&facts.protocol)))
+    };
+    match layers.iter().find_map(speaks) {
+        Some((layer, true)) => (layer, Says::Passes),
+        Some((layer, false)) => (layer, Says::Refuses),
+        None => (Layer::Default, Says::Nothing),
+    }
+}
+
+fn exception(facts: &Facts) -> Says {
+    let fits = |exception: &Exception| {
+        let network = exception.networks.as_ref().zip(facts.address);
+        let country = exception.countries.as_ref().zip(facts.country.known());
+        exception.until > facts.now
+            && (network.is_some_and(|(networks, address)| holds(networks, address))
+                || country.is_some_and(|(list, country)| list.names(Some(country)) == Some(true)))
+    };
+    match facts.exceptions.iter().any(fits) {
+        true => Says::Admits,
+        false if facts.exceptions.is_empty() => Says::Nothing,
+        false => Says::Passes,
+    }
+}
+
+/// Where the client is, as the rules about places see it.
+struct Place<'a> {
+    is_exempt: bool,
+    facts: &'a Facts,
+}
+
+impl Place<'_> {
+    fn deny_countries(&self, rules: &Rules) -> Says {
+        match (&rules.deny_countries, self.facts.country) {
+            (None, _) => Says::Nothing,
+            _ if self.is_exempt => Says::Exempt,
+            (Some(_), Looked::InVain) => Says::CannotTell,
+            (Some(list), Looked::Up(country)) if list.names(country) == Some(true) => Says::Refuses,
+            (Some(_), Looked::Up(_)) => Says::Passes,
+        }
+    }
+
+    fn allow_nets(&self, rules: &Rules) -> Says {
+        let Some(networks) = &rules.allow_nets else { return Says::Nothing };
+        match self.facts.address.is_some_and(|address| holds(networks, address)) {
+            false => Says::Refuses,
+            true if rules.allow_countries.is_none() => Says::Admits,
+            true => Says::Passes,
+        }
+    }
+
+    fn allow_countries(&self, rules: &Rules) -> Says {
+        match (&rules.allow_countries, self.facts.country) {
+            (None, _) => Says::Nothing,
+            _ if self.is_exempt => Says::Exempt,
+            (Some(Countries::Any), _) => Says::Admits,
+            (Some(_), Looked::InVain) => Says::CannotTell,
+            (Some(list), Looked::Up(country)) => match list.names(country) {
+                Some(true) => Says::Admits,
+                Some(false) => Says::Refuses,
+                None => Says::Passes,
+            },
+        }
+    }
+
+    /// Whether the country is unknown and these rules name some.
+    fn is_unknown_to(&self, rules: &Rules) -> bool {
+        !self.is_exempt
+            && self.facts.country == Looked::Up(None)
+            && matches!(rules.allow_countries, Some(Countries::These(_)))
+    }
+
+    fn unknown_country(&self, reject: bool) -> Says {
+        match self.facts.country {
+            _ if !reject => Says::Nothing,
+            _ if self.is_exempt => Says::Exempt,
+            Looked::InVain => Says::CannotTell,
+            Looked::Up(None) => Says::Refuses,
+            Looked::Up(Some(_)) => Says::Passes,
+        }
+    }
+
+    /// Whether it is new is known when the password is found right.
+    fn new_country(&self, new_country: NewCountry) -> Says {
+        match (new_country, self.facts.country) {
+            (NewCountry::Ignore, _) => Says::Nothing,
+            _ if self.is_exempt => Says::Exempt,
+            (NewCountry::Reject, Looked::InVain) => Says::CannotTell,
+            (NewCountry::Reject | NewCountry::Log, _) => Says::Passes,
+        }
+    }
+}
