@@ -24,6 +24,14 @@
 // `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
 int check(unsigned char **answer, int argc, unsigned char **argv);
 
+// `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
+// else `yes`. Remembered for this address until the connection ends. No row, no log line. Never
+// fails.
+//
+// # Safety
+// As for `check`.
+int allow(unsigned char **answer, int argc, unsigned char **argv);
+
 // `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
 // else. `yes` or `no`, or a failure when we cannot tell. One row, one log line.
 //

@@ -110,12 +110,18 @@ impl Options {
 pub enum Proof {
     /// The cleartext password that the client sent.
     Password(Secret),
+    /// Somebody else is about to look at it.
+    Awaited,
     /// Somebody else has found the client's proof right.
     Proved,
     /// Somebody else has found it wrong.
     Refuted,
     /// Nobody could look at it, for this reason.
     Unknown(String),
+    /// Nobody looked at it, since the client was refused before.
+    Unchecked,
+    /// The client did not wait for anybody to look at it.
+    GivenUp,
 }
 
 impl Proof {
@@ -123,7 +129,12 @@ impl Proof {
     fn is_sized(&self) -> bool {
         match self {
             Self::Password(password) => (1..=MAX_PASSWORD).contains(&password.expose().len()),
-            Self::Proved | Self::Refuted | Self::Unknown(_) => true,
+            Self::Awaited
+            | Self::Proved
+            | Self::Refuted
+            | Self::Unknown(_)
+            | Self::Unchecked
+            | Self::GivenUp => true,
         }
     }
 }
@@ -172,6 +183,19 @@ impl Attempt {
             )));
         };
         Self::new(authcid, proof, remote, options)
+    }
+
+    /// Reads the `remote` and the named arguments of a function that asks for an address alone.
+    ///
+    /// # Errors
+    /// As for `parse`.
+    pub fn parse_address(name: &str, arguments: &[&[u8]]) -> Result<Self, Error> {
+        let [remote, options @ ..] = arguments else {
+            return Err(Error::Call(format!(
+                "{name} wants an address, and got no argument: correct the ${{dlfunc}} call"
+            )));
+        };
+        Self::new(b"", Proof::Unchecked, remote, options)
     }
 
     fn new(authcid: &[u8], proof: Proof, remote: &[u8], options: &[&[u8]]) -> Result<Self, Error> {

@@ -2,37 +2,43 @@
 //!
 //! There is no path from an error to an acceptance: every `Err` ends in "cannot tell".
 
+mod credentials;
+mod guesses;
+mod reveal;
+
+use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use crate::account::Account;
+pub use self::reveal::Revealed;
+pub use self::reveal::allow;
+pub use self::reveal::reveal;
 use crate::account::Login;
 use crate::attempt::Attempt;
-use crate::attempt::Proof;
 use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::error::Error;
+use crate::exception;
 use crate::geo::Asns;
 use crate::geo::Geo;
+use crate::limit::Standing;
 use crate::maillog::MailLog;
-use crate::password;
-use crate::password::Candidate;
-use crate::password::Dummy;
 use crate::policy;
 use crate::policy::Credentials;
 use crate::policy::Decision;
 use crate::policy::Facts;
 use crate::policy::Layer;
 use crate::policy::Looked;
+use crate::policy::NewCountry;
+use crate::policy::Policy;
 use crate::policy::Rule;
 use crate::policy::Rules;
 use crate::policy::Ruling;
-use crate::secret::Secret;
+use crate::policy::Weighed;
 use crate::store::Deadline;
-use crate::store::Store;
 use crate::store::Stores;
 use crate::verdict::Verdict;
 
@@ -47,8 +53,47 @@ pub struct World<'a> {
     pub asns: Option<&'a Asns>,
     /// Where lines go.
     pub log: MailLog<'a>,
-    /// Whether a row is written: not under `exim -bh`, nor by the tool.
-    pub recorded: bool,
+    /// Who plays.
+    pub mode: Mode,
+    /// Makes a client wait.
+    pub wait: fn(Duration),
+}
+
+/// Who plays, and what an attempt leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// A client: everything.
+    Real,
+    /// `exim -bh`, whoever may run it: no row, but an entry with the limits, under `local`.
+    Played,
+    /// The administrator's question: nothing.
+    Asked,
+}
+
+/// What earlier calls came to: for this attempt, or for its address.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    /// What `allow` decided.
+    pub allowed: Option<Allowed>,
+    /// Where the attempt stands with the limits, if it was entered before.
+    pub standing: Option<Standing>,
+}
+
+/// What is decided about an address before anybody gives a name.
+#[derive(Debug, Clone, Default)]
+pub struct Allowed {
+    /// The rule that refuses it.
+    pub rule: Option<Rule>,
+    /// Why nobody can tell.
+    pub error: Option<String>,
+}
+
+impl Allowed {
+    /// Whether no account is known to be admitted.
+    #[must_use]
+    pub fn is_no(&self) -> bool {
+        self.error.is_none() && self.rule.is_some()
+    }
 }
 
 /// When an attempt began, by the calendar and by the stopwatch.
@@ -66,28 +111,76 @@ struct Findings {
     facts: Facts,
     /// Why the country or the autonomous system cannot be known, where a file should tell it.
     geo_error: Option<Error>,
+    /// Who the client says it is.
+    login: Login,
+    /// What `allow` could not tell.
+    earlier_error: Option<String>,
+    /// Where the attempt stands with the limits.
+    standing: Option<Standing>,
+    /// The fingerprint that makes the address known good.
+    known_good: Option<String>,
+    /// The fingerprint of the stored password.
+    fingerprint: String,
+    /// What each rule said.
+    weighed: Vec<Weighed>,
     found: policy::Findings,
+}
+
+impl Findings {
+    /// Has the rules of these layers say their word.
+    fn judge(&mut self, policy: &Policy, layers: &[(Layer, &Rules)]) {
+        self.weighed = policy::weigh(policy, layers, &self.facts);
+        self.found.ruling = policy::ruling(&self.weighed);
+    }
 }
 
 /// Decides an attempt, writes its row and its line.
 #[must_use]
-pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment) -> Verdict {
+pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier) -> Verdict {
+    decide(world, attempt, moment, earlier).0
+}
+
+/// The same for an administrator who wants to know why.
+#[must_use]
+pub fn explain(world: World<'_>, attempt: &Attempt, moment: Moment) -> (Verdict, Explanation) {
+    let (verdict, findings) = decide(world, attempt, moment, Earlier::default());
+    let Findings { facts, weighed, found, .. } = findings;
+    (verdict, Explanation { facts, weighed, found })
+}
+
+/// What a decision was taken from.
+pub struct Explanation {
+    /// What was known before anybody looked at the password.
+    pub facts: Facts,
+    /// What each rule said, in the order in which they were asked.
+    pub weighed: Vec<Weighed>,
+    /// What else was found.
+    pub found: policy::Findings,
+}
+
+fn decide(
+    world: World<'_>,
+    attempt: &Attempt,
+    moment: Moment,
+    earlier: Earlier,
+) -> (Verdict, Findings) {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
-    let mut findings = locate(world, attempt, moment);
+    let mut findings = locate(world, attempt, moment, earlier);
     let mut error = examine(world, attempt, &mut stores, &mut findings).err();
     let mut verdict = conclude(world, &findings);
-    if let Err(e) = record(world, attempt, &mut stores, &verdict, moment) {
+    let settled = guesses::settle(world, &mut stores, &mut findings, &verdict);
+    if let Err(e) = settled.and_then(|()| record(world, attempt, &mut stores, &verdict, moment)) {
         verdict.decision = Decision::CANNOT_TELL;
         error = error.or(Some(e));
     }
     // Before any wait for `failure_time`: a client that is made to wait holds no connection.
     drop(stores);
-    world.log.attempt(attempt, &verdict, error.or(findings.geo_error).as_ref());
-    verdict
+    world.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
+    (verdict, findings)
 }
 
 /// Finds out where the client is.
-fn locate(world: World<'_>, attempt: &Attempt, moment: Moment) -> Findings {
+fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier) -> Findings {
     let address = match attempt.remote {
         Remote::Local | Remote::Unusable(_) => None,
         Remote::Address(address) => Some(address),
@@ -99,6 +192,9 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment) -> Findings {
     let asn = address.map_or(Looked::Up(None), |address| {
         look(world.asns.map(|asns| asns.number(address)), &mut geo_error)
     });
+    let allowed = earlier.allowed.unwrap_or_default();
+    let authcid = attempt.authcid.as_deref().unwrap_or_default();
+    let login = Login::new(authcid, &world.config.accounts.default_domain);
     let since_1970 = moment.time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Findings {
         username: attempt.shown.to_lowercase(),
@@ -107,12 +203,19 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment) -> Findings {
             country,
             asn,
             protocol: protocol(world, attempt).to_uppercase(),
-            now: i64::try_from(since_1970.as_secs()).unwrap_or(0),
-            refused_before: None,
+            now: i64::try_from(since_1970.as_millis()).unwrap_or(0),
+            // What an account may overturn is asked again.
+            refused_before: allowed.rule.filter(Rule::is_final),
             limits: Vec::new(),
             exceptions: Vec::new(),
         },
         geo_error,
+        login,
+        earlier_error: allowed.error,
+        standing: earlier.standing,
+        known_good: None,
+        fingerprint: String::new(),
+        weighed: Vec::new(),
         found: policy::Findings {
             ruling: Ruling::CannotTell(Rule::UnknownCountry),
             disabled: None,
@@ -146,38 +249,70 @@ fn examine(
         let what = "the argument remote is no address: pass $sender_host_address";
         return Err(Error::Call(what.to_owned()));
     }
-    let Some(authcid) = &attempt.authcid else {
+    if let Some(why) = findings.earlier_error.take() {
+        return Err(Error::Call(why));
+    }
+    if attempt.authcid.is_none() {
         let name = findings.username.clone();
-        findings.found.ruling = policy::judge(policy, &policy.layers(&name, None), &findings.facts);
+        findings.judge(policy, &policy.layers(&name, None));
         findings.found.credentials = Credentials::Nonsense;
         return Ok(());
-    };
-    let accounts = &world.config.accounts;
-    let login = Login::new(authcid, &accounts.default_domain);
-    findings.username = printable(login.user().as_bytes());
-    let protocol = protocol(world, attempt);
-    let account = look_up(stores.accounts()?, world, attempt, &login, protocol)?;
+    }
+    findings.username = printable(findings.login.user().as_bytes());
+    if guesses::enter(world, attempt, stores, findings)? {
+        return Ok(());
+    }
+    let account = credentials::look_up(world, attempt, stores, &findings.login)?;
     let account = account.as_ref();
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
     }
     let name = findings.username.clone();
     let layers = policy.layers(&name, account.map(|account| &account.rules));
-    rule(world, &layers, &login, findings)?;
-    findings.found.credentials = match &attempt.proof {
-        Proof::Proved => Credentials::Right,
-        Proof::Refuted if account.is_none() && accounts.are_given => Credentials::NoAccount,
-        Proof::Refuted => Credentials::Wrong,
-        Proof::Unknown(why) => {
-            return Err(Error::Account { account: login.user().to_owned(), what: why.clone() });
-        }
-        Proof::Password(_) if policy::skips_password(policy, &findings.found.ruling) => {
-            Credentials::Unchecked
-        }
-        Proof::Password(password) => {
-            stores.meanwhile(|| verify(world, password, account, &login, &findings.found))?
-        }
-    };
+    rule(world, &layers, stores, findings)?;
+    if guesses::enter_again(world, attempt, account, stores, findings)? {
+        return Ok(());
+    }
+    findings.found.credentials = credentials::weigh(world, attempt, account, stores, findings)?;
+    greet(world, &layers, stores, findings)
+}
+
+/// Looks whether a right password comes from a country that the account has not been seen in.
+fn greet(
+    world: World<'_>,
+    layers: &[(Layer, &Rules)],
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let policy = &world.config.policy;
+    let asks = policy.new_country != NewCountry::Ignore
+        && findings.found.credentials == Credentials::Right
+        && findings.facts.address.is_some()
+        && !findings.facts.is_trusted(policy);
+    if !asks {
+        return Ok(());
+    }
+    findings.found.is_new_country = guesses::is_new_country(world, stores, findings)?;
+    let decision = policy::decide(policy, &findings.found);
+    if decision.rule == Some(Rule::NewCountry) {
+        except(world, layers, stores, findings)?;
+    }
+    Ok(())
+}
+
+/// Has the account's exceptions say their word.
+fn except(
+    world: World<'_>,
+    layers: &[(Layer, &Rules)],
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let name = findings.username.to_lowercase();
+    let now = findings.facts.seconds();
+    findings.facts.exceptions = exception::of_account(stores.log()?, &name, now)?;
+    if !findings.facts.exceptions.is_empty() {
+        findings.judge(&world.config.policy, layers);
+    }
     Ok(())
 }
 
@@ -185,109 +320,28 @@ fn examine(
 fn rule(
     world: World<'_>,
     layers: &[(Layer, &Rules)],
-    login: &Login,
+    stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let found = &mut findings.found;
-    found.disabled = layers.iter().find(|(_, rules)| rules.disabled).map(|(layer, _)| *layer);
-    found.ruling = policy::judge(&world.config.policy, layers, &findings.facts);
-    let Ruling::CannotTell(rule) = &found.ruling else { return Ok(()) };
-    // The configuration has no such rule without a file, but an account may.
-    Err(findings.geo_error.take().unwrap_or_else(|| Error::Account {
-        account: login.user().to_owned(),
-        what: format!("has the rule {rule}, and the configuration no [geoip] database"),
-    }))
-}
-
-/// What a driver gets that needs the password itself.
-pub enum Revealed {
-    /// The password in clear.
-    Password(Secret),
-    /// There is no such account, or it is disabled.
-    Nobody,
-    /// The account has no password that could be told; why not.
-    Untold(String),
-}
-
-/// Finds the one password of an account that is stored in clear.
-///
-/// # Errors
-/// The database cannot tell, or the account's data cannot be understood.
-pub fn reveal(world: World<'_>, attempt: &Attempt, moment: Moment) -> Result<Revealed, Error> {
-    let Some(authcid) = &attempt.authcid else { return Ok(Revealed::Nobody) };
-    let accounts = &world.config.accounts;
-    let login = Login::new(authcid, &accounts.default_domain);
-    let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
-    let protocol = protocol(world, attempt);
-    let found = Account::find(stores.accounts()?, accounts, &login, attempt, protocol)?;
-    let Some(account) = found else { return Ok(Revealed::Nobody) };
-    let name = account.username.as_deref().unwrap_or(login.user());
-    let layers = world.config.policy.layers(name, Some(&account.rules));
-    if layers.iter().any(|(_, rules)| rules.disabled) {
-        return Ok(Revealed::Nobody);
+    let disabled = layers.iter().find(|(_, rules)| rules.disabled);
+    findings.found.disabled = disabled.map(|(layer, _)| *layer);
+    findings.judge(&world.config.policy, layers);
+    match &findings.found.ruling {
+        // Nobody has to ask for them, but an administrator wants to see them.
+        _ if world.mode == Mode::Asked => except(world, layers, stores, findings),
+        Ruling::Pass(_) => Ok(()),
+        Ruling::Refuse(rule) if rule.bows_to_exceptions() => {
+            except(world, layers, stores, findings)
+        }
+        Ruling::Refuse(_) => Ok(()),
+        // The configuration has no such rule without a file, but an account may.
+        Ruling::CannotTell(rule) => {
+            let what =
+                format!("has a country rule ({rule}), and the configuration no [geoip] database");
+            let account = findings.username.clone();
+            Err(findings.geo_error.take().unwrap_or(Error::Account { account, what }))
+        }
     }
-    let [stored] = &account.passwords[..] else {
-        let what = "has not exactly one password, and this mechanism needs it in clear";
-        return Ok(Revealed::Untold(what.to_owned()));
-    };
-    let clear = password::clear(stored, &accounts.passwords)
-        .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
-    Ok(clear.map_or_else(
-        || {
-            Revealed::Untold(String::from(
-                "has no password in clear ({PLAIN}), which this mechanism needs",
-            ))
-        },
-        Revealed::Password,
-    ))
-}
-
-/// Finds the account. Where somebody else has the passwords, there need be no table of accounts.
-fn look_up(
-    store: &mut Store,
-    world: World<'_>,
-    attempt: &Attempt,
-    login: &Login,
-    protocol: &str,
-) -> Result<Option<Account>, Error> {
-    let accounts = &world.config.accounts;
-    let found = Account::find(store, accounts, login, attempt, protocol);
-    let needs_table = accounts.are_given || matches!(attempt.proof, Proof::Password(_));
-    match found {
-        Err(Error::NoTable { .. }) if !needs_table => Ok(None),
-        found => found,
-    }
-}
-
-/// Holds the password against those stored, or against a dummy where there is no account.
-fn verify(
-    world: World<'_>,
-    password: &Secret,
-    account: Option<&Account>,
-    login: &Login,
-    found: &policy::Findings,
-) -> Result<Credentials, Error> {
-    let accounts = &world.config.accounts;
-    let settings = &accounts.passwords;
-    let configured = accounts.dummy_hash();
-    let dummy = Dummy::load(&world.config.state_directory, configured, settings);
-    let stored = account.map_or(&[][..], |account| &account.passwords);
-    let candidate = Candidate { password, login: login.typed() };
-    let refused = policy::refuses(&world.config.policy, &found.ruling);
-    let verify = match refused || found.disabled.is_some() {
-        true => password::verify_all,
-        false => password::verify_any,
-    };
-    let right = verify(stored, settings, candidate, &dummy)
-        .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
-    if world.recorded {
-        dummy.learn(stored, settings);
-    }
-    Ok(match (account, right) {
-        (None, _) => Credentials::NoAccount,
-        (Some(_), true) => Credentials::Right,
-        (Some(_), false) => Credentials::Wrong,
-    })
 }
 
 /// Puts what was found together.
@@ -308,7 +362,7 @@ fn record(
     verdict: &Verdict,
     moment: Moment,
 ) -> Result<(), Error> {
-    if !world.recorded {
+    if world.mode != Mode::Real {
         return Ok(());
     }
     let protocol = protocol(world, attempt);

@@ -5,8 +5,10 @@
 
 mod config;
 mod db;
+mod exception;
 mod geoip;
 mod hash;
+mod limits;
 mod log;
 mod owner;
 mod prune;
@@ -72,6 +74,14 @@ enum Configured {
     Test(test::Arguments),
     /// Show recent attempts.
     Log(log::Arguments),
+    /// Look after exceptions from the rules about places.
+    #[command(subcommand)]
+    Exception(exception::Verb),
+    /// Show who is beyond which limit.
+    Limits {
+        #[command(subcommand)]
+        verb: Option<limits::Verb>,
+    },
     /// Delete old rows of the log.
     Prune(prune::Arguments),
     /// Ask the GeoIP file.
@@ -123,6 +133,8 @@ fn dispatch(cli: Cli) -> Done {
         | Configured::User(_)
         | Configured::Test(_)
         | Configured::Log(_)
+        | Configured::Exception(_)
+        | Configured::Limits { .. }
         | Configured::Prune(_) => owner::become_owner(config)?,
     };
     match verb {
@@ -131,6 +143,8 @@ fn dispatch(cli: Cli) -> Done {
         Configured::User(verb) => user::run(&config, &verb),
         Configured::Test(arguments) => test::run(&config, &arguments),
         Configured::Log(arguments) => log::run(&config, &arguments),
+        Configured::Exception(verb) => exception::run(&config, &verb),
+        Configured::Limits { verb } => limits::run(&config, verb.as_ref()),
         Configured::Prune(arguments) => prune::run(&config, &arguments),
         Configured::Geoip(verb) => geoip::run(&config, &verb),
     }

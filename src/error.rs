@@ -28,13 +28,15 @@ pub enum Error {
         /// What it said.
         what: String,
     },
-    /// A database that has no such table, and says so.
+    /// A database that has no such table, or none that we may see.
     #[error("{place}: {what}")]
     NoTable {
         /// The host, socket or file.
         place: String,
         /// What it said.
         what: String,
+        /// Whether it says no more than that we may not see one.
+        is_denied: bool,
     },
     /// The GeoIP file.
     #[error("{}: {what}", file.display())]

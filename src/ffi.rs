@@ -7,6 +7,7 @@
 
 mod calls;
 mod host;
+mod kept;
 
 use std::ffi::CStr;
 use std::ffi::c_char;
@@ -40,6 +41,22 @@ pub unsafe extern "C" fn check(
 ) -> c_int {
     // SAFETY: our caller's promise is the one that `wall` asks for.
     unsafe { wall(answer, argc, argv, &CHECK) }
+}
+
+/// `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
+/// else `yes`. Remembered for this address until the connection ends. No row, no log line. Never
+/// fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn allow(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, &ALLOW) }
 }
 
 /// `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
@@ -164,6 +181,7 @@ struct Function {
 }
 
 const CHECK: Function = Function { name: "check", call: calls::check, on_panic: Answer::bug };
+const ALLOW: Function = Function { name: "allow", call: calls::allow, on_panic: Answer::yes };
 const AUTHORIZE: Function =
     Function { name: "authorize", call: calls::authorize, on_panic: Answer::bug };
 const FINISH: Function = Function { name: "finish", call: calls::finish, on_panic: Answer::empty };

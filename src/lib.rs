@@ -11,7 +11,9 @@
 //! - [`check`]: the story of an attempt, one verb a line
 //! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
 //! - [`password`]: whether a password matches a stored one
-//! - [`geo`]: the country of an address
+//! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
+//!   of ours; [`pwhash`] tells passwords apart without knowing them
+//! - [`geo`]: the country and the autonomous system of an address
 //! - [`account`], [`entry`]: what is read from a database, and what is written; [`store`] holds the
 //!   two databases, [`sql`] finds the parameters of a statement
 //! - [`verdict`], [`outcome`]: what came of it, and what Exim hears; [`maillog`]: the log lines
@@ -25,14 +27,18 @@ pub mod config;
 pub mod ctl;
 pub mod entry;
 pub mod error;
+pub mod exception;
 pub mod ffi;
 pub mod geo;
+pub mod limit;
 pub mod maillog;
 pub mod outcome;
 pub mod password;
 pub mod policy;
+pub mod pwhash;
 pub mod rules;
 pub mod secret;
+pub mod seen;
 pub mod session;
 pub mod sql;
 pub mod store;

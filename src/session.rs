@@ -9,11 +9,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::attempt::Proof;
+use crate::check::Allowed;
 use crate::config;
 use crate::config::Config;
 use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
+use crate::limit::Standing;
 use crate::verdict::Verdict;
 
 /// What this process knows.
@@ -26,9 +29,10 @@ pub struct Session {
     /// The authcid of an attempt that `authorize` has decided and `finish` has not ended, and the
     /// account's name.
     pub authorized: Option<(Vec<u8>, String)>,
-    /// An attempt that `secret` was asked for: its authcid, when, and why there was no password to
-    /// tell.
+    /// An attempt that `secret` was asked for.
     pub asked: Option<Asked>,
+    /// What `allow` decided, and for which address.
+    pub allowed: Option<(String, Allowed)>,
 }
 
 /// What `finish` has to know of a call of `secret`.
@@ -37,8 +41,10 @@ pub struct Asked {
     pub authcid: Vec<u8>,
     /// When the attempt began.
     pub start: Instant,
-    /// Why nobody can hold anything against the client's proof.
-    pub untold: Option<String>,
+    /// What is known of the client's proof unless `authorize` comes.
+    pub proof: Proof,
+    /// Where the attempt stands with the limits.
+    pub standing: Option<Standing>,
 }
 
 /// One configuration, and the GeoIP file it names.
@@ -115,7 +121,14 @@ impl Session {
     /// Nothing known yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { pid: 0, settings: Vec::new(), last: None, authorized: None, asked: None }
+        Self {
+            pid: 0,
+            settings: Vec::new(),
+            last: None,
+            authorized: None,
+            asked: None,
+            allowed: None,
+        }
     }
 
     /// Forgets what a parent process knew, but for what it read from files that are still the same.
@@ -125,6 +138,7 @@ impl Session {
             self.last = None;
             self.authorized = None;
             self.asked = None;
+            self.allowed = None;
             self.recheck();
         }
     }
@@ -135,6 +149,13 @@ impl Session {
         self.last = Some(Verdict::cannot_tell(String::new()));
         self.authorized = None;
         self.asked = None;
+    }
+
+    /// What `allow` decided about this address in this connection.
+    #[must_use]
+    pub fn allowed(&self, remote: &str) -> Option<Allowed> {
+        let known = self.allowed.as_ref().filter(|(known, _)| known == remote);
+        known.map(|(_, allowed)| allowed.clone())
     }
 
     fn recheck(&mut self) {

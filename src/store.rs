@@ -15,6 +15,10 @@ use crate::config::Timeouts;
 use crate::error::Error;
 use crate::secret::Secret;
 
+/// How often a transaction is tried that others are in the way of; `attempt_timeout` ends it
+/// sooner.
+const MOST_TRIES: u32 = 50;
+
 /// Until when an attempt may be busy with databases.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
@@ -198,6 +202,61 @@ impl Store {
         }
     }
 
+    /// Does several statements, or none of them; again where another transaction was in the way.
+    ///
+    /// # Errors
+    /// One of them failed, or it was in the way too often.
+    pub fn transaction<T>(
+        &mut self,
+        mut work: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut tries: u32 = 0;
+        loop {
+            tries = tries.saturating_add(1);
+            let done = self.begin().and_then(|()| work(self));
+            let done = match done {
+                Ok(done) => self.commit().map(|()| done),
+                Err(e) => {
+                    // What failed first is what matters.
+                    let _ = self.roll_back().ok();
+                    Err(e)
+                }
+            };
+            match done {
+                Err(_) if self.may_try_again() && tries < MOST_TRIES => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => connection.begin(),
+            Self::MySql(connection) => connection.begin(),
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => connection.commit(),
+            Self::MySql(connection) => connection.commit(),
+        }
+    }
+
+    fn roll_back(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => connection.roll_back(),
+            Self::MySql(connection) => connection.roll_back(),
+        }
+    }
+
+    fn may_try_again(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::MySql(connection) => connection.may_try_again,
+        }
+    }
+
     fn set_deadline(&mut self, deadline: Deadline) {
         match self {
             Self::Sqlite(connection) => connection.deadline = deadline,
@@ -271,6 +330,12 @@ impl<'a> Stores<'a> {
             store.set_deadline(self.deadline);
         }
         done
+    }
+
+    /// Gives the connections back, for a client that is made to wait.
+    pub fn close(&mut self) {
+        self.accounts = None;
+        self.log = None;
     }
 
     /// The database of the accounts.

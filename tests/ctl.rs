@@ -91,6 +91,28 @@ fn test_explains_and_writes_no_row() {
         assert_eq!(status, 1);
         assert!(text.contains("rule=policy.allow_countries") && text.contains("country=CN"));
         assert!(text.contains("answer=no, the client gets 535"), "{text}");
+        let in_order = [
+            "fact.address=198.51.100.7\n",
+            "fact.country=CN\n",
+            "fact.asn=no readable file\n",
+            "fact.protocol=SMTP\n",
+            "fact.trusted=no\n",
+            "fact.password=right\n",
+            "rule=policy.deny_networks says=nothing\n",
+            "rule=policy.deny_asns says=nothing\n",
+            "rule=policy.protocols says=nothing\n",
+            "rule=exception says=nothing\n",
+            "rule=account.deny_countries says=nothing\n",
+            "rule=account.allow_nets says=nothing\n",
+            "rule=account.allow_countries says=nothing\n",
+            "rule=policy.deny_countries says=nothing\n",
+            "rule=policy.allow_nets says=nothing\n",
+            "rule=policy.allow_countries says=refuses\n",
+            "rule=policy.unknown_country says=nothing\n",
+            "rule=policy.new_country says=nothing\n",
+            "decides=policy.allow_countries\n",
+        ];
+        assert!(text.starts_with(&in_order.concat()), "{text}");
         assert_eq!(run(&site, &["test", "u@example.com", ""], "secret").0, 0, "local");
         let (status, _, complaint) = run(&site, &["test", "u@example.com", "GB"], "secret");
         assert_eq!((status, complaint.contains("is no address")), (2, true), "{complaint}");
@@ -110,17 +132,17 @@ fn db_init_makes_what_is_missing_and_alters_nothing() {
         site.account("u@example.com", "secret");
         site.sql("ALTER TABLE connection_log ADD COLUMN extra varchar(10)");
         let again = site.tool(&["db", "init"], "");
-        assert_eq!(
-            again,
-            "table=account exists, left as it is\ntable=connection_log exists, left as it is\n"
-        );
+        let all = again.lines().all(|line| line.ends_with(" exists, left as it is"));
+        assert!(all && again.lines().count() == 5, "{again}");
+        assert!(again.starts_with("table=account ") && again.contains("table=connection_log "));
         site.sql("UPDATE connection_log SET extra = 'still there'");
         assert!(site.tool(&["user", "list"], "").contains("u@example.com"));
         site.sql("DROP TABLE connection_log");
         site.sql("DROP TABLE account");
         // With a query of the administrator's own, the accounts are the administrator's.
         site.write_config(&good);
-        assert_eq!(site.tool(&["db", "init"], ""), "table=connection_log made\n");
+        let made = site.tool(&["db", "init"], "");
+        assert!(made.starts_with("table=connection_log made\n"), "{made}");
         assert_eq!(site.rows(), []);
     }
 }

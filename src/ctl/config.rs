@@ -14,7 +14,9 @@ use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Candidate;
 use crate::password::Dummy;
+use crate::policy::Action;
 use crate::policy::Countries;
+use crate::policy::Limits;
 use crate::policy::NewCountry;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
@@ -31,6 +33,7 @@ pub(super) fn run(config: &Config) -> Done {
     let checks = [
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
+        ("tables", check_tables(config)),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
     ];
@@ -100,6 +103,32 @@ fn print_policy(config: &Config) {
         ("log_only", policy.log_only.to_string()),
     ] {
         say(&format!("policy.{key}={value}"));
+    }
+    print_limits(&policy.limits);
+}
+
+fn print_limits(limits: &Limits) {
+    if limits.list.is_empty() {
+        return;
+    }
+    // The nonce is nobody else's business.
+    let nonce = if limits.hash_nonce.is_empty() { "" } else { "given" };
+    for (key, value) in [
+        ("ipv4_prefix", limits.ipv4_prefix.to_string()),
+        ("ipv6_prefix", limits.ipv6_prefix.to_string()),
+        ("known_good", format_duration(limits.known_good).to_string()),
+        ("hash_nonce", nonce.to_owned()),
+    ] {
+        say(&format!("policy.{key}={value}"));
+    }
+    for limit in &limits.list {
+        let action = match limit.action {
+            Action::Reject => String::from("reject"),
+            Action::Delay(time) => format!("delay {}", format_duration(time)),
+        };
+        let within = format_duration(limit.within);
+        let (name, per, count, max) = (&limit.name, limit.per, limit.count, limit.max);
+        say(&format!("policy.limit.{name}={max} {count} per {per} within {within}: {action}"));
     }
 }
 
@@ -190,6 +219,25 @@ fn check_log(config: &Config) -> Result<String, Error> {
     }
     store.prepare(&config.log.insert)?;
     Ok(String::from("ok the statement fits the table"))
+}
+
+/// Looks whether the tables of ours are there that the configuration needs.
+fn check_tables(config: &Config) -> Result<String, Error> {
+    let policy = &config.policy;
+    let limits = !policy.limits.list.is_empty();
+    let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    for (table, is_needed) in [("authpolicy_count", limits), ("authpolicy_seen", seen)] {
+        if is_needed && !store.has_table(table)? {
+            let place = config.log.database.to_string();
+            let what = format!("has no table {table}: run `authpolicy db init`");
+            return Err(Error::Store { place, what });
+        }
+    }
+    Ok(match store.has_table("authpolicy_exception")? {
+        true => String::from("ok"),
+        false => String::from("ok without exceptions: `authpolicy db init` makes their table"),
+    })
 }
 
 fn check_geoip(config: &Config) -> Result<String, Error> {

@@ -11,6 +11,30 @@ use super::Done;
 use super::patience;
 use super::say;
 
+/// The tables of the log's database, with the schemas for SQLite and for MariaDB and MySQL.
+const TABLES: [(&str, &str, &str); 4] = [
+    (
+        "connection_log",
+        include_str!("../store/connection_log.sqlite.sql"),
+        include_str!("../store/connection_log.mysql.sql"),
+    ),
+    (
+        "authpolicy_exception",
+        include_str!("../store/exception.sqlite.sql"),
+        include_str!("../store/exception.mysql.sql"),
+    ),
+    (
+        "authpolicy_count",
+        include_str!("../store/count.sqlite.sql"),
+        include_str!("../store/count.mysql.sql"),
+    ),
+    (
+        "authpolicy_seen",
+        include_str!("../store/seen.sqlite.sql"),
+        include_str!("../store/seen.mysql.sql"),
+    ),
+];
+
 #[derive(Subcommand)]
 pub(super) enum Verb {
     /// Make the databases' tables where they are missing; what exists is never altered.
@@ -32,11 +56,10 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     }
     store::create(&config.log.database)?;
     let mut store = Store::open(&config.log.database, patience(config))?;
-    let sql = store.dialect(
-        include_str!("../store/connection_log.sqlite.sql"),
-        include_str!("../store/connection_log.mysql.sql"),
-    );
-    make(&mut store, "connection_log", sql)?;
+    for (table, sqlite, mysql) in TABLES {
+        let sql = store.dialect(sqlite, mysql);
+        make(&mut store, table, sql)?;
+    }
     Ok(true)
 }
 
@@ -45,7 +68,9 @@ fn make(store: &mut Store, table: &str, sql: &str) -> Result<(), Error> {
         say(&format!("table={table} exists, left as it is"));
         return Ok(());
     }
-    store.execute(sql, &[])?;
+    for statement in sql.split(";\n") {
+        store.execute(statement, &[])?;
+    }
     say(&format!("table={table} made"));
     Ok(())
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::Config;
+use crate::error::Error;
+use crate::limit;
+use crate::seen;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -66,5 +69,19 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
         eprintln!();
     }
     say(&format!("deleted={deleted}"));
+    prune_ours(config, &mut store)?;
     Ok(true)
+}
+
+/// Deletes from the tables of ours what no longer counts, where they are there.
+fn prune_ours(config: &Config, store: &mut Store) -> Result<(), Error> {
+    let now = seconds_before_now(Duration::ZERO);
+    if store.has_table("authpolicy_count")? {
+        while limit::prune(store, now.saturating_mul(1000))? > 0 {}
+    }
+    if store.has_table("authpolicy_seen")? {
+        let policy = &config.policy;
+        seen::prune(store, now, policy.country_memory.max(policy.limits.known_good))?;
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! `authpolicy test`: the code that Exim runs, on the administrator's words, without a row.
 
+use std::cell::RefCell;
 use std::time::Instant;
 use std::time::SystemTime;
 
@@ -8,6 +9,8 @@ use clap::Args;
 use crate::attempt::Attempt;
 use crate::attempt::Remote;
 use crate::check;
+use crate::check::Explanation;
+use crate::check::Mode;
 use crate::check::Moment;
 use crate::check::World;
 use crate::config::Config;
@@ -16,6 +19,11 @@ use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
+use crate::policy::Credentials;
+use crate::policy::Looked;
+use crate::policy::Rule;
+use crate::policy::Ruling;
+use crate::verdict::Verdict;
 
 use super::Done;
 use super::read_password;
@@ -48,15 +56,23 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     let attempt = Attempt::parse(&words)?;
     let geo = config.geoip.as_deref().map(Geo::new);
     let asns = config.asn_database.as_deref().map(Asns::new);
-    let print = |line: &str| {
-        say(&line.replacen("authpolicy: attempt ", "", 1).replace(" user=", "\nuser="))
+    let line = RefCell::new(String::new());
+    let keep = |text: &str| text.clone_into(&mut line.borrow_mut());
+    let log = MailLog::new(&keep);
+    let world = World {
+        config,
+        geo: geo.as_ref(),
+        asns: asns.as_ref(),
+        log,
+        mode: Mode::Asked,
+        wait: |_| {},
     };
-    let log = MailLog::new(&print);
-    let world = World { config, geo: geo.as_ref(), asns: asns.as_ref(), log, recorded: false };
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let moment = Moment { time: SystemTime::now(), start: Instant::now() };
-    let outcome = check::check(world, &attempt, moment).outcome();
-    match outcome {
+    let (verdict, explanation) = check::explain(world, &attempt, moment);
+    print_explanation(config, &verdict, &explanation);
+    say(&line.borrow().replacen("authpolicy: attempt ", "", 1).replace(" user=", "\nuser="));
+    match verdict.outcome() {
         Outcome::Accept => {
             say("answer=yes, the client gets 235");
             Ok(true)
@@ -70,4 +86,51 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
             Err(Error::Call(String::from("cannot tell: the line above says why")))
         }
     }
+}
+
+/// The facts, what each rule says in the order in which they are asked, and the one that decides.
+fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanation) {
+    let Explanation { facts, weighed, found } = explanation;
+    let address = facts.address.map(|address| address.to_string());
+    say(&format!("fact.address={}", address.as_deref().unwrap_or("local")));
+    say(&format!("fact.country={}", looked(facts.country)));
+    say(&format!("fact.asn={}", looked(facts.asn)));
+    say(&format!("fact.protocol={}", facts.protocol));
+    say(&format!("fact.trusted={}", yes(facts.is_trusted(&config.policy))));
+    let password = match found.credentials {
+        Credentials::Right => "right",
+        Credentials::Wrong => "wrong",
+        Credentials::NoAccount => "no such account",
+        Credentials::Unchecked => "not looked at",
+        Credentials::Nonsense => "nonsense",
+        Credentials::CannotTell => "cannot tell",
+    };
+    say(&format!("fact.password={password}"));
+    for weighed in weighed {
+        say(&format!("rule={} says={}", weighed.rule, weighed.says));
+    }
+    if let Some(layer) = found.disabled {
+        say(&format!("rule={} says=refuses", Rule::Disabled(layer)));
+    }
+    if found.is_new_country {
+        say("fact.new_country=yes");
+    }
+    let decides = match (&verdict.decision.rule, verdict.reason(), &found.ruling) {
+        (Some(rule), ..) | (None, "", Ruling::Pass(Some(rule))) => rule.to_string(),
+        (None, "", _) => String::from("the password"),
+        (None, reason, _) => reason.to_owned(),
+    };
+    say(&format!("decides={decides}"));
+}
+
+fn looked<T: ToString + Copy>(fact: Looked<T>) -> String {
+    match fact {
+        Looked::Up(Some(known)) => known.to_string(),
+        Looked::Up(None) => String::from("unknown"),
+        Looked::InVain => String::from("no readable file"),
+    }
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
 }

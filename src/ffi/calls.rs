@@ -1,29 +1,29 @@
 //! What each export does, in safe code: the clock is read here, and nowhere below.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
 use std::ffi::CStr;
-use std::ffi::CString;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
 use super::host;
+use super::kept;
 use crate::attempt::Attempt;
 use crate::attempt::Options;
 use crate::attempt::Proof;
 use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::check;
+use crate::check::Allowed;
+use crate::check::Earlier;
+use crate::check::Mode;
 use crate::check::Moment;
 use crate::check::Revealed;
 use crate::check::World;
 use crate::error::Error;
+use crate::limit::Standing;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
-use crate::secret::Secret;
 use crate::session::Asked;
 use crate::session::Session;
 use crate::session::Settings;
@@ -47,6 +47,11 @@ impl Answer {
     /// The answer of one that does not, where it panicked.
     pub(super) fn empty() -> Self {
         Self::EMPTY
+    }
+
+    /// The answer of the one that an ACL asks, where it panicked.
+    pub(super) fn yes() -> Self {
+        Outcome::Accept.into()
     }
 
     fn text(text: &'static CStr) -> Self {
@@ -81,7 +86,7 @@ pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
     let start = Instant::now();
     session.begin();
     let attempt = arguments.ok_or_else(miscounted).and_then(Attempt::parse);
-    answer(session, "check", attempt, start)
+    answer(session, "check", attempt, start, None)
 }
 
 /// The same for an attempt whose password somebody else has found right.
@@ -89,13 +94,14 @@ pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> A
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
     // A right proof that is refused takes as long as a wrong one: from the same start.
     let asked = session.asked.take().filter(|asked| Some(&asked.authcid) == authcid.as_ref());
-    let start = asked.map_or_else(Instant::now, |asked| asked.start);
+    let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
+    let standing = asked.and_then(|asked| asked.standing);
     session.begin();
     session.authorized = authcid.clone().map(|authcid| (authcid, String::new()));
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("authorize", Proof::Proved, arguments));
-    let answer = answer(session, "authorize", attempt, start);
+    let answer = answer(session, "authorize", attempt, start, standing);
     let username = session.last.as_ref().map(|verdict| verdict.username.clone());
     session.authorized = authcid.zip(username);
     answer
@@ -106,6 +112,7 @@ fn answer(
     function: &str,
     attempt: Result<Attempt, Error>,
     start: Instant,
+    standing: Option<Standing>,
 ) -> Answer {
     let attempt = match attempt {
         Ok(attempt) => attempt,
@@ -114,10 +121,35 @@ fn answer(
             return Outcome::CannotTell.into();
         }
     };
-    let (outcome, failure_time) = decide(session, &attempt, start);
+    let (outcome, failure_time) = decide(session, &attempt, start, standing);
     if outcome == Outcome::Reject {
         hold_back(start, failure_time);
     }
+    outcome.into()
+}
+
+/// Decides what hangs on the address alone, and remembers it for this connection.
+pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let start = Instant::now();
+    let attempt = arguments
+        .ok_or_else(miscounted)
+        .and_then(|arguments| Attempt::parse_address("allow", arguments));
+    let attempt = match attempt {
+        Ok(attempt) => attempt,
+        Err(e) => {
+            mail_log().trouble("allow", &e);
+            return Outcome::Accept.into();
+        }
+    };
+    // What holds if we do not come back from this.
+    let unfinished = Allowed { rule: None, error: Some(String::from("allow did not finish")) };
+    session.allowed = Some((attempt.remote.text(), unfinished));
+    let allowed = match session.settings(attempt.options.config.as_deref()) {
+        Ok(settings) => check::allow(world(settings), &attempt, moment(start)),
+        Err(e) => Allowed { rule: None, error: Some(e.to_string()) },
+    };
+    let outcome = if allowed.is_no() { Outcome::Reject } else { Outcome::Accept };
+    session.allowed = Some((attempt.remote.text(), allowed));
     outcome.into()
 }
 
@@ -126,25 +158,34 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
     let start = Instant::now();
     session.begin();
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
-    let not_yet = Proof::Unknown(String::from("has not been proved yet"));
     let revealed = arguments
         .ok_or_else(miscounted)
-        .and_then(|arguments| Attempt::parse_proved("secret", not_yet, arguments))
+        .and_then(|arguments| Attempt::parse_proved("secret", Proof::Awaited, arguments))
         .and_then(|attempt| {
+            let allowed = session.allowed(&attempt.remote.text());
             let settings = session.settings(attempt.options.config.as_deref())?;
-            check::reveal(world(settings), &attempt, moment(start))
+            let earlier = Earlier { allowed, standing: None };
+            check::reveal(world(settings), &attempt, moment(start), earlier)
         });
-    let (answer, untold) = match revealed {
-        Ok(Revealed::Password(password)) => (kept_secret(&password), None),
-        Ok(Revealed::Nobody) => (Outcome::NoSecret.into(), None),
-        Ok(Revealed::Untold(why)) => (Outcome::NoSecret.into(), Some(why)),
+    let (revealed, standing) = match revealed {
+        Ok((revealed, standing)) => (Ok(revealed), Some(standing)),
+        Err(e) => (Err(e), None),
+    };
+    let no_secret = || Outcome::NoSecret.into();
+    let (answer, proof) = match revealed {
+        Ok(Revealed::Password(password)) => {
+            (kept::secret(&password).map_or_else(no_secret, Answer::text), Proof::Refuted)
+        }
+        Ok(Revealed::Nobody) => (no_secret(), Proof::Refuted),
+        Ok(Revealed::Refused) => (no_secret(), Proof::Unchecked),
+        Ok(Revealed::Untold(why)) => (no_secret(), Proof::Unknown(why)),
         Err(e) => {
             mail_log().trouble("secret", &e);
             let why = String::from("could not be asked for, see the line above");
-            (Outcome::CannotTell.into(), Some(why))
+            (Outcome::CannotTell.into(), Proof::Unknown(why))
         }
     };
-    session.asked = authcid.map(|authcid| Asked { authcid, start, untold });
+    session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing });
     answer
 }
 
@@ -165,27 +206,28 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
                 mail_log().trouble("finish", &Error::Call(what.to_owned()));
             }
             if username.is_empty() {
-                return Answer::text(kept_tainted(&printable(&known)));
+                return Answer::text(kept::tainted(&printable(&known)));
             }
             username
         }
         None => fail(session, asked, arguments),
     };
     let name = if name.is_empty() { printable(authcid) } else { name };
-    Answer::text(kept_tainted(&name))
+    Answer::text(kept::tainted(&name))
 }
 
 /// Records an attempt whose client gets no 235; answers the name of the account.
 fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>) -> String {
     let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
     session.begin();
-    let proof = asked.and_then(|asked| asked.untold).map_or(Proof::Refuted, Proof::Unknown);
+    let (proof, standing) =
+        asked.map_or((Proof::Refuted, None), |asked| (asked.proof, asked.standing));
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));
     match attempt {
         Ok(attempt) => {
-            let (_, failure_time) = decide(session, &attempt, start);
+            let (_, failure_time) = decide(session, &attempt, start, standing);
             // Whatever we say, the driver may have decided on a 535.
             hold_back(start, failure_time);
             session.last.as_ref().map(|verdict| verdict.username.clone()).unwrap_or_default()
@@ -203,10 +245,16 @@ fn hold_back(start: Instant, failure_time: Duration) {
 }
 
 /// The outcome, and how long a refusal takes at the least.
-fn decide(session: &mut Session, attempt: &Attempt, start: Instant) -> (Outcome, Duration) {
+fn decide(
+    session: &mut Session,
+    attempt: &Attempt,
+    start: Instant,
+    standing: Option<Standing>,
+) -> (Outcome, Duration) {
+    let earlier = Earlier { allowed: session.allowed(&attempt.remote.text()), standing };
     let (verdict, failure_time) = match session.settings(attempt.options.config.as_deref()) {
         Ok(settings) => {
-            let verdict = check::check(world(settings), attempt, moment(start));
+            let verdict = check::check(world(settings), attempt, moment(start), earlier);
             (verdict, settings.config.failure_time)
         }
         // Nobody knows where the row would go: the line is all there is.
@@ -227,7 +275,8 @@ fn world(settings: &Settings) -> World<'_> {
         geo: settings.geo.as_ref(),
         asns: settings.asns.as_ref(),
         log: mail_log(),
-        recorded: !host::is_host_checking(),
+        mode: if host::is_host_checking() { Mode::Played } else { Mode::Real },
+        wait: std::thread::sleep,
     }
 }
 
@@ -239,7 +288,7 @@ fn moment(start: Instant) -> Moment {
 /// The country of an address.
 pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     match look_up(session, arguments) {
-        Ok(code) => Answer::text(kept(&code)),
+        Ok(code) => Answer::text(kept::plain(&code)),
         Err(e) => {
             mail_log().trouble("country", &e);
             Answer::EMPTY
@@ -266,8 +315,8 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer
     let field = field.and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default();
     let Some(verdict) = &session.last else { return Answer::EMPTY };
     match verdict.fact(field) {
-        Some(fact) if field == "username" => Answer::text(kept_tainted(&fact)),
-        Some(fact) => Answer::text(kept(&fact)),
+        Some(fact) if field == "username" => Answer::text(kept::tainted(&fact)),
+        Some(fact) => Answer::text(kept::plain(&fact)),
         None => {
             let what = "knows status, reason, rule, country, asn, username, auth_ok, policy_reject";
             mail_log().trouble("last", &Error::Call(what.to_owned()));
@@ -293,37 +342,5 @@ pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> Ans
 
 /// Who we are.
 pub(super) fn version(_: &mut Session, _: Option<&[&[u8]]>) -> Answer {
-    Answer::text(kept(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))
-}
-
-/// A text that lives as long as the process. Each is kept once: countries and facts are few, and
-/// names at most as many as attempts in one connection.
-fn kept(text: &str) -> &'static CStr {
-    static KEPT: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
-    let Ok(text) = CString::new(text) else { return c"" };
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    match kept.get(text.as_c_str()) {
-        Some(known) => known,
-        None => {
-            let fresh: &'static CStr = Box::leak(text.into_boxed_c_str());
-            kept.insert(fresh);
-            fresh
-        }
-    }
-}
-
-/// The same for what a client sent, which Exim must go on distrusting.
-fn kept_tainted(text: &str) -> &'static CStr {
-    let plain = kept(text);
-    host::tainted(plain).unwrap_or(plain)
-}
-
-/// A password, for as long as the process lives: Exim may hold on to what it was given. Kept apart
-/// from the texts that are handed out twice.
-fn kept_secret(password: &Secret) -> Answer {
-    match CString::new(password.expose()) {
-        Ok(text) => Answer::text(Box::leak(text.into_boxed_c_str())),
-        // No client could prove that it has it.
-        Err(_) => Outcome::NoSecret.into(),
-    }
+    Answer::text(kept::plain(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))
 }

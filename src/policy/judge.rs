@@ -1,5 +1,6 @@
 //! What each rule says about an attempt, before anybody looks at its password.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,7 +56,7 @@ pub struct Facts {
     pub asn: Looked<u32>,
     /// The protocol, in upper case.
     pub protocol: String,
-    /// When, in seconds since 1970.
+    /// When, in milliseconds since 1970.
     pub now: i64,
     /// What `allow` refused in this connection.
     pub refused_before: Option<Rule>,
@@ -66,6 +67,19 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// When, in seconds since 1970.
+    #[must_use]
+    pub fn seconds(&self) -> i64 {
+        self.now.div_euclid(1000)
+    }
+
+    /// Whether this is beyond a limit.
+    #[must_use]
+    pub fn is_beyond_a_limit(&self) -> bool {
+        self.refused_before.as_ref().is_some_and(Rule::is_limit)
+            || self.limits.iter().any(|(_, is_crossed)| *is_crossed)
+    }
+
     /// Whether the address is exempt from the rules about countries and ASNs, and from limits per
     /// remote.
     #[must_use]
@@ -91,6 +105,19 @@ pub enum Says {
     CannotTell,
 }
 
+impl fmt::Display for Says {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "nothing",
+            Self::Exempt => "exempt",
+            Self::Passes => "passes",
+            Self::Admits => "admits",
+            Self::Refuses => "refuses",
+            Self::CannotTell => "cannot-tell",
+        })
+    }
+}
+
 /// A rule, and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weighed {
@@ -114,17 +141,17 @@ pub enum Ruling {
 
 /// Holds the rules against the facts.
 pub fn judge(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> Ruling {
-    ruling(weigh(policy, layers, facts))
+    ruling(&weigh(policy, layers, facts))
 }
 
 /// The first rule that decides, decides.
-pub fn ruling(weighed: Vec<Weighed>) -> Ruling {
+pub fn ruling(weighed: &[Weighed]) -> Ruling {
     for Weighed { rule, says } in weighed {
         match says {
             Says::Nothing | Says::Exempt | Says::Passes => {}
-            Says::Admits => return Ruling::Pass(Some(rule)),
-            Says::Refuses => return Ruling::Refuse(rule),
-            Says::CannotTell => return Ruling::CannotTell(rule),
+            Says::Admits => return Ruling::Pass(Some(rule.clone())),
+            Says::Refuses => return Ruling::Refuse(rule.clone()),
+            Says::CannotTell => return Ruling::CannotTell(rule.clone()),
         }
     }
     Ruling::Pass(None)
@@ -200,7 +227,7 @@ fn exception(facts: &Facts) -> Says {
     let fits = |exception: &Exception| {
         let network = exception.networks.as_ref().zip(facts.address);
         let country = exception.countries.as_ref().zip(facts.country.known());
-        exception.until > facts.now
+        exception.until > facts.seconds()
             && (network.is_some_and(|(networks, address)| holds(networks, address))
                 || country.is_some_and(|(list, country)| list.names(Some(country)) == Some(true)))
     };

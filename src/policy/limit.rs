@@ -1,5 +1,6 @@
 //! Limits: how much guessing is too much, and by whom.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,16 @@ pub enum Per {
     AccountAndRemote,
 }
 
+impl fmt::Display for Per {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Remote => "remote",
+            Self::Account => "account",
+            Self::AccountAndRemote => "account+remote",
+        })
+    }
+}
+
 /// What is counted of the attempts that fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
@@ -30,6 +41,18 @@ pub enum Count {
     Remotes,
     /// Distinct countries.
     Countries,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failures => "failures",
+            Self::Passwords => "passwords",
+            Self::Accounts => "accounts",
+            Self::Remotes => "remotes",
+            Self::Countries => "countries",
+        })
+    }
 }
 
 /// What happens to an attempt beyond a limit.

@@ -28,7 +28,7 @@ pub(super) fn facts(place: Place) -> Facts {
         country,
         asn: Looked::Up(None),
         protocol: String::from("SMTP"),
-        now: 1000,
+        now: 1_000_000,
         refused_before: None,
         limits: Vec::new(),
         exceptions: Vec::new(),
@@ -334,7 +334,7 @@ fn the_order_of_the_rules() {
     };
     account(&mut policy, |rules| rules.protocols = Some(vec![String::from("SMTP")]));
     expect(&policy, &facts, Rule::Exception);
-    facts.now = 1001;
+    facts.now = 1_001_000;
     expect(&policy, &facts, Rule::DenyCountries(Layer::Account));
     account(&mut policy, |rules| rules.deny_countries = None);
     expect(&policy, &facts, Rule::DenyCountries(Layer::Domain));

@@ -34,6 +34,13 @@ const CANNOT_BE_THERE: &[u16] = &[1267, 1271, 3988];
 /// The server's word for a table that is not there, to a user who may know.
 const NO_SUCH_TABLE: u16 = 1146;
 
+/// Its word for a table that the user may not read, or that is not there.
+const DENIED: u16 = 1142;
+
+/// Its word for a transaction that another one was in the way of; on a cluster also one of another
+/// node.
+const DEADLOCK: u16 = 1213;
+
 /// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
 /// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
 /// the server holds up still may, as during the last stage of a hot backup.)
@@ -46,6 +53,10 @@ pub struct Connection {
     pub(super) deadline: Deadline,
     /// Whether server and we may disagree about whose turn it is.
     out_of_step: bool,
+    /// Whether statements wait for a commit of their caller's.
+    in_transaction: bool,
+    /// Whether the latest error says that the same again may succeed.
+    pub(super) may_try_again: bool,
 }
 
 impl Connection {
@@ -59,7 +70,14 @@ impl Connection {
             };
             match connect(host, limit) {
                 Ok(connection) => {
-                    return Ok(Self { place, connection, deadline, out_of_step: false });
+                    return Ok(Self {
+                        place,
+                        connection,
+                        deadline,
+                        out_of_step: false,
+                        in_transaction: false,
+                        may_try_again: false,
+                    });
                 }
                 Err(e) => problems.push(format!("{place}: {}", message(&e))),
             }
@@ -99,8 +117,13 @@ impl Connection {
     }
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
-        let changed = self.run(sql, parameters).and_then(|changed| self.commit().map(|()| changed));
-        changed.map_err(|e| self.refused(&e))
+        let ends = !self.in_transaction;
+        let done = self.run(sql, parameters);
+        let done = done.and_then(|changed| match ends {
+            true => self.make_last().map(|()| changed),
+            false => Ok(changed),
+        });
+        done.map_err(|e| self.refused(&e))
     }
 
     pub(super) fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
@@ -114,10 +137,28 @@ impl Connection {
             }
             done => done,
         };
-        done.and_then(|_| self.commit()).map_err(|e| self.refused(&e))
+        done.and_then(|_| self.make_last()).map_err(|e| self.refused(&e))
     }
 
-    fn commit(&mut self) -> mysql::Result<()> {
+    /// Begins a transaction, which sees what others have committed until its first look.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        self.limit()?;
+        self.in_transaction = true;
+        self.connection.query_drop("START TRANSACTION").map_err(|e| self.refused(&e))
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
+        self.in_transaction = false;
+        self.make_last().map_err(|e| self.refused(&e))
+    }
+
+    pub(super) fn roll_back(&mut self) -> Result<(), Error> {
+        self.in_transaction = false;
+        self.limit()?;
+        self.connection.query_drop("ROLLBACK").map_err(|e| self.refused(&e))
+    }
+
+    fn make_last(&mut self) -> mysql::Result<()> {
         self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
         self.connection.query_drop("COMMIT")
     }
@@ -148,8 +189,12 @@ impl Connection {
     fn refused(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
-        let missing = matches!(e, mysql::Error::MySqlError(e) if e.code == NO_SUCH_TABLE);
-        if missing { Error::NoTable { place, what } } else { Error::Store { place, what } }
+        let code = if let mysql::Error::MySqlError(e) = e { e.code } else { 0 };
+        self.may_try_again = code == DEADLOCK;
+        match code {
+            NO_SUCH_TABLE | DENIED => Error::NoTable { place, what, is_denied: code == DENIED },
+            _ => Error::Store { place, what },
+        }
     }
 }
 

@@ -98,6 +98,24 @@ impl Connection {
         Ok(Found { columns, rows })
     }
 
+    /// Begins a transaction; nobody else writes until it ends.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        self.limit()?;
+        self.run("BEGIN IMMEDIATE")
+    }
+
+    pub(super) fn commit(&mut self) -> Result<(), Error> {
+        self.run("COMMIT")
+    }
+
+    pub(super) fn roll_back(&mut self) -> Result<(), Error> {
+        self.run("ROLLBACK")
+    }
+
+    fn run(&mut self, sql: &str) -> Result<(), Error> {
+        self.connection.execute_batch(sql).map_err(|e| refused(&self.place, &e))
+    }
+
     pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
         self.limit()?;
         let statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
@@ -222,7 +240,8 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
         ),
         // SQLite has no code for it.
         _ if e.to_string().starts_with("no such table") => {
-            Error::NoTable { place: place.to_owned(), what: e.to_string() }
+            let place = format!("sqlite {place}");
+            Error::NoTable { place, what: e.to_string(), is_denied: false }
         }
         Some(_) | None => fail(place, &e.to_string()),
     }

@@ -1,18 +1,30 @@
-//! Small MMDB files from lists of `network country`.
+//! Small MMDB files from lists of `network country` or `network number`.
 
 use mmdb_writer::Value;
 use mmdb_writer::Writer;
 
 /// The bytes of a file in the layout of MaxMind and DB-IP.
 pub fn from_list(list: &str) -> Vec<u8> {
-    let mut writer = Writer::new("Authpolicy-Country");
+    write("Authpolicy-Country", list, |country| {
+        Value::map([("country", Value::map([("iso_code", Value::from(country))]))])
+    })
+}
+
+/// The bytes of a file of autonomous systems in their layout.
+pub fn of_asns(list: &str) -> Vec<u8> {
+    write("Authpolicy-ASN", list, |number| {
+        Value::map([("autonomous_system_number", Value::from(number.parse::<u32>().unwrap()))])
+    })
+}
+
+fn write(kind: &str, list: &str, record: impl Fn(&str) -> Value) -> Vec<u8> {
+    let mut writer = Writer::new(kind);
     for line in list.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
-        let (Some(network), Some(country)) = (words.next(), words.next()) else { continue };
+        let (Some(network), Some(value)) = (words.next(), words.next()) else { continue };
         let network: ipnet::IpNet = network.parse().expect("a network");
-        let record = Value::map([("country", Value::map([("iso_code", Value::from(country))]))]);
-        writer.insert_value(network, record).expect("a network that fits");
+        writer.insert_value(network, record(value)).expect("a network that fits");
     }
     writer.to_bytes().expect("a database")
 }

@@ -261,6 +261,16 @@ login:
         }
     }
 
+    /// The one number that a query returns.
+    pub fn count(&self, sql: &str) -> i64 {
+        match &self.base {
+            Base::Sqlite => self.sqlite().query_row(sql, (), |row| row.get(0)).unwrap(),
+            Base::MariaDb(server, name, _) => {
+                server.root(name).query_first(sql).unwrap().expect("a number")
+            }
+        }
+    }
+
     fn sqlite(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path("state/authpolicy.db")).unwrap()
     }

@@ -1,0 +1,96 @@
+//! The account, and what its stored passwords say to the client's.
+
+use super::Findings;
+use super::Mode;
+use super::World;
+use crate::account::Account;
+use crate::account::Login;
+use crate::attempt::Attempt;
+use crate::attempt::Proof;
+use crate::error::Error;
+use crate::password;
+use crate::password::Candidate;
+use crate::password::Dummy;
+use crate::policy;
+use crate::policy::Credentials;
+use crate::secret::Secret;
+use crate::store::Stores;
+
+/// Finds the account. Where somebody else has the passwords, there need be no table of accounts.
+pub(super) fn look_up(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    login: &Login,
+) -> Result<Option<Account>, Error> {
+    let accounts = &world.config.accounts;
+    let protocol = super::protocol(world, attempt);
+    let found = Account::find(stores.accounts()?, accounts, login, attempt, protocol);
+    let needs_table =
+        accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
+    match found {
+        Err(Error::NoTable { is_denied: false, .. }) if !needs_table => Ok(None),
+        found => found,
+    }
+}
+
+/// Holds the password against those stored, or against a dummy where there is no account.
+fn verify(
+    world: World<'_>,
+    password: &Secret,
+    account: Option<&Account>,
+    login: &Login,
+    found: &policy::Findings,
+) -> Result<Credentials, Error> {
+    let accounts = &world.config.accounts;
+    let settings = &accounts.passwords;
+    let configured = accounts.dummy_hash();
+    let dummy = Dummy::load(&world.config.state_directory, configured, settings);
+    let stored = account.map_or(&[][..], |account| &account.passwords);
+    let candidate = Candidate { password, login: login.typed() };
+    let refused = policy::refuses(&world.config.policy, &found.ruling);
+    let verify = match refused || found.disabled.is_some() {
+        true => password::verify_all,
+        false => password::verify_any,
+    };
+    let right = verify(stored, settings, candidate, &dummy)
+        .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
+    if world.mode == Mode::Real {
+        dummy.learn(stored, settings);
+    }
+    Ok(match (account, right) {
+        (None, _) => Credentials::NoAccount,
+        (Some(_), true) => Credentials::Right,
+        (Some(_), false) => Credentials::Wrong,
+    })
+}
+
+/// What is known about the password, or is found out.
+pub(super) fn weigh(
+    world: World<'_>,
+    attempt: &Attempt,
+    account: Option<&Account>,
+    stores: &mut Stores<'_>,
+    findings: &Findings,
+) -> Result<Credentials, Error> {
+    let (login, found) = (&findings.login, &findings.found);
+    Ok(match &attempt.proof {
+        Proof::Proved => Credentials::Right,
+        Proof::Refuted if account.is_none() && world.config.accounts.are_given => {
+            Credentials::NoAccount
+        }
+        Proof::Refuted => Credentials::Wrong,
+        Proof::Awaited => Credentials::CannotTell,
+        Proof::GivenUp => Credentials::Nonsense,
+        Proof::Unchecked => Credentials::Unchecked,
+        Proof::Unknown(why) => {
+            return Err(Error::Account { account: login.user().to_owned(), what: why.clone() });
+        }
+        Proof::Password(_) if policy::skips_password(&world.config.policy, &found.ruling) => {
+            Credentials::Unchecked
+        }
+        Proof::Password(password) => {
+            stores.meanwhile(|| verify(world, password, account, login, found))?
+        }
+    })
+}

@@ -1,0 +1,274 @@
+//! An attempt and the limits: where it stands before its password is looked at, and what becomes
+//! of its entry when its outcome is known.
+
+use super::Findings;
+use super::Mode;
+use super::World;
+use crate::account::Account;
+use crate::account::Login;
+use crate::attempt::Attempt;
+use crate::attempt::Proof;
+use crate::error::Error;
+use crate::limit;
+use crate::limit::Standing;
+use crate::limit::Subject;
+use crate::policy;
+use crate::policy::Answer;
+use crate::policy::Credentials;
+use crate::policy::FailType;
+use crate::policy::Limit;
+use crate::policy::Limits;
+use crate::policy::NewCountry;
+use crate::policy::Per;
+use crate::policy::Rule;
+use crate::policy::Ruling;
+use crate::pwhash;
+use crate::pwhash::pwhash;
+use crate::seen;
+use crate::store::Stores;
+use crate::verdict::Verdict;
+
+/// The one address of this machine, and of whoever plays with `exim -bh`.
+const LOCAL: &str = "local";
+/// Enough to tell a changed password from the one before, and too few to find it out.
+const FINGERPRINT_BITS: u8 = 20;
+
+/// What the address of an attempt counts as.
+fn remote(world: World<'_>, findings: &Findings) -> String {
+    match (world.mode, findings.facts.address) {
+        (Mode::Played, _) | (_, None) => LOCAL.to_owned(),
+        (Mode::Real | Mode::Asked, Some(address)) => world.config.policy.limits.remote(address),
+    }
+}
+
+/// The attempt as limits see it.
+fn subject(world: World<'_>, attempt: &Attempt, findings: &Findings) -> Result<Subject, Error> {
+    let login = &findings.login;
+    let limits = &world.config.policy.limits;
+    let password = match &attempt.proof {
+        Proof::Password(password) => password.expose(),
+        Proof::Awaited
+        | Proof::Proved
+        | Proof::Refuted
+        | Proof::Unknown(_)
+        | Proof::Unchecked
+        | Proof::GivenUp => b"",
+    };
+    let hash = pwhash(&limits.hash_nonce, login.user(), password, pwhash::BITS);
+    let country = findings.facts.country.known();
+    let country = country.map(|country| country.to_string()).unwrap_or_default();
+    let remote = remote(world, findings);
+    Subject::new(login.user(), remote, country, hash, findings.facts.now)
+}
+
+/// Enters an attempt, unless it was entered before; answers whether a limit refuses it, so that
+/// nobody asks for its account.
+pub(super) fn enter(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    let policy = &world.config.policy;
+    // Refused whatever comes: no guess, and no entry.
+    let layers = policy.layers(findings.login.user(), None);
+    let ruling = policy::judge(policy, &layers, &findings.facts);
+    let is_barred = policy::refuses(policy, &ruling)
+        && matches!(&ruling, Ruling::Refuse(rule) if rule.is_final());
+    if findings.standing.is_none() && is_guess(&attempt.proof) && !is_barred {
+        let subject = subject(world, attempt, findings)?;
+        findings.known_good = known_good(world, stores, findings)?;
+        let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
+        let limits = &policy.limits.list;
+        let is_known_good = findings.known_good.is_some();
+        let holding = limits.iter().filter(|limit| limit.holds(is_trusted, is_known_good));
+        findings.standing = Some(stand(world, stores, &holding.collect::<Vec<_>>(), &subject)?);
+    }
+    Ok(refuse(world, attempt, stores, findings))
+}
+
+/// Whether a proof is one that a client may have guessed.
+fn is_guess(proof: &Proof) -> bool {
+    match proof {
+        Proof::Password(_) | Proof::Awaited | Proof::Proved | Proof::Refuted => true,
+        Proof::Unknown(_) | Proof::Unchecked | Proof::GivenUp => false,
+    }
+}
+
+/// Enters an attempt with the limits that it was exempt from, if the password has changed since
+/// the login that made its address known good.
+pub(super) fn enter_again(
+    world: World<'_>,
+    attempt: &Attempt,
+    account: Option<&Account>,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    let limits = &world.config.policy.limits;
+    findings.fingerprint = fingerprint(limits, &findings.login, account);
+    let changed = findings.known_good.take().is_some_and(|known| known != findings.fingerprint);
+    if !changed {
+        return Ok(false);
+    }
+    if world.mode != Mode::Asked {
+        seen::forget(stores.log()?, findings.login.user(), Some(&remote(world, findings)))?;
+    }
+    let subject = subject(world, attempt, findings)?;
+    let per_account = limits.list.iter().filter(|limit| limit.per == Per::Account);
+    let standing = stand(world, stores, &per_account.collect::<Vec<_>>(), &subject)?;
+    findings.standing.get_or_insert_default().join(standing);
+    Ok(refuse(world, attempt, stores, findings))
+}
+
+/// Looks at the limits that hold for an address whatever the account.
+pub(super) fn look_at_address(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let policy = &world.config.policy;
+    let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
+    let limits = policy.limits.list.iter().filter(|limit| limit.per == Per::Remote);
+    let limits: Vec<_> = limits.filter(|limit| limit.holds(is_trusted, false)).collect();
+    if limits.is_empty() {
+        return Ok(());
+    }
+    let (remote, now) = (remote(world, findings), findings.facts.now);
+    let subject = Subject::new("", remote, String::new(), String::new(), now)?;
+    findings.facts.limits = limit::look(stores.log()?, &limits, &subject)?.crossed;
+    Ok(())
+}
+
+fn stand(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    limits: &[&Limit],
+    subject: &Subject,
+) -> Result<Standing, Error> {
+    if limits.is_empty() {
+        return Ok(Standing::default());
+    }
+    match world.mode {
+        Mode::Asked => limit::look(stores.log()?, limits, subject),
+        Mode::Real | Mode::Played => {
+            limit::enter(stores.log()?, limits, subject, world.config.policy.log_only)
+        }
+    }
+}
+
+/// Has the limits say their word, and makes the client wait; answers whether one refuses.
+fn refuse(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> bool {
+    let policy = &world.config.policy;
+    if let Some(standing) = &mut findings.standing {
+        findings.facts.limits.clone_from(&standing.crossed);
+        let delay = std::mem::take(&mut standing.delay);
+        if !delay.is_zero() {
+            stores.close();
+            stores.meanwhile(|| (world.wait)(delay));
+        }
+    }
+    if policy.log_only || !findings.facts.is_beyond_a_limit() {
+        return false;
+    }
+    let layers = policy.layers(&findings.username, None);
+    findings.judge(policy, &layers);
+    findings.found.credentials = match attempt.proof {
+        Proof::Proved => Credentials::Right,
+        Proof::Refuted => Credentials::Wrong,
+        Proof::GivenUp => Credentials::Nonsense,
+        Proof::Password(_) | Proof::Awaited | Proof::Unknown(_) | Proof::Unchecked => {
+            Credentials::Unchecked
+        }
+    };
+    true
+}
+
+/// The fingerprint that this address of the account is known by.
+fn known_good(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &Findings,
+) -> Result<Option<String>, Error> {
+    let limits = &world.config.policy.limits;
+    let remote = remote(world, findings);
+    if !limits.want_known_good() || remote == LOCAL {
+        return Ok(None);
+    }
+    let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);
+    let since = findings.facts.seconds().saturating_sub(memory);
+    seen::known_good(stores.log()?, findings.login.user(), &remote, since)
+}
+
+fn fingerprint(limits: &Limits, login: &Login, account: Option<&Account>) -> String {
+    if !limits.want_known_good() {
+        return String::new();
+    }
+    let stored = account.map_or(&[][..], |account| &account.passwords);
+    let all = stored.iter().map(|stored| stored.expose()).collect::<Vec<_>>().join(&0);
+    // It is a copy of secrets.
+    let all = zeroize::Zeroizing::new(all);
+    pwhash(&limits.hash_nonce, login.user(), &all, FINGERPRINT_BITS)
+}
+
+/// Whether the account has not been seen in this country, but in others.
+pub(super) fn is_new_country(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &Findings,
+) -> Result<bool, Error> {
+    let memory = world.config.policy.country_memory.as_secs();
+    let now = findings.facts.seconds();
+    let since = now.saturating_sub(i64::try_from(memory).unwrap_or(i64::MAX));
+    let country = findings.facts.country.known();
+    let country = country.map(|country| country.to_string()).unwrap_or_default();
+    let account = findings.username.to_lowercase();
+    let login =
+        seen::Login { account: &account, remote: "", country: &country, fingerprint: "", now };
+    seen::is_new_country(stores.log()?, &login, since)
+}
+
+/// Keeps or takes back the entry of an attempt; remembers where an account was let in from.
+pub(super) fn settle(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+    verdict: &Verdict,
+) -> Result<(), Error> {
+    if world.mode == Mode::Asked {
+        return Ok(());
+    }
+    let decision = &verdict.decision;
+    if let Some(standing) = findings.standing.take().filter(|standing| !standing.is_empty()) {
+        let counts = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
+        limit::settle(stores.log()?, standing, counts)?;
+    }
+    let let_in = decision.answer == Answer::Accept
+        && (decision.rule.is_none() || decision.rule == Some(Rule::NewCountry))
+        && decision.reason != Some(FailType::WouldReject);
+    let policy = &world.config.policy;
+    let wanted = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
+    let remote = remote(world, findings);
+    if !let_in || !wanted || remote == LOCAL {
+        return Ok(());
+    }
+    let canonical = findings.username.to_lowercase();
+    let country = verdict.country_text();
+    let mut names = vec![&*canonical];
+    names.extend(Some(findings.login.user()).filter(|login| *login != canonical));
+    for account in names {
+        let login = seen::Login {
+            account,
+            remote: &remote,
+            country: &country,
+            fingerprint: &findings.fingerprint,
+            now: findings.facts.seconds(),
+        };
+        seen::remember(stores.log()?, &login)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! `authpolicy exception`: allowances of an account for a time, such as a journey.
+
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
+
+use clap::Args;
+use clap::Subcommand;
+
+use crate::account::Login;
+use crate::config::Config;
+use crate::error::Error;
+use crate::rules;
+use crate::store::Store;
+use crate::store::Value;
+
+use super::Done;
+use super::patience;
+use super::say;
+use super::seconds_before_now;
+
+const DAY: i64 = 24 * 3600;
+
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Admit an account from countries or networks, whatever its rules say, until a day is over.
+    Add(Add),
+    /// List the exceptions, those that have ended too.
+    List {
+        /// Only those of this account.
+        name: Option<String>,
+    },
+    /// Delete an exception.
+    Del {
+        /// Its number, as listed.
+        id: u32,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = true, id = "places", args = ["countries", "networks"])]
+pub(super) struct Add {
+    /// The account, as mike@example.com; as it stands in the log.
+    name: String,
+    /// Countries to admit, as ES,FR.
+    #[arg(long, value_name = "LIST")]
+    countries: Option<String>,
+    /// Networks to admit, as 192.0.2.0/24.
+    #[arg(long, value_name = "LIST")]
+    networks: Option<String>,
+    /// The last day, as 2027-06-30 (UTC), or for how long, as 14d.
+    #[arg(long, value_name = "DAY")]
+    until: String,
+}
+
+pub(super) fn run(config: &Config, verb: &Verb) -> Done {
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    match verb {
+        Verb::Add(exception) => add(config, &mut store, exception),
+        Verb::List { name } => list(config, &mut store, name.as_deref()),
+        Verb::Del { id } => {
+            let sql = "DELETE FROM authpolicy_exception WHERE id = :id";
+            let deleted = store.execute(sql, &[("id", Value::Int((*id).into()))])?;
+            say(&format!("deleted={deleted}"));
+            Ok(deleted > 0)
+        }
+    }
+}
+
+fn account(config: &Config, name: &str) -> String {
+    Login::new(name, &config.accounts.default_domain).user().to_owned()
+}
+
+fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
+    let account = account(config, &exception.name);
+    let wrong = |what: String| Error::Account { account: account.clone(), what };
+    let text = |list: &Option<String>| list.as_deref().map_or(Value::Null, Value::text);
+    let countries = exception.countries.as_deref().unwrap_or_default();
+    let networks = exception.networks.as_deref().unwrap_or_default();
+    let countries = rules::countries(countries)
+        .map_err(|what| wrong(format!("--countries: {what}")))?
+        .is_some();
+    let networks =
+        rules::networks(networks).map_err(|what| wrong(format!("--networks: {what}")))?.is_some();
+    if !countries && !networks {
+        return Err(wrong(String::from("--countries or --networks must name one at least")));
+    }
+    let now = seconds_before_now(Duration::ZERO);
+    let expires = end(&exception.until, now).map_err(wrong)?;
+    let sql = "INSERT INTO authpolicy_exception (username, countries, networks, expires) \
+               VALUES (:username, :countries, :networks, :expires)";
+    store.execute(
+        sql,
+        &[
+            ("username", Value::text(&account)),
+            ("countries", text(&exception.countries)),
+            ("networks", text(&exception.networks)),
+            ("expires", Value::Int(expires)),
+        ],
+    )?;
+    say(&format!("exception of {account} added, ends {}", time(expires)));
+    Ok(true)
+}
+
+/// When an exception is over: with the day that is named, or so long from now.
+fn end(text: &str, now: i64) -> Result<i64, String> {
+    let midnight = humantime::parse_rfc3339_weak(&format!("{text} 00:00:00"));
+    let end = match (midnight, humantime::parse_duration(text)) {
+        (Ok(day), _) => {
+            let since = day.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            i64::try_from(since).unwrap_or(0).saturating_add(DAY)
+        }
+        (Err(_), Ok(time)) => now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)),
+        (Err(_), Err(_)) => {
+            return Err(format!(
+                "--until: {text:?} is neither a day such as 2027-06-30 nor a time such as 14d"
+            ));
+        }
+    };
+    if end <= now {
+        return Err(format!("--until: {text} is over"));
+    }
+    Ok(end)
+}
+
+fn time(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let time = UNIX_EPOCH.checked_add(since);
+    time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
+}
+
+fn list(config: &Config, store: &mut Store, name: Option<&str>) -> Done {
+    let sql = match name {
+        Some(_) => {
+            "SELECT id, username, countries, networks, expires FROM authpolicy_exception \
+             WHERE username = :name ORDER BY expires, id"
+        }
+        None => {
+            "SELECT id, username, countries, networks, expires FROM authpolicy_exception \
+             ORDER BY expires, id"
+        }
+    };
+    let name = Value::text(&name.map(|name| account(config, name)).unwrap_or_default());
+    let now = seconds_before_now(Duration::ZERO);
+    for row in store.query(sql, &[("name", name)])? {
+        let expires = row.text("expires").parse().unwrap_or(0);
+        let ends = if expires > now { "ends" } else { "ended" };
+        say(&format!(
+            "id={} account={} countries={} networks={} {ends}={}",
+            row.text("id"),
+            row.text("username"),
+            rules::words(&row.text("countries")).join(","),
+            rules::words(&row.text("networks")).join(","),
+            time(expires),
+        ));
+    }
+    Ok(true)
+}

@@ -1,0 +1,130 @@
+//! `authpolicy limits`: who is beyond which limit now, and forgiveness.
+
+use std::time::Duration;
+
+use clap::Args;
+use clap::Subcommand;
+use humantime::format_duration;
+
+use crate::account::Login;
+use crate::attempt::Remote;
+use crate::config::Config;
+use crate::error::Error;
+use crate::limit;
+use crate::policy::Limit;
+use crate::seen;
+use crate::store::Store;
+use crate::store::Value;
+
+use super::Done;
+use super::patience;
+use super::say;
+use super::seconds_before_now;
+
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Forget what was counted, so that who is named may try again.
+    Clear(Clear),
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = true, id = "whose", args = ["account", "remote", "all"])]
+pub(super) struct Clear {
+    /// Of this account; its addresses are no longer known good.
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// Of this address, or of the network that it counts with; `local` for this machine.
+    #[arg(long, value_name = "IP")]
+    remote: Option<String>,
+    /// Of everybody; no address of any account is known good then.
+    #[arg(long, conflicts_with_all = ["account", "remote"])]
+    all: bool,
+}
+
+pub(super) fn run(config: &Config, verb: Option<&Verb>) -> Done {
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    match verb {
+        None => list(config, &mut store),
+        Some(Verb::Clear(whose)) => clear(config, &mut store, whose),
+    }
+}
+
+/// The answer is no where nobody is.
+fn list(config: &Config, store: &mut Store) -> Done {
+    let now = seconds_before_now(Duration::ZERO).saturating_mul(1000);
+    let mut found = false;
+    for limit in &config.policy.limits.list {
+        let sql = "SELECT account, remote, COUNT(DISTINCT value) AS n, MIN(expires) AS first \
+                   FROM authpolicy_count WHERE rule = :rule AND value <> '' AND expires > :now \
+                   GROUP BY account, remote HAVING COUNT(DISTINCT value) >= :max \
+                   ORDER BY account, remote";
+        let parameters = [
+            ("rule", Value::text(&limit.name)),
+            ("now", Value::Int(now)),
+            ("max", Value::Int(limit.max.into())),
+        ];
+        for row in store.query(sql, &parameters)? {
+            found = true;
+            let first: i64 = row.text("first").parse().unwrap_or(now);
+            let left = u64::try_from(first.saturating_sub(now)).unwrap_or(0);
+            say(&describe(limit, &row.text("account"), &row.text("remote"), &row.text("n"), left));
+        }
+    }
+    Ok(found)
+}
+
+/// Who is beyond a limit, and why; `left` in milliseconds, until the oldest entry ends.
+fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) -> String {
+    let or_any = |text: &str| if text.is_empty() { "*".to_owned() } else { text.to_owned() };
+    // In whole seconds, so that it does not end before it says.
+    let left = Duration::from_secs(left.div_ceil(1000));
+    format!(
+        "limit={} account={:?} remote={} {}={count} max={} within={:?} eases_in={:?}",
+        limit.name,
+        or_any(account),
+        or_any(remote),
+        limit.count,
+        limit.max,
+        format_duration(limit.within).to_string(),
+        format_duration(left).to_string(),
+    )
+}
+
+fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
+    let account = whose
+        .account
+        .as_deref()
+        .map(|name| limit::name(Login::new(name, &config.accounts.default_domain).user()));
+    let remote = match whose.remote.as_deref() {
+        None => None,
+        Some("local") => Some(String::from("local")),
+        Some(text) => match Remote::parse(text.as_bytes()) {
+            Remote::Address(address) => Some(config.policy.limits.remote(address)),
+            Remote::Local | Remote::Unusable(_) => {
+                return Err(Error::Call(format!("--remote: {text:?} is no address")));
+            }
+        },
+    };
+    let sql = match (&account, &remote) {
+        (Some(_), Some(_)) => {
+            "DELETE FROM authpolicy_count WHERE account = :account AND remote = :remote"
+        }
+        (Some(_), None) => "DELETE FROM authpolicy_count WHERE account = :account",
+        (None, Some(_)) => "DELETE FROM authpolicy_count WHERE remote = :remote",
+        (None, None) => "DELETE FROM authpolicy_count",
+    };
+    let text = |text: &Option<String>| Value::text(text.as_deref().unwrap_or_default());
+    let parameters = [("account", text(&account)), ("remote", text(&remote))];
+    store.execute(sql, &parameters)?;
+    match &account {
+        Some(account) => {
+            seen::forget(store, account, remote.as_deref())?;
+        }
+        None if whose.all => {
+            store.execute("UPDATE authpolicy_seen SET fingerprint = ''", &[])?;
+        }
+        None => {}
+    }
+    say("cleared");
+    Ok(true)
+}

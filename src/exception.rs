@@ -1,0 +1,36 @@
+//! Exceptions: allowances of an account for a time, in a table of ours beside the log.
+
+use crate::error::Error;
+use crate::policy::Exception;
+use crate::rules;
+use crate::store::Row;
+use crate::store::Store;
+use crate::store::Value;
+
+/// The exceptions of an account that have not ended; none where nobody has made the table.
+///
+/// # Errors
+/// The database cannot tell, or a list cannot be understood.
+pub fn of_account(store: &mut Store, account: &str, now: i64) -> Result<Vec<Exception>, Error> {
+    const SQL: &str = "SELECT id, countries, networks, expires FROM authpolicy_exception \
+                       WHERE username = :account AND expires > :now";
+    let parameters = [("account", Value::text(account)), ("now", Value::Int(now))];
+    let rows = match store.query(SQL, &parameters) {
+        // An older database, or a user who may do no more than the log needs.
+        Err(Error::NoTable { .. }) => return Ok(Vec::new()),
+        rows => rows?,
+    };
+    rows.iter().map(|row| read(account, row)).collect()
+}
+
+fn read(account: &str, row: &Row) -> Result<Exception, Error> {
+    let broken = |what: String| Error::Account {
+        account: account.to_owned(),
+        what: format!("exception {}: {what}", row.text("id")),
+    };
+    Ok(Exception {
+        countries: rules::countries(&row.text("countries")).map_err(broken)?,
+        networks: rules::networks(&row.text("networks")).map_err(broken)?,
+        until: row.text("expires").parse().map_err(|_| broken(String::from("has no end")))?,
+    })
+}

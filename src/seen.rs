@@ -1,0 +1,120 @@
+//! Where accounts have logged in from: countries, and addresses that stay exempt from limits per
+//! account.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::limit::name;
+use crate::store::Store;
+use crate::store::Value;
+
+/// A login is not written down again within this time, in seconds, while nothing else changes.
+const FRESH: i64 = 3600;
+
+/// A login of an account.
+pub struct Login<'a> {
+    /// The account's name.
+    pub account: &'a str,
+    /// What the address counts as.
+    pub remote: &'a str,
+    /// The country's code, or empty.
+    pub country: &'a str,
+    /// Of the stored password.
+    pub fingerprint: &'a str,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
+/// The fingerprint of the stored password that an account has logged in with from an address, if
+/// that is not longer ago than `memory`.
+///
+/// # Errors
+/// The database cannot tell.
+pub fn known_good(
+    store: &mut Store,
+    account: &str,
+    remote: &str,
+    since: i64,
+) -> Result<Option<String>, Error> {
+    const SQL: &str = "SELECT fingerprint FROM authpolicy_seen WHERE account = :account \
+                       AND remote = :remote AND time >= :since AND fingerprint <> ''";
+    let parameters = [
+        ("account", Value::text(&name(account))),
+        ("remote", Value::text(remote)),
+        ("since", Value::Int(since)),
+    ];
+    Ok(store.query(SQL, &parameters)?.first().map(|row| row.text("fingerprint")))
+}
+
+/// Whether an account has been seen in countries, and not in this one. The first country of an
+/// account is none that is new.
+///
+/// # Errors
+/// The database cannot tell.
+pub fn is_new_country(store: &mut Store, login: &Login<'_>, since: i64) -> Result<bool, Error> {
+    const SQL: &str = "SELECT EXISTS (SELECT 1 FROM authpolicy_seen WHERE account = :account \
+                       AND country = :country AND time >= :since) AS here, \
+                       EXISTS (SELECT 1 FROM authpolicy_seen WHERE account = :account \
+                       AND country <> '' AND time >= :since) AS anywhere";
+    let parameters = [
+        ("account", Value::text(&name(login.account))),
+        ("country", Value::text(login.country)),
+        ("since", Value::Int(since)),
+    ];
+    let rows = store.query(SQL, &parameters)?;
+    let Some(row) = rows.first() else { return Ok(false) };
+    Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
+}
+
+/// Remembers a login.
+///
+/// # Errors
+/// The database did not do it.
+pub fn remember(store: &mut Store, login: &Login<'_>) -> Result<(), Error> {
+    const KNOWN: &str = "SELECT 1 FROM authpolicy_seen WHERE account = :account \
+                         AND remote = :remote AND country = :country \
+                         AND fingerprint = :fingerprint AND time > :fresh";
+    const SQL: &str = "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
+                       VALUES (:account, :remote, :country, :fingerprint, :now)";
+    let parameters = [
+        ("account", Value::text(&name(login.account))),
+        ("remote", Value::text(login.remote)),
+        ("country", Value::text(login.country)),
+        ("fingerprint", Value::text(login.fingerprint)),
+        ("now", Value::Int(login.now)),
+        ("fresh", Value::Int(login.now.saturating_sub(FRESH))),
+    ];
+    if store.query(KNOWN, &parameters)?.is_empty() {
+        store.execute(SQL, &parameters)?;
+    }
+    Ok(())
+}
+
+/// Makes an address of an account no longer known good; without one, all of them.
+///
+/// # Errors
+/// The database did not do it.
+pub fn forget(store: &mut Store, account: &str, remote: Option<&str>) -> Result<u64, Error> {
+    let sql = match remote {
+        Some(_) => {
+            "UPDATE authpolicy_seen SET fingerprint = '' WHERE account = :account AND \
+             remote = :remote AND fingerprint <> ''"
+        }
+        None => {
+            "UPDATE authpolicy_seen SET fingerprint = '' WHERE account = :account \
+             AND fingerprint <> ''"
+        }
+    };
+    let remote = Value::text(remote.unwrap_or_default());
+    store.execute(sql, &[("account", Value::text(&name(account))), ("remote", remote)])
+}
+
+/// Deletes what is older than `memory`.
+///
+/// # Errors
+/// The database did not do it.
+pub fn prune(store: &mut Store, now: i64, memory: Duration) -> Result<u64, Error> {
+    let memory = i64::try_from(memory.as_secs()).unwrap_or(i64::MAX);
+    let before = [("before", Value::Int(now.saturating_sub(memory)))];
+    store.execute("DELETE FROM authpolicy_seen WHERE time < :before", &before)
+}

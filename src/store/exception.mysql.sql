@@ -1,0 +1,8 @@
+CREATE TABLE authpolicy_exception (
+  id        int unsigned   NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  username  varbinary(255) NOT NULL, -- bytes: no collation calls two names one
+  countries varchar(255)   NULL,
+  networks  varchar(255)   NULL,
+  expires   bigint         NOT NULL, -- seconds since 1970
+  KEY username (username)
+) CHARACTER SET utf8mb4

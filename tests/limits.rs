@@ -1,0 +1,355 @@
+//! Limits in a real Exim, on both databases: what counts, what does not, and a burst.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::site::CN;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
+
+const YES: Option<bool> = Some(true);
+const NO: Option<bool> = Some(false);
+/// Of an attempt that a limit refused.
+const LIMITED: (Option<bool>, Option<bool>) = (None, YES);
+
+/// One limit of ten minutes.
+fn limit(name: &str, per: &str, count: &str, max: u32) -> String {
+    format!(
+        "[[policy.limit]]\nname = \"{name}\"\nper = \"{per}\"\ncount = \"{count}\"\nmax = {max}\n\
+         within = \"10m\"\n"
+    )
+}
+
+fn site(base: Base, policy: &str, limits: &[String]) -> Site {
+    let head = format!("[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n{policy}\n");
+    let site = Site::new(base, &(head + &limits.concat()));
+    site.account("u@example.com", "secret");
+    site.account("v@example.com", "secret");
+    site
+}
+
+fn attempt(exim: &Exim, remote: &str, authcid: &str, password: &str) -> String {
+    Client::connect_from(exim.port, remote).plain(authcid.as_bytes(), password.as_bytes())
+}
+
+/// The flags of the last row.
+fn flags(site: &Site) -> (Option<bool>, Option<bool>) {
+    let rows = site.rows();
+    let row = rows.last().unwrap();
+    (row.auth_ok, row.policy_reject)
+}
+
+/// The line of the last attempt says this.
+fn expect_line(site: &Site, want: &str) {
+    let lines = site.lines();
+    let line = lines.last().unwrap();
+    assert!(line.starts_with(&format!("attempt {want} ")), "{line}");
+}
+
+#[test]
+fn so_many_failures_are_borne_and_no_more() {
+    for base in Base::all() {
+        let site = site(base, "", &[limit("guessing", "remote", "failures", 3)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        for (authcid, row) in [("u@example.com", NO), ("v@example.com", NO), ("w@example.com", NO)]
+        {
+            assert_eq!(attempt(&exim, GB, authcid, "wrong"), REFUSED);
+            assert_eq!(flags(&site), (row, NO));
+        }
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED);
+        assert_eq!(flags(&site), LIMITED);
+        expect_line(&site, "status=403 reason=policy rule=guessing auth_ok=- policy_reject=1");
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), ACCEPTED, "another address");
+        let shown = site.tool(&["limits"], "");
+        let want = "limit=guessing account=\"*\" remote=192.0.2.7 failures=3 max=3 within=\"10m\"";
+        assert!(shown.starts_with(want) && shown.lines().count() == 1, "{shown}");
+        assert_eq!(site.tool(&["limits", "clear", "--remote", CN], ""), "cleared\n");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED);
+        site.tool(&["limits", "clear", "--remote", GB], "");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(site.run_tool(&["limits"], "").status.code(), Some(1), "nobody is");
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+/// Each of these, many times over, leaves room for guesses.
+#[test]
+fn only_wrong_passwords_and_unknown_accounts_count() {
+    for base in Base::all() {
+        let policy = "deny_countries = [\"CN\"]";
+        let per_account = limit("account", "account", "failures", 2);
+        let site = site(base, policy, &[limit("remote", "remote", "failures", 2), per_account]);
+        site.account("off@example.com", "secret");
+        site.account("odd@example.com", "secret");
+        site.tool(&["user", "disable", "off@example.com"], "");
+        site.sql("UPDATE account SET password = '{NO-SUCH}x' WHERE username = 'odd@example.com'");
+        let exim = site.exim();
+        for (name, remote, authcid, password) in [
+            ("a success", GB, "u@example.com", "secret"),
+            ("a refused place", CN, "u@example.com", "secret"),
+            ("a wrong password from there", CN, "u@example.com", "wrong"),
+            ("nobody from there", CN, "nobody@example.com", "wrong"),
+            ("a disabled account", GB, "off@example.com", "wrong"),
+            ("nonsense", GB, "u@example.com", ""),
+            ("our own trouble", GB, "odd@example.com", "wrong"),
+        ] {
+            for _ in 0..3 {
+                let _ = attempt(&exim, remote, authcid, password);
+            }
+            let rows = site.rows();
+            let unlimited = rows.iter().rev().take(3).all(|row| {
+                let flags = (row.auth_ok, row.policy_reject);
+                flags != LIMITED || password.is_empty()
+            });
+            assert!(unlimited, "{name}: {:?}", site.lines());
+        }
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        // An account that does not exist is under the limit as one that does.
+        for authcid in ["v@example.com", "nobody@example.com"] {
+            site.tool(&["limits", "clear", "--all"], "");
+            for (remote, want) in
+                [(GB, (NO, NO)), (GB, (NO, NO)), ("192.0.2.8", LIMITED), ("192.0.2.9", LIMITED)]
+            {
+                assert_eq!(attempt(&exim, remote, authcid, "wrong"), REFUSED);
+                assert_eq!(flags(&site), want, "{authcid}: {:?}", site.lines());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refusal_by_a_limit_asks_for_no_account() {
+    for base in Base::all() {
+        let site = site(base, "", &[limit("guessing", "remote", "failures", 1)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
+        site.sql("DROP TABLE account");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED, "{}", site.main_log());
+        assert_eq!(flags(&site), LIMITED);
+    }
+}
+
+/// A hundred clients at the same time, and as many guesses as the limit bears.
+#[test]
+fn a_burst_gets_no_more_guesses_than_the_limit() {
+    for base in Base::all() {
+        let limits = [
+            limit("remote", "remote", "failures", 10),
+            limit("account", "account", "passwords", 50),
+        ];
+        let site = site(base, "", &limits);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
+        let (port, start) = (exim.port, Arc::new(Barrier::new(100)));
+        let clients: Vec<_> = (0..100)
+            .map(|number| {
+                let start = Arc::clone(&start);
+                thread::spawn(move || {
+                    let mut client = Client::connect_from(port, GB);
+                    start.wait();
+                    client.plain(b"u@example.com", format!("guess {number}").as_bytes())
+                })
+            })
+            .collect();
+        let replies: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let refused = replies.iter().filter(|reply| *reply == REFUSED).count();
+        let rows = site.rows();
+        let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
+        let limited = rows.iter().filter(|row| (row.auth_ok, row.policy_reject) == LIMITED).count();
+        assert_eq!((refused, hashed, limited), (100, 10, 90), "{replies:?}");
+        // And a slow one that has waited gets its guess.
+        site.tool(&["limits", "clear", "--remote", GB], "");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn a_phone_with_an_old_password_locks_nobody_out() {
+    let site = site(Base::Sqlite, "", &[limit("passwords", "account", "passwords", 3)]);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), ACCEPTED);
+    for _ in 0..6 {
+        assert_eq!(attempt(&exim, GB, "u@example.com", "old"), REFUSED);
+        assert_eq!(flags(&site), (NO, NO));
+    }
+    for password in ["one", "two"] {
+        assert_eq!(attempt(&exim, GB, "u@example.com", password), REFUSED);
+    }
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED, "three are too many");
+    assert_eq!(flags(&site), LIMITED);
+    assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED, "another account");
+}
+
+#[test]
+fn an_address_that_is_known_good_is_not_locked_out_of_its_account() {
+    for base in Base::all() {
+        let limits =
+            [limit("account", "account", "failures", 2), limit("remote", "remote", "failures", 4)];
+        let site = site(base, "", &limits);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        for _ in 0..2 {
+            assert_eq!(attempt(&exim, CN, "u@example.com", "wrong"), REFUSED);
+        }
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED, "the attacker is out");
+        expect_line(&site, "status=403 reason=policy rule=account auth_ok=- policy_reject=1");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "and the owner is in");
+        // But not under limits per remote, and not with another password.
+        site.sql("UPDATE account SET password = '{PLAIN}new' WHERE username = 'u@example.com'");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
+        expect_line(&site, "status=403 reason=policy rule=account auth_ok=- policy_reject=1");
+        site.tool(&["limits", "clear", "--account", "u@example.com"], "");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "new"), ACCEPTED);
+        for _ in 0..4 {
+            assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
+            assert_eq!(flags(&site), (NO, NO));
+        }
+        assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
+        expect_line(&site, "status=403 reason=policy rule=remote auth_ok=- policy_reject=1");
+        // Nor after forgiveness.
+        site.tool(&["limits", "clear", "--all"], "");
+        for _ in 0..2 {
+            assert_eq!(attempt(&exim, CN, "u@example.com", "wrong"), REFUSED);
+        }
+        assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
+        assert_eq!(flags(&site), LIMITED);
+    }
+}
+
+#[test]
+fn addresses_are_counted_by_network_and_trusted_ones_not_at_all() {
+    let policy = "trusted_networks = [\"198.51.100.0/24\"]";
+    let limits =
+        [limit("remote", "remote", "failures", 2), limit("account", "account", "failures", 20)];
+    let site = site(Base::Sqlite, policy, &limits);
+    let exim = site.exim();
+    for (remote, password, want) in [
+        ("2001:db8:1::7", "secret", (YES, NO)),
+        ("2001:db8:1::8", "wrong", (NO, NO)),
+        ("2001:db8:1:0:a::9", "wrong", (NO, NO)),
+        ("2001:db8:1::a", "secret", LIMITED),
+        ("2001:db8:1:1::a", "secret", (YES, NO)),
+        // A mapped address is the IPv4 address.
+        (GB, "wrong", (NO, NO)),
+        ("::ffff:192.0.2.7", "wrong", (NO, NO)),
+        (GB, "secret", LIMITED),
+        (CN, "wrong", (NO, NO)),
+        (CN, "wrong", (NO, NO)),
+        (CN, "wrong", (NO, NO)),
+        (CN, "secret", (YES, NO)),
+    ] {
+        let _ = attempt(&exim, remote, "u@example.com", password);
+        assert_eq!(flags(&site), want, "{remote} {password}: {:?}", site.lines());
+    }
+}
+
+#[test]
+fn distinct_accounts_and_addresses_are_counted() {
+    for base in Base::all() {
+        let limits = [
+            limit("spraying", "remote", "accounts", 2),
+            limit("botnet", "account", "remotes", 3),
+            limit("world", "account", "countries", 2),
+        ];
+        let site = site(base, "", &limits);
+        let exim = site.exim();
+        for (remote, authcid, password, want) in [
+            (GB, "v@example.com", "secret", (YES, NO)),
+            ("192.0.2.8", "u@example.com", "wrong", (NO, NO)),
+            ("192.0.2.8", "u@example.com", "again", (NO, NO)),
+            ("192.0.2.8", "nobody@example.com", "wrong", (NO, NO)),
+            ("192.0.2.8", "v@example.com", "secret", LIMITED),
+            ("192.0.2.9", "u@example.com", "wrong", (NO, NO)),
+            ("192.0.2.10", "u@example.com", "wrong", (NO, NO)),
+            ("192.0.2.11", "u@example.com", "secret", LIMITED),
+            (GB, "nobody@example.com", "wrong", (NO, NO)),
+            (CN, "nobody@example.com", "wrong", LIMITED),
+        ] {
+            // The third address at nobody's account, and the second country.
+            let _ = attempt(&exim, remote, authcid, password);
+            let want =
+                if (remote, authcid) == (CN, "nobody@example.com") { (NO, NO) } else { want };
+            assert_eq!(flags(&site), want, "{remote} {authcid}: {:?}", site.lines());
+        }
+        let _ = attempt(&exim, "192.0.2.12", "nobody@example.com", "wrong");
+        assert_eq!(flags(&site), LIMITED, "three addresses, two countries");
+    }
+}
+
+#[test]
+fn whoever_is_on_this_machine_is_one_address() {
+    let site = site(
+        Base::Sqlite,
+        "trusted_networks = [\"0.0.0.0/0\"]",
+        &[limit("guessing", "remote", "failures", 2)],
+    );
+    let plain =
+        |mut client: Client, password: &str| client.plain(b"u@example.com", password.as_bytes());
+    assert_eq!(plain(site.pipes(&["-bs"]), "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(plain(site.pipes(&["-bs"]), "wrong"), REFUSED);
+    let rows = site.rows().len();
+    assert_eq!(plain(site.pipes(&["-bh", GB]), "secret"), ACCEPTED);
+    assert_eq!(plain(site.pipes(&["-bh", GB]), "wrong"), REFUSED);
+    // Whatever address is played, and though it leaves no row.
+    assert_eq!(plain(site.pipes(&["-bh", "203.0.113.50"]), "secret"), REFUSED);
+    assert_eq!(site.rows().len(), rows);
+    assert_eq!(plain(site.pipes(&["-bs"]), "secret"), REFUSED);
+    assert_eq!(flags(&site), LIMITED);
+    site.tool(&["limits", "clear", "--remote", "local"], "");
+    assert_eq!(plain(site.pipes(&["-bs"]), "secret"), ACCEPTED);
+}
+
+#[test]
+fn log_only_refuses_nobody_and_a_delay_makes_wait() {
+    let limits = [limit("guessing", "remote", "failures", 1)];
+    let site = site(Base::Sqlite, "log_only = true", &limits);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    expect_line(&site, "status=204 reason=would-reject rule=guessing auth_ok=1 policy_reject=0");
+    let config = site.read("authpolicy.toml").replace("log_only = true", "");
+    site.write_config(&(config + "action = \"delay\"\ndelay = \"1s\"\n"));
+    let start = Instant::now();
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    assert!(start.elapsed() >= Duration::from_secs(1), "it had to wait");
+    expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0");
+}
+
+/// A limit without its table is trouble of ours, and no reason to let anybody in.
+#[test]
+fn without_the_table_nobody_can_tell() {
+    for base in Base::all() {
+        let site = site(base, "", &[limit("guessing", "remote", "failures", 1)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        site.sql("DROP TABLE authpolicy_count");
+        let reply = attempt(&exim, GB, "u@example.com", "secret");
+        assert_eq!(reply, common::smtp::CANNOT_TELL);
+        let lines = site.lines();
+        assert!(lines.last().unwrap().contains("authpolicy_count"), "{lines:?}");
+        assert_eq!(site.run_tool(&["config"], "").status.code(), Some(2));
+        site.tool(&["db", "init"], "");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    }
+}

@@ -1,0 +1,404 @@
+//! The layers of rules in a real Exim: before the password is looked at, and after it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::mmdb;
+use common::site::CN;
+use common::site::GB;
+use common::site::QUERY;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+const YES: Option<bool> = Some(true);
+const NO: Option<bool> = Some(false);
+const GB_ONLY: &str = "[policy]\nfailure_time = \"0s\"\nallow_countries = [\"GB\"]\n";
+
+fn attempt(exim: &Exim, remote: &str, authcid: &str, password: &str) -> String {
+    Client::connect_from(exim.port, remote).plain(authcid.as_bytes(), password.as_bytes())
+}
+
+/// The flags of the last row, and the line of its attempt up to the rule.
+fn last(site: &Site) -> (Option<bool>, Option<bool>, String) {
+    let (rows, lines) = (site.rows(), site.lines());
+    let row = rows.last().unwrap();
+    let line = lines.last().unwrap();
+    let head = line.split(" auth_ok=").next().unwrap().trim_start_matches("attempt ").to_owned();
+    (row.auth_ok, row.policy_reject, head)
+}
+
+fn refused(rule: &str) -> (Option<bool>, Option<bool>, String) {
+    (YES, YES, format!("status=403 reason=policy rule={rule}"))
+}
+
+fn accepted() -> (Option<bool>, Option<bool>, String) {
+    (YES, NO, String::from("status=204 reason=- rule=-"))
+}
+
+#[test]
+fn the_account_is_stronger_than_its_domain_and_both_than_the_default() {
+    for base in Base::all() {
+        let policy = "
+[policy.domain.\"cn.example\"]
+allow_countries = [\"CN\"]
+[policy.domain.\"off.example\"]
+disabled = true
+[policy.domain.\"imap.example\"]
+protocols = [\"IMAP\"]
+[policy.account.\"boss@cn.example\"]
+allow_countries = [\"*\"]
+protocols = [\"smtp\"]
+[policy.account.\"Mixed@Imap.example\"]
+protocols = [\"IMAP\", \"smtp\"]
+";
+        let site = Site::new(base, &(GB_ONLY.to_owned() + policy));
+        for name in
+            ["u@example.com", "u@cn.example", "boss@cn.example", "own@cn.example", "u@off.example"]
+        {
+            site.account(name, "secret");
+        }
+        site.account("u@imap.example", "secret");
+        site.account("mixed@imap.example", "secret");
+        site.sql("UPDATE account SET allow_countries = 'GB' WHERE username = 'own@cn.example'");
+        let exim = site.exim();
+        for (remote, authcid, want) in [
+            (GB, "u@example.com", accepted()),
+            (CN, "u@example.com", refused("policy.allow_countries")),
+            (CN, "u@cn.example", accepted()),
+            (GB, "u@cn.example", refused("domain.allow_countries")),
+            (GB, "boss@cn.example", accepted()),
+            (CN, "boss@cn.example", accepted()),
+            (CN, "own@cn.example", refused("account.allow_countries")),
+            (GB, "own@cn.example", accepted()),
+            (GB, "u@imap.example", refused("domain.protocols")),
+            (GB, "mixed@imap.example", accepted()),
+            (
+                GB,
+                "u@off.example",
+                (YES, YES, String::from("status=403 reason=disabled rule=domain.disabled")),
+            ),
+        ] {
+            let reply = attempt(&exim, remote, authcid, "secret");
+            assert_eq!(reply == ACCEPTED, want.1 == NO, "{remote} {authcid}: {reply}");
+            assert_eq!(last(&site), want, "{remote} {authcid}");
+        }
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn a_traveller_gets_an_exception() {
+    for base in Base::all() {
+        let site = Site::new(base, GB_ONLY);
+        site.account("u@example.com", "secret");
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
+        let wrong = ["exception", "add", "u@example.com", "--countries", "UK", "--until", "3d"];
+        assert_eq!(site.run_tool(&wrong, "").status.code(), Some(2));
+        let over = ["exception", "add", "u@example.com", "--countries", "CN", "--until"];
+        assert_eq!(
+            site.run_tool(&[&over[..], &["2020-06-30"]].concat(), "").status.code(),
+            Some(2)
+        );
+        let nowhere = ["exception", "add", "u@example.com", "--until", "3d"];
+        assert_eq!(site.run_tool(&nowhere, "").status.code(), Some(2));
+        site.tool(
+            &["exception", "add", "U@example.com", "--countries", "es, cn", "--until", "3d"],
+            "",
+        );
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(last(&site), accepted());
+        let listed = site.tool(&["exception", "list"], "");
+        assert!(listed.starts_with("id=1 account=u@example.com countries=es,cn networks= ends=2"));
+        let test = site.tool(&["test", "u@example.com", CN], "secret");
+        assert!(test.contains("rule=exception says=admits\n"), "{test}");
+        assert!(test.contains("decides=exception\n"), "{test}");
+        // It ends by itself.
+        site.sql("UPDATE authpolicy_exception SET expires = 1");
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
+        assert!(site.tool(&["exception", "list", "u@example.com"], "").contains(" ended=1970"));
+        assert_eq!(site.tool(&["exception", "del", "1"], ""), "deleted=1\n");
+        assert_eq!(site.run_tool(&["exception", "del", "1"], "").status.code(), Some(1));
+        let net = ["exception", "add", "u@example.com", "--networks", "198.51.100.0/24", "--until"];
+        site.tool(&[&net[..], &["2099-12-31"]].concat(), "");
+        assert!(site.tool(&["exception", "list"], "").contains(" ends=2100-01-01T00:00:00Z"));
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), ACCEPTED);
+    }
+}
+
+/// A database in production has neither our tables nor the right to see whether they are there.
+#[test]
+fn without_our_tables_refusals_are_refusals() {
+    let base = Base::mariadb();
+    let Base::MariaDb(server, name, _) = &base else { panic!("MariaDB") };
+    let site = Site::new(base.clone(), GB_ONLY);
+    site.account("u@example.com", "secret");
+    for table in ["exception", "count", "seen"] {
+        site.sql(&format!("DROP TABLE authpolicy_{table}"));
+    }
+    let mut root = server.root("");
+    root.query_drop("CREATE USER few@localhost IDENTIFIED BY 'few'").unwrap();
+    root.query_drop(format!("GRANT SELECT ON {name}.account TO few@localhost")).unwrap();
+    root.query_drop(format!("GRANT INSERT ON {name}.connection_log TO few@localhost")).unwrap();
+    let url = format!("mysql://few:few@localhost/{name}?socket={}", server.socket().display());
+    let config = site.read("authpolicy.toml").replace(&site.url(), &url);
+    site.write_config(&config);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED, "{}", site.main_log());
+    assert_eq!(last(&site), refused("policy.allow_countries"));
+}
+
+#[test]
+fn an_autonomous_system_is_refused_logged_and_told() {
+    for base in Base::all() {
+        let insert = "[log]\ninsert = \"INSERT INTO connection_log (protocol, username, remote_ip, \
+                      country, auth_ok, policy_reject, asn) VALUES (:protocol, :username, \
+                      :remote_ip, :country, :auth_ok, :policy_reject, :asn)\"\n";
+        let site = Site::new(base, "");
+        let file = site.path("asn.mmdb");
+        fs::write(&file, mmdb::of_asns("192.0.2.0/24 64496\n198.51.100.0/24 64497")).unwrap();
+        site.configure(&format!(
+            "[accounts]\nquery = \"{QUERY}\"\n{}asn_database = \"{}\"\n[policy]\n\
+             failure_time = \"0s\"\ndeny_asns = [\"AS64497\"]\ndeny_networks = [\"192.0.2.128/25\"]\n\
+             {insert}",
+            site.geoip(),
+            file.display()
+        ));
+        site.sql("ALTER TABLE connection_log ADD COLUMN asn bigint");
+        site.account("u@example.com", "secret");
+        site.sql("UPDATE account SET allow_countries = '*' WHERE username = 'u@example.com'");
+        let text = site.read("exim.conf").replace(" here=", " asn=${dlfunc{SO}{last}{asn}} here=");
+        site.write(
+            "exim.conf",
+            &text.replace("{SO}", &format!("{{{}}}", site.path("authpolicy.so").display())),
+        );
+        let exim = site.exim();
+        let mut client = Client::connect_from(exim.port, GB);
+        assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
+        let facts = client.command("MAIL FROM:<u@example.com>");
+        assert!(facts.contains(" asn=64496 "), "{facts}");
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
+        assert_eq!(last(&site), refused("policy.deny_asns"));
+        assert_eq!(attempt(&exim, "192.0.2.200", "u@example.com", "secret"), REFUSED);
+        assert_eq!(last(&site), refused("policy.deny_networks"));
+        // A network that nobody announces.
+        assert_eq!(attempt(&exim, "203.0.113.5", "u@example.com", "secret"), ACCEPTED);
+        let known = "SELECT COUNT(*) FROM connection_log WHERE asn IN (64496, 64497)";
+        assert_eq!(site.count(known), 3);
+        let lookup = site.tool(&["geoip", "lookup", GB], "");
+        assert_eq!(lookup, "asn=64496\ncountry=GB\n");
+        fs::rename(&file, site.path("gone.mmdb")).unwrap();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL);
+        assert!(site.lines().last().unwrap().contains("geoip.asn_database"));
+    }
+}
+
+/// An Exim that asks `allow` in an ACL, and says in its log what it answered.
+fn with_allow(site: &Site, acl: &str) -> Exim {
+    let allow = site.dlfunc("allow", "{$sender_host_address}");
+    let text = site.read("exim.conf").replace(
+        "begin acl\n",
+        &format!(
+            "{acl} = acl_before\nbegin acl\nacl_before:\n  warn set acl_c_policy = {allow}\n       \
+         log_message = before=$acl_c_policy\n  accept\n"
+        ),
+    );
+    site.write("exim.conf", &text);
+    site.exim()
+}
+
+fn before(site: &Site) -> String {
+    let log = site.main_log();
+    let last = log.lines().rev().find_map(|line| line.split_once("before="));
+    last.map(|(_, answer)| answer.to_owned()).unwrap_or_default()
+}
+
+#[allow(clippy::too_many_lines, reason = "a table is as long as it is")]
+#[test]
+fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
+    for acl in ["acl_smtp_auth", "acl_smtp_connect"] {
+        for base in Base::all() {
+            let policy = "deny_networks = [\"203.0.113.0/24\"]\n[[policy.limit]]\nname = \"many\"\n\
+                          per = \"remote\"\ncount = \"failures\"\nmax = 2\nwithin = \"10m\"\n";
+            let site = Site::new(base, &(GB_ONLY.to_owned() + policy));
+            site.account("u@example.com", "secret");
+            site.account("own@example.com", "secret");
+            site.sql(
+                "UPDATE account SET allow_countries = 'CN' WHERE username = 'own@example.com'",
+            );
+            site.sql("DELETE FROM connection_log");
+            site.tool(&["limits", "clear", "--all"], "");
+            let exim = with_allow(&site, acl);
+            let wrong = |rule: &str| (NO, YES, format!("status=403 reason=policy rule={rule}"));
+            let unchecked =
+                |rule: &str| (None, YES, format!("status=403 reason=policy rule={rule}"));
+            for (remote, authcid, password, answer, reply, want) in [
+                (GB, "u@example.com", "secret", "yes", ACCEPTED, accepted()),
+                (CN, "u@example.com", "secret", "no", REFUSED, refused("policy.allow_countries")),
+                (CN, "u@example.com", "wrong", "no", REFUSED, wrong("policy.allow_countries")),
+                (CN, "nobody@example.com", "x", "no", REFUSED, wrong("policy.allow_countries")),
+                (CN, "own@example.com", "secret", "no", ACCEPTED, accepted()),
+                (
+                    "203.0.113.7",
+                    "own@example.com",
+                    "secret",
+                    "no",
+                    REFUSED,
+                    refused("policy.deny_networks"),
+                ),
+                (
+                    "203.0.113.7",
+                    "own@example.com",
+                    "",
+                    "no",
+                    REFUSED,
+                    (None, YES, String::from("status=400 reason=client rule=policy.deny_networks")),
+                ),
+                (
+                    GB,
+                    "u@example.com",
+                    "wrong",
+                    "yes",
+                    REFUSED,
+                    (NO, NO, String::from("status=403 reason=credentials rule=-")),
+                ),
+                (
+                    GB,
+                    "u@example.com",
+                    "wrong",
+                    "yes",
+                    REFUSED,
+                    (NO, NO, String::from("status=403 reason=credentials rule=-")),
+                ),
+                (GB, "u@example.com", "secret", "no", REFUSED, unchecked("many")),
+            ] {
+                let rows = site.rows().len();
+                assert_eq!(attempt(&exim, remote, authcid, password), reply, "{}", site.main_log());
+                assert_eq!(before(&site), answer, "{acl} {remote} {authcid} {password}");
+                assert_eq!(last(&site), want, "{acl} {remote} {authcid} {password}");
+                let all = site.rows();
+                assert_eq!(all.len(), rows + 1, "allow writes no row");
+                assert_eq!(all.last().unwrap().username, authcid);
+            }
+            assert_eq!(site.panic_log(), "");
+        }
+    }
+}
+
+/// The limit is asked when the client connects, and forgiven before it logs in: what `allow`
+/// refused stays refused for this connection, and is forgotten with it.
+#[test]
+fn what_allow_refused_stays_for_the_connection() {
+    let policy = "[policy]\nfailure_time = \"0s\"\n[[policy.limit]]\nname = \"many\"\n\
+                  per = \"remote\"\ncount = \"failures\"\nmax = 1\nwithin = \"10m\"\n";
+    let site = Site::new(Base::Sqlite, policy);
+    site.account("u@example.com", "secret");
+    let exim = with_allow(&site, "acl_smtp_connect");
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(before(&site), "no");
+    site.tool(&["limits", "clear", "--remote", GB], "");
+    assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
+    let unchecked = (None, YES, String::from("status=403 reason=policy rule=many"));
+    assert_eq!(last(&site), unchecked);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+}
+
+#[test]
+fn an_acl_never_fails_and_the_auth_that_follows_cannot_tell() {
+    let site = Site::new(Base::Sqlite, GB_ONLY);
+    site.account("u@example.com", "secret");
+    site.sql("UPDATE account SET allow_countries = '*' WHERE username = 'u@example.com'");
+    let exim = with_allow(&site, "acl_smtp_connect");
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    let good = site.read("authpolicy.toml");
+    for (name, damage) in [
+        ("the GeoIP file", good.replace("country.mmdb", "no-such.mmdb")),
+        ("the configuration", format!("{good}\n[nonsense]\n")),
+    ] {
+        site.write_config(&damage);
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL, "{name}");
+        assert_eq!(before(&site), "yes", "{name}");
+        let (_, _, line) = last(&site);
+        assert_eq!(line, "status=503 reason=internal rule=-", "{name}");
+    }
+    assert_eq!(site.rows().len(), 2, "with a broken configuration nobody knows where rows go");
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn skip_does_not_look_at_the_password_of_what_allow_refused() {
+    let site = Site::new(Base::Sqlite, &(GB_ONLY.to_owned() + "when_rejected = \"skip\"\n"));
+    site.account("u@example.com", "secret");
+    let exim = with_allow(&site, "acl_smtp_auth");
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
+    let want = (None, YES, String::from("status=403 reason=policy rule=policy.allow_countries"));
+    assert_eq!(last(&site), want);
+}
+
+#[test]
+fn a_country_that_the_account_has_not_been_seen_in() {
+    for base in Base::all() {
+        let policy = "[policy]\nfailure_time = \"0s\"\nnew_country = \"log\"\n";
+        let site = Site::new(base, policy);
+        for name in ["u@example.com", "v@example.com", "own@example.com"] {
+            site.account(name, "secret");
+        }
+        site.sql("UPDATE account SET allow_countries = 'CN GB' WHERE username = 'own@example.com'");
+        let exim = site.exim();
+        let new = (YES, NO, String::from("status=204 reason=new-country rule=policy.new_country"));
+        for (remote, authcid, want) in [
+            (GB, "u@example.com", accepted()),
+            (CN, "u@example.com", new.clone()),
+            (CN, "u@example.com", accepted()),
+            (GB, "v@example.com", accepted()),
+            // Unknown is none that is new.
+            ("203.0.113.7", "v@example.com", accepted()),
+            (GB, "own@example.com", accepted()),
+        ] {
+            assert_eq!(attempt(&exim, remote, authcid, "secret"), ACCEPTED, "{}", site.main_log());
+            assert_eq!(last(&site), want, "{remote} {authcid}");
+        }
+        assert_eq!(attempt(&exim, CN, "v@example.com", "wrong"), REFUSED);
+        let reject = site.read("authpolicy.toml").replace("\"log\"", "\"reject\"");
+        site.write_config(&reject);
+        for _ in 0..2 {
+            assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), REFUSED);
+            assert_eq!(last(&site), refused("policy.new_country"));
+        }
+        assert_eq!(attempt(&exim, CN, "own@example.com", "secret"), ACCEPTED, "its own list");
+        assert_eq!(last(&site), new);
+        site.tool(&["exception", "add", "v@example.com", "--countries", "CN", "--until", "3d"], "");
+        assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), ACCEPTED);
+        assert_eq!(last(&site), new);
+        site.tool(&["exception", "del", "1"], "");
+        assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), ACCEPTED, "seen there now");
+        // What was seen long ago is forgotten.
+        site.sql("UPDATE authpolicy_seen SET time = 1 WHERE country = 'CN'");
+        assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), REFUSED);
+        site.write_config(&(reject.replace("failure_time", "log_only = true\nfailure_time")));
+        assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), ACCEPTED);
+        let would =
+            (YES, NO, String::from("status=204 reason=would-reject rule=policy.new_country"));
+        assert_eq!(last(&site), would);
+        assert_eq!(site.panic_log(), "");
+    }
+}
