@@ -30,7 +30,7 @@ demo:
 	demo/run
 
 test:
-	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban \
+	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban gsasl \
 		libauthen-ntlm-perl libnet-ssleay-perl libsasl2-modules openssl perl python3-argon2 \
 		python3-bcrypt python3-passlib sasl2-bin swaks $(NPM)
 	scripts/fetch-geoip $(GEOIP)

@@ -54,6 +54,14 @@ int finish(unsigned char **answer, int argc, unsigned char **argv);
 // As for `check`.
 int secret(unsigned char **answer, int argc, unsigned char **argv);
 
+// `scram`: a field (salt, iter, stored_key, server_key), authcid, remote, then up to four
+// name=value. That field of the account's SCRAM keys; of keys that nobody has where there is no
+// account or a rule refuses; empty keys where we cannot tell. Never fails.
+//
+// # Safety
+// As for `check`.
+int scram(unsigned char **answer, int argc, unsigned char **argv);
+
 // `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
 //
 // # Safety

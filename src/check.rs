@@ -14,6 +14,7 @@ use std::time::UNIX_EPOCH;
 pub use self::reveal::Revealed;
 pub use self::reveal::allow;
 pub use self::reveal::reveal;
+pub use self::reveal::scram;
 use crate::account::Login;
 use crate::attempt::Attempt;
 use crate::attempt::Remote;

@@ -105,6 +105,22 @@ pub unsafe extern "C" fn secret(
     unsafe { wall(answer, argc, argv, &SECRET) }
 }
 
+/// `scram`: a field (salt, iter, stored_key, server_key), authcid, remote, then up to four
+/// name=value. That field of the account's SCRAM keys; of keys that nobody has where there is no
+/// account or a rule refuses; empty keys where we cannot tell. Never fails.
+///
+/// # Safety
+/// As for `check`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scram(
+    answer: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    // SAFETY: our caller's promise is the one that `wall` asks for.
+    unsafe { wall(answer, argc, argv, &SCRAM) }
+}
+
 /// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
 ///
 /// # Safety
@@ -186,6 +202,7 @@ const AUTHORIZE: Function =
     Function { name: "authorize", call: calls::authorize, on_panic: Answer::bug };
 const FINISH: Function = Function { name: "finish", call: calls::finish, on_panic: Answer::empty };
 const SECRET: Function = Function { name: "secret", call: calls::secret, on_panic: Answer::bug };
+const SCRAM: Function = Function { name: "scram", call: calls::scram, on_panic: Answer::empty };
 const COUNTRY: Function =
     Function { name: "country", call: calls::country, on_panic: Answer::empty };
 const LAST: Function = Function { name: "last", call: calls::last, on_panic: Answer::empty };

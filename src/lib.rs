@@ -10,7 +10,7 @@
 //! - [`session`]: what lives as long as the process
 //! - [`check`]: the story of an attempt, one verb a line
 //! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
-//! - [`password`]: whether a password matches a stored one
+//! - [`password`]: whether a password matches a stored one; [`state`]: a key for what is made up
 //! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
 //!   of ours; [`pwhash`] tells passwords apart without knowing them
 //! - [`geo`]: the country and the autonomous system of an address
@@ -41,5 +41,6 @@ pub mod secret;
 pub mod seen;
 pub mod session;
 pub mod sql;
+pub mod state;
 pub mod store;
 pub mod verdict;

@@ -8,6 +8,7 @@ mod argon2;
 mod bcrypt_sha256;
 mod cram_md5;
 mod crypt;
+mod decoy;
 mod digest;
 mod digest_md5;
 mod dummy;
@@ -20,12 +21,15 @@ mod schemes;
 mod scram;
 mod sha_crypt;
 
+pub use self::decoy::Decoy;
 pub use self::dummy::Dummy;
 pub use self::new::DEFAULT_SCHEME;
 pub use self::new::NEW_SCHEMES;
 pub use self::new::hash;
+use self::pbkdf2::Function;
 use self::schemes::Scheme;
 pub use self::schemes::names;
+pub use self::scram::Keys;
 use crate::secret::Secret;
 
 /// Why a stored password cannot be held against anything. Names the scheme, never the value.
@@ -45,6 +49,8 @@ pub struct Settings {
     pub max_rounds: u32,
     /// In KiB; of scrypt and yescrypt, too.
     pub max_argon2_memory: u32,
+    /// Of SCRAM keys that are made, and that nobody has.
+    pub scram_iterations: u32,
 }
 
 impl Default for Settings {
@@ -56,6 +62,7 @@ impl Default for Settings {
             max_bcrypt_cost: 14,
             max_rounds: 2_000_000,
             max_argon2_memory: 256 * 1024,
+            scram_iterations: 100_000,
         }
     }
 }
@@ -94,6 +101,11 @@ trait Stored {
 
     /// The password itself, where it is stored in clear.
     fn clear(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// What a SCRAM server needs, where it is stored for this hash function.
+    fn scram(&self, _function: Function) -> Option<Keys> {
         None
     }
 
@@ -278,6 +290,29 @@ pub fn describe(
 pub fn clear(stored: &Secret, settings: &Settings) -> Result<Option<Secret>, Fault> {
     Ok(match Content::read(stored, settings)? {
         Content::Password(_, read) => read.clear().map(|clear| Secret::new(clear.to_vec())),
+        Content::Locked => None,
+    })
+}
+
+/// What a SCRAM server needs of a mechanism: as it is stored, or made of a password in clear with
+/// the salt of `decoy`; `None` where the stored password is good for neither.
+///
+/// # Errors
+/// It cannot be understood.
+pub fn scram(
+    stored: &Secret,
+    settings: &Settings,
+    mechanism: &str,
+    decoy: &Decoy,
+) -> Result<Option<Keys>, Fault> {
+    let Some(function) = scram::function(mechanism) else { return Ok(None) };
+    Ok(match Content::read(stored, settings)? {
+        Content::Password(_, read) => read.scram(function).or_else(|| {
+            let clear = read.clear()?;
+            let (salt, iterations) = (decoy.salt(), settings.scram_iterations);
+            let (stored_key, server_key) = scram::keys(function, clear, &salt, iterations);
+            Some(Keys::new(iterations, &salt, &stored_key, &server_key))
+        }),
         Content::Locked => None,
     })
 }

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::limit::Standing;
+use crate::password::Keys;
 use crate::verdict::Verdict;
 
 /// What this process knows.
@@ -35,7 +36,7 @@ pub struct Session {
     pub allowed: Option<(String, Allowed)>,
 }
 
-/// What `finish` has to know of a call of `secret`.
+/// What `finish` has to know of calls of `secret` and `scram`.
 pub struct Asked {
     /// As Exim passed it.
     pub authcid: Vec<u8>,
@@ -45,6 +46,16 @@ pub struct Asked {
     pub proof: Proof,
     /// Where the attempt stands with the limits.
     pub standing: Option<Standing>,
+    /// What `scram` hands out.
+    pub scram: Option<Scram>,
+}
+
+/// The keys of one attempt: the driver asks for each by itself.
+pub struct Scram {
+    /// They.
+    pub keys: Keys,
+    /// Whether the client's proof has come, so that the driver asked for what it needs to check it.
+    pub proof_came: bool,
 }
 
 /// One configuration, and the GeoIP file it names.

@@ -12,8 +12,18 @@ mod common;
 use std::process::Command;
 
 /// What Exim may call.
-const EXPORTS: [&str; 9] =
-    ["allow", "authorize", "check", "country", "finish", "last", "preload", "secret", "version"];
+const EXPORTS: [&str; 10] = [
+    "allow",
+    "authorize",
+    "check",
+    "country",
+    "finish",
+    "last",
+    "preload",
+    "scram",
+    "secret",
+    "version",
+];
 
 #[test]
 fn the_plugin_exports_the_contract_and_nothing_else() {

@@ -17,11 +17,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "ffi",
         &[
-            "attempt", "check", "error", "limit", "maillog", "outcome", "secret", "session",
-            "verdict",
+            "attempt", "check", "error", "limit", "maillog", "outcome", "password", "secret",
+            "session", "verdict",
         ],
     ),
-    ("session", &["attempt", "check", "config", "error", "geo", "limit", "verdict"]),
+    ("session", &["attempt", "check", "config", "error", "geo", "limit", "password", "verdict"]),
     (
         "check",
         &[
@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pwhash",
             "secret",
             "seen",
+            "state",
             "store",
             "verdict",
         ],
@@ -49,6 +50,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("limit", &["error", "policy", "store"]),
     ("seen", &["error", "limit", "store"]),
     ("pwhash", &[]),
+    ("state", &["error", "secret"]),
     ("verdict", &["outcome", "policy"]),
     ("maillog", &["attempt", "error", "verdict"]),
     ("store", &["config", "error", "secret", "sql"]),
@@ -81,6 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "secret",
             "seen",
             "store",
+            "verdict",
         ],
     ),
 ];

@@ -24,6 +24,7 @@ pub fn settings(default_scheme: &str) -> Settings {
         max_bcrypt_cost: 4,
         max_rounds: 5000,
         max_argon2_memory: 64,
+        ..Settings::default()
     }
 }
 

@@ -8,15 +8,22 @@ use super::World;
 use super::credentials;
 use super::guesses;
 use super::locate;
+use super::rule;
+use crate::account::Account;
 use crate::attempt::Attempt;
+use crate::attempt::Proof;
 use crate::attempt::printable;
 use crate::error::Error;
 use crate::limit;
 use crate::limit::Standing;
 use crate::password;
+use crate::password::Decoy;
+use crate::password::Fault;
+use crate::password::Keys;
 use crate::policy;
 use crate::policy::Ruling;
 use crate::secret::Secret;
+use crate::state;
 use crate::store::Deadline;
 use crate::store::Stores;
 
@@ -47,16 +54,43 @@ pub fn reveal(
     let mut findings = locate(world, attempt, moment, earlier);
     let revealed = secret_of(world, attempt, &mut stores, &mut findings);
     let standing = findings.standing.take().unwrap_or_default();
-    match revealed {
-        Ok(revealed) => Ok((revealed, standing)),
-        Err(e) => {
-            // What we cannot tell is no guess.
-            if !standing.is_empty() {
-                let _ = stores.log().and_then(|log| limit::settle(log, standing, false)).ok();
-            }
-            Err(e)
-        }
+    hand_over(revealed, standing, &mut stores)
+}
+
+/// What there is to say before anybody looks at the stored password.
+enum Approached {
+    /// A limit refuses the attempt.
+    Refused,
+    /// There is no such account, or the client's words cannot be one.
+    Nobody,
+    /// There is.
+    Account(Account),
+}
+
+fn approach(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<Approached, Error> {
+    if let Some(why) = findings.earlier_error.take() {
+        return Err(Error::Call(why));
     }
+    if attempt.authcid.is_none() {
+        return Ok(Approached::Nobody);
+    }
+    findings.username = printable(findings.login.user().as_bytes());
+    if guesses::enter(world, attempt, stores, findings)? {
+        return Ok(Approached::Refused);
+    }
+    let found = credentials::look_up(world, attempt, stores, &findings.login)?;
+    if guesses::enter_again(world, attempt, found.as_ref(), stores, findings)? {
+        return Ok(Approached::Refused);
+    }
+    if let Some(canonical) = found.as_ref().and_then(|account| account.username.as_ref()) {
+        findings.username = printable(canonical.as_bytes());
+    }
+    Ok(found.map_or(Approached::Nobody, Approached::Account))
 }
 
 fn secret_of(
@@ -65,24 +99,12 @@ fn secret_of(
     stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<Revealed, Error> {
-    if let Some(why) = findings.earlier_error.take() {
-        return Err(Error::Call(why));
-    }
-    if attempt.authcid.is_none() {
-        return Ok(Revealed::Nobody);
-    }
-    findings.username = printable(findings.login.user().as_bytes());
-    if guesses::enter(world, attempt, stores, findings)? {
-        return Ok(Revealed::Refused);
-    }
-    let found = credentials::look_up(world, attempt, stores, &findings.login)?;
-    if guesses::enter_again(world, attempt, found.as_ref(), stores, findings)? {
-        return Ok(Revealed::Refused);
-    }
-    let Some(account) = found else { return Ok(Revealed::Nobody) };
-    let login = findings.login.user();
-    let name = account.username.as_deref().unwrap_or(login);
-    let layers = world.config.policy.layers(name, Some(&account.rules));
+    let account = match approach(world, attempt, stores, findings)? {
+        Approached::Refused => return Ok(Revealed::Refused),
+        Approached::Account(account) => account,
+        Approached::Nobody => return Ok(Revealed::Nobody),
+    };
+    let layers = world.config.policy.layers(&findings.username, Some(&account.rules));
     if layers.iter().any(|(_, rules)| rules.disabled) {
         return Ok(Revealed::Nobody);
     }
@@ -91,7 +113,7 @@ fn secret_of(
         return Ok(Revealed::Untold(what.to_owned()));
     };
     let clear = password::clear(stored, &world.config.accounts.passwords)
-        .map_err(|fault| Error::Account { account: login.to_owned(), what: fault.0 })?;
+        .map_err(|fault| broken(findings, fault))?;
     Ok(clear.map_or_else(
         || {
             Revealed::Untold(String::from(
@@ -100,6 +122,92 @@ fn secret_of(
         },
         Revealed::Password,
     ))
+}
+
+fn broken(findings: &Findings, fault: Fault) -> Error {
+    Error::Account { account: findings.login.user().to_owned(), what: fault.0 }
+}
+
+/// What a SCRAM server gets.
+pub struct Scram {
+    /// The account's keys, or keys that no password leads to.
+    pub keys: Keys,
+    /// What is known of the client's proof unless `authorize` comes.
+    pub proof: Proof,
+}
+
+/// Enters an attempt with the limits, and finds the keys that SCRAM needs. A right proof is
+/// confirmed to the client before anybody asks for the policy, which therefore comes first here.
+///
+/// # Errors
+/// The database cannot tell, or the account's data cannot be understood.
+pub fn scram(
+    world: World<'_>,
+    attempt: &Attempt,
+    moment: Moment,
+    earlier: Earlier,
+) -> Result<(Scram, Standing), Error> {
+    let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
+    let mut findings = locate(world, attempt, moment, earlier);
+    let scram = keys_of(world, attempt, &mut stores, &mut findings);
+    let standing = findings.standing.take().unwrap_or_default();
+    hand_over(scram, standing, &mut stores)
+}
+
+fn keys_of(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<Scram, Error> {
+    let settings = &world.config.accounts.passwords;
+    let mechanism = attempt.options.mechanism.as_deref().unwrap_or("SCRAM-SHA-256");
+    let decoy = decoy(world, findings.login.user(), mechanism)?;
+    let fake = |proof| Scram { keys: decoy.keys(settings, mechanism), proof };
+    let account = match approach(world, attempt, stores, findings)? {
+        Approached::Refused => return Ok(fake(Proof::Unchecked)),
+        Approached::Account(account) => Some(account),
+        Approached::Nobody => None,
+    };
+    let name = findings.username.clone();
+    let policy = &world.config.policy;
+    let layers = policy.layers(&name, account.as_ref().map(|account| &account.rules));
+    rule(world, &layers, stores, findings)?;
+    if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
+        return Ok(fake(Proof::Unchecked));
+    }
+    let Some(account) = account else { return Ok(fake(Proof::Refuted)) };
+    for stored in &account.passwords {
+        let keys = password::scram(stored, settings, mechanism, &decoy)
+            .map_err(|fault| broken(findings, fault))?;
+        if let Some(keys) = keys {
+            return Ok(Scram { keys, proof: Proof::Refuted });
+        }
+    }
+    Ok(fake(Proof::Unknown(format!("has no password that {mechanism} can use"))))
+}
+
+/// Made up from what all hosts of one database have in common, where they have.
+fn decoy(world: World<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> {
+    let nonce = &world.config.policy.limits.hash_nonce;
+    let key = match nonce.is_empty() {
+        false => Secret::new(nonce.as_bytes().to_vec()),
+        true => state::key(&world.config.state_directory)?,
+    };
+    Ok(Decoy::new(&key, name, mechanism))
+}
+
+/// What was found out, and where the attempt stands; what we cannot tell is no guess.
+fn hand_over<T>(
+    found: Result<T, Error>,
+    standing: Standing,
+    stores: &mut Stores<'_>,
+) -> Result<(T, Standing), Error> {
+    if found.is_err() && !standing.is_empty() {
+        let _ = stores.log().and_then(|log| limit::settle(log, standing, false)).ok();
+        return found.map(|found| (found, Standing::default()));
+    }
+    found.map(|found| (found, standing))
 }
 
 /// Decides what hangs on the address alone.

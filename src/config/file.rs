@@ -68,6 +68,7 @@ struct AccountsTable {
     max_bcrypt_cost: Option<u32>,
     max_rounds: Option<u32>,
     max_argon2_memory: Option<u32>,
+    scram_iterations: Option<u32>,
     dummy_hash: Option<String>,
     #[serde(default)]
     default_domain: String,
@@ -208,12 +209,18 @@ impl AccountsTable {
                 return Err(Problem::Key("accounts", key, what));
             }
         }
+        let scram_iterations = self.scram_iterations.unwrap_or(default.scram_iterations);
+        if !(4096..=max_rounds.max(4096)).contains(&scram_iterations) {
+            let what = "is not between 4096 and max_rounds".to_owned();
+            return Err(Problem::Key("accounts", "scram_iterations", what));
+        }
         Ok(Settings {
             default_scheme,
             allow_weak_schemes: self.allow_weak_schemes.unwrap_or(default.allow_weak_schemes),
             max_bcrypt_cost,
             max_rounds,
             max_argon2_memory,
+            scram_iterations,
         })
     }
 }

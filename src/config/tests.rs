@@ -39,6 +39,7 @@ fn every_key_is_read() {
         max_bcrypt_cost = 12
         max_rounds = 1000
         max_argon2_memory = 65536
+        scram_iterations = 4096
         dummy_hash = "{BLF-CRYPT}$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW"
         default_domain = "Example.COM"
         [geoip]

@@ -152,6 +152,7 @@ fn print(config: &Config) {
         ("accounts.max_bcrypt_cost", passwords.max_bcrypt_cost.to_string()),
         ("accounts.max_rounds", passwords.max_rounds.to_string()),
         ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
+        ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
         ("geoip.database", file(&config.geoip)),

@@ -24,7 +24,9 @@ use crate::error::Error;
 use crate::limit::Standing;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
+use crate::password::Keys;
 use crate::session::Asked;
+use crate::session::Scram;
 use crate::session::Session;
 use crate::session::Settings;
 use crate::verdict::Verdict;
@@ -185,8 +187,63 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
             (Outcome::CannotTell.into(), Proof::Unknown(why))
         }
     };
-    session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing });
+    session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing, scram: None });
     answer
+}
+
+/// One of the keys that gsasl's SCRAM needs; all come from the first call of an attempt.
+pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let Some([field, arguments @ ..]) = arguments else {
+        mail_log().trouble("scram", &miscounted());
+        return Answer::EMPTY;
+    };
+    let authcid = arguments.first().copied().unwrap_or_default();
+    let is_of_proof = matches!(*field, b"stored_key" | b"server_key");
+    // Salt and iterations come first: asked for after the proof, they begin another attempt.
+    let goes_on = session.asked.as_ref().is_some_and(|asked| {
+        let scram = asked.scram.as_ref();
+        asked.authcid == authcid && scram.is_some_and(|scram| is_of_proof || !scram.proof_came)
+    });
+    if !goes_on {
+        session.asked = Some(begin_scram(session, authcid, arguments));
+    }
+    let Some(scram) = session.asked.as_mut().and_then(|asked| asked.scram.as_mut()) else {
+        return Answer::EMPTY;
+    };
+    scram.proof_came |= is_of_proof;
+    let keys = &scram.keys;
+    match *field {
+        b"iter" => Answer::text(kept::plain(&keys.iterations)),
+        b"salt" => Answer::text(kept::plain(&keys.salt)),
+        b"stored_key" => Answer::text(kept::plain(&keys.stored_key)),
+        b"server_key" => Answer::text(kept::plain(&keys.server_key)),
+        _ => {
+            let what = "knows salt, iter, stored_key, server_key: correct the ${dlfunc} call";
+            mail_log().trouble("scram", &Error::Call(what.to_owned()));
+            Answer::EMPTY
+        }
+    }
+}
+
+fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Asked {
+    let start = Instant::now();
+    session.begin();
+    let found = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
+        let allowed = session.allowed(&attempt.remote.text());
+        let settings = session.settings(attempt.options.config.as_deref())?;
+        let earlier = Earlier { allowed, standing: None };
+        check::scram(world(settings), &attempt, moment(start), earlier)
+    });
+    let (keys, proof, standing) = match found {
+        Ok((found, standing)) => (found.keys, found.proof, Some(standing)),
+        Err(e) => {
+            mail_log().trouble("scram", &e);
+            let why = String::from("has keys that could not be asked for, see the line above");
+            (Keys::none(), Proof::Unknown(why), None)
+        }
+    };
+    let scram = Some(Scram { keys, proof_came: false });
+    Asked { authcid: authcid.to_vec(), start, proof, standing, scram }
 }
 
 /// Ends an attempt of a driver that asks `authorize` after its own proof: where it did not come to
@@ -220,8 +277,11 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
 fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>) -> String {
     let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
     session.begin();
-    let (proof, standing) =
-        asked.map_or((Proof::Refuted, None), |asked| (asked.proof, asked.standing));
+    let (proof, standing) = asked.map_or((Proof::Refuted, None), |asked| {
+        let gave_up = asked.scram.is_some_and(|scram| !scram.proof_came);
+        let gave_up = gave_up && matches!(asked.proof, Proof::Refuted);
+        (if gave_up { Proof::GivenUp } else { asked.proof }, asked.standing)
+    });
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));

@@ -59,7 +59,11 @@ pub fn hash(
     if meaning.is_empty() && cost.is_some() {
         return Err(Fault(format!("{name} has no cost")));
     }
-    let cost = cost.unwrap_or(*default);
+    let cost = cost.unwrap_or(match name.starts_with("SCRAM-") {
+        // So that a client cannot tell such an account from nobody.
+        true => settings.scram_iterations,
+        false => *default,
+    });
     let of_it = |fault: Fault| Fault(format!("{name} {}", fault.0));
     match *name {
         "BLF-CRYPT" => {

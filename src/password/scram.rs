@@ -68,6 +68,47 @@ pub(super) fn keys(
     (stored_key, function.hmac(&salted, b"Server Key"))
 }
 
+/// Of a mechanism, as SCRAM-SHA-256-PLUS.
+pub(super) fn function(mechanism: &str) -> Option<Function> {
+    let mechanism = mechanism.to_ascii_uppercase();
+    match mechanism.strip_suffix("-PLUS").unwrap_or(&mechanism) {
+        "SCRAM-SHA-1" => Some(Function::Sha1),
+        "SCRAM-SHA-256" => Some(Function::Sha256),
+        _ => None,
+    }
+}
+
+/// What a server needs to hold a client's proof against, in base64 where it is bytes.
+pub struct Keys {
+    /// How often the password was hashed.
+    pub iterations: String,
+    /// With which salt.
+    pub salt: String,
+    /// RFC 5802's StoredKey.
+    pub stored_key: Zeroizing<String>,
+    /// RFC 5802's ServerKey.
+    pub server_key: Zeroizing<String>,
+}
+
+impl Keys {
+    /// Without keys a driver asks for the password itself; salt and iterations it wants all the
+    /// same.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(MIN_ITERATIONS, &[0; 16], &[], &[])
+    }
+
+    pub(super) fn new(iterations: u32, salt: &[u8], stored_key: &[u8], server_key: &[u8]) -> Self {
+        let text = Base64::encode_string;
+        Self {
+            iterations: iterations.to_string(),
+            salt: text(salt),
+            stored_key: Zeroizing::new(text(stored_key)),
+            server_key: Zeroizing::new(text(server_key)),
+        }
+    }
+}
+
 const fn name(function: Function) -> &'static str {
     match function {
         Function::Sha1 => "SCRAM-SHA-1",
@@ -80,6 +121,11 @@ impl Stored for Scram {
         let password = candidate.password.expose();
         let (stored_key, server_key) = keys(self.function, password, &self.salt, self.iterations);
         Ok(bool::from(stored_key.ct_eq(&self.stored_key) & server_key.ct_eq(&self.server_key)))
+    }
+
+    fn scram(&self, function: Function) -> Option<Keys> {
+        let Self { iterations, salt, stored_key, server_key, .. } = self;
+        (self.function == function).then(|| Keys::new(*iterations, salt, stored_key, server_key))
     }
 
     fn work(&self) -> u64 {
