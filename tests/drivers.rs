@@ -130,6 +130,62 @@ fn cram_md5_with_accounts_of_ours() {
     }
 }
 
+/// Two guesses at an account.
+fn limited(site: &Site) {
+    let limit = "known_good = \"0s\"\n[[policy.limit]]\nname = \"guessing\"\nper = \"account\"\n\
+                 count = \"failures\"\nmax = 2\nwithin = \"10m\"\n";
+    let config = site.read("authpolicy.toml");
+    site.write_config(&config.replace("\n[state]", &format!("{limit}\n[state]")));
+}
+
+#[rustfmt::skip]
+const WRONG: Case<'_> = Case { name: "wrong", remote: GB, authcid: "u@example.com", password: "wrong", reply: REFUSED,
+    line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB", row: (NO, NO) };
+#[rustfmt::skip]
+const RIGHT: Case<'_> = Case { name: "right", remote: GB, authcid: "u@example.com", password: "secret", reply: ACCEPTED,
+    line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) };
+
+/// Beyond a limit the driver gets no password.
+#[test]
+fn guesses_that_a_driver_makes_of_a_secret_are_under_limits() {
+    for base in Base::all() {
+        let site = driver::site(base, "cram-md5");
+        accounts_in_clear(&site);
+        limited(&site);
+        let rig = Rig::start(site, "cram-md5", &[]);
+        let login = cram_md5(rig.port);
+        for case in [&RIGHT, &RIGHT, &RIGHT, &WRONG, &RIGHT, &WRONG] {
+            play(&rig.site, &login, case);
+        }
+        #[rustfmt::skip]
+        play(&rig.site, &login, &Case { name: "beyond", reply: REFUSED, row: (None, YES),
+            line: "status=403 reason=policy rule=guessing auth_ok=- policy_reject=1 country=GB", ..RIGHT });
+        rig.site.tool(&["limits", "clear", "--account", "u@example.com"], "");
+        play(&rig.site, &login, &RIGHT);
+    }
+}
+
+/// Who else proved it wrong, may have had an outage: that locks nobody out.
+#[test]
+fn what_somebody_else_refutes_does_not_count() {
+    let rig = crypteq(Base::Sqlite);
+    limited(&rig.site);
+    let login = plain(rig.port);
+    for case in [&RIGHT, &WRONG, &WRONG, &WRONG, &RIGHT] {
+        play(&rig.site, &login, case);
+    }
+    // But a limit that is crossed holds for what they prove right.
+    rig.site.sql(
+        "INSERT INTO authpolicy_count VALUES ('guessing', 'u@example.com', '', 'a', '', 99999999999999), \
+         ('guessing', 'u@example.com', '', 'b', '', 99999999999999)",
+    );
+    play(&rig.site, &login, &RIGHT);
+    rig.site.sql("UPDATE authpolicy_count SET expires = (strftime('%s', 'now') + 60) * 1000");
+    #[rustfmt::skip]
+    play(&rig.site, &login, &Case { name: "beyond", reply: REFUSED, row: (YES, YES),
+        line: "status=403 reason=policy rule=guessing auth_ok=1 policy_reject=1 country=GB", ..RIGHT });
+}
+
 /// NTLM, by a client that knows it.
 fn ntlm(port: u16) -> impl Fn(&str, &str, &str) -> String {
     move |remote, authcid, password| {

@@ -75,23 +75,37 @@ pub(super) fn enter(
     let ruling = policy::judge(policy, &layers, &findings.facts);
     let is_barred = policy::refuses(policy, &ruling)
         && matches!(&ruling, Ruling::Refuse(rule) if rule.is_final());
-    if findings.standing.is_none() && is_guess(&attempt.proof) && !is_barred {
+    let asks = asks(&attempt.proof);
+    if findings.standing.is_none() && asks != Asks::Nothing && !is_barred {
         let subject = subject(world, attempt, findings)?;
         findings.known_good = known_good(world, stores, findings)?;
         let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
         let limits = &policy.limits.list;
         let is_known_good = findings.known_good.is_some();
         let holding = limits.iter().filter(|limit| limit.holds(is_trusted, is_known_good));
-        findings.standing = Some(stand(world, stores, &holding.collect::<Vec<_>>(), &subject)?);
+        let holding: Vec<_> = holding.collect();
+        findings.standing = Some(stand(world, asks, stores, &holding, &subject)?);
     }
     Ok(refuse(world, attempt, stores, findings))
 }
 
-/// Whether a proof is one that a client may have guessed.
-fn is_guess(proof: &Proof) -> bool {
+/// What the limits are asked about a proof.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// Whether there is room for another guess, which this may be.
+    ForRoom,
+    /// Whether it is beyond them: it was right, and counts in no case.
+    ForRefusal,
+    /// Nothing: nobody knows why somebody else did not find it right, and an outage of theirs must
+    /// lock nobody out.
+    Nothing,
+}
+
+fn asks(proof: &Proof) -> Asks {
     match proof {
-        Proof::Password(_) | Proof::Awaited | Proof::Proved | Proof::Refuted => true,
-        Proof::Unknown(_) | Proof::Unchecked | Proof::GivenUp => false,
+        Proof::Password(_) | Proof::Awaited => Asks::ForRoom,
+        Proof::Proved => Asks::ForRefusal,
+        Proof::Refuted | Proof::Unknown(_) | Proof::Unchecked | Proof::GivenUp => Asks::Nothing,
     }
 }
 
@@ -115,7 +129,8 @@ pub(super) fn enter_again(
     }
     let subject = subject(world, attempt, findings)?;
     let per_account = limits.list.iter().filter(|limit| limit.per == Per::Account);
-    let standing = stand(world, stores, &per_account.collect::<Vec<_>>(), &subject)?;
+    let per_account: Vec<_> = per_account.collect();
+    let standing = stand(world, asks(&attempt.proof), stores, &per_account, &subject)?;
     findings.standing.get_or_insert_default().join(standing);
     Ok(refuse(world, attempt, stores, findings))
 }
@@ -141,6 +156,7 @@ pub(super) fn look_at_address(
 
 fn stand(
     world: World<'_>,
+    asks: Asks,
     stores: &mut Stores<'_>,
     limits: &[&Limit],
     subject: &Subject,
@@ -148,12 +164,10 @@ fn stand(
     if limits.is_empty() {
         return Ok(Standing::default());
     }
-    match world.mode {
-        Mode::Asked => limit::look(stores.log()?, limits, subject),
-        Mode::Real | Mode::Played => {
-            limit::enter(stores.log()?, limits, subject, world.config.policy.log_only)
-        }
+    if world.mode == Mode::Asked || asks != Asks::ForRoom {
+        return limit::look(stores.log()?, limits, subject);
     }
+    limit::enter(stores.log()?, limits, subject, world.config.policy.log_only)
 }
 
 /// Has the limits say their word, and makes the client wait; answers whether one refuses.
