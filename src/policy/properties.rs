@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::tests::CANNOT_TELL;
 use super::tests::PASS;
 use super::tests::Place;
+use super::tests::facts;
 use super::tests::found;
 use super::tests::judge_place;
 use super::*;
@@ -137,6 +138,62 @@ fn log_only_never_refuses_a_right_password_for_its_place() {
         let would = decision.reason == Some(FailType::WouldReject);
         assert!(!would || policy.log_only, "marked as what it is, and nowhere else");
     });
+}
+
+/// What `allow` and limits said before.
+type Crossing = (Option<Rule>, Vec<(std::sync::Arc<str>, bool)>);
+
+fn crossings() -> Vec<Crossing> {
+    let limit = |is_crossed| vec![("limit".into(), is_crossed)];
+    vec![
+        (None, limit(false)),
+        (None, limit(true)),
+        (Some(Rule::Limit("before".into())), limit(false)),
+        (Some(Rule::DenyNetworks), limit(true)),
+    ]
+}
+
+#[test]
+fn what_is_beyond_a_limit_is_refused_and_under_log_only_nobody_is() {
+    each(|policy, account, place| {
+        for (refused_before, limits) in crossings() {
+            let facts = Facts { refused_before, limits, ..facts(place) };
+            let layers = policy.layers("u@example.com", account);
+            let ruling = judge(policy, &layers, &facts);
+            let crossed = facts.is_beyond_a_limit() || facts.refused_before.is_some();
+            assert_eq!(
+                matches!(&ruling, Ruling::Refuse(rule) if rule.is_final()),
+                crossed,
+                "the account has no say: {policy:?} {account:?}"
+            );
+            let decision = decide(policy, &found(&ruling, false, Credentials::Right));
+            if policy.log_only {
+                assert_ne!(decision.answer, Answer::Reject);
+            } else if crossed {
+                assert_eq!(decision.answer, Answer::Reject);
+            }
+        }
+    });
+}
+
+#[test]
+fn who_is_exempt_from_which_limit() {
+    let limit = |per| Limit {
+        name: "limit".into(),
+        per,
+        count: Count::Failures,
+        max: 1,
+        within: std::time::Duration::from_secs(1),
+        action: Action::Reject,
+    };
+    for is_trusted in [false, true] {
+        for is_known_good in [false, true] {
+            let holds = |per| limit(per).holds(is_trusted, is_known_good);
+            assert_eq!(holds(Per::Remote), !is_trusted, "a trusted network never");
+            assert_eq!(holds(Per::Account), !is_known_good);
+            assert!(holds(Per::AccountAndRemote));
+        }
+    }
 }
 
 #[test]
