@@ -20,10 +20,11 @@ pub struct Login {
 }
 
 impl Login {
-    /// Lower case, with the default domain where there is none.
+    /// Lower case, with the default domain where there is none. Without blanks at the ends, which
+    /// many databases do not see when they compare: limits would, and count each by itself.
     #[must_use]
     pub fn new(authcid: &str, default_domain: &str) -> Self {
-        let mut user = authcid.to_lowercase();
+        let mut user = authcid.trim().to_lowercase();
         if !user.contains('@') && !default_domain.is_empty() {
             user = format!("{user}@{default_domain}");
         }
@@ -168,6 +169,7 @@ mod tests {
             ("mike@other.org", "example.com", "mike@other.org"),
             ("Mike", "", "mike"),
             ("JÖRG", "", "jörg"),
+            (" mike@example.com  ", "", "mike@example.com"),
         ] {
             assert_eq!(Login::new(typed, default_domain).user(), user);
         }

@@ -28,6 +28,7 @@ use crate::geo::Geo;
 use crate::limit::Standing;
 use crate::maillog::MailLog;
 use crate::policy;
+use crate::policy::Answer;
 use crate::policy::Credentials;
 use crate::policy::Decision;
 use crate::policy::Facts;
@@ -122,6 +123,9 @@ struct Findings {
     known_good: Option<String>,
     /// The fingerprint of the stored password.
     fingerprint: String,
+    /// Whether the client's password was held against one that was stored, and did not match,
+    /// though another could not be read.
+    was_guess: bool,
     /// What each rule said.
     weighed: Vec<Weighed>,
     found: policy::Findings,
@@ -131,7 +135,7 @@ impl Findings {
     /// Has the rules of these layers say their word.
     fn judge(&mut self, policy: &Policy, layers: &[(Layer, &Rules)]) {
         self.weighed = policy::weigh(policy, layers, &self.facts);
-        self.found.ruling = policy::ruling(&self.weighed);
+        self.found.ruling = policy::ruling(policy, &self.weighed);
     }
 }
 
@@ -169,8 +173,16 @@ fn decide(
     let mut findings = locate(world, attempt, moment, earlier);
     let mut error = examine(world, attempt, &mut stores, &mut findings).err();
     let mut verdict = conclude(world, &findings);
-    let settled = guesses::settle(world, &mut stores, &mut findings, &verdict);
-    if let Err(e) = settled.and_then(|()| record(world, attempt, &mut stores, &verdict, moment)) {
+    // Whatever was found before something broke.
+    if error.is_some() && verdict.decision.answer != Answer::CannotTell {
+        let reject = verdict.decision.policy_reject;
+        verdict.decision = Decision { policy_reject: reject, ..Decision::CANNOT_TELL };
+    }
+    if let Err(e) = guesses::settle(world, &mut stores, &mut findings, &verdict) {
+        verdict.decision = Decision::CANNOT_TELL;
+        error = error.or(Some(e));
+    }
+    if let Err(e) = record(world, attempt, &mut stores, &verdict, moment) {
         verdict.decision = Decision::CANNOT_TELL;
         error = error.or(Some(e));
     }
@@ -216,6 +228,7 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier)
         standing: earlier.standing,
         known_good: None,
         fingerprint: String::new(),
+        was_guess: false,
         weighed: Vec::new(),
         found: policy::Findings {
             ruling: Ruling::CannotTell(Rule::UnknownCountry),
@@ -278,7 +291,8 @@ fn examine(
     greet(world, &layers, stores, findings)
 }
 
-/// Looks whether a right password comes from a country that the account has not been seen in.
+/// Looks whether a password that is right, or that nobody may find right, comes from a country that
+/// the account has not been seen in.
 fn greet(
     world: World<'_>,
     layers: &[(Layer, &Rules)],
@@ -286,8 +300,10 @@ fn greet(
     findings: &mut Findings,
 ) -> Result<(), Error> {
     let policy = &world.config.policy;
+    let may_be_right =
+        matches!(findings.found.credentials, Credentials::Right | Credentials::Unchecked);
     let asks = policy.new_country != NewCountry::Ignore
-        && findings.found.credentials == Credentials::Right
+        && may_be_right
         && findings.facts.address.is_some()
         && !findings.facts.is_trusted(policy);
     if !asks {

@@ -4,6 +4,7 @@
 //! file, line and key. Nothing is opened or connected here; that is for the first attempt.
 
 mod file;
+mod limit;
 mod policy;
 mod problem;
 mod url;

@@ -8,6 +8,7 @@
 mod calls;
 mod host;
 mod kept;
+mod reveal;
 
 use std::ffi::CStr;
 use std::ffi::c_char;
@@ -201,8 +202,8 @@ const ALLOW: Function = Function { name: "allow", call: calls::allow, on_panic: 
 const AUTHORIZE: Function =
     Function { name: "authorize", call: calls::authorize, on_panic: Answer::bug };
 const FINISH: Function = Function { name: "finish", call: calls::finish, on_panic: Answer::empty };
-const SECRET: Function = Function { name: "secret", call: calls::secret, on_panic: Answer::bug };
-const SCRAM: Function = Function { name: "scram", call: calls::scram, on_panic: Answer::empty };
+const SECRET: Function = Function { name: "secret", call: reveal::secret, on_panic: Answer::bug };
+const SCRAM: Function = Function { name: "scram", call: reveal::scram, on_panic: Answer::empty };
 const COUNTRY: Function =
     Function { name: "country", call: calls::country, on_panic: Answer::empty };
 const LAST: Function = Function { name: "last", call: calls::last, on_panic: Answer::empty };

@@ -20,7 +20,11 @@ const MAX_NAME: usize = 255;
 /// Entries that are over are deleted by one attempt in so many …
 const PRUNED_BY_ONE_IN: u8 = 16;
 /// … and at most so many by one.
-const PRUNED_AT_ONCE: i64 = 2000;
+const PRUNED_AT_ONCE: i64 = 250;
+/// For so long, in milliseconds, are they kept that are over: another host's clock may be behind.
+const MARGIN: i64 = 600_000;
+/// How long a lock stays in the table, in milliseconds: far longer than anybody holds it.
+const LOCK_TIME: i64 = 60_000;
 
 /// An attempt as limits see it.
 pub struct Subject {
@@ -61,6 +65,8 @@ impl Subject {
     fn value(&self, count: Count) -> &str {
         let value = match count {
             Count::Failures => &self.attempt,
+            // Of a driver that shows us no password, each is one.
+            Count::Passwords if self.pwhash.is_empty() => &self.attempt,
             Count::Passwords => &self.pwhash,
             Count::Accounts => &self.account,
             Count::Remotes => &self.remote,
@@ -146,6 +152,15 @@ impl Standing {
         self.entries.extend(other.entries);
     }
 
+    /// Adds what one limit says; under `log_only` nobody is made to wait.
+    fn add(&mut self, limit: &Limit, is_crossed: bool, log_only: bool) {
+        match limit.action {
+            Action::Reject => self.crossed.push((Arc::clone(&limit.name), is_crossed)),
+            Action::Delay(time) if is_crossed && !log_only => self.delay = self.delay.max(time),
+            Action::Delay(_) => {}
+        }
+    }
+
     /// Whether there is nothing to settle.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -171,21 +186,18 @@ pub fn enter(
     log_only: bool,
 ) -> Result<Standing, Error> {
     let standing = store.transaction(|store| {
+        // All locks before the first look: what is seen from then on does not change, and must be
+        // what those have done who held a lock before.
+        for limit in limits {
+            lock(store, subject, limit)?;
+        }
         let mut standing = Standing::default();
         for limit in limits {
-            lock(store, &subject.entry(limit))?;
             let is_crossed = is_crossed(store, limit, subject)?;
-            match limit.action {
-                Action::Reject => {
-                    standing.crossed.push((Arc::clone(&limit.name), is_crossed));
-                    if is_crossed {
-                        continue;
-                    }
-                }
-                Action::Delay(time) if is_crossed => standing.delay = standing.delay.max(time),
-                Action::Delay(_) => {}
+            standing.add(limit, is_crossed, log_only);
+            if !(is_crossed && limit.action == Action::Reject) {
+                standing.entries.push(subject.entry(limit));
             }
-            standing.entries.push(subject.entry(limit));
         }
         if standing.is_crossed() && !log_only {
             standing.entries.clear();
@@ -207,15 +219,15 @@ pub fn enter(
 ///
 /// # Errors
 /// The database cannot tell.
-pub fn look(store: &mut Store, limits: &[&Limit], subject: &Subject) -> Result<Standing, Error> {
+pub fn look(
+    store: &mut Store,
+    limits: &[&Limit],
+    subject: &Subject,
+    log_only: bool,
+) -> Result<Standing, Error> {
     let mut standing = Standing::default();
     for limit in limits {
-        let is_crossed = is_crossed(store, limit, subject)?;
-        match limit.action {
-            Action::Reject => standing.crossed.push((Arc::clone(&limit.name), is_crossed)),
-            Action::Delay(time) if is_crossed => standing.delay = standing.delay.max(time),
-            Action::Delay(_) => {}
-        }
+        standing.add(limit, is_crossed(store, limit, subject)?, log_only);
     }
     Ok(standing)
 }
@@ -224,29 +236,36 @@ pub fn look(store: &mut Store, limits: &[&Limit], subject: &Subject) -> Result<S
 ///
 /// # Errors
 /// The database did not do it.
-pub fn settle(store: &mut Store, standing: Standing, counts: bool) -> Result<(), Error> {
-    for entry in &standing.entries {
-        if counts && !entry.is_distinct {
-            continue;
-        }
-        if counts {
-            insert(store, entry, &entry.value, "")?;
-        }
-        const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
-                           AND remote = :remote AND value = :value AND attempt = :attempt";
-        store.execute(SQL, &entry.parameters(&entry.value, &entry.attempt))?;
+pub fn settle(store: &mut Store, standing: &mut Standing, counts: bool) -> Result<(), Error> {
+    const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
+                       AND remote = :remote AND value = :value AND attempt = :attempt";
+    // Each failure stays as it was entered.
+    let mut entries = std::mem::take(&mut standing.entries);
+    entries.retain(|entry| !counts || entry.is_distinct);
+    if entries.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    store.transaction(|store| {
+        for entry in &entries {
+            if counts {
+                insert(store, entry, &entry.value, "")?;
+            }
+            store.execute(SQL, &entry.parameters(&entry.value, &entry.attempt))?;
+        }
+        Ok(())
+    })
 }
 
-/// Makes everybody else wait who is counted with this entry. A transaction of SQLite does already.
-fn lock(store: &mut Store, entry: &Entry) -> Result<(), Error> {
+/// Makes everybody else wait who is counted with this attempt. A transaction of SQLite does already.
+fn lock(store: &mut Store, subject: &Subject, limit: &Limit) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
                        VALUES (:rule, :account, :remote, '', '', :expires) \
                        ON DUPLICATE KEY UPDATE expires = :expires";
     let sql = store.dialect("", SQL);
     if !sql.is_empty() {
-        store.execute(sql, &entry.parameters("", ""))?;
+        let expires = subject.now.saturating_add(LOCK_TIME);
+        let lock = Entry { expires, ..subject.entry(limit) };
+        store.execute(sql, &lock.parameters("", ""))?;
     }
     Ok(())
 }
@@ -257,37 +276,83 @@ fn insert(store: &mut Store, entry: &Entry, value: &str, attempt: &str) -> Resul
     store.execute(SQL, &entry.parameters(value, attempt)).map(|_| ())
 }
 
-/// Whether as many are there as are borne. What ends later than any entry of now could is of a
-/// clock that went wrong, and does not count.
+/// What ends later than this is of a clock that went wrong, and does not count.
+#[must_use]
+pub fn latest(limit: &Limit, now: i64) -> i64 {
+    now.saturating_add(milliseconds(limit.within).saturating_mul(2))
+}
+
+/// Whether as many are there as are borne.
 fn is_crossed(store: &mut Store, limit: &Limit, subject: &Subject) -> Result<bool, Error> {
-    const SQL: &str = "SELECT COUNT(*) AS n FROM (SELECT DISTINCT value FROM authpolicy_count \
-                       WHERE rule = :rule AND account = :account AND remote = :remote \
-                       AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live";
+    // By this index whatever the statistics of the moment say: the live entries of this limit and
+    // subject are few, those of all are not.
+    let sql = store.dialect(
+        "SELECT COUNT(*) AS n FROM (SELECT DISTINCT value FROM authpolicy_count \
+         INDEXED BY authpolicy_count_live \
+         WHERE rule = :rule AND account = :account AND remote = :remote \
+         AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live",
+        "SELECT COUNT(*) AS n FROM (SELECT DISTINCT value FROM authpolicy_count \
+         FORCE INDEX (live) \
+         WHERE rule = :rule AND account = :account AND remote = :remote \
+         AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live",
+    );
     let entry = subject.entry(limit);
-    let twice = milliseconds(limit.within).saturating_mul(2);
     let parameters = [
         ("rule", Value::text(&entry.rule)),
         ("account", Value::text(&entry.account)),
         ("remote", Value::text(&entry.remote)),
         ("now", Value::Int(subject.now)),
-        ("latest", Value::Int(subject.now.saturating_add(twice))),
+        ("latest", Value::Int(latest(limit, subject.now))),
         ("max", Value::Int(limit.max.into())),
     ];
-    let rows = store.query(SQL, &parameters)?;
+    let rows = store.query(sql, &parameters)?;
     let live = rows.first().and_then(|row| row.text("n").parse::<u32>().ok()).unwrap_or(u32::MAX);
     Ok(live >= limit.max)
 }
 
-/// Deletes what is over, a bounded number of entries.
+/// Deletes what is over, a bounded number of entries; answers how many. They are looked up without a
+/// lock and deleted one by one: a DELETE of a range would make those wait who enter live ones.
 ///
 /// # Errors
 /// The database did not do it.
 pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
-    let sql = store.dialect(
-        "DELETE FROM authpolicy_count WHERE (rule, account, remote, value, attempt) IN \
-         (SELECT rule, account, remote, value, attempt FROM authpolicy_count \
-         WHERE expires < :now LIMIT :batch)",
-        "DELETE FROM authpolicy_count WHERE expires < :now LIMIT :batch",
-    );
-    store.execute(sql, &[("now", Value::Int(now)), ("batch", Value::Int(PRUNED_AT_ONCE))])
+    const OVER: &str = "SELECT rule, account, remote, value, attempt FROM authpolicy_count \
+                        WHERE expires < :before LIMIT :batch";
+    const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
+                       AND remote = :remote AND value = :value AND attempt = :attempt \
+                       AND expires < :before";
+    let before = now.saturating_sub(MARGIN);
+    let parameters = [("before", Value::Int(before)), ("batch", Value::Int(PRUNED_AT_ONCE))];
+    let over = store.query(OVER, &parameters)?;
+    store.transaction(|store| {
+        let mut deleted: u64 = 0;
+        for row in &over {
+            let text = |column| (column, Value::text(&row.text(column)));
+            let key = ["rule", "account", "remote", "value", "attempt"].map(text);
+            let parameters: Vec<_> =
+                key.into_iter().chain([("before", Value::Int(before))]).collect();
+            deleted = deleted.saturating_add(store.execute(SQL, &parameters)?);
+        }
+        Ok(deleted)
+    })
+}
+
+/// Forgets what was counted: of an account, of an address, or of everybody.
+///
+/// # Errors
+/// The database did not do it.
+pub fn clear(store: &mut Store, account: Option<&str>, remote: Option<&str>) -> Result<(), Error> {
+    let sql = match (account, remote) {
+        (Some(_), Some(_)) => {
+            "DELETE FROM authpolicy_count WHERE account = :account AND remote = :remote"
+        }
+        (Some(_), None) => "DELETE FROM authpolicy_count WHERE account = :account",
+        (None, Some(_)) => "DELETE FROM authpolicy_count WHERE remote = :remote",
+        (None, None) => "DELETE FROM authpolicy_count",
+    };
+    let text = |text: Option<&str>| Value::text(text.unwrap_or_default());
+    store.transaction(|store| {
+        let parameters = [("account", text(account)), ("remote", text(remote))];
+        store.execute(sql, &parameters).map(|_| ())
+    })
 }

@@ -37,7 +37,8 @@ pub fn known_good(
     since: i64,
 ) -> Result<Option<String>, Error> {
     const SQL: &str = "SELECT fingerprint FROM authpolicy_seen WHERE account = :account \
-                       AND remote = :remote AND time >= :since AND fingerprint <> ''";
+                       AND remote = :remote AND time >= :since AND fingerprint <> '' \
+                       ORDER BY time DESC LIMIT 1";
     let parameters = [
         ("account", Value::text(&name(account))),
         ("remote", Value::text(remote)),
@@ -84,10 +85,12 @@ pub fn remember(store: &mut Store, login: &Login<'_>) -> Result<(), Error> {
         ("now", Value::Int(login.now)),
         ("fresh", Value::Int(login.now.saturating_sub(FRESH))),
     ];
-    if store.query(KNOWN, &parameters)?.is_empty() {
-        store.execute(SQL, &parameters)?;
-    }
-    Ok(())
+    store.transaction(|store| {
+        if store.query(KNOWN, &parameters)?.is_empty() {
+            store.execute(SQL, &parameters)?;
+        }
+        Ok(())
+    })
 }
 
 /// Makes an address of an account no longer known good; without one, all of them.
@@ -105,16 +108,33 @@ pub fn forget(store: &mut Store, account: &str, remote: Option<&str>) -> Result<
              AND fingerprint <> ''"
         }
     };
-    let remote = Value::text(remote.unwrap_or_default());
-    store.execute(sql, &[("account", Value::text(&name(account))), ("remote", remote)])
+    store.transaction(|store| {
+        let remote = Value::text(remote.unwrap_or_default());
+        store.execute(sql, &[("account", Value::text(&name(account))), ("remote", remote)])
+    })
 }
 
-/// Deletes what is older than `memory`.
+/// Deletes what is older than `memory`, a bounded number of logins; answers how many.
 ///
 /// # Errors
 /// The database did not do it.
 pub fn prune(store: &mut Store, now: i64, memory: Duration) -> Result<u64, Error> {
+    const OLD: &str = "SELECT account, remote, country FROM authpolicy_seen WHERE time < :before \
+                       LIMIT 250";
+    const SQL: &str = "DELETE FROM authpolicy_seen WHERE account = :account AND remote = :remote \
+                       AND country = :country AND time < :before";
     let memory = i64::try_from(memory.as_secs()).unwrap_or(i64::MAX);
-    let before = [("before", Value::Int(now.saturating_sub(memory)))];
-    store.execute("DELETE FROM authpolicy_seen WHERE time < :before", &before)
+    let before = now.saturating_sub(memory);
+    let old = store.query(OLD, &[("before", Value::Int(before))])?;
+    store.transaction(|store| {
+        let mut deleted: u64 = 0;
+        for row in &old {
+            let text = |column| (column, Value::text(&row.text(column)));
+            let key = ["account", "remote", "country"].map(text);
+            let parameters: Vec<_> =
+                key.into_iter().chain([("before", Value::Int(before))]).collect();
+            deleted = deleted.saturating_add(store.execute(SQL, &parameters)?);
+        }
+        Ok(deleted)
+    })
 }

@@ -214,16 +214,15 @@ impl Store {
         loop {
             tries = tries.saturating_add(1);
             let done = self.begin().and_then(|()| work(self));
-            let done = match done {
-                Ok(done) => self.commit().map(|()| done),
-                Err(e) => {
-                    // What failed first is what matters.
-                    let _ = self.roll_back().ok();
-                    Err(e)
-                }
-            };
+            let done = done.and_then(|done| self.commit().map(|()| done));
+            // Before the next statement says otherwise.
+            let may_try_again = self.may_try_again();
+            if done.is_err() && self.is_usable() {
+                // What failed first is what matters.
+                let _ = self.roll_back().ok();
+            }
             match done {
-                Err(_) if self.may_try_again() && tries < MOST_TRIES => {}
+                Err(_) if may_try_again && tries < MOST_TRIES => {}
                 done => return done,
             }
         }

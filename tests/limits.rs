@@ -24,6 +24,7 @@ use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
 
 const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
@@ -149,6 +150,127 @@ fn a_refusal_by_a_limit_asks_for_no_account() {
     }
 }
 
+/// So many clients at the same time, each with a guess of its own; their replies.
+fn burst(exim: &Exim, clients: usize, remote: impl Fn(usize) -> String) -> Vec<String> {
+    let (port, start) = (exim.port, Arc::new(Barrier::new(clients)));
+    let clients: Vec<_> = (0..clients)
+        .map(|number| {
+            let (start, remote) = (Arc::clone(&start), remote(number));
+            thread::spawn(move || {
+                let mut client = Client::connect_from(port, &remote);
+                start.wait();
+                client.plain(b"u@example.com", format!("guess {number}").as_bytes())
+            })
+        })
+        .collect();
+    clients.into_iter().map(|client| client.join().unwrap()).collect()
+}
+
+/// From as many addresses, so that they meet at the second limit alone; also where the server does
+/// not let a transaction write what has changed since its first look.
+#[test]
+fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
+    for base in Base::all() {
+        if let Base::MariaDb(server, ..) = &base {
+            server.root("").query_drop("SET GLOBAL innodb_snapshot_isolation = ON").unwrap();
+        }
+        let limits = [
+            limit("remote", "remote", "failures", 100),
+            limit("account", "account", "failures", 5),
+        ];
+        let site = site(base, "", &limits);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
+        let replies = burst(&exim, 60, |number| format!("203.0.113.{number}"));
+        let rows = site.rows();
+        let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
+        let limited = rows.iter().filter(|row| (row.auth_ok, row.policy_reject) == LIMITED).count();
+        assert_eq!((hashed, limited), (5, 55), "{replies:?}");
+        // Those who are right take nothing of each other's room.
+        let (port, start) = (exim.port, Arc::new(Barrier::new(4)));
+        let right: Vec<_> = (0..4)
+            .map(|_| {
+                let start = Arc::clone(&start);
+                thread::spawn(move || {
+                    let mut client = Client::connect_from(port, CN);
+                    start.wait();
+                    client.plain(b"v@example.com", b"secret")
+                })
+            })
+            .collect();
+        for client in right {
+            assert_eq!(client.join().unwrap(), ACCEPTED, "{}", site.main_log());
+        }
+    }
+}
+
+/// A right password that only its country makes wrong is a failure to the limits, as a wrong one
+/// is: else one's own account would tell which it was.
+#[test]
+fn limits_do_not_tell_whether_a_refused_password_was_right() {
+    for base in Base::all() {
+        let policy = "new_country = \"reject\"";
+        let site = site(base, policy, &[limit("remote", "remote", "failures", 2)]);
+        let exim = site.exim();
+        for (authcid, remote) in [("u@example.com", GB), ("v@example.com", CN)] {
+            assert_eq!(attempt(&exim, remote, authcid, "secret"), ACCEPTED);
+        }
+        for password in ["wrong", "secret"] {
+            site.tool(&["limits", "clear", "--all"], "");
+            assert_eq!(attempt(&exim, CN, "nobody@example.com", "x"), REFUSED);
+            assert_eq!(attempt(&exim, CN, "u@example.com", password), REFUSED);
+            assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), REFUSED, "{password}");
+            assert_eq!(flags(&site), LIMITED, "{password}");
+        }
+    }
+}
+
+/// Names that a database takes for one are one to the limits, and to rules and memory.
+#[test]
+fn other_spellings_of_a_name_are_no_other_guesses() {
+    let base = Base::mariadb();
+    let policy = "[policy.account.\"off@example.com\"]\ndisabled = true\n";
+    let limits = [limit("account", "account", "failures", 2), policy.to_owned()];
+    let site = site(base, "", &limits);
+    site.account("off@example.com", "secret");
+    site.sql("CREATE TABLE mailbox (name varchar(80), hash varchar(200)) CHARACTER SET utf8mb4");
+    site.sql("INSERT INTO mailbox SELECT CONVERT(username USING utf8mb4), password FROM account");
+    let query = "SELECT hash AS password, name AS username FROM mailbox WHERE name = :user";
+    site.write_config(&site.read("authpolicy.toml").replace(common::site::QUERY, query));
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "v@example.com  ", "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(site.rows().last().unwrap().username, "v@example.com");
+    assert_eq!(attempt(&exim, GB, "off@example.com ", "secret"), REFUSED);
+    expect_line(
+        &site,
+        "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1",
+    );
+    assert_eq!(attempt(&exim, CN, "u@example.com", "wrong"), REFUSED);
+    assert_eq!(attempt(&exim, CN, "\u{fa}@example.com", "wrong"), REFUSED);
+    assert_eq!(site.rows().last().unwrap().username, "u@example.com");
+    for name in ["u@example.com", " u@example.com", "\u{fb}@example.com"] {
+        assert_eq!(attempt(&exim, CN, name, "secret"), REFUSED, "{name}");
+        assert_eq!(flags(&site), LIMITED, "{name}: {:?}", site.lines());
+    }
+}
+
+#[test]
+fn a_password_that_cannot_be_read_makes_no_room_for_guesses_at_the_others() {
+    let site = site(Base::Sqlite, "", &[limit("account", "account", "failures", 2)]);
+    site.sql("CREATE TABLE app (username text, password text)");
+    site.sql("INSERT INTO app SELECT username, password FROM account");
+    site.sql("INSERT INTO app SELECT username, '{NO-SUCH}x' FROM account");
+    let query = "SELECT password FROM app WHERE username = :user";
+    site.write_config(&site.read("authpolicy.toml").replace(common::site::QUERY, query));
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
+    for _ in 0..2 {
+        assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), common::smtp::CANNOT_TELL);
+    }
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED);
+    assert_eq!(flags(&site), LIMITED);
+}
+
 /// A hundred clients at the same time, and as many guesses as the limit bears.
 #[test]
 fn a_burst_gets_no_more_guesses_than_the_limit() {
@@ -160,18 +282,7 @@ fn a_burst_gets_no_more_guesses_than_the_limit() {
         let site = site(base, "", &limits);
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
-        let (port, start) = (exim.port, Arc::new(Barrier::new(100)));
-        let clients: Vec<_> = (0..100)
-            .map(|number| {
-                let start = Arc::clone(&start);
-                thread::spawn(move || {
-                    let mut client = Client::connect_from(port, GB);
-                    start.wait();
-                    client.plain(b"u@example.com", format!("guess {number}").as_bytes())
-                })
-            })
-            .collect();
-        let replies: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let replies = burst(&exim, 100, |_| GB.to_owned());
         let refused = replies.iter().filter(|reply| *reply == REFUSED).count();
         let rows = site.rows();
         let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();

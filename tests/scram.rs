@@ -323,17 +323,63 @@ fn without_a_database_the_driver_is_told_that_nobody_can_tell() {
     }
 }
 
-/// Guesses with SCRAM are guesses, and one that nobody waits for is none.
+/// Adds this to `[policy]`.
+fn with_policy(site: &Site, policy: &str) {
+    let config = site.read("authpolicy.toml");
+    site.write_config(&config.replace("\n[state]", &format!("{policy}\n[state]")));
+}
+
+/// The proof is confirmed before anybody can say that its country is new, so that nobody gets there.
 #[test]
-fn scram_is_under_limits() {
+fn a_new_country_gets_no_proof_confirmed() {
     for base in Base::all() {
         let site = site(base);
-        let limit = "known_good = \"0s\"\n[[policy.limit]]\nname = \"guessing\"\nper = \"account\"\n\
-                     count = \"failures\"\nmax = 2\nwithin = \"10m\"\n";
-        let config = site.read("authpolicy.toml").replace("[policy]\n", "[policy]\nLIMIT");
-        let (head, tail) = config.split_once("LIMIT").unwrap();
-        let (policy, state) = tail.split_once("\n[state]").unwrap();
-        site.write_config(&format!("{head}{policy}\n{limit}\n[state]{state}"));
+        let config = site.read("authpolicy.toml").replace("allow_countries", "# ");
+        site.write_config(&config);
+        with_policy(&site, "new_country = \"reject\"\n");
+        let mechanism = "SCRAM-SHA-256";
+        assert_eq!(attempt(&site, mechanism, GB, "u@example.com", "secret"), End::Accepted);
+        for password in ["secret", "wrong"] {
+            assert_eq!(attempt(&site, mechanism, CN, "u@example.com", password), End::WrongProof);
+            let row = site.rows().pop().unwrap();
+            assert_eq!((row.auth_ok, row.policy_reject), (None, YES), "{password}");
+        }
+        assert_eq!(attempt(&site, mechanism, GB, "u@example.com", "secret"), End::Accepted);
+    }
+}
+
+/// What a client takes to answer is not the databases' time.
+#[test]
+fn a_slow_client_is_decided_and_recorded() {
+    let site = site(Base::Sqlite);
+    let short = "connect_timeout = \"200ms\"\nattempt_timeout = \"500ms\"\n";
+    let config =
+        site.read("authpolicy.toml").replace("\n[accounts]", &format!("{short}\n[accounts]"));
+    site.write_config(&config);
+    assert_eq!(attempt(&site, "SCRAM-SHA-256", GB, "u@example.com", "secret"), End::Accepted);
+    let mut exim = Connection::open(&site, "SCRAM-SHA-256");
+    exim.expand("server_scram_salt", "u@example.com", GB).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    exim.expand("server_key", "u@example.com", GB).unwrap();
+    let answer = exim.expand("server_condition", "u@example.com", GB);
+    assert_eq!(answer.as_deref(), Some("yes"));
+    assert_eq!(site.rows().len(), 2);
+}
+
+/// Guesses with SCRAM are guesses, whatever is counted; one that nobody waits for is none, and
+/// what the policy refuses is none.
+#[test]
+fn scram_is_under_limits() {
+    let all = Base::all().into_iter().zip(["failures", "passwords"]);
+    for (base, count) in all {
+        let site = site(base);
+        with_policy(
+            &site,
+            &format!(
+                "hash_nonce = \"x\"\nknown_good = \"0s\"\n[[policy.limit]]\nname = \"guessing\"\n\
+                 per = \"account\"\ncount = \"{count}\"\nmax = 2\nwithin = \"10m\"\n"
+            ),
+        );
         let mechanism = "SCRAM-SHA-256";
         let play = |password| attempt(&site, mechanism, GB, "u@example.com", password);
         assert_eq!(play("secret"), End::Accepted);
@@ -341,6 +387,11 @@ fn scram_is_under_limits() {
             let mut exim = Connection::open(&site, mechanism);
             exim.expand("server_scram_salt", "u@example.com", GB).unwrap();
             exim.expand("server_set_id", "u@example.com", GB);
+        }
+        for _ in 0..3 {
+            // Refused, and gone without a word.
+            let mut exim = Connection::open(&site, mechanism);
+            exim.expand("server_scram_salt", "u@example.com", CN).unwrap();
         }
         assert_eq!(play("wrong"), End::WrongProof);
         assert_eq!(play("secret"), End::Accepted);

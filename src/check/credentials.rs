@@ -34,6 +34,13 @@ pub(super) fn look_up(
     }
 }
 
+/// Whether any of the account's stored passwords can be held against the client's.
+fn is_readable(world: World<'_>, account: Option<&Account>) -> bool {
+    let settings = &world.config.accounts.passwords;
+    let stored = account.map_or(&[][..], |account| &account.passwords);
+    stored.iter().any(|stored| matches!(password::describe(stored, settings), Ok(Some(_))))
+}
+
 /// Holds the password against those stored, or against a dummy where there is no account.
 fn verify(
     world: World<'_>,
@@ -71,7 +78,7 @@ pub(super) fn weigh(
     attempt: &Attempt,
     account: Option<&Account>,
     stores: &mut Stores<'_>,
-    findings: &Findings,
+    findings: &mut Findings,
 ) -> Result<Credentials, Error> {
     let (login, found) = (&findings.login, &findings.found);
     Ok(match &attempt.proof {
@@ -90,7 +97,9 @@ pub(super) fn weigh(
             Credentials::Unchecked
         }
         Proof::Password(password) => {
-            stores.meanwhile(|| verify(world, password, account, login, found))?
+            let verified = stores.meanwhile(|| verify(world, password, account, login, found));
+            findings.was_guess = verified.is_err() && is_readable(world, account);
+            verified?
         }
     })
 }

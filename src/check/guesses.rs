@@ -1,11 +1,12 @@
 //! An attempt and the limits: where it stands before its password is looked at, and what becomes
 //! of its entry when its outcome is known.
 
+use zeroize::Zeroizing;
+
 use super::Findings;
 use super::Mode;
 use super::World;
 use crate::account::Account;
-use crate::account::Login;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
@@ -15,6 +16,7 @@ use crate::limit::Subject;
 use crate::policy;
 use crate::policy::Answer;
 use crate::policy::Credentials;
+use crate::policy::Decision;
 use crate::policy::FailType;
 use crate::policy::Limit;
 use crate::policy::Limits;
@@ -24,12 +26,15 @@ use crate::policy::Rule;
 use crate::policy::Ruling;
 use crate::pwhash;
 use crate::pwhash::pwhash;
+use crate::secret::Secret;
 use crate::seen;
 use crate::store::Stores;
 use crate::verdict::Verdict;
 
 /// The one address of this machine, and of whoever plays with `exim -bh`.
 const LOCAL: &str = "local";
+/// Old logins are deleted by one attempt in so many.
+const SEEN_PRUNED_BY_ONE_IN: i64 = 16;
 /// Enough to tell a changed password from the one before, and too few to find it out.
 const FINGERPRINT_BITS: u8 = 20;
 
@@ -41,24 +46,28 @@ fn remote(world: World<'_>, findings: &Findings) -> String {
     }
 }
 
-/// The attempt as limits see it.
-fn subject(world: World<'_>, attempt: &Attempt, findings: &Findings) -> Result<Subject, Error> {
-    let login = &findings.login;
+/// The attempt as limits see it, under one of the account's names.
+fn subject(
+    world: World<'_>,
+    attempt: &Attempt,
+    account: &str,
+    findings: &Findings,
+) -> Result<Subject, Error> {
     let limits = &world.config.policy.limits;
-    let password = match &attempt.proof {
-        Proof::Password(password) => password.expose(),
+    let hash = match &attempt.proof {
+        Proof::Password(password) => {
+            pwhash(&limits.hash_nonce, account, password.expose(), pwhash::BITS)
+        }
         Proof::Awaited
         | Proof::Proved
         | Proof::Refuted
         | Proof::Unknown(_)
         | Proof::Unchecked
-        | Proof::GivenUp => b"",
+        | Proof::GivenUp => String::new(),
     };
-    let hash = pwhash(&limits.hash_nonce, login.user(), password, pwhash::BITS);
     let country = findings.facts.country.known();
     let country = country.map(|country| country.to_string()).unwrap_or_default();
-    let remote = remote(world, findings);
-    Subject::new(login.user(), remote, country, hash, findings.facts.now)
+    Subject::new(account, remote(world, findings), country, hash, findings.facts.now)
 }
 
 /// Enters an attempt, unless it was entered before; answers whether a limit refuses it, so that
@@ -77,8 +86,9 @@ pub(super) fn enter(
         && matches!(&ruling, Ruling::Refuse(rule) if rule.is_final());
     let asks = asks(&attempt.proof);
     if findings.standing.is_none() && asks != Asks::Nothing && !is_barred {
-        let subject = subject(world, attempt, findings)?;
-        findings.known_good = known_good(world, stores, findings)?;
+        let login = findings.login.user().to_owned();
+        let subject = subject(world, attempt, &login, findings)?;
+        findings.known_good = known_good(world, &login, stores, findings)?;
         let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
         let limits = &policy.limits.list;
         let is_known_good = findings.known_good.is_some();
@@ -109,8 +119,9 @@ fn asks(proof: &Proof) -> Asks {
     }
 }
 
-/// Enters an attempt with the limits that it was exempt from, if the password has changed since
-/// the login that made its address known good.
+/// Enters an attempt with the limits that it was not entered with before the account was known:
+/// those that it was exempt from, if the password has changed since the login that made its address
+/// known good; and those of the account's canonical name, where the client gave another.
 pub(super) fn enter_again(
     world: World<'_>,
     attempt: &Attempt,
@@ -119,19 +130,41 @@ pub(super) fn enter_again(
     findings: &mut Findings,
 ) -> Result<bool, Error> {
     let limits = &world.config.policy.limits;
-    findings.fingerprint = fingerprint(limits, &findings.login, account);
-    let changed = findings.known_good.take().is_some_and(|known| known != findings.fingerprint);
-    if !changed {
+    let asks = asks(&attempt.proof);
+    findings.fingerprint = fingerprint(limits, account);
+    let login = findings.login.user().to_owned();
+    let known = findings.known_good.take();
+    let canonical = account.and_then(|account| account.username.as_deref()).map(str::to_lowercase);
+    let canonical = canonical.filter(|name| *name != login);
+    let mut more = Vec::new();
+    if known.is_some_and(|known| known != findings.fingerprint) {
+        if world.mode != Mode::Asked {
+            seen::forget(stores.log()?, &login, Some(&remote(world, findings)))?;
+        }
+        more.push((login, true));
+    }
+    if let Some(canonical) = canonical.filter(|_| asks != Asks::Nothing) {
+        let known = known_good(world, &canonical, stores, findings)?;
+        let is_known_good = known.is_some_and(|known| known == findings.fingerprint);
+        more.push((canonical, !is_known_good));
+    }
+    let mut joined = Standing::default();
+    for (name, holds_per_account) in more {
+        let is_login = name == findings.login.user();
+        let holds = |limit: &&Limit| match limit.per {
+            Per::Remote => false,
+            Per::Account => holds_per_account,
+            Per::AccountAndRemote => !is_login,
+        };
+        let holding: Vec<_> = limits.list.iter().filter(holds).collect();
+        let subject = subject(world, attempt, &name, findings)?;
+        joined.join(stand(world, asks, stores, &holding, &subject)?);
+    }
+    if joined.crossed.is_empty() && joined.delay.is_zero() {
+        findings.standing.get_or_insert_default().join(joined);
         return Ok(false);
     }
-    if world.mode != Mode::Asked {
-        seen::forget(stores.log()?, findings.login.user(), Some(&remote(world, findings)))?;
-    }
-    let subject = subject(world, attempt, findings)?;
-    let per_account = limits.list.iter().filter(|limit| limit.per == Per::Account);
-    let per_account: Vec<_> = per_account.collect();
-    let standing = stand(world, asks(&attempt.proof), stores, &per_account, &subject)?;
-    findings.standing.get_or_insert_default().join(standing);
+    findings.standing.get_or_insert_default().join(joined);
     Ok(refuse(world, attempt, stores, findings))
 }
 
@@ -150,7 +183,7 @@ pub(super) fn look_at_address(
     }
     let (remote, now) = (remote(world, findings), findings.facts.now);
     let subject = Subject::new("", remote, String::new(), String::new(), now)?;
-    findings.facts.limits = limit::look(stores.log()?, &limits, &subject)?.crossed;
+    findings.facts.limits = limit::look(stores.log()?, &limits, &subject, policy.log_only)?.crossed;
     Ok(())
 }
 
@@ -164,10 +197,11 @@ fn stand(
     if limits.is_empty() {
         return Ok(Standing::default());
     }
+    let log_only = world.config.policy.log_only;
     if world.mode == Mode::Asked || asks != Asks::ForRoom {
-        return limit::look(stores.log()?, limits, subject);
+        return limit::look(stores.log()?, limits, subject, log_only);
     }
-    limit::enter(stores.log()?, limits, subject, world.config.policy.log_only)
+    limit::enter(stores.log()?, limits, subject, log_only)
 }
 
 /// Has the limits say their word, and makes the client wait; answers whether one refuses.
@@ -205,6 +239,7 @@ fn refuse(
 /// The fingerprint that this address of the account is known by.
 fn known_good(
     world: World<'_>,
+    account: &str,
     stores: &mut Stores<'_>,
     findings: &Findings,
 ) -> Result<Option<String>, Error> {
@@ -215,18 +250,23 @@ fn known_good(
     }
     let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);
     let since = findings.facts.seconds().saturating_sub(memory);
-    seen::known_good(stores.log()?, findings.login.user(), &remote, since)
+    seen::known_good(stores.log()?, account, &remote, since)
 }
 
-fn fingerprint(limits: &Limits, login: &Login, account: Option<&Account>) -> String {
+/// The same whatever the order of the account's stored passwords, and whatever name the client gave.
+fn fingerprint(limits: &Limits, account: Option<&Account>) -> String {
     if !limits.want_known_good() {
         return String::new();
     }
     let stored = account.map_or(&[][..], |account| &account.passwords);
-    let all = stored.iter().map(|stored| stored.expose()).collect::<Vec<_>>().join(&0);
-    // It is a copy of secrets.
-    let all = zeroize::Zeroizing::new(all);
-    pwhash(&limits.hash_nonce, login.user(), &all, FINGERPRINT_BITS)
+    let mut each: Vec<_> = stored.iter().map(Secret::expose).collect();
+    each.sort_unstable();
+    let mut all = Zeroizing::new(Vec::with_capacity(4096));
+    for stored in each {
+        all.extend_from_slice(stored);
+        all.push(0);
+    }
+    pwhash(&limits.hash_nonce, "", &all, FINGERPRINT_BITS)
 }
 
 /// Whether the account has not been seen in this country, but in others.
@@ -246,6 +286,14 @@ pub(super) fn is_new_country(
     seen::is_new_country(stores.log()?, &login, since)
 }
 
+/// Whether an attempt was a guess that failed. A right password that a new country refuses is taken
+/// for one, since a wrong one from there is: else the limits would tell which it was.
+fn counts(findings: &Findings, decision: &Decision) -> bool {
+    let failed = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
+    let is_new = decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry);
+    failed || is_new || findings.was_guess
+}
+
 /// Keeps or takes back the entry of an attempt; remembers where an account was let in from.
 pub(super) fn settle(
     world: World<'_>,
@@ -257,9 +305,8 @@ pub(super) fn settle(
         return Ok(());
     }
     let decision = &verdict.decision;
-    if let Some(standing) = findings.standing.take().filter(|standing| !standing.is_empty()) {
-        let counts = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
-        limit::settle(stores.log()?, standing, counts)?;
+    if let Some(mut standing) = findings.standing.take().filter(|standing| !standing.is_empty()) {
+        limit::settle(stores.log()?, &mut standing, counts(findings, decision))?;
     }
     let let_in = decision.answer == Answer::Accept
         && (decision.rule.is_none() || decision.rule == Some(Rule::NewCountry))
@@ -283,6 +330,12 @@ pub(super) fn settle(
             now: findings.facts.seconds(),
         };
         seen::remember(stores.log()?, &login)?;
+    }
+    if findings.facts.now.rem_euclid(SEEN_PRUNED_BY_ONE_IN) == 0 {
+        let memory = policy.country_memory.max(policy.limits.known_good);
+        // Somebody else's turn if it cannot be done now.
+        let now = findings.facts.seconds();
+        let _ = stores.log().and_then(|log| seen::prune(log, now, memory)).ok();
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::Findings;
 use super::Moment;
 use super::World;
 use super::credentials;
+use super::greet;
 use super::guesses;
 use super::locate;
 use super::rule;
@@ -21,6 +22,8 @@ use crate::password::Decoy;
 use crate::password::Fault;
 use crate::password::Keys;
 use crate::policy;
+use crate::policy::Answer;
+use crate::policy::Credentials;
 use crate::policy::Ruling;
 use crate::secret::Secret;
 use crate::state;
@@ -150,7 +153,12 @@ pub fn scram(
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let mut findings = locate(world, attempt, moment, earlier);
     let scram = keys_of(world, attempt, &mut stores, &mut findings);
-    let standing = findings.standing.take().unwrap_or_default();
+    let mut standing = findings.standing.take().unwrap_or_default();
+    let is_refused = matches!(&scram, Ok(Scram { proof: Proof::Unchecked, .. }));
+    if is_refused && !standing.is_empty() {
+        // What the policy refuses is no guess, and the client may never come back to hear it.
+        limit::settle(stores.log()?, &mut standing, false)?;
+    }
     hand_over(scram, standing, &mut stores)
 }
 
@@ -176,7 +184,13 @@ fn keys_of(
     if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
         return Ok(fake(Proof::Unchecked));
     }
-    let Some(account) = account else { return Ok(fake(Proof::Refuted)) };
+    let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
+    // A right proof is confirmed before anybody could say that its country is new.
+    findings.found.credentials = Credentials::Right;
+    greet(world, &layers, stores, findings)?;
+    if policy::decide(policy, &findings.found).answer == Answer::Reject {
+        return Ok(fake(Proof::Unchecked));
+    }
     for stored in &account.passwords {
         let keys = password::scram(stored, settings, mechanism, &decoy)
             .map_err(|fault| broken(findings, fault))?;
@@ -200,12 +214,11 @@ fn decoy(world: World<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> 
 /// What was found out, and where the attempt stands; what we cannot tell is no guess.
 fn hand_over<T>(
     found: Result<T, Error>,
-    standing: Standing,
+    mut standing: Standing,
     stores: &mut Stores<'_>,
 ) -> Result<(T, Standing), Error> {
     if found.is_err() && !standing.is_empty() {
-        let _ = stores.log().and_then(|log| limit::settle(log, standing, false)).ok();
-        return found.map(|found| (found, Standing::default()));
+        let _ = stores.log().and_then(|log| limit::settle(log, &mut standing, false)).ok();
     }
     found.map(|found| (found, standing))
 }

@@ -103,7 +103,8 @@ impl File {
 
     pub(super) fn check(self, path: &Path) -> Result<Config, Problem> {
         let database = urls("database", &self.database.url)?;
-        let policy = self.policy.check()?;
+        let domain = self.accounts.as_ref().map(|accounts| accounts.default_domain.to_lowercase());
+        let policy = self.policy.check(&domain.unwrap_or_default())?;
         if policy.wants_country() && self.geoip.database.is_none() {
             let what = "a country rule needs [geoip] database".to_owned();
             return Err(Problem::Key("policy", self.policy.country_key(), what));

@@ -2,22 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::limit::LimitTable;
 use super::problem::Problem;
 use super::value::choice;
-use super::value::choose;
 use super::value::long_duration;
-use crate::policy::Action;
 use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Limits;
 use crate::policy::NewCountry;
-use crate::policy::Per;
 use crate::policy::Policy;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
@@ -89,18 +86,6 @@ struct RulesTable {
     disabled: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LimitTable {
-    name: String,
-    per: String,
-    count: String,
-    max: u32,
-    within: String,
-    action: Option<String>,
-    delay: Option<String>,
-}
-
 impl PolicyTable {
     /// Whether a rule is given that asks for autonomous systems.
     pub(super) fn wants_asn(&self) -> bool {
@@ -120,7 +105,7 @@ impl PolicyTable {
         keys.iter().find(|(_, asks)| *asks).map_or("account", |(key, _)| key)
     }
 
-    pub(super) fn check(&self) -> Result<Policy, Problem> {
+    pub(super) fn check(&self, default_domain: &str) -> Result<Policy, Problem> {
         let key = |key, result: Result<_, String>| {
             result.map_err(|what| Problem::Key("policy", key, what))
         };
@@ -128,8 +113,8 @@ impl PolicyTable {
         Ok(Policy {
             deny_networks: networks("deny_networks", &self.deny_networks)?.unwrap_or_default(),
             deny_asns: key("deny_asns", self.deny_asns.iter().map(Asn::number).collect())?,
-            accounts: layer("account", &self.account)?,
-            domains: layer("domain", &self.domain)?,
+            accounts: layer("account", default_domain, &self.account)?,
+            domains: layer("domain", "", &self.domain)?,
             default: Rules {
                 protocols: rules::protocols(&self.protocols.join(",")),
                 allow_nets: networks("allow_nets", &self.allow_nets)?,
@@ -158,7 +143,13 @@ impl PolicyTable {
                     ("reject", NewCountry::Reject),
                 ],
             )?,
-            country_memory: long_duration("policy", "country_memory", memory)?,
+            country_memory: match long_duration("policy", "country_memory", memory)? {
+                Duration::ZERO => {
+                    let what = "is 0, which would make no country new".to_owned();
+                    return Err(Problem::Key("policy", "country_memory", what));
+                }
+                memory => memory,
+            },
             limits: self.limits()?,
             log_only: self.log_only,
         })
@@ -231,81 +222,35 @@ impl RulesTable {
     }
 }
 
-impl LimitTable {
-    fn check(&self) -> Result<Limit, String> {
-        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
-        if !(1..=32).contains(&self.name.len()) || !self.name.bytes().all(plain) {
-            return Err(String::from("name: wants 1 to 32 letters, digits, hyphens, underscores"));
-        }
-        let per = choose(
-            &self.per,
-            &[
-                ("remote", Per::Remote),
-                ("account", Per::Account),
-                ("account+remote", Per::AccountAndRemote),
-            ],
-        )
-        .map_err(|what| format!("per: {what}"))?;
-        let count = choose(
-            &self.count,
-            &[
-                ("failures", Count::Failures),
-                ("passwords", Count::Passwords),
-                ("accounts", Count::Accounts),
-                ("remotes", Count::Remotes),
-                ("countries", Count::Countries),
-            ],
-        )
-        .map_err(|what| format!("count: {what}"))?;
-        let is_always_one = match (per, count) {
-            (_, Count::Failures | Count::Passwords) => false,
-            (Per::Remote, Count::Accounts) => false,
-            (Per::Account, Count::Remotes | Count::Countries) => false,
-            (Per::Remote | Per::Account | Per::AccountAndRemote, _) => true,
-        };
-        if is_always_one {
-            let (count, per) = (&self.count, &self.per);
-            return Err(format!("count: there is one of the {count} for each {per}"));
-        }
-        if self.max == 0 {
-            return Err(String::from("max: is 0, which would refuse everybody"));
-        }
-        let time = |key: &str, text: &str, most: Duration| match humantime::parse_duration(text) {
-            Ok(time) if time >= Duration::from_millis(1) && time <= most => Ok(time),
-            Ok(_) => {
-                Err(format!("{key}: is not between 1ms and {}", humantime::format_duration(most)))
-            }
-            Err(_) => {
-                Err(format!("{key}: \"{}\" is no duration such as \"10m\"", text.escape_debug()))
-            }
-        };
-        let action = match (self.action.as_deref().unwrap_or("reject"), &self.delay) {
-            ("reject", None) => Action::Reject,
-            ("reject", Some(_)) => return Err(String::from("delay: goes with action = \"delay\"")),
-            ("delay", Some(text)) => Action::Delay(time("delay", text, Duration::from_secs(60))?),
-            ("delay", None) => return Err(String::from("delay: is missing, as \"3s\"")),
-            (other, _) => {
-                let other = other.escape_debug();
-                return Err(format!("action: \"{other}\" is not one of \"reject\", \"delay\""));
-            }
-        };
-        let within = time("within", &self.within, Duration::from_secs(30 * 24 * 3600))?;
-        Ok(Limit { name: Arc::from(&*self.name), per, count, max: self.max, within, action })
-    }
-}
-
 fn layer(
     key: &'static str,
+    default_domain: &str,
     tables: &BTreeMap<String, Spanned<RulesTable>>,
 ) -> Result<BTreeMap<String, Rules>, Problem> {
-    let read = |(name, table): (&String, &Spanned<RulesTable>)| {
-        let rules = table.get_ref().check().map_err(|what| {
+    let mut layer = BTreeMap::new();
+    for (name, table) in tables {
+        let problem = |what: String| {
             let name = name.escape_debug();
             Problem::At(Some(table.span().start), format!("policy.{key}.\"{name}\": {what}"))
-        })?;
-        Ok((name.to_lowercase(), rules))
-    };
-    tables.iter().map(read).collect()
+        };
+        let rules = table.get_ref().check().map_err(problem)?;
+        // A rule that never holds is a typo.
+        let is_one = !name.is_empty() && name.trim() == name && !name.contains('*');
+        let name = match (key, name.split_once('@')) {
+            ("domain", None) if is_one => name.to_lowercase(),
+            ("domain", _) => {
+                return Err(problem(String::from("is no domain such as \"example.com\"")));
+            }
+            (_, Some((local_part, _))) if is_one && !local_part.is_empty() => name.to_lowercase(),
+            (_, None) if is_one && default_domain.is_empty() => name.to_lowercase(),
+            (_, None) if is_one => format!("{}@{default_domain}", name.to_lowercase()),
+            _ => return Err(problem(String::from("is no account such as \"mike@example.com\""))),
+        };
+        if layer.insert(name, rules).is_some() {
+            return Err(problem(String::from("is given twice, in other letters")));
+        }
+    }
+    Ok(layer)
 }
 
 fn prefix(key: &'static str, given: Option<u8>, default: u8, most: u8) -> Result<u8, Problem> {

@@ -165,6 +165,19 @@ fn bad_configurations_name_line_and_key() {
             "[policy.domain.\"example.com\"]\nallow = [\"GB\"]",
             "line 4: policy.domain.\"example.com\".allow: unknown field `allow`",
         ),
+        (
+            "[policy.domain.\"@example.com\"]\ndisabled = true",
+            "line 3: policy.domain.\"@example.com\": is no domain such as",
+        ),
+        (
+            "[policy.account.\"mike@example.com \"]\ndisabled = true",
+            "line 3: policy.account.\"mike@example.com \": is no account such as",
+        ),
+        (
+            "[policy.domain.\"a.example\"]\n[policy.domain.\"A.example\"]",
+            "line 3: policy.domain.\"a.example\": is given twice",
+        ),
+        ("[policy]\ncountry_memory = \"0s\"", "line 4: policy.country_memory: is 0, which would"),
         ("[policy]\nipv6_prefix = 129", "line 4: policy.ipv6_prefix: is not between 1 and 128"),
         ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: wants an absolute path"),
     ];
@@ -213,7 +226,11 @@ fn bad_limits_are_named() {
         ("\"guessing\"", "\"a.b\"", "name: wants 1 to 32 letters"),
         ("\"account\"", "\"network\"", "per: \"network\" is not one of"),
         ("\"failures\"", "\"successes\"", "count: \"successes\" is not one of"),
-        ("\"failures\"", "\"accounts\"", "count: there is one of the accounts for each account"),
+        (
+            "\"failures\"",
+            "\"accounts\"",
+            "count: \"accounts\" makes no sense with per = \"account\"",
+        ),
         ("max = 10", "max = 0", "max: is 0, which would refuse everybody"),
         ("\"10m\"", "\"60d\"", "within: is not between 1ms and 30days"),
         ("max = 10", "max = 10\naction = \"drop\"", "action: \"drop\" is not one of"),

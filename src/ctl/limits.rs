@@ -33,7 +33,8 @@ pub(super) struct Clear {
     /// Of this account; its addresses are no longer known good.
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
-    /// Of this address, or of the network that it counts with; `local` for this machine.
+    /// Of this address, or of the network that it counts with; `local` for this machine. What is
+    /// counted per account stays.
     #[arg(long, value_name = "IP")]
     remote: Option<String>,
     /// Of everybody; no address of any account is known good then.
@@ -56,11 +57,13 @@ fn list(config: &Config, store: &mut Store) -> Done {
     for limit in &config.policy.limits.list {
         let sql = "SELECT account, remote, COUNT(DISTINCT value) AS n, MIN(expires) AS first \
                    FROM authpolicy_count WHERE rule = :rule AND value <> '' AND expires > :now \
+                   AND expires < :latest \
                    GROUP BY account, remote HAVING COUNT(DISTINCT value) >= :max \
                    ORDER BY account, remote";
         let parameters = [
             ("rule", Value::text(&limit.name)),
             ("now", Value::Int(now)),
+            ("latest", Value::Int(limit::latest(limit, now))),
             ("max", Value::Int(limit.max.into())),
         ];
         for row in store.query(sql, &parameters)? {
@@ -105,17 +108,7 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
             }
         },
     };
-    let sql = match (&account, &remote) {
-        (Some(_), Some(_)) => {
-            "DELETE FROM authpolicy_count WHERE account = :account AND remote = :remote"
-        }
-        (Some(_), None) => "DELETE FROM authpolicy_count WHERE account = :account",
-        (None, Some(_)) => "DELETE FROM authpolicy_count WHERE remote = :remote",
-        (None, None) => "DELETE FROM authpolicy_count",
-    };
-    let text = |text: &Option<String>| Value::text(text.as_deref().unwrap_or_default());
-    let parameters = [("account", text(&account)), ("remote", text(&remote))];
-    store.execute(sql, &parameters)?;
+    limit::clear(store, account.as_deref(), remote.as_deref())?;
     match &account {
         Some(account) => {
             seen::forget(store, account, remote.as_deref())?;

@@ -81,7 +81,8 @@ fn prune_ours(config: &Config, store: &mut Store) -> Result<(), Error> {
     }
     if store.has_table("authpolicy_seen")? {
         let policy = &config.policy;
-        seen::prune(store, now, policy.country_memory.max(policy.limits.known_good))?;
+        let memory = policy.country_memory.max(policy.limits.known_good);
+        while seen::prune(store, now, memory)? > 0 {}
     }
     Ok(())
 }

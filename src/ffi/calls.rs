@@ -18,15 +18,12 @@ use crate::check::Allowed;
 use crate::check::Earlier;
 use crate::check::Mode;
 use crate::check::Moment;
-use crate::check::Revealed;
 use crate::check::World;
 use crate::error::Error;
 use crate::limit::Standing;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
-use crate::password::Keys;
 use crate::session::Asked;
-use crate::session::Scram;
 use crate::session::Session;
 use crate::session::Settings;
 use crate::verdict::Verdict;
@@ -39,7 +36,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// An answer of functions that never fail.
-    const EMPTY: Self = Self { code: 0, text: c"" };
+    pub(super) const EMPTY: Self = Self { code: 0, text: c"" };
 
     /// The answer of one that may, where it panicked.
     pub(super) fn bug() -> Self {
@@ -56,7 +53,7 @@ impl Answer {
         Outcome::Accept.into()
     }
 
-    fn text(text: &'static CStr) -> Self {
+    pub(super) fn text(text: &'static CStr) -> Self {
         Self { code: 0, text }
     }
 }
@@ -68,11 +65,11 @@ impl From<Outcome> for Answer {
     }
 }
 
-fn mail_log() -> MailLog<'static> {
+pub(super) fn mail_log() -> MailLog<'static> {
     MailLog::new(&host::log)
 }
 
-fn miscounted() -> Error {
+pub(super) fn miscounted() -> Error {
     Error::Call(String::from(
         "got more than 7 arguments, which Exim cannot count: correct the ${dlfunc} call",
     ))
@@ -123,7 +120,7 @@ fn answer(
             return Outcome::CannotTell.into();
         }
     };
-    let (outcome, failure_time) = decide(session, &attempt, start, standing);
+    let (outcome, failure_time) = decide(session, &attempt, standing);
     if outcome == Outcome::Reject {
         hold_back(start, failure_time);
     }
@@ -132,7 +129,6 @@ fn answer(
 
 /// Decides what hangs on the address alone, and remembers it for this connection.
 pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
-    let start = Instant::now();
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_address("allow", arguments));
@@ -147,103 +143,12 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
     let unfinished = Allowed { rule: None, error: Some(String::from("allow did not finish")) };
     session.allowed = Some((attempt.remote.text(), unfinished));
     let allowed = match session.settings(attempt.options.config.as_deref()) {
-        Ok(settings) => check::allow(world(settings), &attempt, moment(start)),
+        Ok(settings) => check::allow(world(settings), &attempt, moment()),
         Err(e) => Allowed { rule: None, error: Some(e.to_string()) },
     };
     let outcome = if allowed.is_no() { Outcome::Reject } else { Outcome::Accept };
     session.allowed = Some((attempt.remote.text(), allowed));
     outcome.into()
-}
-
-/// The password that a driver needs to prove for itself that the client has it.
-pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
-    let start = Instant::now();
-    session.begin();
-    let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
-    let revealed = arguments
-        .ok_or_else(miscounted)
-        .and_then(|arguments| Attempt::parse_proved("secret", Proof::Awaited, arguments))
-        .and_then(|attempt| {
-            let allowed = session.allowed(&attempt.remote.text());
-            let settings = session.settings(attempt.options.config.as_deref())?;
-            let earlier = Earlier { allowed, standing: None };
-            check::reveal(world(settings), &attempt, moment(start), earlier)
-        });
-    let (revealed, standing) = match revealed {
-        Ok((revealed, standing)) => (Ok(revealed), Some(standing)),
-        Err(e) => (Err(e), None),
-    };
-    let no_secret = || Outcome::NoSecret.into();
-    let (answer, proof) = match revealed {
-        Ok(Revealed::Password(password)) => {
-            (kept::secret(&password).map_or_else(no_secret, Answer::text), Proof::Refuted)
-        }
-        Ok(Revealed::Nobody) => (no_secret(), Proof::Refuted),
-        Ok(Revealed::Refused) => (no_secret(), Proof::Unchecked),
-        Ok(Revealed::Untold(why)) => (no_secret(), Proof::Unknown(why)),
-        Err(e) => {
-            mail_log().trouble("secret", &e);
-            let why = String::from("could not be asked for, see the line above");
-            (Outcome::CannotTell.into(), Proof::Unknown(why))
-        }
-    };
-    session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing, scram: None });
-    answer
-}
-
-/// One of the keys that gsasl's SCRAM needs; all come from the first call of an attempt.
-pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
-    let Some([field, arguments @ ..]) = arguments else {
-        mail_log().trouble("scram", &miscounted());
-        return Answer::EMPTY;
-    };
-    let authcid = arguments.first().copied().unwrap_or_default();
-    let is_of_proof = matches!(*field, b"stored_key" | b"server_key");
-    // Salt and iterations come first: asked for after the proof, they begin another attempt.
-    let goes_on = session.asked.as_ref().is_some_and(|asked| {
-        let scram = asked.scram.as_ref();
-        asked.authcid == authcid && scram.is_some_and(|scram| is_of_proof || !scram.proof_came)
-    });
-    if !goes_on {
-        session.asked = Some(begin_scram(session, authcid, arguments));
-    }
-    let Some(scram) = session.asked.as_mut().and_then(|asked| asked.scram.as_mut()) else {
-        return Answer::EMPTY;
-    };
-    scram.proof_came |= is_of_proof;
-    let keys = &scram.keys;
-    match *field {
-        b"iter" => Answer::text(kept::plain(&keys.iterations)),
-        b"salt" => Answer::text(kept::plain(&keys.salt)),
-        b"stored_key" => Answer::text(kept::plain(&keys.stored_key)),
-        b"server_key" => Answer::text(kept::plain(&keys.server_key)),
-        _ => {
-            let what = "knows salt, iter, stored_key, server_key: correct the ${dlfunc} call";
-            mail_log().trouble("scram", &Error::Call(what.to_owned()));
-            Answer::EMPTY
-        }
-    }
-}
-
-fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Asked {
-    let start = Instant::now();
-    session.begin();
-    let found = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
-        let allowed = session.allowed(&attempt.remote.text());
-        let settings = session.settings(attempt.options.config.as_deref())?;
-        let earlier = Earlier { allowed, standing: None };
-        check::scram(world(settings), &attempt, moment(start), earlier)
-    });
-    let (keys, proof, standing) = match found {
-        Ok((found, standing)) => (found.keys, found.proof, Some(standing)),
-        Err(e) => {
-            mail_log().trouble("scram", &e);
-            let why = String::from("has keys that could not be asked for, see the line above");
-            (Keys::none(), Proof::Unknown(why), None)
-        }
-    };
-    let scram = Some(Scram { keys, proof_came: false });
-    Asked { authcid: authcid.to_vec(), start, proof, standing, scram }
 }
 
 /// Ends an attempt of a driver that asks `authorize` after its own proof: where it did not come to
@@ -287,7 +192,7 @@ fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>
         .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));
     match attempt {
         Ok(attempt) => {
-            let (_, failure_time) = decide(session, &attempt, start, standing);
+            let (_, failure_time) = decide(session, &attempt, standing);
             // Whatever we say, the driver may have decided on a 535.
             hold_back(start, failure_time);
             session.last.as_ref().map(|verdict| verdict.username.clone()).unwrap_or_default()
@@ -308,13 +213,12 @@ fn hold_back(start: Instant, failure_time: Duration) {
 fn decide(
     session: &mut Session,
     attempt: &Attempt,
-    start: Instant,
     standing: Option<Standing>,
 ) -> (Outcome, Duration) {
     let earlier = Earlier { allowed: session.allowed(&attempt.remote.text()), standing };
     let (verdict, failure_time) = match session.settings(attempt.options.config.as_deref()) {
         Ok(settings) => {
-            let verdict = check::check(world(settings), attempt, moment(start), earlier);
+            let verdict = check::check(world(settings), attempt, moment(), earlier);
             (verdict, settings.config.failure_time)
         }
         // Nobody knows where the row would go: the line is all there is.
@@ -329,7 +233,7 @@ fn decide(
     (outcome, failure_time)
 }
 
-fn world(settings: &Settings) -> World<'_> {
+pub(super) fn world(settings: &Settings) -> World<'_> {
     World {
         config: &settings.config,
         geo: settings.geo.as_ref(),
@@ -340,9 +244,10 @@ fn world(settings: &Settings) -> World<'_> {
     }
 }
 
+/// Of this call, not of the attempt: what a client took to answer is no time of the databases.
 #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
-fn moment(start: Instant) -> Moment {
-    Moment { time: SystemTime::now(), start }
+pub(super) fn moment() -> Moment {
+    Moment { time: SystemTime::now(), start: Instant::now() }
 }
 
 /// The country of an address.

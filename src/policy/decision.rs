@@ -188,8 +188,8 @@ pub fn decide(policy: &Policy, found: &Findings) -> Decision {
     }
 }
 
-/// What a new country makes of a right password that nothing else refuses: refused by policy, or
-/// accepted for one of the other reasons.
+/// What a new country makes of a right password that nothing else refuses, or of one that nobody may
+/// find right: refused by policy, or accepted for one of the other reasons.
 fn new_country(policy: &Policy, found: &Findings) -> Option<FailType> {
     let admitted_by_name = match &found.ruling {
         Ruling::Pass(Some(rule)) => {
@@ -197,7 +197,8 @@ fn new_country(policy: &Policy, found: &Findings) -> Option<FailType> {
         }
         Ruling::Pass(None) | Ruling::Refuse(_) | Ruling::CannotTell(_) => false,
     };
-    if !found.is_new_country || found.credentials != Credentials::Right {
+    let matters = matches!(found.credentials, Credentials::Right | Credentials::Unchecked);
+    if !found.is_new_country || !matters {
         return None;
     }
     match policy.new_country {

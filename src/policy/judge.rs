@@ -141,20 +141,28 @@ pub enum Ruling {
 
 /// Holds the rules against the facts.
 pub fn judge(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> Ruling {
-    ruling(&weigh(policy, layers, facts))
+    ruling(policy, &weigh(policy, layers, facts))
 }
 
-/// The first rule that decides, decides.
-pub fn ruling(weighed: &[Weighed]) -> Ruling {
+/// The first rule that decides, decides. Under `log_only` a refusal keeps nobody out, and so hides
+/// nothing that cannot be known.
+pub fn ruling(policy: &Policy, weighed: &[Weighed]) -> Ruling {
+    let mut refusing = None;
     for Weighed { rule, says } in weighed {
         match says {
             Says::Nothing | Says::Exempt | Says::Passes => {}
-            Says::Admits => return Ruling::Pass(Some(rule.clone())),
+            Says::Refuses if policy.log_only => {
+                refusing.get_or_insert(rule);
+            }
             Says::Refuses => return Ruling::Refuse(rule.clone()),
+            Says::Admits => {
+                let admitted = Ruling::Pass(Some(rule.clone()));
+                return refusing.map_or(admitted, |rule| Ruling::Refuse(rule.clone()));
+            }
             Says::CannotTell => return Ruling::CannotTell(rule.clone()),
         }
     }
-    Ruling::Pass(None)
+    refusing.map_or(Ruling::Pass(None), |rule| Ruling::Refuse(rule.clone()))
 }
 
 /// What each rule says, in the order in which they are asked.

@@ -91,7 +91,7 @@ pub struct Policy {
     pub default: Rules,
     /// Refuse a client whose country is unknown, where no rule of the account speaks.
     pub reject_unknown_country: bool,
-    /// Networks exempt from the rules about countries and ASNs.
+    /// Networks exempt from the rules about countries and ASNs, and from limits per remote.
     pub trusted_networks: Vec<IpNet>,
     /// What happens to the password of a refused attempt.
     pub when_rejected: WhenRejected,

@@ -41,6 +41,9 @@ const DENIED: u16 = 1142;
 /// node.
 const DEADLOCK: u16 = 1213;
 
+/// Its word for a row that another transaction has changed since this one looked.
+const CHANGED: u16 = 1020;
+
 /// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
 /// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
 /// the server holds up still may, as during the last stage of a hot backup.)
@@ -144,6 +147,7 @@ impl Connection {
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.limit()?;
         self.in_transaction = true;
+        self.may_try_again = false;
         self.connection.query_drop("START TRANSACTION").map_err(|e| self.refused(&e))
     }
 
@@ -190,7 +194,7 @@ impl Connection {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
         let code = if let mysql::Error::MySqlError(e) = e { e.code } else { 0 };
-        self.may_try_again = code == DEADLOCK;
+        self.may_try_again = matches!(code, DEADLOCK | CHANGED);
         match code {
             NO_SUCH_TABLE | DENIED => Error::NoTable { place, what, is_denied: code == DENIED },
             _ => Error::Store { place, what },

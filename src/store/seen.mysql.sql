@@ -4,7 +4,7 @@ CREATE TABLE authpolicy_seen (
   country     varbinary(2)   NOT NULL,
   fingerprint varbinary(8)   NOT NULL, -- of the stored password; empty: no longer known good
   time        bigint         NOT NULL, -- seconds since 1970
-  PRIMARY KEY (account, remote),
+  PRIMARY KEY (account, remote, country),
   KEY country (account, country, time),
   KEY time (time)
 )

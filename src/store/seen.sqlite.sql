@@ -4,7 +4,7 @@ CREATE TABLE authpolicy_seen (
   country     TEXT    NOT NULL,
   fingerprint TEXT    NOT NULL,  -- of the stored password; empty: no longer known good
   time        INTEGER NOT NULL,  -- seconds since 1970
-  PRIMARY KEY (account, remote)
+  PRIMARY KEY (account, remote, country)
 ) WITHOUT ROWID;
 CREATE INDEX authpolicy_seen_country ON authpolicy_seen (account, country, time);
 CREATE INDEX authpolicy_seen_time ON authpolicy_seen (time)

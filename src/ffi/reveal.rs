@@ -1,0 +1,113 @@
+//! What drivers get that hold a client's proof against it themselves: a password, or SCRAM's keys.
+#![forbid(unsafe_code)]
+
+use std::time::Instant;
+
+use super::calls::Answer;
+use super::calls::mail_log;
+use super::calls::miscounted;
+use super::calls::moment;
+use super::calls::world;
+use super::kept;
+use crate::attempt::Attempt;
+use crate::attempt::Proof;
+use crate::check;
+use crate::check::Earlier;
+use crate::check::Revealed;
+use crate::error::Error;
+use crate::outcome::Outcome;
+use crate::password::Keys;
+use crate::session::Asked;
+use crate::session::Scram;
+use crate::session::Session;
+
+/// The password that a driver needs to prove for itself that the client has it.
+pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let start = Instant::now();
+    session.begin();
+    let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
+    let revealed = arguments
+        .ok_or_else(miscounted)
+        .and_then(|arguments| Attempt::parse_proved("secret", Proof::Awaited, arguments))
+        .and_then(|attempt| {
+            let allowed = session.allowed(&attempt.remote.text());
+            let settings = session.settings(attempt.options.config.as_deref())?;
+            let earlier = Earlier { allowed, standing: None };
+            check::reveal(world(settings), &attempt, moment(), earlier)
+        });
+    let (revealed, standing) = match revealed {
+        Ok((revealed, standing)) => (Ok(revealed), Some(standing)),
+        Err(e) => (Err(e), None),
+    };
+    let no_secret = || Outcome::NoSecret.into();
+    let (answer, proof) = match revealed {
+        Ok(Revealed::Password(password)) => {
+            (kept::secret(&password).map_or_else(no_secret, Answer::text), Proof::Refuted)
+        }
+        Ok(Revealed::Nobody) => (no_secret(), Proof::Refuted),
+        Ok(Revealed::Refused) => (no_secret(), Proof::Unchecked),
+        Ok(Revealed::Untold(why)) => (no_secret(), Proof::Unknown(why)),
+        Err(e) => {
+            mail_log().trouble("secret", &e);
+            let why = String::from("could not be asked for, see the line above");
+            (Outcome::CannotTell.into(), Proof::Unknown(why))
+        }
+    };
+    session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing, scram: None });
+    answer
+}
+
+/// One of the keys that gsasl's SCRAM needs; all come from the first call of an attempt.
+pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+    let Some([field, arguments @ ..]) = arguments else {
+        mail_log().trouble("scram", &miscounted());
+        return Answer::EMPTY;
+    };
+    let authcid = arguments.first().copied().unwrap_or_default();
+    let is_of_proof = matches!(*field, b"stored_key" | b"server_key");
+    // Salt and iterations come first: asked for after the proof, they begin another attempt.
+    let goes_on = session.asked.as_ref().is_some_and(|asked| {
+        let scram = asked.scram.as_ref();
+        asked.authcid == authcid && scram.is_some_and(|scram| is_of_proof || !scram.proof_came)
+    });
+    if !goes_on {
+        session.asked = Some(begin_scram(session, authcid, arguments));
+    }
+    let Some(scram) = session.asked.as_mut().and_then(|asked| asked.scram.as_mut()) else {
+        return Answer::EMPTY;
+    };
+    scram.proof_came |= is_of_proof;
+    let keys = &scram.keys;
+    match *field {
+        b"iter" => Answer::text(kept::plain(&keys.iterations)),
+        b"salt" => Answer::text(kept::plain(&keys.salt)),
+        b"stored_key" => Answer::text(kept::plain(&keys.stored_key)),
+        b"server_key" => Answer::text(kept::plain(&keys.server_key)),
+        _ => {
+            let what = "knows salt, iter, stored_key, server_key: correct the ${dlfunc} call";
+            mail_log().trouble("scram", &Error::Call(what.to_owned()));
+            Answer::EMPTY
+        }
+    }
+}
+
+fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Asked {
+    let start = Instant::now();
+    session.begin();
+    let found = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
+        let allowed = session.allowed(&attempt.remote.text());
+        let settings = session.settings(attempt.options.config.as_deref())?;
+        let earlier = Earlier { allowed, standing: None };
+        check::scram(world(settings), &attempt, moment(), earlier)
+    });
+    let (keys, proof, standing) = match found {
+        Ok((found, standing)) => (found.keys, found.proof, Some(standing)),
+        Err(e) => {
+            mail_log().trouble("scram", &e);
+            let why = String::from("has keys that could not be asked for, see the line above");
+            (Keys::none(), Proof::Unknown(why), None)
+        }
+    };
+    let scram = Some(Scram { keys, proof_came: false });
+    Asked { authcid: authcid.to_vec(), start, proof, standing, scram }
+}
