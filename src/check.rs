@@ -149,14 +149,17 @@ pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earli
 #[must_use]
 pub fn explain(world: World<'_>, attempt: &Attempt, moment: Moment) -> (Verdict, Explanation) {
     let (verdict, findings) = decide(world, attempt, moment, Earlier::default());
-    let Findings { facts, weighed, found, .. } = findings;
-    (verdict, Explanation { facts, weighed, found })
+    let Findings { facts, known_good, fingerprint, weighed, found, .. } = findings;
+    let is_known_good = known_good.is_some_and(|known| known == fingerprint);
+    (verdict, Explanation { facts, is_known_good, weighed, found })
 }
 
 /// What a decision was taken from.
 pub struct Explanation {
     /// What was known before anybody looked at the password.
     pub facts: Facts,
+    /// Whether the account has logged in from this address.
+    pub is_known_good: bool,
     /// What each rule said, in the order in which they were asked.
     pub weighed: Vec<Weighed>,
     /// What else was found.
@@ -324,7 +327,7 @@ fn except(
     stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let name = findings.username.to_lowercase();
+    let name = findings.username.trim().to_lowercase();
     let now = findings.facts.seconds();
     findings.facts.exceptions = exception::of_account(stores.log()?, &name, now)?;
     if !findings.facts.exceptions.is_empty() {

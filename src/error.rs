@@ -63,3 +63,21 @@ pub enum Error {
         source: std::io::Error,
     },
 }
+
+impl Error {
+    /// Says what to do about a table of ours that is not there, or not for us.
+    #[must_use]
+    pub fn about_table(self, table: &str) -> Self {
+        if let Self::NoTable { place, what, is_denied } = self {
+            let what = match is_denied {
+                true => format!(
+                    "{what}: GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user; if it is \
+                     missing, run `authpolicy db init` as one who may CREATE"
+                ),
+                false => format!("{what}: run `authpolicy db init`"),
+            };
+            return Self::Store { place, what };
+        }
+        self
+    }
+}

@@ -337,22 +337,23 @@ pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
     })
 }
 
-/// Forgets what was counted: of an account, of an address, or of everybody.
+/// Forgets what was counted: of an account, of an address, or of everybody. Answers how many entries
+/// that were.
 ///
 /// # Errors
 /// The database did not do it.
-pub fn clear(store: &mut Store, account: Option<&str>, remote: Option<&str>) -> Result<(), Error> {
+pub fn clear(store: &mut Store, account: Option<&str>, remote: Option<&str>) -> Result<u64, Error> {
     let sql = match (account, remote) {
         (Some(_), Some(_)) => {
-            "DELETE FROM authpolicy_count WHERE account = :account AND remote = :remote"
+            "DELETE FROM authpolicy_count WHERE value <> '' AND account = :account \
+             AND remote = :remote"
         }
-        (Some(_), None) => "DELETE FROM authpolicy_count WHERE account = :account",
-        (None, Some(_)) => "DELETE FROM authpolicy_count WHERE remote = :remote",
-        (None, None) => "DELETE FROM authpolicy_count",
+        (Some(_), None) => "DELETE FROM authpolicy_count WHERE value <> '' AND account = :account",
+        (None, Some(_)) => "DELETE FROM authpolicy_count WHERE value <> '' AND remote = :remote",
+        (None, None) => "DELETE FROM authpolicy_count WHERE value <> ''",
     };
     let text = |text: Option<&str>| Value::text(text.unwrap_or_default());
     store.transaction(|store| {
-        let parameters = [("account", text(account)), ("remote", text(remote))];
-        store.execute(sql, &parameters).map(|_| ())
+        store.execute(sql, &[("account", text(account)), ("remote", text(remote))])
     })
 }

@@ -94,7 +94,7 @@ fn test_explains_and_writes_no_row() {
         let in_order = [
             "fact.address=198.51.100.7\n",
             "fact.country=CN\n",
-            "fact.asn=no readable file\n",
+            "fact.asn=not configured\n",
             "fact.protocol=SMTP\n",
             "fact.trusted=no\n",
             "fact.password=right\n",

@@ -31,6 +31,8 @@ use crate::seen;
 use crate::store::Stores;
 use crate::verdict::Verdict;
 
+const COUNT: &str = "authpolicy_count";
+const SEEN: &str = "authpolicy_seen";
 /// The one address of this machine, and of whoever plays with `exim -bh`.
 const LOCAL: &str = "local";
 /// Old logins are deleted by one attempt in so many.
@@ -80,13 +82,13 @@ pub(super) fn enter(
 ) -> Result<bool, Error> {
     let policy = &world.config.policy;
     // Refused whatever comes: no guess, and no entry.
-    let layers = policy.layers(findings.login.user(), None);
+    let layers = policy.layers(findings.login.key(), None);
     let ruling = policy::judge(policy, &layers, &findings.facts);
     let is_barred = policy::refuses(policy, &ruling)
         && matches!(&ruling, Ruling::Refuse(rule) if rule.is_final());
     let asks = asks(&attempt.proof);
     if findings.standing.is_none() && asks != Asks::Nothing && !is_barred {
-        let login = findings.login.user().to_owned();
+        let login = findings.login.key().to_owned();
         let subject = subject(world, attempt, &login, findings)?;
         findings.known_good = known_good(world, &login, stores, findings)?;
         let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
@@ -132,12 +134,13 @@ pub(super) fn enter_again(
     let limits = &world.config.policy.limits;
     let asks = asks(&attempt.proof);
     findings.fingerprint = fingerprint(limits, account);
-    let login = findings.login.user().to_owned();
-    let known = findings.known_good.take();
-    let canonical = account.and_then(|account| account.username.as_deref()).map(str::to_lowercase);
+    let login = findings.login.key().to_owned();
+    let canonical = account
+        .and_then(|account| account.username.as_deref())
+        .map(|name| name.trim().to_lowercase());
     let canonical = canonical.filter(|name| *name != login);
     let mut more = Vec::new();
-    if known.is_some_and(|known| known != findings.fingerprint) {
+    if findings.known_good.as_ref().is_some_and(|known| *known != findings.fingerprint) {
         if world.mode != Mode::Asked {
             seen::forget(stores.log()?, &login, Some(&remote(world, findings)))?;
         }
@@ -150,7 +153,7 @@ pub(super) fn enter_again(
     }
     let mut joined = Standing::default();
     for (name, holds_per_account) in more {
-        let is_login = name == findings.login.user();
+        let is_login = name == findings.login.key();
         let holds = |limit: &&Limit| match limit.per {
             Per::Remote => false,
             Per::Account => holds_per_account,
@@ -183,7 +186,8 @@ pub(super) fn look_at_address(
     }
     let (remote, now) = (remote(world, findings), findings.facts.now);
     let subject = Subject::new("", remote, String::new(), String::new(), now)?;
-    findings.facts.limits = limit::look(stores.log()?, &limits, &subject, policy.log_only)?.crossed;
+    let looked = limit::look(stores.log()?, &limits, &subject, policy.log_only);
+    findings.facts.limits = looked.map_err(|e| e.about_table(COUNT))?.crossed;
     Ok(())
 }
 
@@ -198,10 +202,12 @@ fn stand(
         return Ok(Standing::default());
     }
     let log_only = world.config.policy.log_only;
-    if world.mode == Mode::Asked || asks != Asks::ForRoom {
-        return limit::look(stores.log()?, limits, subject, log_only);
-    }
-    limit::enter(stores.log()?, limits, subject, log_only)
+    let stood = if world.mode == Mode::Asked || asks != Asks::ForRoom {
+        limit::look(stores.log()?, limits, subject, log_only)
+    } else {
+        limit::enter(stores.log()?, limits, subject, log_only)
+    };
+    stood.map_err(|e| e.about_table(COUNT))
 }
 
 /// Has the limits say their word, and makes the client wait; answers whether one refuses.
@@ -250,7 +256,7 @@ fn known_good(
     }
     let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);
     let since = findings.facts.seconds().saturating_sub(memory);
-    seen::known_good(stores.log()?, account, &remote, since)
+    seen::known_good(stores.log()?, account, &remote, since).map_err(|e| e.about_table(SEEN))
 }
 
 /// The same whatever the order of the account's stored passwords, and whatever name the client gave.
@@ -280,10 +286,10 @@ pub(super) fn is_new_country(
     let since = now.saturating_sub(i64::try_from(memory).unwrap_or(i64::MAX));
     let country = findings.facts.country.known();
     let country = country.map(|country| country.to_string()).unwrap_or_default();
-    let account = findings.username.to_lowercase();
+    let account = findings.username.trim().to_lowercase();
     let login =
         seen::Login { account: &account, remote: "", country: &country, fingerprint: "", now };
-    seen::is_new_country(stores.log()?, &login, since)
+    seen::is_new_country(stores.log()?, &login, since).map_err(|e| e.about_table(SEEN))
 }
 
 /// Whether an attempt was a guess that failed. A right password that a new country refuses is taken
@@ -317,10 +323,10 @@ pub(super) fn settle(
     if !let_in || !wanted || remote == LOCAL {
         return Ok(());
     }
-    let canonical = findings.username.to_lowercase();
+    let canonical = findings.username.trim().to_lowercase();
     let country = verdict.country_text();
     let mut names = vec![&*canonical];
-    names.extend(Some(findings.login.user()).filter(|login| *login != canonical));
+    names.extend(Some(findings.login.key()).filter(|login| *login != canonical));
     for account in names {
         let login = seen::Login {
             account,
@@ -329,7 +335,7 @@ pub(super) fn settle(
             fingerprint: &findings.fingerprint,
             now: findings.facts.seconds(),
         };
-        seen::remember(stores.log()?, &login)?;
+        seen::remember(stores.log()?, &login).map_err(|e| e.about_table(SEEN))?;
     }
     if findings.facts.now.rem_euclid(SEEN_PRUNED_BY_ONE_IN) == 0 {
         let memory = policy.country_memory.max(policy.limits.known_good);

@@ -210,8 +210,9 @@ impl AccountsTable {
                 return Err(Problem::Key("accounts", key, what));
             }
         }
-        let scram_iterations = self.scram_iterations.unwrap_or(default.scram_iterations);
-        if !(4096..=max_rounds.max(4096)).contains(&scram_iterations) {
+        let most = max_rounds.max(4096);
+        let scram_iterations = self.scram_iterations.unwrap_or(default.scram_iterations.min(most));
+        if !(4096..=most).contains(&scram_iterations) {
             let what = "is not between 4096 and max_rounds".to_owned();
             return Err(Problem::Key("accounts", "scram_iterations", what));
         }

@@ -18,6 +18,7 @@ use crate::policy::Action;
 use crate::policy::Countries;
 use crate::policy::Limits;
 use crate::policy::NewCountry;
+use crate::policy::Per;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
 use crate::secret::Secret;
@@ -34,6 +35,7 @@ pub(super) fn run(config: &Config) -> Done {
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),
+        ("names", check_names(config)),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
     ];
@@ -53,6 +55,17 @@ pub(super) fn run(config: &Config) -> Done {
 /// A list as it is written, or nothing.
 fn listed<T: ToString>(list: &[T]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// A long time in days, if it is some.
+fn days(time: Duration) -> String {
+    const DAY: u64 = 24 * 3600;
+    match time.as_secs() {
+        seconds if seconds > 0 && seconds.is_multiple_of(DAY) => {
+            format!("{}d", seconds.checked_div(DAY).unwrap_or(0))
+        }
+        _ => format_duration(time).to_string(),
+    }
 }
 
 /// The rules of one layer, as keys of its table.
@@ -96,7 +109,7 @@ fn print_policy(config: &Config) {
         ("deny_asns", listed(&policy.deny_asns)),
         ("unknown_country", unknown.to_owned()),
         ("new_country", new_country.to_owned()),
-        ("country_memory", time(policy.country_memory)),
+        ("country_memory", days(policy.country_memory)),
         ("trusted_networks", listed(&policy.trusted_networks)),
         ("when_rejected", rejected.to_owned()),
         ("failure_time", time(config.failure_time)),
@@ -116,7 +129,7 @@ fn print_limits(limits: &Limits) {
     for (key, value) in [
         ("ipv4_prefix", limits.ipv4_prefix.to_string()),
         ("ipv6_prefix", limits.ipv6_prefix.to_string()),
-        ("known_good", format_duration(limits.known_good).to_string()),
+        ("known_good", days(limits.known_good)),
         ("hash_nonce", nonce.to_owned()),
     ] {
         say(&format!("policy.{key}={value}"));
@@ -222,23 +235,50 @@ fn check_log(config: &Config) -> Result<String, Error> {
     Ok(String::from("ok the statement fits the table"))
 }
 
-/// Looks whether the tables of ours are there that the configuration needs.
+/// Has statements on the tables of ours looked at that the configuration needs.
 fn check_tables(config: &Config) -> Result<String, Error> {
     let policy = &config.policy;
     let limits = !policy.limits.list.is_empty();
     let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
     let mut store = Store::open(&config.log.database, patience(config))?;
-    for (table, is_needed) in [("authpolicy_count", limits), ("authpolicy_seen", seen)] {
-        if is_needed && !store.has_table(table)? {
-            let place = config.log.database.to_string();
-            let what = format!("has no table {table}: run `authpolicy db init`");
-            return Err(Error::Store { place, what });
+    let mut found = Vec::new();
+    for (table, column, is_needed) in [
+        ("authpolicy_count", "expires", limits),
+        ("authpolicy_seen", "fingerprint", seen),
+        ("authpolicy_exception", "expires", false),
+    ] {
+        let statements = [
+            format!("SELECT {column} FROM {table}"),
+            format!("UPDATE {table} SET {column} = {column}"),
+            format!("DELETE FROM {table}"),
+        ];
+        let checked = statements.iter().try_for_each(|sql| store.prepare(sql).map(|_| ()));
+        match checked {
+            Ok(()) => found.push(format!("{table} ok")),
+            Err(e) if is_needed => return Err(e.about_table(table)),
+            Err(Error::NoTable { .. }) => found.push(format!("{table} cannot be used")),
+            Err(e) => return Err(e),
         }
     }
-    Ok(match store.has_table("authpolicy_exception")? {
-        true => String::from("ok"),
-        false => String::from("ok without exceptions: `authpolicy db init` makes their table"),
-    })
+    Ok(format!("ok: {}", found.join(", ")))
+}
+
+/// Warns of names that a database may take for one and we for several.
+fn check_names(config: &Config) -> Result<String, Error> {
+    let policy = &config.policy;
+    let by_name = !policy.accounts.is_empty()
+        || !policy.domains.is_empty()
+        || policy.new_country != NewCountry::Ignore
+        || policy.limits.list.iter().any(|limit| limit.per != Per::Remote);
+    let mut store = Store::open(&config.accounts.database, patience(config))?;
+    let columns = store.prepare(&config.accounts.query)?;
+    if !by_name || config.accounts.query_is_default || columns.iter().any(|c| c == "username") {
+        return Ok(String::from("ok"));
+    }
+    Ok(String::from(
+        "warning accounts.query returns no column username: names that the database takes for one, as \
+         with accents, have limits, rules and memory of their own. Return the name as it is stored",
+    ))
 }
 
 fn check_geoip(config: &Config) -> Result<String, Error> {

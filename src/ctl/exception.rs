@@ -3,6 +3,7 @@
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
+use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 
@@ -22,7 +23,8 @@ const DAY: i64 = 24 * 3600;
 
 #[derive(Subcommand)]
 pub(super) enum Verb {
-    /// Admit an account from countries or networks, whatever its rules say, until a day is over.
+    /// Admit an account from countries or networks, whatever rules about places say, until a day is
+    /// over.
     Add(Add),
     /// List the exceptions, those that have ended too.
     List {
@@ -37,7 +39,7 @@ pub(super) enum Verb {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true, id = "places", args = ["countries", "networks"])]
+#[command(group(ArgGroup::new("places").required(true).multiple(true).args(["countries", "networks"])))]
 pub(super) struct Add {
     /// The account, as mike@example.com; as it stands in the log.
     name: String,
@@ -54,9 +56,13 @@ pub(super) struct Add {
 
 pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
+    attend(config, &mut store, verb).map_err(|e| e.about_table("authpolicy_exception"))
+}
+
+fn attend(config: &Config, store: &mut Store, verb: &Verb) -> Done {
     match verb {
-        Verb::Add(exception) => add(config, &mut store, exception),
-        Verb::List { name } => list(config, &mut store, name.as_deref()),
+        Verb::Add(exception) => add(config, store, exception),
+        Verb::List { name } => list(config, store, name.as_deref()),
         Verb::Del { id } => {
             let sql = "DELETE FROM authpolicy_exception WHERE id = :id";
             let deleted = store.execute(sql, &[("id", Value::Int((*id).into()))])?;
@@ -67,7 +73,7 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
 }
 
 fn account(config: &Config, name: &str) -> String {
-    Login::new(name, &config.accounts.default_domain).user().to_owned()
+    Login::new(name, &config.accounts.default_domain).key().to_owned()
 }
 
 fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
@@ -81,6 +87,13 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
         .is_some();
     let networks =
         rules::networks(networks).map_err(|what| wrong(format!("--networks: {what}")))?.is_some();
+    if account.is_empty() {
+        return Err(Error::Call(String::from("the account's name is empty")));
+    }
+    if countries && config.geoip.is_none() {
+        let what = String::from("--countries needs [geoip] database");
+        return Err(Error::Config { file: config.path.clone(), what });
+    }
     if !countries && !networks {
         return Err(wrong(String::from("--countries or --networks must name one at least")));
     }
@@ -97,7 +110,10 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
             ("expires", Value::Int(expires)),
         ],
     )?;
-    say(&format!("exception of {account} added, ends {}", time(expires)));
+    let sql = "SELECT MAX(id) AS id FROM authpolicy_exception WHERE username = :username";
+    let rows = store.query(sql, &[("username", Value::text(&account))])?;
+    let id = rows.first().map(|row| row.text("id")).unwrap_or_default();
+    say(&format!("id={id} account={account} ends={}", time(expires)));
     Ok(true)
 }
 
@@ -148,7 +164,7 @@ fn list(config: &Config, store: &mut Store, name: Option<&str>) -> Done {
             "id={} account={} countries={} networks={} {ends}={}",
             row.text("id"),
             row.text("username"),
-            rules::words(&row.text("countries")).join(","),
+            rules::words(&row.text("countries").to_uppercase()).join(","),
             rules::words(&row.text("networks")).join(","),
             time(expires),
         ));

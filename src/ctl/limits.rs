@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 use humantime::format_duration;
@@ -12,6 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::limit;
 use crate::policy::Limit;
+use crate::rules;
 use crate::seen;
 use crate::store::Store;
 use crate::store::Value;
@@ -28,7 +30,7 @@ pub(super) enum Verb {
 }
 
 #[derive(Args)]
-#[group(required = true, multiple = true, id = "whose", args = ["account", "remote", "all"])]
+#[command(group(ArgGroup::new("whose").required(true).multiple(true).args(["account", "remote", "all"])))]
 pub(super) struct Clear {
     /// Of this account; its addresses are no longer known good.
     #[arg(long, value_name = "NAME")]
@@ -44,10 +46,14 @@ pub(super) struct Clear {
 
 pub(super) fn run(config: &Config, verb: Option<&Verb>) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
-    match verb {
+    if config.policy.limits.list.is_empty() {
+        eprintln!("authpolicy: the configuration has no [[policy.limit]]");
+    }
+    let done = match verb {
         None => list(config, &mut store),
         Some(Verb::Clear(whose)) => clear(config, &mut store, whose),
-    }
+    };
+    done.map_err(|e| e.about_table("authpolicy_count"))
 }
 
 /// The answer is no where nobody is.
@@ -97,10 +103,15 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
     let account = whose
         .account
         .as_deref()
-        .map(|name| limit::name(Login::new(name, &config.accounts.default_domain).user()));
+        .map(|name| limit::name(Login::new(name, &config.accounts.default_domain).key()));
     let remote = match whose.remote.as_deref() {
         None => None,
         Some("local") => Some(String::from("local")),
+        // As `limits` prints it.
+        Some(net) if net.contains('/') => match rules::network(net) {
+            Ok(net) => Some(config.policy.limits.remote(net.addr())),
+            Err(what) => return Err(Error::Call(format!("--remote: {what}"))),
+        },
         Some(text) => match Remote::parse(text.as_bytes()) {
             Remote::Address(address) => Some(config.policy.limits.remote(address)),
             Remote::Local | Remote::Unusable(_) => {
@@ -108,7 +119,7 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
             }
         },
     };
-    limit::clear(store, account.as_deref(), remote.as_deref())?;
+    let cleared = limit::clear(store, account.as_deref(), remote.as_deref())?;
     match &account {
         Some(account) => {
             seen::forget(store, account, remote.as_deref())?;
@@ -118,6 +129,6 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
         }
         None => {}
     }
-    say("cleared");
-    Ok(true)
+    say(&format!("cleared={cleared}"));
+    Ok(cleared > 0)
 }

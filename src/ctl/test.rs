@@ -1,6 +1,8 @@
 //! `authpolicy test`: the code that Exim runs, on the administrator's words, without a row.
 
 use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
@@ -19,10 +21,16 @@ use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
+use crate::policy::Action;
+use crate::policy::Answer;
 use crate::policy::Credentials;
+use crate::policy::FailType;
 use crate::policy::Looked;
+use crate::policy::NewCountry;
 use crate::policy::Rule;
 use crate::policy::Ruling;
+use crate::policy::Says;
+use crate::policy::Weighed;
 use crate::verdict::Verdict;
 
 use super::Done;
@@ -38,7 +46,7 @@ pub(super) struct Arguments {
     /// As over TLS, for a query that asks for :tls.
     #[arg(long)]
     tls: bool,
-    /// As another protocol, for a query that asks for :protocol.
+    /// As another protocol, for rules and a query that ask for it.
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
 }
@@ -65,7 +73,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
         asns: asns.as_ref(),
         log,
         mode: Mode::Asked,
-        wait: |_| {},
+        wait: show_delay,
     };
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let moment = Moment { time: SystemTime::now(), start: Instant::now() };
@@ -90,13 +98,19 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 
 /// The facts, what each rule says in the order in which they are asked, and the one that decides.
 fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanation) {
-    let Explanation { facts, weighed, found } = explanation;
+    let Explanation { facts, is_known_good, weighed, found } = explanation;
     let address = facts.address.map(|address| address.to_string());
     say(&format!("fact.address={}", address.as_deref().unwrap_or("local")));
-    say(&format!("fact.country={}", looked(facts.country)));
-    say(&format!("fact.asn={}", looked(facts.asn)));
+    say(&format!("fact.country={}", looked(facts.country, config.geoip.is_some())));
+    say(&format!("fact.asn={}", looked(facts.asn, config.asn_database.is_some())));
     say(&format!("fact.protocol={}", facts.protocol));
     say(&format!("fact.trusted={}", yes(facts.is_trusted(&config.policy))));
+    if config.policy.limits.want_known_good() {
+        say(&format!("fact.known_good={}", yes(*is_known_good)));
+    }
+    if config.policy.new_country != NewCountry::Ignore {
+        say(&format!("fact.new_country={}", yes(found.is_new_country)));
+    }
     let password = match found.credentials {
         Credentials::Right => "right",
         Credentials::Wrong => "wrong",
@@ -106,28 +120,45 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
         Credentials::CannotTell => "cannot tell",
     };
     say(&format!("fact.password={password}"));
-    for weighed in weighed {
-        say(&format!("rule={} says={}", weighed.rule, weighed.says));
+    let refuses_country = verdict.decision.rule == Some(Rule::NewCountry)
+        && verdict.decision.reason != Some(FailType::NewCountry);
+    for Weighed { rule, says } in weighed {
+        let says = if *rule == Rule::NewCountry && refuses_country { &Says::Refuses } else { says };
+        say(&format!("rule={rule} says={says}"));
+    }
+    for limit in &config.policy.limits.list {
+        let is_weighed = weighed.iter().any(|w| w.rule == Rule::Limit(Arc::clone(&limit.name)));
+        if limit.action == Action::Reject && !is_weighed {
+            say(&format!("rule={} says=exempt", limit.name));
+        }
     }
     if let Some(layer) = found.disabled {
         say(&format!("rule={} says=refuses", Rule::Disabled(layer)));
     }
-    if found.is_new_country {
-        say("fact.new_country=yes");
-    }
-    let decides = match (&verdict.decision.rule, verdict.reason(), &found.ruling) {
-        (Some(rule), ..) | (None, "", Ruling::Pass(Some(rule))) => rule.to_string(),
-        (None, "", _) => String::from("the password"),
-        (None, reason, _) => reason.to_owned(),
-    };
-    say(&format!("decides={decides}"));
+    say(&format!("decides={}", decides(verdict, &found.ruling)));
 }
 
-fn looked<T: ToString + Copy>(fact: Looked<T>) -> String {
+/// The rule that decides, or what else does.
+fn decides(verdict: &Verdict, ruling: &Ruling) -> String {
+    let decision = &verdict.decision;
+    let rule = decision.rule.as_ref().filter(|_| decision.reason != Some(FailType::NewCountry));
+    match (rule, decision.answer, ruling) {
+        (Some(rule), ..) | (None, Answer::Accept, Ruling::Pass(Some(rule))) => rule.to_string(),
+        (None, Answer::Accept, _) => String::from("the password"),
+        (None, Answer::Reject | Answer::CannotTell, _) => verdict.reason().to_owned(),
+    }
+}
+
+fn show_delay(time: Duration) {
+    say(&format!("fact.delay={}", humantime::format_duration(time)));
+}
+
+fn looked<T: ToString + Copy>(fact: Looked<T>, is_configured: bool) -> String {
     match fact {
         Looked::Up(Some(known)) => known.to_string(),
         Looked::Up(None) => String::from("unknown"),
-        Looked::InVain => String::from("no readable file"),
+        Looked::InVain if is_configured => String::from("file not readable"),
+        Looked::InVain => String::from("not configured"),
     }
 }
 

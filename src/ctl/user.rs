@@ -79,7 +79,11 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
             change(&mut store, &name, sql, Some(stored))
         }
         Verb::Del { name: typed } => {
-            change(&mut store, &name(typed), "DELETE FROM account WHERE username = :name", None)
+            let name = name(typed);
+            let sql = "DELETE FROM account WHERE username = :name";
+            let done = change(&mut store, &name, sql, None)?;
+            forget_exceptions(config, &name)?;
+            Ok(done)
         }
         Verb::Disable { name: typed } => {
             let sql = "UPDATE account SET active = 0 WHERE username = :name";
@@ -133,6 +137,16 @@ fn change(store: &mut Store, name: &str, sql: &str, stored: Option<Secret>) -> D
     let done = if sql.starts_with("DELETE") { "deleted" } else { "changed" };
     say(&format!("account={name} {done}"));
     Ok(true)
+}
+
+/// Who gets the name later, does not get its exceptions.
+fn forget_exceptions(config: &Config, name: &str) -> Result<(), Error> {
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    let sql = "DELETE FROM authpolicy_exception WHERE username = :name";
+    match store.execute(sql, &[("name", Value::text(name))]) {
+        Ok(_) | Err(Error::NoTable { .. }) => Ok(()),
+        Err(e) => Err(e),
+    }
 }
 
 fn exists(store: &mut Store, name: &str) -> Result<bool, Error> {

@@ -120,7 +120,8 @@ impl Policy {
     /// The rules that hold for an account, the strongest first; `own` are those of its columns.
     #[must_use]
     pub fn layers<'a>(&'a self, name: &str, own: Option<&'a Rules>) -> Vec<(Layer, &'a Rules)> {
-        let name = name.to_lowercase();
+        // Many databases do not see blanks at the end when they compare.
+        let name = name.trim().to_lowercase();
         let domain = name.rsplit_once('@').and_then(|(_, domain)| self.domains.get(domain));
         let mut layers = Vec::with_capacity(4);
         layers.extend(own.map(|rules| (Layer::Account, rules)));
