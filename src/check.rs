@@ -119,6 +119,8 @@ struct Findings {
     earlier_error: Option<String>,
     /// Where the attempt stands with the limits.
     standing: Option<Standing>,
+    /// Whether an earlier call for this attempt has found that out.
+    was_entered: bool,
     /// The fingerprint that makes the address known good.
     known_good: Option<String>,
     /// The fingerprint of the stored password.
@@ -229,6 +231,7 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier)
         login,
         earlier_error: allowed.error,
         standing: earlier.standing,
+        was_entered: false,
         known_good: None,
         fingerprint: String::new(),
         was_guess: false,

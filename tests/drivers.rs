@@ -165,6 +165,29 @@ fn guesses_that_a_driver_makes_of_a_secret_are_under_limits() {
     }
 }
 
+/// An attempt by another name of the account is entered once, by both.
+#[test]
+fn guesses_by_another_name_are_counted_once() {
+    let site = driver::site(Base::Sqlite, "cram-md5");
+    accounts_in_clear(&site);
+    limited(&site);
+    let query = "SELECT password, username FROM account \
+                 WHERE username = replace(:user, 'alias@', 'u@')";
+    let config = site.read("authpolicy.toml");
+    site.write_config(&format!("[accounts]\nquery = \"{query}\"\n{config}"));
+    let rig = Rig::start(site, "cram-md5", &[]);
+    let login = cram_md5(rig.port);
+    let alias = |password| login(GB, "alias@example.com", password);
+    assert_eq!(alias("secret"), ACCEPTED, "{}", rig.site.main_log());
+    assert_eq!(alias("wrong"), REFUSED);
+    assert_eq!(alias("secret"), ACCEPTED, "{}", rig.site.main_log());
+    assert_eq!(alias("wrong"), REFUSED);
+    assert_eq!(alias("secret"), REFUSED, "two are too many");
+    assert_eq!(login(GB, "u@example.com", "secret"), REFUSED, "by this name too");
+    let row = rig.site.rows().pop().unwrap();
+    assert_eq!((row.username.as_str(), row.auth_ok), ("u@example.com", None));
+}
+
 /// Who else proved it wrong, may have had an outage: that locks nobody out.
 #[test]
 fn what_somebody_else_refutes_does_not_count() {

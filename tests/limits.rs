@@ -1,4 +1,4 @@
-//! Limits in a real Exim, on both databases: what counts, what does not, and a burst.
+//! Limits in a real Exim, on both databases: what counts, what does not, and for whom.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,60 +10,23 @@
 
 mod common;
 
-use std::sync::Arc;
-use std::sync::Barrier;
-use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
 use common::Base;
 use common::Client;
-use common::Exim;
-use common::Site;
+use common::limits::LIMITED;
+use common::limits::NO;
+use common::limits::YES;
+use common::limits::attempt;
+use common::limits::expect_line;
+use common::limits::flags;
+use common::limits::limit;
+use common::limits::site;
 use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
-use mysql::prelude::Queryable;
-
-const YES: Option<bool> = Some(true);
-const NO: Option<bool> = Some(false);
-/// Of an attempt that a limit refused.
-const LIMITED: (Option<bool>, Option<bool>) = (None, YES);
-
-/// One limit of ten minutes.
-fn limit(name: &str, per: &str, count: &str, max: u32) -> String {
-    format!(
-        "[[policy.limit]]\nname = \"{name}\"\nper = \"{per}\"\ncount = \"{count}\"\nmax = {max}\n\
-         within = \"10m\"\n"
-    )
-}
-
-fn site(base: Base, policy: &str, limits: &[String]) -> Site {
-    let head = format!("[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n{policy}\n");
-    let site = Site::new(base, &(head + &limits.concat()));
-    site.account("u@example.com", "secret");
-    site.account("v@example.com", "secret");
-    site
-}
-
-fn attempt(exim: &Exim, remote: &str, authcid: &str, password: &str) -> String {
-    Client::connect_from(exim.port, remote).plain(authcid.as_bytes(), password.as_bytes())
-}
-
-/// The flags of the last row.
-fn flags(site: &Site) -> (Option<bool>, Option<bool>) {
-    let rows = site.rows();
-    let row = rows.last().unwrap();
-    (row.auth_ok, row.policy_reject)
-}
-
-/// The line of the last attempt says this.
-fn expect_line(site: &Site, want: &str) {
-    let lines = site.lines();
-    let line = lines.last().unwrap();
-    assert!(line.starts_with(&format!("attempt {want} ")), "{line}");
-}
 
 #[test]
 fn so_many_failures_are_borne_and_no_more() {
@@ -151,60 +114,6 @@ fn a_refusal_by_a_limit_asks_for_no_account() {
     }
 }
 
-/// So many clients at the same time, each with a guess of its own; their replies.
-fn burst(exim: &Exim, clients: usize, remote: impl Fn(usize) -> String) -> Vec<String> {
-    let (port, start) = (exim.port, Arc::new(Barrier::new(clients)));
-    let clients: Vec<_> = (0..clients)
-        .map(|number| {
-            let (start, remote) = (Arc::clone(&start), remote(number));
-            thread::spawn(move || {
-                let mut client = Client::connect_from(port, &remote);
-                start.wait();
-                client.plain(b"u@example.com", format!("guess {number}").as_bytes())
-            })
-        })
-        .collect();
-    clients.into_iter().map(|client| client.join().unwrap()).collect()
-}
-
-/// From as many addresses, so that they meet at the second limit alone; also where the server does
-/// not let a transaction write what has changed since its first look.
-#[test]
-fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
-    for base in Base::all() {
-        if let Base::MariaDb(server, ..) = &base {
-            server.root("").query_drop("SET GLOBAL innodb_snapshot_isolation = ON").unwrap();
-        }
-        let limits = [
-            limit("remote", "remote", "failures", 100),
-            limit("account", "account", "failures", 5),
-        ];
-        let site = site(base, "", &limits);
-        let exim = site.exim();
-        assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
-        let replies = burst(&exim, 60, |number| format!("203.0.113.{number}"));
-        let rows = site.rows();
-        let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
-        let limited = rows.iter().filter(|row| (row.auth_ok, row.policy_reject) == LIMITED).count();
-        assert_eq!((hashed, limited), (5, 55), "{replies:?}");
-        // Those who are right take nothing of each other's room.
-        let (port, start) = (exim.port, Arc::new(Barrier::new(4)));
-        let right: Vec<_> = (0..4)
-            .map(|_| {
-                let start = Arc::clone(&start);
-                thread::spawn(move || {
-                    let mut client = Client::connect_from(port, CN);
-                    start.wait();
-                    client.plain(b"v@example.com", b"secret")
-                })
-            })
-            .collect();
-        for client in right {
-            assert_eq!(client.join().unwrap(), ACCEPTED, "{}", site.main_log());
-        }
-    }
-}
-
 /// A right password that only its country makes wrong is a failure to the limits, as a wrong one
 /// is: else one's own account would tell which it was.
 #[test]
@@ -270,30 +179,6 @@ fn a_password_that_cannot_be_read_makes_no_room_for_guesses_at_the_others() {
     }
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED);
     assert_eq!(flags(&site), LIMITED);
-}
-
-/// A hundred clients at the same time, and as many guesses as the limit bears.
-#[test]
-fn a_burst_gets_no_more_guesses_than_the_limit() {
-    for base in Base::all() {
-        let limits = [
-            limit("remote", "remote", "failures", 10),
-            limit("account", "account", "passwords", 50),
-        ];
-        let site = site(base, "", &limits);
-        let exim = site.exim();
-        assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
-        let replies = burst(&exim, 100, |_| GB.to_owned());
-        let refused = replies.iter().filter(|reply| *reply == REFUSED).count();
-        let rows = site.rows();
-        let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
-        let limited = rows.iter().filter(|row| (row.auth_ok, row.policy_reject) == LIMITED).count();
-        assert_eq!((refused, hashed, limited), (100, 10, 90), "{replies:?}");
-        // And a slow one that has waited gets its guess.
-        site.tool(&["limits", "clear", "--remote", GB], "");
-        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
-        assert_eq!(site.panic_log(), "");
-    }
 }
 
 #[test]

@@ -87,7 +87,8 @@ pub(super) fn enter(
     let is_barred = policy::refuses(policy, &ruling)
         && matches!(&ruling, Ruling::Refuse(rule) if rule.is_final());
     let asks = asks(&attempt.proof);
-    if findings.standing.is_none() && asks != Asks::Nothing && !is_barred {
+    findings.was_entered = findings.standing.is_some();
+    if !findings.was_entered && asks != Asks::Nothing && !is_barred {
         let login = findings.login.key().to_owned();
         let subject = subject(world, attempt, &login, findings)?;
         findings.known_good = known_good(world, &login, stores, findings)?;
@@ -134,6 +135,9 @@ pub(super) fn enter_again(
     let limits = &world.config.policy.limits;
     let asks = asks(&attempt.proof);
     findings.fingerprint = fingerprint(limits, account);
+    if findings.was_entered {
+        return Ok(false);
+    }
     let login = findings.login.key().to_owned();
     let canonical = account
         .and_then(|account| account.username.as_deref())
@@ -163,12 +167,9 @@ pub(super) fn enter_again(
         let subject = subject(world, attempt, &name, findings)?;
         joined.join(stand(world, asks, stores, &holding, &subject)?);
     }
-    if joined.crossed.is_empty() && joined.delay.is_zero() {
-        findings.standing.get_or_insert_default().join(joined);
-        return Ok(false);
-    }
+    let is_silent = joined.crossed.is_empty() && joined.delay.is_zero();
     findings.standing.get_or_insert_default().join(joined);
-    Ok(refuse(world, attempt, stores, findings))
+    Ok(!is_silent && refuse(world, attempt, stores, findings))
 }
 
 /// Looks at the limits that hold for an address whatever the account.

@@ -22,8 +22,10 @@ pub mod dovecot;
 pub mod driver;
 pub mod example;
 pub mod exim;
+pub mod limits;
 pub mod mariadb;
 pub mod mmdb;
+pub mod outcome;
 pub mod site;
 pub mod smtp;
 

@@ -1,0 +1,172 @@
+//! What is decided before the client has said a name, in a real Exim's ACLs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::limits::NO;
+use common::limits::YES;
+use common::limits::attempt;
+use common::outcome::GB_ONLY;
+use common::outcome::accepted;
+use common::outcome::last;
+use common::outcome::refused;
+use common::site::CN;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+
+/// An Exim that asks `allow` in an ACL, and says in its log what it answered.
+fn with_allow(site: &Site, acl: &str) -> Exim {
+    let allow = site.dlfunc("allow", "{$sender_host_address}");
+    let text = site.read("exim.conf").replace(
+        "begin acl\n",
+        &format!(
+            "{acl} = acl_before\nbegin acl\nacl_before:\n  warn set acl_c_policy = {allow}\n       \
+         log_message = before=$acl_c_policy\n  accept\n"
+        ),
+    );
+    site.write("exim.conf", &text);
+    site.exim()
+}
+
+fn before(site: &Site) -> String {
+    let log = site.main_log();
+    let last = log.lines().rev().find_map(|line| line.split_once("before="));
+    last.map(|(_, answer)| answer.to_owned()).unwrap_or_default()
+}
+
+#[allow(clippy::too_many_lines, reason = "a table is as long as it is")]
+#[test]
+fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
+    for acl in ["acl_smtp_auth", "acl_smtp_connect"] {
+        for base in Base::all() {
+            let policy = "deny_networks = [\"203.0.113.0/24\"]\n[[policy.limit]]\nname = \"many\"\n\
+                          per = \"remote\"\ncount = \"failures\"\nmax = 2\nwithin = \"10m\"\n";
+            let site = Site::new(base, &(GB_ONLY.to_owned() + policy));
+            site.account("u@example.com", "secret");
+            site.account("own@example.com", "secret");
+            site.sql(
+                "UPDATE account SET allow_countries = 'CN' WHERE username = 'own@example.com'",
+            );
+            site.sql("DELETE FROM connection_log");
+            site.run_tool(&["limits", "clear", "--all"], "");
+            let exim = with_allow(&site, acl);
+            let wrong = |rule: &str| (NO, YES, format!("status=403 reason=policy rule={rule}"));
+            let unchecked =
+                |rule: &str| (None, YES, format!("status=403 reason=policy rule={rule}"));
+            for (remote, authcid, password, answer, reply, want) in [
+                (GB, "u@example.com", "secret", "yes", ACCEPTED, accepted()),
+                (CN, "u@example.com", "secret", "no", REFUSED, refused("policy.allow_countries")),
+                (CN, "u@example.com", "wrong", "no", REFUSED, wrong("policy.allow_countries")),
+                (CN, "nobody@example.com", "x", "no", REFUSED, wrong("policy.allow_countries")),
+                (CN, "own@example.com", "secret", "no", ACCEPTED, accepted()),
+                (
+                    "203.0.113.7",
+                    "own@example.com",
+                    "secret",
+                    "no",
+                    REFUSED,
+                    refused("policy.deny_networks"),
+                ),
+                (
+                    "203.0.113.7",
+                    "own@example.com",
+                    "",
+                    "no",
+                    REFUSED,
+                    (None, YES, String::from("status=400 reason=client rule=policy.deny_networks")),
+                ),
+                (
+                    GB,
+                    "u@example.com",
+                    "wrong",
+                    "yes",
+                    REFUSED,
+                    (NO, NO, String::from("status=403 reason=credentials rule=-")),
+                ),
+                (
+                    GB,
+                    "u@example.com",
+                    "wrong",
+                    "yes",
+                    REFUSED,
+                    (NO, NO, String::from("status=403 reason=credentials rule=-")),
+                ),
+                (GB, "u@example.com", "secret", "no", REFUSED, unchecked("many")),
+            ] {
+                let rows = site.rows().len();
+                assert_eq!(attempt(&exim, remote, authcid, password), reply, "{}", site.main_log());
+                assert_eq!(before(&site), answer, "{acl} {remote} {authcid} {password}");
+                assert_eq!(last(&site), want, "{acl} {remote} {authcid} {password}");
+                let all = site.rows();
+                assert_eq!(all.len(), rows + 1, "allow writes no row");
+                assert_eq!(all.last().unwrap().username, authcid);
+            }
+            assert_eq!(site.panic_log(), "");
+        }
+    }
+}
+
+/// The limit is asked when the client connects, and forgiven before it logs in: what `allow`
+/// refused stays refused for this connection, and is forgotten with it.
+#[test]
+fn what_allow_refused_stays_for_the_connection() {
+    let policy = "[policy]\nfailure_time = \"0s\"\n[[policy.limit]]\nname = \"many\"\n\
+                  per = \"remote\"\ncount = \"failures\"\nmax = 1\nwithin = \"10m\"\n";
+    let site = Site::new(Base::Sqlite, policy);
+    site.account("u@example.com", "secret");
+    let exim = with_allow(&site, "acl_smtp_connect");
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(before(&site), "no");
+    site.tool(&["limits", "clear", "--remote", GB], "");
+    assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
+    let unchecked = (None, YES, String::from("status=403 reason=policy rule=many"));
+    assert_eq!(last(&site), unchecked);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+}
+
+#[test]
+fn an_acl_never_fails_and_the_auth_that_follows_cannot_tell() {
+    let site = Site::new(Base::Sqlite, GB_ONLY);
+    site.account("u@example.com", "secret");
+    site.sql("UPDATE account SET allow_countries = '*' WHERE username = 'u@example.com'");
+    let exim = with_allow(&site, "acl_smtp_connect");
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    let good = site.read("authpolicy.toml");
+    for (name, damage) in [
+        ("the GeoIP file", good.replace("country.mmdb", "no-such.mmdb")),
+        ("the configuration", format!("{good}\n[nonsense]\n")),
+    ] {
+        site.write_config(&damage);
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL, "{name}");
+        assert_eq!(before(&site), "yes", "{name}");
+        let (_, _, line) = last(&site);
+        assert_eq!(line, "status=503 reason=internal rule=-", "{name}");
+    }
+    assert_eq!(site.rows().len(), 2, "with a broken configuration nobody knows where rows go");
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn skip_does_not_look_at_the_password_of_what_allow_refused() {
+    let site = Site::new(Base::Sqlite, &(GB_ONLY.to_owned() + "when_rejected = \"skip\"\n"));
+    site.account("u@example.com", "secret");
+    let exim = with_allow(&site, "acl_smtp_auth");
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
+    let want = (None, YES, String::from("status=403 reason=policy rule=policy.allow_countries"));
+    assert_eq!(last(&site), want);
+}
