@@ -30,6 +30,7 @@ use common::driver::plain;
 use common::driver::play;
 use common::driver::play_all;
 use common::driver::play_without_database;
+use common::example::with;
 use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
@@ -76,6 +77,43 @@ fn plaintext_with_another_proof() {
     }
 }
 
+/// A real PAM, whose service and passwords are this test's own.
+#[test]
+fn plaintext_with_pam() {
+    const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+    let mut rig = crypteq(Base::Sqlite);
+    let site = &rig.site;
+    let matrix =
+        format!("{LIBRARIES}/pam_wrapper/pam_matrix.so passdb={}", site.path("passdb").display());
+    fs::create_dir(site.path("pam.d")).unwrap();
+    site.write("pam.d/exim", &format!("auth required {matrix}\naccount required {matrix}\n"));
+    site.write("passdb", "u@example.com:secret:exim\noff@example.com:secret:exim\n");
+    let services = site.path("pam.d").display().to_string();
+    let keep = "keep_environment = PAM_WRAPPER : PAM_WRAPPER_SERVICE_DIR\nexim_user ";
+    let crypteq = |password: &str, name: &str| {
+        format!(
+            "crypteq{{{password}}}{{${{extract{{1}}{{:}}{{${{lookup{{{name}}}lsearch{{PASSWD_FILE}}}}}}}}}}"
+        )
+    };
+    let pam =
+        |password: &str, name: &str| format!("pam{{{name}:${{sg{{{password}}}{{:}}{{::}}}}}}");
+    rig.restart_among(
+        &[
+            ("keep_environment =\n", ""),
+            ("exim_user ", keep),
+            (&crypteq("$auth3", "$auth2"), &pam("$auth3", "$auth2")),
+            (&crypteq("$auth2", "$auth1"), &pam("$auth2", "$auth1")),
+        ],
+        &[
+            ("PAM_WRAPPER", "1"),
+            ("PAM_WRAPPER_SERVICE_DIR", &services),
+            ("LD_PRELOAD", &format!("{LIBRARIES}/libpam_wrapper.so")),
+        ],
+    );
+    play_all(&rig.site, &plain(rig.port), true);
+    play_all(&rig.site, &login(rig.port), true);
+}
+
 #[test]
 fn attempts_of_one_connection_are_told_apart() {
     let rig = crypteq(Base::Sqlite);
@@ -90,6 +128,24 @@ fn attempts_of_one_connection_are_told_apart() {
     assert_eq!(flags, [(YES, YES), (NO, YES), (NO, YES), (None, YES)]);
     drop(client);
     assert_eq!(plain(rig.port)(GB, "u@example.com", "secret"), ACCEPTED);
+}
+
+#[test]
+fn what_authorize_decides_under_log_only_and_without_a_country() {
+    let rig = crypteq(Base::Sqlite);
+    let (site, login) = (&rig.site, plain(rig.port));
+    let good = site.read("authpolicy.toml");
+    play(site, &login, &RIGHT);
+    site.write_config(&with(&good, &[("[policy]", "[policy]\nlog_only = true")]));
+    #[rustfmt::skip]
+    play(site, &login, &Case { name: "would refuse", remote: CN, row: (YES, NO),
+        line: "status=204 reason=would-reject rule=policy.allow_countries auth_ok=1 policy_reject=0 country=CN", ..RIGHT });
+    site.write_config(&with(&good, &[("country.mmdb", "no-such.mmdb")]));
+    #[rustfmt::skip]
+    play(site, &login, &Case { name: "no country", reply: CANNOT_TELL, row: (None, None),
+        line: "status=503 reason=internal rule=- auth_ok=- policy_reject=- country=-", ..RIGHT });
+    site.write_config(&good);
+    play(site, &login, &RIGHT);
 }
 
 /// `finish` cannot know why `authorize` was not asked.

@@ -103,6 +103,14 @@ fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
         wider.default.allow_countries = with_one_more(policy.default.allow_countries.as_ref());
         wider.trusted_networks.push("203.0.113.0/24".parse().unwrap());
         assert_eq!(judge_place(&wider, account, place), PASS, "{wider:?} {account:?} {place:?}");
+        let exception = Exception {
+            countries: Some(Countries::Any),
+            networks: nets("0.0.0.0/0"),
+            until: i64::MAX,
+        };
+        let excepted = Facts { exceptions: vec![exception], ..facts(place) };
+        let layers = policy.layers("u@example.com", account);
+        assert!(matches!(judge(policy, &layers, &excepted), Ruling::Pass(_)));
         let mut own = account.cloned();
         if let Some(own) = &mut own {
             own.allow_countries = with_one_more(own.allow_countries.as_ref());

@@ -45,21 +45,26 @@ impl Rig {
         // So that clients have countries.
         let text = with(&site.read("exim.conf"), &[("exim_user ", "hosts_proxy = *\nexim_user ")]);
         site.write("exim.conf", &text);
-        let exim = Some(Self::daemon(&site, port));
+        let exim = Some(Self::daemon(&site, port, &[]));
         Self { site, exim, port }
     }
 
-    fn daemon(site: &Site, port: u16) -> Exim {
-        let pid = site.path("exim.pid");
-        Exim::start_on(&site.path("exim.conf"), port, &["-oP", pid.to_str().unwrap()])
+    fn daemon(site: &Site, port: u16, environment: &[(&str, &str)]) -> Exim {
+        let (config, pid) = (site.path("exim.conf"), site.path("exim.pid"));
+        Exim::start_among(&config, port, &["-oP", pid.to_str().unwrap()], environment)
     }
 
     /// The same with texts of the configuration replaced.
     pub fn restart_with(&mut self, changes: &[(&str, &str)]) {
+        self.restart_among(changes, &[]);
+    }
+
+    /// The same with environment variables.
+    pub fn restart_among(&mut self, changes: &[(&str, &str)], environment: &[(&str, &str)]) {
         self.site.write("exim.conf", &with(&self.site.read("exim.conf"), changes));
         // One after the other: they listen on the same port.
         self.exim = None;
-        self.exim = Some(Self::daemon(&self.site, self.port));
+        self.exim = Some(Self::daemon(&self.site, self.port, environment));
     }
 
     /// Takes the database away, which is where accounts and rows are.

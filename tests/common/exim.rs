@@ -48,7 +48,18 @@ impl Exim {
 
     /// Starts a daemon that listens as its configuration or these arguments say, `port` among it.
     pub fn start_on(config: &Path, port: u16, arguments: &[&str]) -> Self {
+        Self::start_among(config, port, arguments, &[])
+    }
+
+    /// The same with environment variables, which Exim itself does not keep.
+    pub fn start_among(
+        config: &Path,
+        port: u16,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let daemon = Command::new("exim4")
+            .envs(environment.iter().copied())
             .arg("-C")
             .arg(config)
             .arg("-bdf")
