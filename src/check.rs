@@ -191,6 +191,7 @@ fn decide(
         verdict.decision = Decision::CANNOT_TELL;
         error = error.or(Some(e));
     }
+    guesses::tidy(world, &mut stores, &findings);
     // Before any wait for `failure_time`: a client that is made to wait holds no connection.
     drop(stores);
     world.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
@@ -315,6 +316,15 @@ fn greet(
     if !asks {
         return Ok(());
     }
+    if findings.facts.country == Looked::InVain {
+        // Were it new, it would be refused: nobody can tell.
+        let new = policy::Findings { is_new_country: true, ..findings.found.clone() };
+        let decision = policy::decide(policy, &new);
+        if decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry) {
+            return Err(unreadable(findings));
+        }
+        return Ok(());
+    }
     findings.found.is_new_country = guesses::is_new_country(world, stores, findings)?;
     let decision = policy::decide(policy, &findings.found);
     if decision.rule == Some(Rule::NewCountry) {
@@ -350,6 +360,8 @@ fn rule(
     findings.found.disabled = disabled.map(|(layer, _)| *layer);
     findings.judge(&world.config.policy, layers);
     match &findings.found.ruling {
+        // The configuration has no such rule without a file, but an account may.
+        Ruling::CannotTell(_) => Err(unreadable(findings)),
         // Nobody has to ask for them, but an administrator wants to see them.
         _ if world.mode == Mode::Asked => except(world, layers, stores, findings),
         Ruling::Pass(_) => Ok(()),
@@ -357,14 +369,14 @@ fn rule(
             except(world, layers, stores, findings)
         }
         Ruling::Refuse(_) => Ok(()),
-        // The configuration has no such rule without a file, but an account may.
-        Ruling::CannotTell(rule) => {
-            let what =
-                format!("has a country rule ({rule}), and the configuration no [geoip] database");
-            let account = findings.username.clone();
-            Err(findings.geo_error.take().unwrap_or(Error::Account { account, what }))
-        }
     }
+}
+
+/// Why a rule about countries or autonomous systems cannot be held against the facts.
+fn unreadable(findings: &mut Findings) -> Error {
+    let what = String::from("has a country rule, and the configuration no [geoip] database");
+    let account = findings.username.clone();
+    findings.geo_error.take().unwrap_or(Error::Account { account, what })
 }
 
 /// Puts what was found together.

@@ -17,10 +17,8 @@ use crate::store::Value;
 
 /// Longer names are counted by this many bytes of theirs.
 const MAX_NAME: usize = 255;
-/// Entries that are over are deleted by one attempt in so many …
-const PRUNED_BY_ONE_IN: u8 = 16;
-/// … and at most so many by one.
-const PRUNED_AT_ONCE: i64 = 250;
+/// At most so many entries that are over are deleted by one attempt.
+const PRUNED_AT_ONCE: i64 = 60;
 /// For so long, in milliseconds, are they kept that are over: another host's clock may be behind.
 const MARGIN: i64 = 600_000;
 /// How long a lock stays in the table, in milliseconds: far longer than anybody holds it.
@@ -185,7 +183,7 @@ pub fn enter(
     subject: &Subject,
     log_only: bool,
 ) -> Result<Standing, Error> {
-    let standing = store.transaction(|store| {
+    store.transaction(|store| {
         // All locks before the first look: what is seen from then on does not change, and must be
         // what those have done who held a lock before.
         for limit in limits {
@@ -206,13 +204,7 @@ pub fn enter(
             insert(store, entry, &entry.value, &entry.attempt)?;
         }
         Ok(standing)
-    })?;
-    let lot = u8::from_str_radix(subject.attempt.get(..2).unwrap_or_default(), 16).unwrap_or(0);
-    if lot < u8::MAX / PRUNED_BY_ONE_IN {
-        // Somebody else's turn if it cannot be done now.
-        let _ = prune(store, subject.now).ok();
-    }
-    Ok(standing)
+    })
 }
 
 /// The same without entering it.

@@ -245,12 +245,24 @@ fn verify(
         }
     }
     dummy.top_up(work, candidate);
-    if found { Ok(true) } else { fault.map_or(Ok(false), Err) }
+    match fault {
+        // Who is refused whatever the password must not hear by a fault that it was wrong.
+        Some(fault) if !(found && may_stop) => Err(fault),
+        _ => Ok(found),
+    }
 }
 
 /// However many passwords an account has: beyond this, in microseconds, one attempt would keep a
 /// process for too long. A single one is held against its own limit.
 const MAX_WORK: u64 = 5_000_000;
+
+/// Whether a wrong password would be held against any of these, although another cannot be read.
+#[must_use]
+pub fn is_guessable(stored: &[Secret], settings: &Settings) -> bool {
+    too_many(stored, settings).is_ok()
+        && stored.len() > 1
+        && stored.iter().any(|stored| matches!(describe(stored, settings), Ok(Some(_))))
+}
 
 fn too_many(stored: &[Secret], settings: &Settings) -> Result<(), Fault> {
     if stored.len() < 2 {

@@ -63,7 +63,10 @@ pub fn is_new_country(store: &mut Store, login: &Login<'_>, since: i64) -> Resul
         ("since", Value::Int(since)),
     ];
     let rows = store.query(SQL, &parameters)?;
-    let Some(row) = rows.first() else { return Ok(false) };
+    let Some(row) = rows.first() else {
+        let (place, what) = (String::from("authpolicy_seen"), String::from("gave no answer"));
+        return Err(Error::Store { place, what });
+    };
     Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
 }
 
@@ -120,7 +123,7 @@ pub fn forget(store: &mut Store, account: &str, remote: Option<&str>) -> Result<
 /// The database did not do it.
 pub fn prune(store: &mut Store, now: i64, memory: Duration) -> Result<u64, Error> {
     const OLD: &str = "SELECT account, remote, country FROM authpolicy_seen WHERE time < :before \
-                       LIMIT 250";
+                       LIMIT 60";
     const SQL: &str = "DELETE FROM authpolicy_seen WHERE account = :account AND remote = :remote \
                        AND country = :country AND time < :before";
     let memory = i64::try_from(memory.as_secs()).unwrap_or(i64::MAX);

@@ -238,3 +238,27 @@ fn a_country_that_the_account_has_not_been_seen_in() {
         assert_eq!(site.panic_log(), "");
     }
 }
+
+/// Whether a country is new cannot be told without one, whatever else admits the client.
+#[test]
+fn a_new_country_needs_the_file() {
+    let policy =
+        "[policy]\nfailure_time = \"0s\"\nallow_countries = [\"*\"]\nnew_country = \"reject\"\n";
+    let site = Site::new(Base::Sqlite, policy);
+    site.account("u@example.com", "secret");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+    let good = site.read("authpolicy.toml");
+    let lost = good.replace("country.mmdb", "no-such.mmdb");
+    site.write_config(&lost);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL);
+    assert_eq!(last(&site).2, "status=503 reason=internal rule=-");
+    // Nor can countries be counted.
+    let limit = "[[policy.limit]]\nname = \"world\"\nper = \"account\"\ncount = \"countries\"\n\
+                 max = 2\nwithin = \"10m\"\n";
+    let config = lost.replace("new_country = \"reject\"", "known_good = \"0s\"") + limit;
+    site.write_config(&config);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL);
+    site.write_config(&good);
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+}

@@ -317,8 +317,13 @@ fn without_a_database_the_driver_is_told_that_nobody_can_tell() {
         let good = site.read("authpolicy.toml");
         site.write_config(&good.replace("authpolicy.db", "no-such.db").replace("/sock\"", "/no\""));
         assert_eq!(attempt(&site, mechanism, GB, "u@example.com", "secret"), End::NoKeys);
+        // A password in clear is no way round a policy that cannot be asked.
+        site.write_config(&good.replace("country.mmdb", "no-such.mmdb"));
+        assert_eq!(attempt(&site, mechanism, GB, "clear@example.com", "secret"), End::NoKeys);
+        let row = site.rows().pop().unwrap();
+        assert_eq!((&*row.username, row.auth_ok), ("clear@example.com", None));
         site.write_config(&good);
-        assert_eq!(site.rows().len(), 1);
+        assert_eq!(site.rows().len(), 2);
         assert_eq!(attempt(&site, mechanism, GB, "u@example.com", "secret"), End::Accepted);
     }
 }

@@ -32,10 +32,37 @@ pub(crate) struct Variant {
     rows: Option<(&'static str, &'static str)>,
 }
 
-/// All of them, Exim's own last.
-pub(crate) fn all(plugin: &Path) -> [Variant; 4] {
-    let sqlite = Rc::new(site(Base::Sqlite, plugin));
-    let mariadb = Rc::new(site(Base::mariadb(), plugin));
+/// A limit per remote and one per account, with known good addresses.
+const LIMITS: &str = "hash_nonce = \"nonce\"
+[[policy.limit]]
+name = \"spraying\"
+per = \"remote\"
+count = \"accounts\"
+max = 10
+within = \"10m\"
+[[policy.limit]]
+name = \"guessing\"
+per = \"account\"
+count = \"passwords\"
+max = 10
+within = \"1h\"
+";
+/// Entries that live, of others, in the table of what limits count.
+const OTHERS: u32 = 200_000;
+
+/// All of them; limits come after what is held against Exim's own.
+pub(crate) fn all(plugin: &Path) -> [Variant; 6] {
+    let sqlite = Rc::new(site(Base::Sqlite, plugin, ""));
+    let mariadb = Rc::new(site(Base::mariadb(), plugin, ""));
+    let limited = [Base::Sqlite, Base::mariadb()].map(|base| {
+        let site = Rc::new(site(base, plugin, LIMITS));
+        site.sql(&format!(
+            "INSERT INTO authpolicy_count WITH RECURSIVE n (i) AS \
+             (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {OTHERS}) \
+             SELECT 'guessing', i, '', i, '', 4000000000000 + i FROM n"
+        ));
+        site
+    });
     let Base::MariaDb(server, database, _) = &mariadb.base else { panic!("it is MariaDB") };
     let lookup = lookup(server, database);
     [
@@ -43,12 +70,18 @@ pub(crate) fn all(plugin: &Path) -> [Variant; 4] {
         variant("plugin on SQLite", &sqlite, "", &check(&sqlite), Some(("SMTP", "GB"))),
         variant("plugin on MariaDB", &mariadb, "", &check(&mariadb), Some(("SMTP", "GB"))),
         variant("lookup mysql and crypteq", &mariadb, &lookup.0, &lookup.1, Some(("lookup", ""))),
+        variant("SQLite, two limits", &limited[0], "", &check(&limited[0]), Some(("SMTP", "GB"))),
+        variant("MariaDB, two limits", &limited[1], "", &check(&limited[1]), Some(("SMTP", "GB"))),
     ]
 }
 
 /// Databases with an account for each cost, and the GeoIP file.
-fn site(base: Base, plugin: &Path) -> Site {
-    let site = Site::new(base, "[policy]\nallow_countries = [\"GB\"]\n");
+fn site(base: Base, plugin: &Path, limits: &str) -> Site {
+    let site = Site::new(base, &format!("[policy]\nallow_countries = [\"GB\"]\n{limits}"));
+    if let Base::MariaDb(server, ..) = &site.base {
+        // For the entries of others.
+        server.root("").query_drop("SET GLOBAL max_recursive_iterations = 1000000").unwrap();
+    }
     fs::copy(plugin, site.path("authpolicy.so")).unwrap();
     if let Some(real) = real_geoip() {
         fs::copy(real, site.path("country.mmdb")).unwrap();

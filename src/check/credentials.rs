@@ -36,9 +36,8 @@ pub(super) fn look_up(
 
 /// Whether any of the account's stored passwords can be held against the client's.
 fn is_readable(world: World<'_>, account: Option<&Account>) -> bool {
-    let settings = &world.config.accounts.passwords;
     let stored = account.map_or(&[][..], |account| &account.passwords);
-    stored.iter().any(|stored| matches!(password::describe(stored, settings), Ok(Some(_))))
+    password::is_guessable(stored, &world.config.accounts.passwords)
 }
 
 /// Holds the password against those stored, or against a dummy where there is no account.

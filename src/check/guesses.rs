@@ -20,6 +20,7 @@ use crate::policy::Decision;
 use crate::policy::FailType;
 use crate::policy::Limit;
 use crate::policy::Limits;
+use crate::policy::Looked;
 use crate::policy::NewCountry;
 use crate::policy::Per;
 use crate::policy::Rule;
@@ -35,8 +36,8 @@ const COUNT: &str = "authpolicy_count";
 const SEEN: &str = "authpolicy_seen";
 /// The one address of this machine, and of whoever plays with `exim -bh`.
 const LOCAL: &str = "local";
-/// Old logins are deleted by one attempt in so many.
-const SEEN_PRUNED_BY_ONE_IN: i64 = 16;
+/// What is over is deleted by one attempt in so many.
+const TIDIED_BY_ONE_IN: i64 = 4;
 /// Enough to tell a changed password from the one before, and too few to find it out.
 const FINGERPRINT_BITS: u8 = 20;
 
@@ -89,6 +90,9 @@ pub(super) fn enter(
     let asks = asks(&attempt.proof);
     findings.was_entered = findings.standing.is_some();
     if !findings.was_entered && asks != Asks::Nothing && !is_barred {
+        if policy.limits.want_country() && findings.facts.country == Looked::InVain {
+            return Err(super::unreadable(findings));
+        }
         let login = findings.login.key().to_owned();
         let subject = subject(world, attempt, &login, findings)?;
         findings.known_good = known_good(world, &login, stores, findings)?;
@@ -135,7 +139,7 @@ pub(super) fn enter_again(
     let limits = &world.config.policy.limits;
     let asks = asks(&attempt.proof);
     findings.fingerprint = fingerprint(limits, account);
-    if findings.was_entered {
+    if findings.was_entered || findings.standing.is_none() {
         return Ok(false);
     }
     let login = findings.login.key().to_owned();
@@ -222,7 +226,8 @@ fn refuse(
     if let Some(standing) = &mut findings.standing {
         findings.facts.limits.clone_from(&standing.crossed);
         let delay = std::mem::take(&mut standing.delay);
-        if !delay.is_zero() {
+        let is_refused = findings.facts.is_beyond_a_limit();
+        if !delay.is_zero() && !is_refused {
             stores.close();
             stores.meanwhile(|| (world.wait)(delay));
         }
@@ -338,11 +343,23 @@ pub(super) fn settle(
         };
         seen::remember(stores.log()?, &login).map_err(|e| e.about_table(SEEN))?;
     }
-    if findings.facts.now.rem_euclid(SEEN_PRUNED_BY_ONE_IN) == 0 {
+    Ok(())
+}
+
+/// Now and then, when all is done, deletes some of what is over. If it cannot be done now, it is
+/// somebody else's turn.
+pub(super) fn tidy(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) {
+    let policy = &world.config.policy;
+    if world.mode == Mode::Asked || findings.facts.now.rem_euclid(TIDIED_BY_ONE_IN) != 0 {
+        return;
+    }
+    if !policy.limits.list.is_empty() {
+        let now = findings.facts.now;
+        let _ = stores.log().and_then(|log| limit::prune(log, now)).ok();
+    }
+    if policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore {
         let memory = policy.country_memory.max(policy.limits.known_good);
-        // Somebody else's turn if it cannot be done now.
         let now = findings.facts.seconds();
         let _ = stores.log().and_then(|log| seen::prune(log, now, memory)).ok();
     }
-    Ok(())
 }

@@ -170,7 +170,7 @@ fn keys_of(
 ) -> Result<Scram, Error> {
     let settings = &world.config.accounts.passwords;
     let mechanism = attempt.options.mechanism.as_deref().unwrap_or("SCRAM-SHA-256");
-    let decoy = decoy(world, findings.login.user(), mechanism)?;
+    let decoy = decoy(world, findings.login.key(), mechanism)?;
     let fake = |proof| Scram { keys: decoy.keys(settings, mechanism), proof };
     let account = match approach(world, attempt, stores, findings)? {
         Approached::Refused => return Ok(fake(Proof::Unchecked)),

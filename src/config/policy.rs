@@ -106,17 +106,22 @@ impl PolicyTable {
     }
 
     pub(super) fn check(&self, default_domain: &str) -> Result<Policy, Problem> {
-        let key = |key, result: Result<_, String>| {
-            result.map_err(|what| Problem::Key("policy", key, what))
-        };
         let memory = self.country_memory.as_deref().unwrap_or("180d");
         Ok(Policy {
             deny_networks: networks("deny_networks", &self.deny_networks)?.unwrap_or_default(),
-            deny_asns: key("deny_asns", self.deny_asns.iter().map(Asn::number).collect())?,
+            deny_asns: self
+                .deny_asns
+                .iter()
+                .map(Asn::number)
+                .collect::<Result<_, _>>()
+                .map_err(|what| Problem::Key("policy", "deny_asns", what))?,
             accounts: layer("account", default_domain, &self.account)?,
             domains: layer("domain", "", &self.domain)?,
             default: Rules {
-                protocols: rules::protocols(&self.protocols.join(",")),
+                protocols: rules::protocols(
+                    &joined(&self.protocols)
+                        .map_err(|what| Problem::Key("policy", "protocols", what))?,
+                ),
                 allow_nets: networks("allow_nets", &self.allow_nets)?,
                 deny_countries: countries("deny_countries", &self.deny_countries)?,
                 allow_countries: countries("allow_countries", &self.allow_countries)?,
@@ -209,11 +214,14 @@ impl RulesTable {
     fn check(&self) -> Result<Rules, String> {
         let within = |key: &str, what: String| format!("{key}: {what}");
         let countries = |key: &'static str, list: &[String]| {
-            rules::countries(&list.join(",")).map_err(|what| within(key, what))
+            joined(list).and_then(|list| rules::countries(&list)).map_err(|what| within(key, what))
         };
         Ok(Rules {
-            protocols: rules::protocols(&self.protocols.join(",")),
-            allow_nets: rules::networks(&self.allow_nets.join(","))
+            protocols: rules::protocols(
+                &joined(&self.protocols).map_err(|what| within("protocols", what))?,
+            ),
+            allow_nets: joined(&self.allow_nets)
+                .and_then(|list| rules::networks(&list))
                 .map_err(|what| within("allow_nets", what))?,
             deny_countries: countries("deny_countries", &self.deny_countries)?,
             allow_countries: countries("allow_countries", &self.allow_countries)?,
@@ -235,7 +243,10 @@ fn layer(
         };
         let rules = table.get_ref().check().map_err(problem)?;
         // A rule that never holds is a typo.
-        let is_one = !name.is_empty() && name.trim() == name && !name.contains('*');
+        let is_one = !name.is_empty()
+            && !name.contains(|c: char| c.is_whitespace() || c == '*')
+            && !name.starts_with('.')
+            && !name.ends_with('.');
         let name = match (key, name.split_once('@')) {
             ("domain", None) if is_one => name.to_lowercase(),
             ("domain", _) => {
@@ -253,6 +264,14 @@ fn layer(
     Ok(layer)
 }
 
+/// A list as one text. An element that says nothing is a mistake: it would switch the rule off.
+fn joined(list: &[String]) -> Result<String, String> {
+    match list.iter().any(|text| rules::words(text).is_empty()) {
+        true => Err(String::from("has an empty element: remove it, or the key")),
+        false => Ok(list.join(",")),
+    }
+}
+
 fn prefix(key: &'static str, given: Option<u8>, default: u8, most: u8) -> Result<u8, Problem> {
     let prefix = given.unwrap_or(default);
     if (1..=most).contains(&prefix) {
@@ -265,9 +284,13 @@ fn countries(
     key: &'static str,
     list: &[String],
 ) -> Result<Option<crate::policy::Countries>, Problem> {
-    rules::countries(&list.join(",")).map_err(|what| Problem::Key("policy", key, what))
+    joined(list)
+        .and_then(|list| rules::countries(&list))
+        .map_err(|what| Problem::Key("policy", key, what))
 }
 
 fn networks(key: &'static str, list: &[String]) -> Result<Option<Vec<ipnet::IpNet>>, Problem> {
-    rules::networks(&list.join(",")).map_err(|what| Problem::Key("policy", key, what))
+    joined(list)
+        .and_then(|list| rules::networks(&list))
+        .map_err(|what| Problem::Key("policy", key, what))
 }

@@ -40,6 +40,10 @@ impl Problem {
                 });
                 let table = table.last().map(|name| format!("{name}.")).unwrap_or_default();
                 match written.split_once('=').map(|(key, _)| key.trim()) {
+                    // Whatever was written there is a secret.
+                    Some("hash_nonce") => {
+                        format!("line {line}: {table}hash_nonce: wants a text in quotes")
+                    }
                     Some(key) if is_key(key) => format!("line {line}: {table}{key}: {what}"),
                     Some(_) | None => format!("line {line}: {what}"),
                 }

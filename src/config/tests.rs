@@ -177,6 +177,20 @@ fn bad_configurations_name_line_and_key() {
             "[policy.domain.\"a.example\"]\n[policy.domain.\"A.example\"]",
             "line 3: policy.domain.\"a.example\": is given twice",
         ),
+        (
+            "[policy]\nallow_countries = [\"\"]",
+            "line 4: policy.allow_countries: has an empty element",
+        ),
+        ("[policy]\ndeny_networks = [\" \"]", "line 4: policy.deny_networks: has an empty"),
+        (
+            "[policy.domain.\"a.example.\"]\nprotocols = [\"\"]",
+            "line 3: policy.domain.\"a.example.\": protocols: has an empty element",
+        ),
+        (
+            "[policy.domain.\"a.example.\"]\ndisabled = true",
+            "line 3: policy.domain.\"a.example.\": is no domain such as",
+        ),
+        ("[policy]\nhash_nonce = 5443", "line 4: policy.hash_nonce: wants a text in quotes"),
         ("[policy]\ncountry_memory = \"0s\"", "line 4: policy.country_memory: is 0, which would"),
         ("[policy]\nipv6_prefix = 129", "line 4: policy.ipv6_prefix: is not between 1 and 128"),
         ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: wants an absolute path"),

@@ -247,7 +247,20 @@ fn check_tables(config: &Config) -> Result<String, Error> {
         ("authpolicy_seen", "fingerprint", seen),
         ("authpolicy_exception", "expires", false),
     ] {
+        let values = match table {
+            "authpolicy_count" => {
+                "(rule, account, remote, value, attempt, expires) \
+                                   VALUES ('', '', '', '', '', 0)"
+            }
+            "authpolicy_seen" => {
+                "(account, remote, country, fingerprint, time) \
+                                  VALUES ('', '', '', '', 0)"
+            }
+            _ => "(username, expires) VALUES ('', 0)",
+        };
+        // Looked at, not run.
         let statements = [
+            format!("REPLACE INTO {table} {values}"),
             format!("SELECT {column} FROM {table}"),
             format!("UPDATE {table} SET {column} = {column}"),
             format!("DELETE FROM {table}"),

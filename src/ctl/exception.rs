@@ -97,6 +97,10 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
     if !countries && !networks {
         return Err(wrong(String::from("--countries or --networks must name one at least")));
     }
+    let lengths = [&exception.countries, &exception.networks];
+    if lengths.into_iter().flatten().any(|list| list.len() > 255) {
+        return Err(wrong(String::from("a list has more than 255 characters: add two exceptions")));
+    }
     let now = seconds_before_now(Duration::ZERO);
     let expires = end(&exception.until, now).map_err(wrong)?;
     let sql = "INSERT INTO authpolicy_exception (username, countries, networks, expires) \

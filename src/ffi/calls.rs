@@ -136,6 +136,9 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
         Ok(attempt) => attempt,
         Err(e) => {
             mail_log().trouble("allow", &e);
+            let remote = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
+            let error = Some(format!("allow could not be asked: {e}"));
+            session.allowed = Some((Remote::parse(remote).text(), Allowed { rule: None, error }));
             return Outcome::Accept.into();
         }
     };

@@ -24,8 +24,16 @@ use crate::session::Session;
 /// The password that a driver needs to prove for itself that the client has it.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let start = Instant::now();
-    session.begin();
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
+    let could_not_tell = session.asked.as_ref().is_some_and(|asked| {
+        let is_this = Some(&asked.authcid) == authcid.as_ref() && asked.scram.is_some();
+        is_this && matches!(asked.proof, Proof::Unknown(_))
+    });
+    if could_not_tell {
+        // The keys are empty since nobody can tell: no other way round the policy.
+        return Outcome::CannotTell.into();
+    }
+    session.begin();
     let revealed = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("secret", Proof::Awaited, arguments))

@@ -145,9 +145,9 @@ impl Connection {
 
     /// Begins a transaction, which sees what others have committed until its first look.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
+        self.may_try_again = false;
         self.limit()?;
         self.in_transaction = true;
-        self.may_try_again = false;
         self.connection.query_drop("START TRANSACTION").map_err(|e| self.refused(&e))
     }
 
