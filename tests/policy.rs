@@ -77,6 +77,16 @@ protocols = [\"IMAP\", \"smtp\"]
             assert_eq!(reply == ACCEPTED, want.1 == NO, "{remote} {authcid}: {reply}");
             assert_eq!(last(&site), want, "{remote} {authcid}");
         }
+        // A column says the same for one account.
+        site.sql("ALTER TABLE account ADD COLUMN protocols varchar(80)");
+        let query = QUERY.replace("SELECT ", "SELECT protocols, ");
+        site.write_config(&site.read("authpolicy.toml").replace(QUERY, &query));
+        for (protocols, want) in [("imap", refused("account.protocols")), ("Imap smtp", accepted())]
+        {
+            site.sql(&format!("UPDATE account SET protocols = '{protocols}'"));
+            let _ = attempt(&exim, GB, "u@imap.example", "secret");
+            assert_eq!(last(&site), want, "{protocols}");
+        }
         assert_eq!(site.panic_log(), "");
     }
 }
