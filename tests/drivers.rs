@@ -80,11 +80,11 @@ fn plaintext_with_another_proof() {
 /// A real PAM, whose service and passwords are this test's own.
 #[test]
 fn plaintext_with_pam() {
-    const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+    let libraries = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     let mut rig = crypteq(Base::Sqlite);
     let site = &rig.site;
     let matrix =
-        format!("{LIBRARIES}/pam_wrapper/pam_matrix.so passdb={}", site.path("passdb").display());
+        format!("{libraries}/pam_wrapper/pam_matrix.so passdb={}", site.path("passdb").display());
     fs::create_dir(site.path("pam.d")).unwrap();
     site.write("pam.d/exim", &format!("auth required {matrix}\naccount required {matrix}\n"));
     site.write("passdb", "u@example.com:secret:exim\noff@example.com:secret:exim\n");
@@ -107,7 +107,7 @@ fn plaintext_with_pam() {
         &[
             ("PAM_WRAPPER", "1"),
             ("PAM_WRAPPER_SERVICE_DIR", &services),
-            ("LD_PRELOAD", &format!("{LIBRARIES}/libpam_wrapper.so")),
+            ("LD_PRELOAD", &format!("{libraries}/libpam_wrapper.so")),
         ],
     );
     play_all(&rig.site, &plain(rig.port), true);
