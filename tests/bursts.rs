@@ -48,9 +48,11 @@ fn burst(exim: &Exim, clients: usize, remote: impl Fn(usize) -> String) -> Vec<S
 /// not let a transaction write what has changed since its first look.
 #[test]
 fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
-    for base in Base::all() {
+    for (base, isolation) in [(Base::Sqlite, ""), (Base::mariadb(), "OFF"), (Base::mariadb(), "ON")]
+    {
         if let Base::MariaDb(server, ..) = &base {
-            server.root("").query_drop("SET GLOBAL innodb_snapshot_isolation = ON").unwrap();
+            let sql = format!("SET GLOBAL innodb_snapshot_isolation = {isolation}");
+            server.root("").query_drop(sql).unwrap();
         }
         let limits = [
             limit("remote", "remote", "failures", 100),
