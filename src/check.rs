@@ -5,6 +5,7 @@
 mod credentials;
 mod guesses;
 mod reveal;
+mod rules;
 
 use std::time::Duration;
 use std::time::Instant;
@@ -22,7 +23,6 @@ use crate::attempt::printable;
 use crate::config::Config;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::exception;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::limit::Standing;
@@ -34,7 +34,6 @@ use crate::policy::Decision;
 use crate::policy::Facts;
 use crate::policy::Layer;
 use crate::policy::Looked;
-use crate::policy::NewCountry;
 use crate::policy::Policy;
 use crate::policy::Rule;
 use crate::policy::Rules;
@@ -290,93 +289,12 @@ fn examine(
     }
     let name = findings.username.clone();
     let layers = policy.layers(&name, account.map(|account| &account.rules));
-    rule(world, &layers, stores, findings)?;
+    rules::hold(world, &layers, stores, findings)?;
     if guesses::enter_again(world, attempt, account, stores, findings)? {
         return Ok(());
     }
     findings.found.credentials = credentials::weigh(world, attempt, account, stores, findings)?;
-    greet(world, &layers, stores, findings)
-}
-
-/// Looks whether a password that is right, or that nobody may find right, comes from a country that
-/// the account has not been seen in.
-fn greet(
-    world: World<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let policy = &world.config.policy;
-    let may_be_right =
-        matches!(findings.found.credentials, Credentials::Right | Credentials::Unchecked);
-    let asks = policy.new_country != NewCountry::Ignore
-        && may_be_right
-        && findings.facts.address.is_some()
-        && !findings.facts.is_trusted(policy);
-    if !asks {
-        return Ok(());
-    }
-    if findings.facts.country == Looked::InVain {
-        // Were it new, it would be refused: nobody can tell.
-        let new = policy::Findings { is_new_country: true, ..findings.found.clone() };
-        let decision = policy::decide(policy, &new);
-        if decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry) {
-            return Err(unreadable(findings));
-        }
-        return Ok(());
-    }
-    findings.found.is_new_country = guesses::is_new_country(world, stores, findings)?;
-    let decision = policy::decide(policy, &findings.found);
-    if decision.rule == Some(Rule::NewCountry) {
-        except(world, layers, stores, findings)?;
-    }
-    Ok(())
-}
-
-/// Has the account's exceptions say their word.
-fn except(
-    world: World<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let name = findings.username.trim().to_lowercase();
-    let now = findings.facts.seconds();
-    findings.facts.exceptions = exception::of_account(stores.log()?, &name, now)?;
-    if !findings.facts.exceptions.is_empty() {
-        findings.judge(&world.config.policy, layers);
-    }
-    Ok(())
-}
-
-/// Holds the rules against the facts.
-fn rule(
-    world: World<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let disabled = layers.iter().find(|(_, rules)| rules.disabled);
-    findings.found.disabled = disabled.map(|(layer, _)| *layer);
-    findings.judge(&world.config.policy, layers);
-    match &findings.found.ruling {
-        // The configuration has no such rule without a file, but an account may.
-        Ruling::CannotTell(_) => Err(unreadable(findings)),
-        // Nobody has to ask for them, but an administrator wants to see them.
-        _ if world.mode == Mode::Asked => except(world, layers, stores, findings),
-        Ruling::Pass(_) => Ok(()),
-        Ruling::Refuse(rule) if rule.bows_to_exceptions() => {
-            except(world, layers, stores, findings)
-        }
-        Ruling::Refuse(_) => Ok(()),
-    }
-}
-
-/// Why a rule about countries or autonomous systems cannot be held against the facts.
-fn unreadable(findings: &mut Findings) -> Error {
-    let what = String::from("has a country rule, and the configuration no [geoip] database");
-    let account = findings.username.clone();
-    findings.geo_error.take().unwrap_or(Error::Account { account, what })
+    rules::greet(world, &layers, stores, findings)
 }
 
 /// Puts what was found together.

@@ -42,6 +42,8 @@ pub use self::rules::Rules;
 pub use self::rules::WhenRejected;
 
 #[cfg(test)]
+mod precedence;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -155,6 +155,14 @@ fn without_our_tables_refusals_are_refusals() {
     assert_eq!(last(&site), refused("policy.allow_countries"));
 }
 
+/// A file in the layout of MaxMind and DB-IP.
+fn asns(list: &str) -> Vec<u8> {
+    mmdb::write("Authpolicy-ASN", list, |number| {
+        let number = number.parse::<u32>().unwrap();
+        mmdb_writer::Value::map([("autonomous_system_number", mmdb_writer::Value::from(number))])
+    })
+}
+
 #[test]
 fn an_autonomous_system_is_refused_logged_and_told() {
     for base in Base::all() {
@@ -163,7 +171,7 @@ fn an_autonomous_system_is_refused_logged_and_told() {
                       :remote_ip, :country, :auth_ok, :policy_reject, :asn)\"\n";
         let site = Site::new(base, "");
         let file = site.path("asn.mmdb");
-        fs::write(&file, mmdb::of_asns("192.0.2.0/24 64496\n198.51.100.0/24 64497")).unwrap();
+        fs::write(&file, asns("192.0.2.0/24 64496\n198.51.100.0/24 64497")).unwrap();
         site.configure(&format!(
             "[accounts]\nquery = \"{QUERY}\"\n{}asn_database = \"{}\"\n[policy]\n\
              failure_time = \"0s\"\ndeny_asns = [\"AS64497\"]\ndeny_networks = [\"192.0.2.128/25\"]\n\

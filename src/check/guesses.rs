@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 use super::Findings;
 use super::Mode;
 use super::World;
+use super::rules;
 use crate::account::Account;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
@@ -91,7 +92,7 @@ pub(super) fn enter(
     findings.was_entered = findings.standing.is_some();
     if !findings.was_entered && asks != Asks::Nothing && !is_barred {
         if policy.limits.want_country() && findings.facts.country == Looked::InVain {
-            return Err(super::unreadable(findings));
+            return Err(rules::unreadable(findings));
         }
         let login = findings.login.key().to_owned();
         let subject = subject(world, attempt, &login, findings)?;

@@ -6,10 +6,9 @@ use super::Findings;
 use super::Moment;
 use super::World;
 use super::credentials;
-use super::greet;
 use super::guesses;
 use super::locate;
-use super::rule;
+use super::rules;
 use crate::account::Account;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
@@ -180,14 +179,14 @@ fn keys_of(
     let name = findings.username.clone();
     let policy = &world.config.policy;
     let layers = policy.layers(&name, account.as_ref().map(|account| &account.rules));
-    rule(world, &layers, stores, findings)?;
+    rules::hold(world, &layers, stores, findings)?;
     if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
         return Ok(fake(Proof::Unchecked));
     }
     let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
     // A right proof is confirmed before anybody could say that its country is new.
     findings.found.credentials = Credentials::Right;
-    greet(world, &layers, stores, findings)?;
+    rules::greet(world, &layers, stores, findings)?;
     if policy::decide(policy, &findings.found).answer == Answer::Reject {
         return Ok(fake(Proof::Unchecked));
     }

@@ -117,16 +117,15 @@ impl PolicyTable {
                 .map_err(|what| Problem::Key("policy", "deny_asns", what))?,
             accounts: layer("account", default_domain, &self.account)?,
             domains: layer("domain", "", &self.domain)?,
-            default: Rules {
-                protocols: rules::protocols(
-                    &joined(&self.protocols)
-                        .map_err(|what| Problem::Key("policy", "protocols", what))?,
-                ),
-                allow_nets: networks("allow_nets", &self.allow_nets)?,
-                deny_countries: countries("deny_countries", &self.deny_countries)?,
-                allow_countries: countries("allow_countries", &self.allow_countries)?,
+            default: RulesTable {
+                allow_countries: self.allow_countries.clone(),
+                deny_countries: self.deny_countries.clone(),
+                allow_nets: self.allow_nets.clone(),
+                protocols: self.protocols.clone(),
                 disabled: false,
-            },
+            }
+            .check()
+            .map_err(|(key, what)| Problem::Key("policy", key, what))?,
             reject_unknown_country: choice(
                 "unknown_country",
                 self.unknown_country.as_deref(),
@@ -211,20 +210,17 @@ impl Asn {
 }
 
 impl RulesTable {
-    fn check(&self) -> Result<Rules, String> {
-        let within = |key: &str, what: String| format!("{key}: {what}");
-        let countries = |key: &'static str, list: &[String]| {
-            joined(list).and_then(|list| rules::countries(&list)).map_err(|what| within(key, what))
-        };
+    /// The rules, or which key is wrong and how.
+    fn check(&self) -> Result<Rules, (&'static str, String)> {
+        let of = |key: &'static str| move |what: String| (key, what);
+        let countries = |list: &[String]| joined(list).and_then(|list| rules::countries(&list));
         Ok(Rules {
-            protocols: rules::protocols(
-                &joined(&self.protocols).map_err(|what| within("protocols", what))?,
-            ),
+            protocols: rules::protocols(&joined(&self.protocols).map_err(of("protocols"))?),
             allow_nets: joined(&self.allow_nets)
                 .and_then(|list| rules::networks(&list))
-                .map_err(|what| within("allow_nets", what))?,
-            deny_countries: countries("deny_countries", &self.deny_countries)?,
-            allow_countries: countries("allow_countries", &self.allow_countries)?,
+                .map_err(of("allow_nets"))?,
+            deny_countries: countries(&self.deny_countries).map_err(of("deny_countries"))?,
+            allow_countries: countries(&self.allow_countries).map_err(of("allow_countries"))?,
             disabled: self.disabled,
         })
     }
@@ -241,7 +237,8 @@ fn layer(
             let name = name.escape_debug();
             Problem::At(Some(table.span().start), format!("policy.{key}.\"{name}\": {what}"))
         };
-        let rules = table.get_ref().check().map_err(problem)?;
+        let rules = table.get_ref().check();
+        let rules = rules.map_err(|(key, what)| problem(format!("{key}: {what}")))?;
         // A rule that never holds is a typo.
         let is_one = !name.is_empty()
             && !name.contains(|c: char| c.is_whitespace() || c == '*')
@@ -278,15 +275,6 @@ fn prefix(key: &'static str, given: Option<u8>, default: u8, most: u8) -> Result
         return Ok(prefix);
     }
     Err(Problem::Key("policy", key, format!("is not between 1 and {most}")))
-}
-
-fn countries(
-    key: &'static str,
-    list: &[String],
-) -> Result<Option<crate::policy::Countries>, Problem> {
-    joined(list)
-        .and_then(|list| rules::countries(&list))
-        .map_err(|what| Problem::Key("policy", key, what))
 }
 
 fn networks(key: &'static str, list: &[String]) -> Result<Option<Vec<ipnet::IpNet>>, Problem> {

@@ -1,4 +1,4 @@
-//! Small MMDB files from lists of `network country` or `network number`.
+//! Small MMDB files from lists of `network value`.
 
 use mmdb_writer::Value;
 use mmdb_writer::Writer;
@@ -10,14 +10,8 @@ pub fn from_list(list: &str) -> Vec<u8> {
     })
 }
 
-/// The bytes of a file of autonomous systems in their layout.
-pub fn of_asns(list: &str) -> Vec<u8> {
-    write("Authpolicy-ASN", list, |number| {
-        Value::map([("autonomous_system_number", Value::from(number.parse::<u32>().unwrap()))])
-    })
-}
-
-fn write(kind: &str, list: &str, record: impl Fn(&str) -> Value) -> Vec<u8> {
+/// The bytes of a file of this type, whose records are made of the second words.
+pub fn write(kind: &str, list: &str, record: impl Fn(&str) -> Value) -> Vec<u8> {
     let mut writer = Writer::new(kind);
     for line in list.lines() {
         let line = line.split('#').next().unwrap_or_default();

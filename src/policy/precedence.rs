@@ -1,0 +1,130 @@
+//! Which rule wins over which.
+
+#![allow(clippy::too_many_lines, reason = "a table is as long as it is")]
+
+use super::tests::PASS;
+use super::tests::Place;
+use super::tests::at;
+use super::tests::facts;
+use super::tests::gb_only;
+use super::tests::nets;
+use super::tests::these;
+use super::*;
+
+/// Each rule against the next in the order of the decision: the first that decides is named.
+#[test]
+fn the_order_of_the_rules() {
+    let all = Policy {
+        deny_networks: nets("203.0.113.0/24").unwrap(),
+        deny_asns: vec![64496],
+        default: Rules {
+            protocols: Some(vec![String::from("IMAP")]),
+            deny_countries: these("CN"),
+            allow_nets: nets("192.0.2.0/24"),
+            allow_countries: these("GB"),
+            ..Rules::default()
+        },
+        ..Policy::default()
+    };
+    let domain = Rules { deny_countries: these("CN"), ..Rules::default() };
+    let own = Rules { deny_countries: these("CN"), ..Rules::default() };
+    let exception = Exception { countries: these("CN"), networks: None, until: 1001 };
+    let mut policy = all;
+    policy.domains.insert(String::from("example.com"), domain);
+    policy.accounts.insert(String::from("u@example.com"), own);
+    let mut facts = Facts {
+        asn: Looked::Up(Some(64496)),
+        refused_before: Some(Rule::Limit("before".into())),
+        limits: vec![("first".into(), true), ("second".into(), true)],
+        exceptions: vec![exception],
+        ..facts(at("CN"))
+    };
+    let expect = |policy: &Policy, facts: &Facts, want: Rule| {
+        let layers = policy.layers("U@Example.com", None);
+        let got = match judge(policy, &layers, facts) {
+            Ruling::Refuse(rule) | Ruling::CannotTell(rule) | Ruling::Pass(Some(rule)) => rule,
+            Ruling::Pass(None) => panic!("nobody decides, and not {want}"),
+        };
+        assert_eq!(got, want);
+    };
+    expect(&policy, &facts, Rule::DenyNetworks);
+    policy.deny_networks.clear();
+    expect(&policy, &facts, Rule::DenyAsns);
+    facts.asn = Looked::InVain;
+    expect(&policy, &facts, Rule::DenyAsns);
+    policy.deny_asns.clear();
+    expect(&policy, &facts, Rule::Limit("before".into()));
+    facts.refused_before = None;
+    expect(&policy, &facts, Rule::Limit("first".into()));
+    facts.limits.remove(0);
+    expect(&policy, &facts, Rule::Limit("second".into()));
+    facts.limits = vec![("second".into(), false)];
+    expect(&policy, &facts, Rule::Protocols(Layer::Default));
+    let account = |policy: &mut Policy, set: fn(&mut Rules)| {
+        policy.accounts.values_mut().for_each(set);
+    };
+    account(&mut policy, |rules| rules.protocols = Some(vec![String::from("SMTP")]));
+    expect(&policy, &facts, Rule::Exception);
+    facts.now = 1_001_000;
+    expect(&policy, &facts, Rule::DenyCountries(Layer::Account));
+    account(&mut policy, |rules| rules.deny_countries = None);
+    expect(&policy, &facts, Rule::DenyCountries(Layer::Domain));
+    account(&mut policy, |rules| rules.allow_countries = Some(Countries::Any));
+    expect(&policy, &facts, Rule::AllowCountries(Layer::Account));
+    account(&mut policy, |rules| rules.allow_countries = None);
+    policy.domains.clear();
+    expect(&policy, &facts, Rule::DenyCountries(Layer::Default));
+    policy.default.deny_countries = None;
+    expect(&policy, &facts, Rule::AllowNets(Layer::Default));
+    policy.default.allow_nets = None;
+    expect(&policy, &facts, Rule::AllowCountries(Layer::Default));
+    policy.default.allow_countries = None;
+    policy.reject_unknown_country = true;
+    facts.country = Looked::Up(None);
+    expect(&policy, &facts, Rule::UnknownCountry);
+    policy.reject_unknown_country = false;
+    policy.new_country = NewCountry::Reject;
+    facts.country = Looked::InVain;
+    expect(&policy, &facts, Rule::NewCountry);
+}
+
+#[test]
+fn a_trusted_network_is_exempt_from_countries_and_asns_alone() {
+    let mut policy = Policy { deny_asns: vec![64496], reject_unknown_country: true, ..gb_only() };
+    let inside = Place::Known("10.1.2.3".parse().unwrap(), Country::parse("CN"));
+    let facts = Facts { asn: Looked::Up(Some(64496)), ..facts(inside) };
+    let judged = |policy: &Policy| judge(policy, &policy.layers("u", None), &facts);
+    assert_eq!(judged(&policy), PASS);
+    policy.default.protocols = Some(vec![String::from("IMAP")]);
+    assert_eq!(judged(&policy), Ruling::Refuse(Rule::Protocols(Layer::Default)));
+    policy.deny_networks = nets("10.1.0.0/16").unwrap();
+    assert_eq!(judged(&policy), Ruling::Refuse(Rule::DenyNetworks));
+}
+
+#[test]
+fn an_exception_fits_by_country_or_network_until_it_ends() {
+    let exception = |codes: Option<&str>, list: Option<&str>, until| Exception {
+        countries: codes.and_then(these),
+        networks: list.and_then(nets),
+        until,
+    };
+    let refused = Ruling::Refuse(Rule::AllowCountries(Layer::Default));
+    let admitted = Ruling::Pass(Some(Rule::Exception));
+    for (name, exceptions, want) in [
+        ("none", vec![], &refused),
+        ("by country", vec![exception(Some("ES,FR"), None, 1001)], &admitted),
+        ("another country", vec![exception(Some("ES"), None, 1001)], &refused),
+        ("by network", vec![exception(None, Some("203.0.113.0/24"), 1001)], &admitted),
+        ("another network", vec![exception(None, Some("192.0.2.0/24"), 1001)], &refused),
+        ("over", vec![exception(Some("FR"), None, 1000)], &refused),
+        (
+            "one of them",
+            vec![exception(Some("FR"), None, 900), exception(Some("FR"), None, 1100)],
+            &admitted,
+        ),
+    ] {
+        let facts = Facts { exceptions, ..facts(at("FR")) };
+        let policy = gb_only();
+        assert_eq!(&judge(&policy, &policy.layers("u", None), &facts), want, "{name}");
+    }
+}
