@@ -5,7 +5,6 @@
 //! stands here, and calls the options in the order in which Exim 4.99 does.
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
     clippy::panic,
@@ -31,6 +30,7 @@ use common::Site;
 use common::driver;
 use common::example::example;
 use common::exim::users;
+use common::gsasl::Gsasl;
 use common::site::CN;
 use common::site::GB;
 use digest::Digest;
@@ -53,7 +53,11 @@ struct Connection {
 
 impl Connection {
     fn open(site: &Site, mechanism: &str) -> Self {
-        site.write("be.conf", "keep_environment =\n");
+        let log = site.path("log/%slog").display().to_string();
+        let spool = site.path("spool").display().to_string();
+        let config =
+            format!("keep_environment =\nlog_file_path = {log}\nspool_directory = {spool}\n");
+        site.write("be.conf", &config);
         let (uid, gid) = users::exim();
         let mut exim = Command::new("setpriv")
             .args(["--reuid", &uid, "--regid", &gid, "--clear-groups", "exim4", "-C"])
@@ -107,49 +111,6 @@ fn options(site: &Site, mechanism: &str) -> Vec<(String, String)> {
         (name.to_owned(), value)
     });
     options.collect()
-}
-
-/// libgsasl's client: its messages, and whether it was content with the server.
-struct Gsasl {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Gsasl {
-    fn start(mechanism: &str, authcid: &str, password: &str) -> Self {
-        let mut child = Command::new("gsasl")
-            .args(["--client", "--quiet", "--no-cb"])
-            .args(["--mechanism", mechanism, "--authentication-id", authcid])
-            .args(["--password", password])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("gsasl: install gsasl");
-        let stdin = child.stdin.take().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut chosen = String::new();
-        stdout.read_line(&mut chosen).unwrap();
-        assert_eq!(chosen.trim_end(), mechanism);
-        Self { child, stdin, stdout }
-    }
-
-    fn says(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        String::from_utf8(BASE64_STANDARD.decode(line.trim_end()).unwrap()).unwrap()
-    }
-
-    fn hears(&mut self, message: &str) {
-        let _ = writeln!(self.stdin, "{}", BASE64_STANDARD.encode(message));
-    }
-
-    fn ends_well(mut self) -> bool {
-        self.hears("");
-        drop(self.stdin);
-        self.child.wait().unwrap().success()
-    }
 }
 
 fn hmac<D: digest::common::BlockSizeUser + Digest>(key: &[u8], data: &str) -> Vec<u8>
@@ -278,6 +239,19 @@ fn a_real_client_is_convinced_and_each_attempt_is_one_row() {
             assert_eq!(rows.len(), before + 1, "{name}");
             let row = rows.last().unwrap();
             assert_eq!((row.auth_ok, row.policy_reject), flags, "{name}");
+            let head = match flags {
+                (YES, _) => "attempt status=204 reason=- rule=- auth_ok=1 policy_reject=0 ",
+                (NO, _) if authcid.starts_with("nobody") => {
+                    "attempt status=403 reason=account rule=- auth_ok=0 "
+                }
+                (NO, _) => "attempt status=403 reason=credentials rule=- auth_ok=0 ",
+                (_, NO) => "attempt status=503 reason=internal rule=- auth_ok=- policy_reject=0 ",
+                _ if authcid.starts_with("off") => "attempt status=403 reason=disabled ",
+                _ => "attempt status=403 reason=policy rule=policy.allow_countries auth_ok=- ",
+            };
+            let lines = site.lines();
+            let line = lines.last().unwrap_or_else(|| panic!("{name}: no line"));
+            assert!(line.starts_with(head), "{name}: {line}");
             assert_eq!((&*row.username, &*row.remote_ip), (authcid, remote), "{name}");
         }
     }
