@@ -27,16 +27,8 @@ pub enum Error {
         place: String,
         /// What it said.
         what: String,
-    },
-    /// A database that has no such table, or none that we may see.
-    #[error("{place}: {what}")]
-    NoTable {
-        /// The host, socket or file.
-        place: String,
-        /// What it said.
-        what: String,
-        /// Whether it says no more than that we may not see one.
-        is_denied: bool,
+        /// What a caller may have to know of it.
+        fault: StoreFault,
     },
     /// The GeoIP file.
     #[error("{}: {what}", file.display())]
@@ -64,19 +56,54 @@ pub enum Error {
     },
 }
 
+/// What a database could not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFault {
+    /// Answer: no host took us in, or said why not.
+    Unreachable,
+    /// Find a table.
+    NoTable,
+    /// Let us use a table, or say whether it is there.
+    Denied,
+    /// Take these values, now or later.
+    Row,
+    /// Something else.
+    Other,
+}
+
 impl Error {
+    /// What a database could not do, if it is one that is at fault.
+    #[must_use]
+    pub fn store_fault(&self) -> Option<StoreFault> {
+        match self {
+            Self::Store { fault, .. } => Some(*fault),
+            Self::Config { .. }
+            | Self::Call(_)
+            | Self::Geo { .. }
+            | Self::Account { .. }
+            | Self::System { .. } => None,
+        }
+    }
+
+    /// Whether there is no table, as far as we may see.
+    #[must_use]
+    pub fn is_about_table(&self) -> bool {
+        matches!(self.store_fault(), Some(StoreFault::NoTable | StoreFault::Denied))
+    }
+
     /// Says what to do about a table of ours that is not there, or not for us.
     #[must_use]
     pub fn about_table(self, table: &str) -> Self {
-        if let Self::NoTable { place, what, is_denied } = self {
-            let what = match is_denied {
-                true => format!(
+        if let Self::Store { place, what, fault } = self {
+            let what = match fault {
+                StoreFault::Denied => format!(
                     "{what}: GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user; if it is \
                      missing, run `authpolicy db init` as one who may CREATE"
                 ),
-                false => format!("{what}: run `authpolicy db init`"),
+                StoreFault::NoTable => format!("{what}: run `authpolicy db init`"),
+                StoreFault::Unreachable | StoreFault::Row | StoreFault::Other => what,
             };
-            return Self::Store { place, what };
+            return Self::Store { place, what, fault };
         }
         self
     }

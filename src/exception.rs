@@ -17,7 +17,7 @@ pub fn of_account(store: &mut Store, account: &str, now: i64) -> Result<Vec<Exce
     let parameters = [("account", Value::text(account)), ("now", Value::Int(now))];
     let rows = match store.query(SQL, &parameters) {
         // An older database, or a user who may do no more than the log needs.
-        Err(Error::NoTable { .. }) => return Ok(Vec::new()),
+        Err(e) if e.is_about_table() => return Ok(Vec::new()),
         rows => rows?,
     };
     rows.iter().map(|row| read(account, row)).collect()

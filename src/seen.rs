@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::limit::name;
 use crate::store::Store;
 use crate::store::Value;
@@ -65,7 +66,7 @@ pub fn is_new_country(store: &mut Store, login: &Login<'_>, since: i64) -> Resul
     let rows = store.query(SQL, &parameters)?;
     let Some(row) = rows.first() else {
         let (place, what) = (String::from("authpolicy_seen"), String::from("gave no answer"));
-        return Err(Error::Store { place, what });
+        return Err(Error::Store { place, what, fault: StoreFault::Other });
     };
     Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
 }

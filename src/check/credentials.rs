@@ -8,6 +8,7 @@ use crate::account::Login;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::password;
 use crate::password::Candidate;
 use crate::password::Dummy;
@@ -29,7 +30,7 @@ pub(super) fn look_up(
     let needs_table =
         accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
     match found {
-        Err(Error::NoTable { is_denied: false, .. }) if !needs_table => Ok(None),
+        Err(e) if e.store_fault() == Some(StoreFault::NoTable) && !needs_table => Ok(None),
         found => found,
     }
 }

@@ -10,6 +10,7 @@ use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Candidate;
@@ -229,7 +230,7 @@ fn check_log(config: &Config) -> Result<String, Error> {
     if config.log.insert.contains("connection_log") && !store.has_table("connection_log")? {
         let place = config.log.database.to_string();
         let what = String::from("has no table connection_log: run `authpolicy db init`");
-        return Err(Error::Store { place, what });
+        return Err(Error::Store { place, what, fault: StoreFault::NoTable });
     }
     store.prepare(&config.log.insert)?;
     Ok(String::from("ok the statement fits the table"))
@@ -269,7 +270,7 @@ fn check_tables(config: &Config) -> Result<String, Error> {
         match checked {
             Ok(()) => found.push(format!("{table} ok")),
             Err(e) if is_needed => return Err(e.about_table(table)),
-            Err(Error::NoTable { .. }) => found.push(format!("{table} cannot be used")),
+            Err(e) if e.is_about_table() => found.push(format!("{table} cannot be used")),
             Err(e) => return Err(e),
         }
     }

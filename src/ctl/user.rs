@@ -144,7 +144,8 @@ fn forget_exceptions(config: &Config, name: &str) -> Result<(), Error> {
     let mut store = Store::open(&config.log.database, patience(config))?;
     let sql = "DELETE FROM authpolicy_exception WHERE username = :name";
     match store.execute(sql, &[("name", Value::text(name))]) {
-        Ok(_) | Err(Error::NoTable { .. }) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(e) if e.is_about_table() => Ok(()),
         Err(e) => Err(e),
     }
 }

@@ -17,6 +17,7 @@ use super::Row;
 use super::Value;
 use crate::config::DatabaseUrl;
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::secret::Secret;
 use crate::sql;
 
@@ -36,6 +37,10 @@ const NO_SUCH_TABLE: u16 = 1146;
 
 /// Its word for a table that the user may not read, or that is not there.
 const DENIED: u16 = 1142;
+
+/// Classes of SQLSTATE that say that values are at fault: of a wrong kind, against a constraint, or
+/// refused by a trigger.
+const OF_VALUES: &[&str] = &["22", "23", "45"];
 
 /// Its word for a transaction that another one was in the way of; on a cluster also one of another
 /// node.
@@ -65,6 +70,7 @@ pub struct Connection {
 impl Connection {
     pub(super) fn open(hosts: &[DatabaseUrl], deadline: Deadline) -> Result<Self, Error> {
         let mut problems = Vec::new();
+        let mut is_silent = true;
         for host in hosts {
             let place = host.to_string();
             let Some(limit) = deadline.connect() else {
@@ -82,11 +88,15 @@ impl Connection {
                         may_try_again: false,
                     });
                 }
-                Err(e) => problems.push(format!("{place}: {}", message(&e))),
+                Err(e) => {
+                    is_silent &= is_silence(&e);
+                    problems.push(format!("{place}: {}", message(&e)));
+                }
             }
         }
         let place = String::from("no database server can be reached");
-        Err(Error::Store { place, what: problems.join("; ") })
+        let fault = if is_silent { StoreFault::Unreachable } else { StoreFault::Other };
+        Err(Error::Store { place, what: problems.join("; "), fault })
     }
 
     pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
@@ -140,7 +150,9 @@ impl Connection {
             }
             done => done,
         };
-        done.and_then(|_| self.make_last()).map_err(|e| self.refused(&e))
+        let ends = !self.in_transaction;
+        let done = done.and_then(|_| if ends { self.make_last() } else { Ok(()) });
+        done.map_err(|e| self.refused(&e))
     }
 
     /// Begins a transaction, which sees what others have committed until its first look.
@@ -180,6 +192,7 @@ impl Connection {
         let left = self.deadline.query().ok_or_else(|| Error::Store {
             place: self.place.clone(),
             what: String::from("took too long"),
+            fault: StoreFault::Other,
         })?;
         sockets_within(left);
         Ok(())
@@ -193,12 +206,17 @@ impl Connection {
     fn refused(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
-        let code = if let mysql::Error::MySqlError(e) = e { e.code } else { 0 };
+        let said =
+            if let mysql::Error::MySqlError(e) = e { Some((e.code, &*e.state)) } else { None };
+        let (code, state) = said.unwrap_or_default();
         self.may_try_again = matches!(code, DEADLOCK | CHANGED);
-        match code {
-            NO_SUCH_TABLE | DENIED => Error::NoTable { place, what, is_denied: code == DENIED },
-            _ => Error::Store { place, what },
-        }
+        let fault = match code {
+            NO_SUCH_TABLE => StoreFault::NoTable,
+            DENIED => StoreFault::Denied,
+            _ if OF_VALUES.iter().any(|class| state.starts_with(class)) => StoreFault::Row,
+            _ => StoreFault::Other,
+        };
+        Error::Store { place, what, fault }
     }
 }
 
@@ -293,6 +311,24 @@ fn message(e: &mysql::Error) -> String {
         mysql::Error::FromValueError(_) | mysql::Error::FromRowError(_) => {
             String::from("a value has an unexpected type")
         }
+    }
+}
+
+/// Whether nobody was there to say no.
+fn is_silence(e: &mysql::Error) -> bool {
+    use mysql::DriverError;
+    match e {
+        mysql::Error::IoError(_) => true,
+        mysql::Error::CodecError(e) => e.source().is_some_and(|e| e.is::<std::io::Error>()),
+        mysql::Error::DriverError(e) => matches!(
+            e,
+            DriverError::CouldNotConnect(_) | DriverError::ConnectTimeout | DriverError::Timeout
+        ),
+        mysql::Error::MySqlError(_)
+        | mysql::Error::TlsError(_)
+        | mysql::Error::UrlError(_)
+        | mysql::Error::FromValueError(_)
+        | mysql::Error::FromRowError(_) => false,
     }
 }
 

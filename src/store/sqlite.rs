@@ -27,6 +27,7 @@ use super::Parameters;
 use super::Row;
 use super::Value;
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::secret::Secret;
 
 /// Length of the WAL, in bytes, from which it is emptied: some forty rows, a page a row.
@@ -219,7 +220,11 @@ fn read(value: ValueRef<'_>) -> Value {
 }
 
 fn fail(place: &str, what: &str) -> Error {
-    Error::Store { place: format!("sqlite {place}"), what: what.to_owned() }
+    blame(place, what.to_owned(), StoreFault::Other)
+}
+
+fn blame(place: &str, what: String, fault: StoreFault) -> Error {
+    Error::Store { place: format!("sqlite {place}"), what, fault }
 }
 
 fn refused(place: &str, e: &rusqlite::Error) -> Error {
@@ -240,9 +245,13 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
         ),
         // SQLite has no code for it.
         _ if e.to_string().starts_with("no such table") => {
-            let place = format!("sqlite {place}");
-            Error::NoTable { place, what: e.to_string(), is_denied: false }
+            blame(place, e.to_string(), StoreFault::NoTable)
         }
+        Some(
+            rusqlite::ErrorCode::ConstraintViolation
+            | rusqlite::ErrorCode::TypeMismatch
+            | rusqlite::ErrorCode::TooBig,
+        ) => blame(place, e.to_string(), StoreFault::Row),
         Some(_) | None => fail(place, &e.to_string()),
     }
 }
