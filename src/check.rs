@@ -21,6 +21,7 @@ use crate::attempt::Attempt;
 use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::config::Config;
+use crate::delivery;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::geo::Asns;
@@ -320,7 +321,7 @@ fn record(
     }
     let protocol = protocol(world, attempt);
     let entry = Entry { time: moment.time, attempt, verdict, protocol };
-    entry.append(stores.log()?, &world.config.log)
+    delivery::record(world.config, stores, &entry.record()?, world.log)
 }
 
 fn protocol<'a>(world: World<'a>, attempt: &'a Attempt) -> &'a str {

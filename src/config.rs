@@ -110,6 +110,24 @@ impl Accounts {
     }
 }
 
+/// When rows reach the log's database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Before the answer, unless the database fails.
+    Direct,
+    /// Later: an attempt leaves its row in the journal.
+    Journal,
+}
+
+/// What the journal survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of any process.
+    Process,
+    /// A loss of power, too.
+    Disk,
+}
+
 /// Where rows go, and how.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -119,6 +137,8 @@ pub struct Log {
     pub insert: String,
     /// What the row's `protocol` says.
     pub protocol: String,
+    /// When they get there.
+    pub delivery: Delivery,
 }
 
 /// A configuration that has been checked.
@@ -142,6 +162,8 @@ pub struct Config {
     pub failure_time: Duration,
     /// `state.directory`
     pub state_directory: PathBuf,
+    /// `state.durability`
+    pub durability: Durability,
 }
 
 impl Config {

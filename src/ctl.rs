@@ -6,6 +6,7 @@
 mod config;
 mod db;
 mod exception;
+mod flush;
 mod geoip;
 mod hash;
 mod limits;
@@ -82,6 +83,8 @@ enum Configured {
         #[command(subcommand)]
         verb: Option<limits::Verb>,
     },
+    /// Store the rows that wait in the journal.
+    Flush,
     /// Delete old rows of the log.
     Prune(prune::Arguments),
     /// Ask the GeoIP file.
@@ -135,6 +138,7 @@ fn dispatch(cli: Cli) -> Done {
         | Configured::Log(_)
         | Configured::Exception(_)
         | Configured::Limits { .. }
+        | Configured::Flush
         | Configured::Prune(_) => owner::become_owner(config)?,
     };
     match verb {
@@ -145,6 +149,7 @@ fn dispatch(cli: Cli) -> Done {
         Configured::Log(arguments) => log::run(&config, &arguments),
         Configured::Exception(verb) => exception::run(&config, &verb),
         Configured::Limits { verb } => limits::run(&config, verb.as_ref()),
+        Configured::Flush => flush::run(&config),
         Configured::Prune(arguments) => prune::run(&config, &arguments),
         Configured::Geoip(verb) => geoip::run(&config, &verb),
     }
@@ -167,6 +172,13 @@ fn patience(config: &Config) -> Deadline {
 fn seconds_before_now(ago: Duration) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.saturating_sub(ago).as_secs()).unwrap_or(0)
+}
+
+/// Seconds since 1970 as a date.
+fn timestamp(seconds: i64) -> String {
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let time = UNIX_EPOCH.checked_add(since);
+    time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
 }
 
 /// Reads a password: asked for at a terminal, else all of standard input but the final newline.

@@ -4,9 +4,8 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use crate::attempt::Attempt;
-use crate::config::Log;
 use crate::error::Error;
-use crate::store::Store;
+use crate::journal::Record;
 use crate::store::Value;
 use crate::verdict::Verdict;
 
@@ -24,16 +23,16 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Stores the row.
+    /// The row, with a name of its own.
     ///
     /// # Errors
-    /// The database did not take it.
-    pub fn append(&self, store: &mut Store, log: &Log) -> Result<(), Error> {
+    /// The system has no random numbers.
+    pub fn record(&self) -> Result<Record, Error> {
         let verdict = self.verdict;
         let options = &self.attempt.options;
         let option = |text: &Option<String>| Value::text(text.as_deref().unwrap_or_default());
         let seconds = self.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let parameters = [
+        let row = vec![
             ("time", Value::Int(i64::try_from(seconds).unwrap_or(0))),
             ("protocol", Value::text(self.protocol)),
             ("username", Value::text(&verdict.username)),
@@ -48,6 +47,6 @@ impl Entry<'_> {
             ("tls", option(&options.tls)),
             ("helo", option(&options.helo)),
         ];
-        store.insert(&log.insert, &parameters)
+        Record::new(self.time, row)
     }
 }

@@ -16,6 +16,7 @@
 //! - [`geo`]: the country and the autonomous system of an address
 //! - [`account`], [`entry`]: what is read from a database, and what is written; [`store`] holds the
 //!   two databases, [`sql`] finds the parameters of a statement
+//! - [`delivery`]: a row's way into the log's table, once; [`journal`] keeps what has to wait
 //! - [`verdict`], [`outcome`]: what came of it, and what Exim hears; [`maillog`]: the log lines
 //! - [`config`], [`secret`], [`error`]: what all of them use
 //! - [`ctl`]: the `authpolicy` tool
@@ -25,11 +26,13 @@ pub mod attempt;
 pub mod check;
 pub mod config;
 pub mod ctl;
+pub mod delivery;
 pub mod entry;
 pub mod error;
 pub mod exception;
 pub mod ffi;
 pub mod geo;
+pub mod journal;
 pub mod limit;
 pub mod maillog;
 pub mod outcome;

@@ -44,6 +44,12 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function={function} error={:?}", error.to_string()));
     }
 
+    /// A row waits for its table.
+    pub fn waits(self, error: &Error) {
+        let what = format!("{error}: the row waits in the journal");
+        self.line(&format!("trouble function=journal error={what:?}"));
+    }
+
     /// We have a bug.
     pub fn bug(self, function: &str) {
         self.line(&format!(

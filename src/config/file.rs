@@ -12,6 +12,8 @@ use super::Config;
 use super::DEFAULT_LOG_INSERT;
 use super::DEFAULT_QUERY;
 use super::Database;
+use super::Delivery;
+use super::Durability;
 use super::INSERT_PARAMETERS;
 use super::Log;
 use super::QUERY_PARAMETERS;
@@ -87,12 +89,14 @@ struct LogTable {
     url: Option<Urls>,
     insert: Option<String>,
     protocol: Option<String>,
+    delivery: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct StateTable {
     directory: Option<PathBuf>,
+    durability: Option<String>,
 }
 
 impl File {
@@ -127,6 +131,7 @@ impl File {
         for (key, file) in files {
             file.as_ref().map_or(Ok(()), |file| absolute("geoip", key, file))?;
         }
+        let (state_directory, durability) = self.state.check()?;
         Ok(Config {
             path: path.to_owned(),
             accounts: Accounts {
@@ -142,7 +147,8 @@ impl File {
                 None => Duration::from_millis(500),
                 Some(text) => duration("policy", "failure_time", text)?,
             },
-            state_directory: self.state.check()?,
+            state_directory,
+            durability,
         })
     }
 }
@@ -242,15 +248,30 @@ impl LogTable {
         });
         statement("log", "insert", &insert, INSERT_PARAMETERS)?;
         let protocol = self.protocol.unwrap_or_else(|| String::from("SMTP"));
-        Ok(Log { database, insert, protocol })
+        let delivery = match self.delivery.as_deref() {
+            None | Some("direct") => Delivery::Direct,
+            Some("journal") => Delivery::Journal,
+            Some(_) => {
+                let what = "is \"direct\" or \"journal\"".to_owned();
+                return Err(Problem::Key("log", "delivery", what));
+            }
+        };
+        Ok(Log { database, insert, protocol, delivery })
     }
 }
 
 impl StateTable {
-    fn check(self) -> Result<PathBuf, Problem> {
+    fn check(self) -> Result<(PathBuf, Durability), Problem> {
         let directory = self.directory.unwrap_or_else(|| PathBuf::from("/var/lib/authpolicy"));
         absolute("state", "directory", &directory)?;
-        Ok(directory)
+        match self.durability.as_deref() {
+            None | Some("process") => Ok((directory, Durability::Process)),
+            Some("disk") => Ok((directory, Durability::Disk)),
+            Some(_) => {
+                let what = "is \"process\" or \"disk\"".to_owned();
+                Err(Problem::Key("state", "durability", what))
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use humantime::format_duration;
 
 use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
+use crate::config::Delivery;
+use crate::config::Durability;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
 use crate::error::StoreFault;
@@ -27,8 +29,10 @@ use crate::store::Store;
 use crate::store::Value;
 
 use super::Done;
+use super::flush;
 use super::patience;
 use super::say;
+use super::timestamp;
 
 pub(super) fn run(config: &Config) -> Done {
     print(config);
@@ -36,6 +40,7 @@ pub(super) fn run(config: &Config) -> Done {
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),
+        ("journal", flush::check(config)),
         ("names", check_names(config)),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
@@ -154,6 +159,14 @@ fn print(config: &Config) {
     let passwords = &config.accounts.passwords;
     // It may be somebody's hash.
     let dummy_hash = if config.accounts.dummy_hash.is_some() { "given" } else { "learnt" };
+    let delivery = match config.log.delivery {
+        Delivery::Direct => "direct",
+        Delivery::Journal => "journal",
+    };
+    let durability = match config.durability {
+        Durability::Process => "process",
+        Durability::Disk => "disk",
+    };
     for (key, value) in [
         ("config", config.path.display().to_string()),
         ("database.connect_timeout", time(config.timeouts.connect)),
@@ -174,7 +187,9 @@ fn print(config: &Config) {
         ("log.url", config.log.database.to_string()),
         ("log.insert", config.log.insert.clone()),
         ("log.protocol", config.log.protocol.clone()),
+        ("log.delivery", delivery.to_owned()),
         ("state.directory", config.state_directory.display().to_string()),
+        ("state.durability", durability.to_owned()),
     ] {
         say(&format!("{key}={value}"));
     }
@@ -233,7 +248,32 @@ fn check_log(config: &Config) -> Result<String, Error> {
         return Err(Error::Store { place, what, fault: StoreFault::NoTable });
     }
     store.prepare(&config.log.insert)?;
+    if let Some(table) = untransactional(config, &mut store)? {
+        return Ok(format!(
+            "warning the statement fits the table, but {table} is of an engine without transactions: \
+             a row may be stored twice after an outage. ALTER TABLE {table} ENGINE = InnoDB"
+        ));
+    }
     Ok(String::from("ok the statement fits the table"))
+}
+
+/// A table whose rows are not stored with their marks, or not at all.
+fn untransactional(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
+    // All of SQLite's are.
+    let sql = store.dialect(
+        "",
+        "SELECT t.table_name AS name FROM information_schema.tables t \
+         JOIN information_schema.engines e ON e.engine = t.engine \
+         WHERE t.table_schema = DATABASE() AND e.transactions <> 'YES' \
+         AND t.table_name IN ('connection_log', 'authpolicy_delivered')",
+    );
+    if sql.is_empty() {
+        return Ok(None);
+    }
+    let tables = store.query(sql, &[])?;
+    let mut names = tables.iter().map(|row| row.text("name"));
+    let insert = &config.log.insert;
+    Ok(names.find(|name| name != "connection_log" || insert.contains(name)))
 }
 
 /// Has statements on the tables of ours looked at that the configuration needs.
@@ -244,6 +284,7 @@ fn check_tables(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.log.database, patience(config))?;
     let mut found = Vec::new();
     for (table, column, is_needed) in [
+        ("authpolicy_delivered", "id", false),
         ("authpolicy_count", "expires", limits),
         ("authpolicy_seen", "fingerprint", seen),
         ("authpolicy_exception", "expires", false),
@@ -257,6 +298,7 @@ fn check_tables(config: &Config) -> Result<String, Error> {
                 "(account, remote, country, fingerprint, time) \
                                   VALUES ('', '', '', '', 0)"
             }
+            "authpolicy_delivered" => "(id) VALUES ('')",
             _ => "(username, expires) VALUES ('', 0)",
         };
         // Looked at, not run.
@@ -270,6 +312,10 @@ fn check_tables(config: &Config) -> Result<String, Error> {
         match checked {
             Ok(()) => found.push(format!("{table} ok")),
             Err(e) if is_needed => return Err(e.about_table(table)),
+            Err(e) if e.is_about_table() && table == "authpolicy_delivered" => found.push(format!(
+                "{table} cannot be used, so that a row may be stored twice after an outage: {}",
+                e.about_table(table)
+            )),
             Err(e) if e.is_about_table() => found.push(format!("{table} cannot be used")),
             Err(e) => return Err(e),
         }
@@ -311,7 +357,6 @@ fn check_geoip(config: &Config) -> Result<String, Error> {
 
 /// What kind a file is, and when it was built in seconds since 1970.
 fn describe((kind, built): (String, u64)) -> String {
-    let built = std::time::UNIX_EPOCH.checked_add(Duration::from_secs(built));
-    let built = built.map(|time| humantime::format_rfc3339_seconds(time).to_string());
-    format!("type={kind:?} built={}", built.unwrap_or_default())
+    let built = timestamp(i64::try_from(built).unwrap_or(0));
+    format!("type={kind:?} built={built}")
 }

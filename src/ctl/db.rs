@@ -12,11 +12,16 @@ use super::patience;
 use super::say;
 
 /// The tables of the log's database, with the schemas for SQLite and for MariaDB and MySQL.
-const TABLES: [(&str, &str, &str); 4] = [
+const TABLES: [(&str, &str, &str); 5] = [
     (
         "connection_log",
         include_str!("../store/connection_log.sqlite.sql"),
         include_str!("../store/connection_log.mysql.sql"),
+    ),
+    (
+        "authpolicy_delivered",
+        include_str!("../store/delivered.sqlite.sql"),
+        include_str!("../store/delivered.mysql.sql"),
     ),
     (
         "authpolicy_exception",

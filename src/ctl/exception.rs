@@ -18,6 +18,7 @@ use super::Done;
 use super::patience;
 use super::say;
 use super::seconds_before_now;
+use super::timestamp;
 
 const DAY: i64 = 24 * 3600;
 
@@ -117,7 +118,7 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
     let sql = "SELECT MAX(id) AS id FROM authpolicy_exception WHERE username = :username";
     let rows = store.query(sql, &[("username", Value::text(&account))])?;
     let id = rows.first().map(|row| row.text("id")).unwrap_or_default();
-    say(&format!("id={id} account={account} ends={}", time(expires)));
+    say(&format!("id={id} account={account} ends={}", timestamp(expires)));
     Ok(true)
 }
 
@@ -142,12 +143,6 @@ fn end(text: &str, now: i64) -> Result<i64, String> {
     Ok(end)
 }
 
-fn time(seconds: i64) -> String {
-    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    let time = UNIX_EPOCH.checked_add(since);
-    time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
-}
-
 fn list(config: &Config, store: &mut Store, name: Option<&str>) -> Done {
     let sql = match name {
         Some(_) => {
@@ -170,7 +165,7 @@ fn list(config: &Config, store: &mut Store, name: Option<&str>) -> Done {
             row.text("username"),
             rules::words(&row.text("countries").to_uppercase()).join(","),
             rules::words(&row.text("networks")).join(","),
-            time(expires),
+            timestamp(expires),
         ));
     }
     Ok(true)

@@ -1,0 +1,256 @@
+//! Rows that wait in the state directory until the log's database takes them.
+//!
+//! Attempts append to `journal/rows`, each a line in one write() under a shared lock. Who delivers
+//! renames that file to `rows.ID`, so that the next attempt begins another, and takes its lock
+//! alone: then nobody is writing, and nobody else delivers it. The file goes when the database has
+//! its rows. So whoever is killed or stopped, at whatever instruction, holds up one file and no
+//! attempt; a file that is delivered again finds its rows marked as stored (`delivery`).
+//!
+//! A line begins and ends with a newline: a torn one, as of a full disk, spoils no other.
+
+mod batch;
+mod record;
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::Metadata;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::Flock;
+use nix::fcntl::FlockArg;
+use nix::unistd::Uid;
+
+pub use self::batch::Batch;
+pub use self::batch::Census;
+pub use self::batch::parse;
+pub use self::record::Record;
+use crate::config::Durability;
+use crate::error::Error;
+use crate::maillog::MailLog;
+
+/// The directory in the state directory.
+const DIRECTORY: &str = "journal";
+/// The file that attempts append to.
+const ROWS: &str = "rows";
+/// What was appended to before, and is to be delivered: with an id behind it.
+const BATCH: &str = "rows.";
+/// What is not ours, though it has the name of something that is: with an id behind it.
+const FOREIGN: &str = "foreign.";
+/// Rows that no database takes, or that nobody can read.
+const SET_ASIDE: &str = "set-aside";
+/// Length in bytes from which another file is begun: some 200 rows, one transaction.
+const LONG: u64 = 64 * 1024;
+/// How often to look again for a file that others take away in between.
+const TRIES: u32 = 50;
+
+/// The journal of one state directory.
+#[derive(Clone, Copy)]
+pub struct Journal<'a> {
+    state: &'a Path,
+    durability: Durability,
+    log: MailLog<'a>,
+}
+
+impl<'a> Journal<'a> {
+    /// Looks at nothing yet.
+    #[must_use]
+    pub fn new(state: &'a Path, durability: Durability, log: MailLog<'a>) -> Self {
+        Self { state, durability, log }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.state.join(DIRECTORY)
+    }
+
+    /// Looks whether rows could be added.
+    ///
+    /// # Errors
+    /// The directory is missing, or not ours.
+    pub fn check(&self) -> Result<(), Error> {
+        let place = || self.directory().display().to_string();
+        self.prepare().map_err(|source| Error::System { place: place(), source })
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// The directory is missing, full, or not ours.
+    pub fn append(&self, record: &Record) -> Result<(), Error> {
+        let path = self.directory().join(ROWS);
+        let appended = self.prepare().and_then(|()| {
+            let line = format!("\n{}\n", record.line());
+            for _ in 0..TRIES {
+                if let Some(file) = self.open(&path)? {
+                    return self.write(&path, &file, line.as_bytes());
+                }
+            }
+            Err(io::Error::other("is taken away again and again"))
+        });
+        appended.map_err(|source| Error::System { place: path.display().to_string(), source })
+    }
+
+    /// Makes the directory, or another one where something else has its place.
+    fn prepare(&self) -> io::Result<()> {
+        let me = Uid::effective();
+        if me.is_root() {
+            // What root makes here, Exim's user cannot use.
+            return Err(io::Error::other("is not made by root"));
+        }
+        let state = self.state.metadata()?;
+        if state.uid() != me.as_raw() || state.mode() & 0o022 != 0 {
+            return Err(io::Error::other(format!(
+                "{} must belong to uid {me}, Exim's user, and be writable for nobody else: chown \
+                 and chmod 700 it",
+                self.state.display()
+            )));
+        }
+        let directory = self.directory();
+        match directory.symlink_metadata() {
+            Ok(meta) if meta.is_dir() && is_private(&meta) => return Ok(()),
+            Ok(_) => self.remove_foreign(&directory)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            Ok(()) | Err(_) => self.sync(self.state),
+        }
+    }
+
+    /// Opens the file for appending; `None` where somebody has just taken it away.
+    fn open(&self, path: &Path) -> io::Result<Option<Flock<File>>> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+            Ok(file) => file,
+            Err(e) if is_foreign(&e) => return self.remove_foreign(path).map(|()| None),
+            Err(e) => return Err(e),
+        };
+        let meta = file.metadata()?;
+        if !is_ours(&meta) {
+            return self.remove_foreign(path).map(|()| None);
+        }
+        let file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(file) => file,
+            Err((file, Errno::EWOULDBLOCK)) => {
+                // Delivered just now, and then it has another name already; if not, it gets one.
+                if is_at(path, &file) {
+                    self.rotate(path)?;
+                }
+                return Ok(None);
+            }
+            Err((_, e)) => return Err(e.into()),
+        };
+        Ok(is_at(path, &file).then_some(file))
+    }
+
+    /// One write() of it all: a line is there, or it is not whole.
+    fn write(&self, path: &Path, mut file: &File, line: &[u8]) -> io::Result<()> {
+        let written = loop {
+            match file.write(line) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                written => break written?,
+            }
+        };
+        if written != line.len() {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        if self.durability == Durability::Disk {
+            file.sync_data()?;
+            self.sync(&self.directory())?;
+        }
+        if file.metadata()?.len() >= LONG {
+            // Whoever comes first; the row is stored.
+            let _ = self.rotate(path).ok();
+        }
+        Ok(())
+    }
+
+    /// Gives the file the name of one that is to be delivered; answers which, if it was there.
+    fn rotate(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let renamed = fresh_id(path).and_then(|id| {
+            let to = path.with_file_name(format!("{BATCH}{id}"));
+            fs::rename(path, &to).map(|()| to)
+        });
+        match renamed {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            renamed => renamed.map(Some),
+        }
+    }
+
+    /// Gives what is not ours another name, and says so: nobody but us should write here.
+    fn remove_foreign(&self, path: &Path) -> io::Result<()> {
+        let is_in_order = |path: &Path| path.symlink_metadata().is_ok_and(|meta| is_ours(&meta));
+        if is_in_order(path) {
+            // Somebody else was quicker.
+            return Ok(());
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let to = path.with_file_name(format!("{FOREIGN}{name}.{}", fresh_id(path)?));
+        match fs::rename(path, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+            // Quicker still.
+            Ok(()) if is_in_order(&to) => self.rotate(&to).map(|_| ()),
+            Ok(()) => {
+                let what = io::Error::other(format!(
+                    "is no file that belongs to Exim's user alone: it is {} now; if rows are in it, \
+                     chown it, and rename it to {BATCH}old in {DIRECTORY}",
+                    to.display()
+                ));
+                let place = path.display().to_string();
+                self.log.trouble("journal", &Error::System { place, source: what });
+                Ok(())
+            }
+        }
+    }
+
+    /// Has a directory survive a loss of power, where that is wanted.
+    fn sync(&self, directory: &Path) -> io::Result<()> {
+        match self.durability {
+            Durability::Process => Ok(()),
+            Durability::Disk => File::open(directory)?.sync_all(),
+        }
+    }
+}
+
+/// A name that sorts by the time when the file was last written.
+fn fresh_id(path: &Path) -> io::Result<String> {
+    let written = path.symlink_metadata()?.modified()?;
+    record::new_id(written).map_err(|e| io::Error::other(e.to_string()))
+}
+
+/// Whether it is ours, and nobody else's.
+fn is_private(meta: &Metadata) -> bool {
+    meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0
+}
+
+/// Whether it is a file of ours, of one name; of none when somebody has just deleted it.
+fn is_ours(meta: &Metadata) -> bool {
+    meta.is_file() && is_private(meta) && meta.nlink() <= 1
+}
+
+/// Whether what could not be opened has a place that is ours.
+fn is_foreign(e: &io::Error) -> bool {
+    let codes = [Errno::EACCES, Errno::EPERM, Errno::ELOOP, Errno::EISDIR, Errno::ENXIO];
+    codes.iter().any(|code| e.raw_os_error() == io::Error::from(*code).raw_os_error())
+}
+
+/// Whether the path still leads to this file.
+fn is_at(path: &Path, file: &File) -> bool {
+    let id = |meta: Metadata| (meta.dev(), meta.ino());
+    let here = file.metadata().map(id);
+    let there = path.symlink_metadata().map(id);
+    matches!((here, there), (Ok(here), Ok(there)) if here == there)
+}

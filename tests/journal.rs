@@ -1,0 +1,408 @@
+//! Rows that their table does not take: they wait in the state directory, and get there once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::chown;
+use std::os::unix::fs::symlink;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const LATER: &str = "[policy]\nfailure_time = \"0s\"\n[log]\ndelivery = \"journal\"\n";
+
+fn site(base: Base, policy: &str) -> Site {
+    let site = Site::new(base, policy);
+    site.account("u@example.com", "secret");
+    site
+}
+
+fn attempt(exim: &Exim, password: &str) -> String {
+    Client::connect_from(exim.port, GB).plain(b"u@example.com", password.as_bytes())
+}
+
+/// One line of what `flush` prints.
+fn value(printed: &str, key: &str) -> String {
+    let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
+    line.unwrap_or_else(|| panic!("{key} in {printed}")).to_owned()
+}
+
+/// Runs `flush`; answers how many rows it stored, found there, and left, and how many are set aside.
+fn flush(site: &Site) -> [usize; 4] {
+    let output = site.run_tool(&["flush"], "");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ["stored", "known", "waiting", "set_aside"].map(|key| value(&printed, key).parse().unwrap())
+}
+
+fn take_table(site: &Site) {
+    site.sql("ALTER TABLE connection_log RENAME TO gone");
+}
+
+fn give_table_back(site: &Site) {
+    site.sql("ALTER TABLE gone RENAME TO connection_log");
+}
+
+#[test]
+fn rows_without_a_table_wait_and_the_next_attempt_brings_them() {
+    for base in Base::all() {
+        let site = site(base, POLICY);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        take_table(&site);
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+        assert_eq!(attempt(&exim, "wrong"), REFUSED);
+        let lines = site.lines();
+        for line in [&lines[1], &lines[3]] {
+            assert!(line.starts_with("trouble function=journal"), "{line}");
+            assert!(line.contains("connection_log"), "{line}");
+            assert!(line.contains("the row waits in the journal"), "{line}");
+        }
+        assert!(lines[2].contains("status=204") && lines[4].contains("status=403"));
+        let file = site.path("state/journal/rows");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
+        let config = site.run_tool(&["config"], "");
+        let told = value(&String::from_utf8_lossy(&config.stdout), "check.journal");
+        assert!(told.starts_with("warning 2 rows wait since 20"), "{told}");
+        give_table_back(&site);
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+        let flags: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
+        assert_eq!(flags.len(), 4, "each once");
+        assert_eq!(flags.iter().filter(|ok| **ok == Some(false)).count(), 1);
+        assert_eq!(flush(&site), [0, 0, 0, 0]);
+        assert_eq!(site.rows().len(), 4);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn a_delivered_row_has_the_time_of_its_attempt() {
+    for base in Base::all() {
+        let site = site(base, LATER);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        let (now, begin) = match site.base {
+            Base::Sqlite => ("datetime('now')", "datetime('now', '-1 minute')"),
+            Base::MariaDb(..) => ("NOW()", "NOW() - INTERVAL 1 MINUTE"),
+        };
+        assert_eq!(flush(&site)[0], 1);
+        let sql = format!(
+            "SELECT COUNT(*) FROM connection_log WHERE datetime <= {now} AND datetime >= {begin}"
+        );
+        assert_eq!(site.count(&sql), 1);
+        // The journal's line has it, wherever and whenever it is delivered.
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+        let text = site.read("state/journal/rows");
+        let json = text.split_once(' ').unwrap().1;
+        let time = json.split("\"time\":").nth(1).unwrap().split([',', '}']).next().unwrap();
+        flush(&site);
+        let sql = match site.base {
+            Base::Sqlite => "SELECT MAX(strftime('%s', datetime) + 0) FROM connection_log",
+            Base::MariaDb(..) => "SELECT MAX(UNIX_TIMESTAMP(datetime)) FROM connection_log",
+        };
+        assert_eq!(site.count(sql).to_string(), time);
+    }
+}
+
+#[test]
+fn in_journal_mode_an_attempt_never_talks_to_the_logs_server() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let url = format!("mysql://exim:x@127.0.0.1:{}/log", server.local_addr().unwrap().port());
+    let site = site(Base::Sqlite, LATER);
+    let good = site.read("authpolicy.toml");
+    site.write_config(&good.replace("[log]\n", &format!("[log]\nurl = \"{url}\"\n")));
+    let exim = site.exim();
+    let clients: Vec<_> = (0..40)
+        .map(|number| {
+            let port = exim.port;
+            std::thread::spawn(move || {
+                let password: &[u8] = if number % 4 == 0 { b"wrong" } else { b"secret" };
+                Client::connect_from(port, GB).plain(b"u@example.com", password)
+            })
+        })
+        .collect();
+    let replies: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert_eq!(
+        replies.iter().filter(|reply| *reply == ACCEPTED).count(),
+        30,
+        "{}",
+        site.main_log()
+    );
+    assert_eq!(replies.iter().filter(|reply| *reply == REFUSED).count(), 10);
+    assert!(server.accept().is_err(), "nobody has connected");
+    assert_eq!(site.rows().len(), 0);
+    site.write_config(&good);
+    assert_eq!(flush(&site), [40, 0, 0, 0]);
+    assert_eq!(site.rows().iter().filter(|row| row.auth_ok == Some(true)).count(), 30);
+    assert_eq!(flush(&site), [0, 0, 0, 0]);
+    assert_eq!(site.rows().len(), 40);
+}
+
+#[test]
+fn a_row_that_is_refused_for_good_blocks_none_behind_it() {
+    for base in Base::all() {
+        let site = site(base, LATER);
+        site.sql(match site.base {
+            Base::Sqlite => {
+                "CREATE TRIGGER no BEFORE INSERT ON connection_log WHEN NEW.username = \
+                 'bad@example.com' BEGIN SELECT RAISE(ABORT, 'not this one'); END"
+            }
+            Base::MariaDb(..) => {
+                "CREATE TRIGGER no BEFORE INSERT ON connection_log FOR EACH ROW BEGIN \
+                 IF NEW.username = 'bad@example.com' THEN SIGNAL SQLSTATE '45000' \
+                 SET MESSAGE_TEXT = 'not this one'; END IF; END"
+            }
+        });
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        let bad = || Client::connect_from(exim.port, GB).plain(b"bad@example.com", b"secret");
+        assert_eq!(bad(), REFUSED);
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+        let before = site.read("state/journal/rows");
+        assert_eq!(flush(&site), [2, 0, 0, 1]);
+        assert_eq!(site.rows().len(), 2);
+        let aside = site.read("state/journal/set-aside");
+        assert!(aside.contains("not this one") && aside.contains("bad@example.com"), "{aside}");
+        let told = value(&site.tool(&["config"], ""), "check.journal");
+        assert!(told.contains("1 rows are set aside"), "{told}");
+        // Who was killed before the file was deleted: nothing twice, in no place.
+        site.write("state/journal/rows", &before);
+        common::exim::users::give_to_exim(&site.path("state/journal/rows"));
+        fs::set_permissions(site.path("state/journal/rows"), fs::Permissions::from_mode(0o600))
+            .unwrap();
+        assert_eq!(flush(&site), [0, 2, 0, 1]);
+        // Directly, such a row goes the same way, and the attempt goes on.
+        let config = site.read("authpolicy.toml");
+        site.write_config(&config.replace("delivery = \"journal\"\n", ""));
+        assert_eq!(bad(), REFUSED);
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+        assert_eq!(flush(&site), [0, 0, 0, 2]);
+        assert_eq!(site.rows().len(), 3);
+        // When the table has been mended, what was set aside can be delivered after all.
+        site.sql("DROP TRIGGER no");
+        fs::rename(site.path("state/journal/set-aside"), site.path("state/journal/rows.old"))
+            .unwrap();
+        assert_eq!(flush(&site), [2, 0, 0, 0]);
+        assert_eq!(site.rows().len(), 5);
+    }
+}
+
+#[test]
+fn torn_and_corrupt_lines_are_set_aside_and_spoil_no_other() {
+    let site = site(Base::Sqlite, LATER);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let path = site.path("state/journal/rows");
+    let whole = fs::read(&path).unwrap();
+    let mut changed = whole.clone();
+    changed[40] ^= 1;
+    let mut all = whole[..whole.len() / 2].to_vec();
+    all.extend_from_slice(&whole);
+    all.extend_from_slice(&changed);
+    all.extend_from_slice(&[0; 100]);
+    fs::write(&path, all).unwrap();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+    let output = site.run_tool(&["flush"], "");
+    let (printed, told) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(value(&printed, "stored"), "2", "{printed}");
+    assert_eq!(value(&printed, "set_aside"), "3", "{printed}");
+    assert!(told.contains("3 rows of ") && told.contains("is not whole"), "{told}");
+    assert_eq!(site.rows().len(), 2);
+}
+
+#[test]
+fn a_restored_journal_stores_nothing_twice_and_loses_nothing_new() {
+    for base in Base::all() {
+        let site = site(base, LATER);
+        let exim = site.exim();
+        for _ in 0..5 {
+            assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        }
+        let old = site.read("state/journal/rows");
+        assert_eq!(flush(&site), [5, 0, 0, 0]);
+        let path = site.path("state/journal/rows");
+        fs::write(&path, old).unwrap();
+        common::exim::users::give_to_exim(&path);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(attempt(&exim, "wrong"), REFUSED);
+        assert_eq!(flush(&site), [1, 5, 0, 0]);
+        assert_eq!(site.rows().len(), 6);
+    }
+}
+
+#[test]
+fn what_is_not_ours_in_the_state_directory_stops_no_attempt() {
+    let site = site(Base::Sqlite, POLICY);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    take_table(&site);
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+    let rows = site.path("state/journal/rows");
+    let outside = site.path("outside");
+    fs::write(&outside, "").unwrap();
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o666)).unwrap();
+    let plant = |number: usize| {
+        let _ = fs::remove_file(&rows);
+        match number {
+            0 => fs::write(&rows, "").unwrap(),
+            1 => symlink(&outside, &rows).unwrap(),
+            2 => fs::create_dir(&rows).unwrap(),
+            3 => nix::unistd::mkfifo(&rows, nix::sys::stat::Mode::S_IRUSR).unwrap(),
+            4 => {
+                fs::write(&rows, "").unwrap();
+                fs::hard_link(&rows, site.path("state/another")).unwrap();
+                chown(&rows, Some(0), Some(0)).unwrap();
+            }
+            _ => {
+                fs::rename(site.path("state/journal"), site.path("state/elsewhere")).unwrap();
+                symlink(site.path("state/elsewhere"), site.path("state/journal")).unwrap();
+            }
+        }
+    };
+    for number in 0..6 {
+        let before = site.lines().len();
+        fs::rename(&rows, site.path(&format!("state/journal/rows.{number}"))).unwrap();
+        plant(number);
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{number}: {}", site.main_log());
+        let lines = site.lines();
+        assert_eq!(lines.len(), before + 3, "{number}: {lines:?}");
+        assert!(lines[before].contains("no file that belongs to Exim's user alone"), "{number}");
+        assert!(lines[before + 1].contains("the row waits"), "{number}");
+    }
+    assert_eq!(fs::read_to_string(&outside).unwrap(), "", "no link is followed");
+    // What was moved aside with the link is still there.
+    for entry in fs::read_dir(site.path("state/elsewhere")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("rows.") {
+            fs::rename(&path, site.path(&format!("state/journal/{name}"))).unwrap();
+        }
+    }
+    give_table_back(&site);
+    let [stored, known, waiting, _] = flush(&site);
+    assert_eq!((stored + known, waiting), (7, 0));
+    assert_eq!(site.rows().len(), 8);
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn where_no_place_takes_the_row_the_answer_is_435() {
+    for base in Base::all() {
+        let site = site(base, POLICY);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        take_table(&site);
+        let moved = site.path("moved");
+        let spoil: [&dyn Fn(); 2] = [
+            &|| fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o777)).unwrap(),
+            &|| fs::rename(site.path("state"), &moved).unwrap(),
+        ];
+        for (number, spoil) in spoil.iter().enumerate() {
+            // The embedded database is in the same directory.
+            if number == 1 && matches!(site.base, Base::Sqlite) {
+                continue;
+            }
+            spoil();
+            assert_eq!(attempt(&exim, "secret"), CANNOT_TELL, "{number}");
+            assert_eq!(attempt(&exim, "wrong"), CANNOT_TELL, "{number}");
+            let line = site.lines().pop().unwrap();
+            assert!(
+                line.contains("status=503") && line.contains("no place took the row"),
+                "{line}"
+            );
+        }
+        if moved.exists() {
+            fs::rename(&moved, site.path("state")).unwrap();
+        }
+        fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+        give_table_back(&site);
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+        assert_eq!(site.rows().len(), 2);
+    }
+}
+
+#[test]
+fn in_journal_mode_a_full_or_missing_journal_falls_back_on_the_table() {
+    let site = site(Base::mariadb(), LATER);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(flush(&site)[0], 1);
+    fs::rename(site.path("state"), site.path("moved")).unwrap();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+    assert_eq!(site.rows().len(), 2);
+    assert!(site.lines()[1].starts_with("trouble function=journal"), "{}", site.lines()[1]);
+}
+
+#[test]
+fn a_commit_without_an_answer_is_stored_once() {
+    let site = site(Base::mariadb(), POLICY);
+    let config = site.read("authpolicy.toml");
+    let limits = "[database]\nquery_timeout = \"1s\"\nattempt_timeout = \"4s\"\n";
+    site.write_config(&config.replace("[database]\n", limits));
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
+    let mut backup = server.root(name);
+    for stage in ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"] {
+        backup.query_drop(format!("BACKUP STAGE {stage}")).unwrap();
+    }
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let line = &site.lines()[1];
+    assert!(line.contains("took too long: the row waits in the journal"), "{line}");
+    assert_eq!(site.rows().len(), 1);
+    backup.query_drop("BACKUP STAGE END").unwrap();
+    // The COMMIT that nobody waits for any longer comes through.
+    let arrived = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        site.rows().len() == 2
+    });
+    assert!(arrived, "{:?}", site.rows());
+    assert_eq!(flush(&site), [0, 1, 0, 0]);
+    assert_eq!(site.rows().len(), 2);
+}
+
+#[test]
+fn a_database_without_the_marks_gets_its_rows_too() {
+    for base in Base::all() {
+        let site = site(base, POLICY);
+        site.sql("DROP TABLE authpolicy_delivered");
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        take_table(&site);
+        assert_eq!(attempt(&exim, "wrong"), REFUSED);
+        give_table_back(&site);
+        assert_eq!(flush(&site), [1, 0, 0, 0]);
+        assert_eq!(site.rows().len(), 2);
+        let told = value(&site.tool(&["config"], ""), "check.tables");
+        assert!(told.contains("may be stored twice after an outage"), "{told}");
+    }
+}
+
+#[test]
+fn a_table_without_transactions_is_warned_of() {
+    let site = site(Base::mariadb(), POLICY);
+    let told = value(&site.tool(&["config"], ""), "check.log");
+    assert!(told.starts_with("ok "), "{told}");
+    site.sql("ALTER TABLE connection_log ENGINE = MyISAM");
+    let told = value(&site.tool(&["config"], ""), "check.log");
+    assert!(told.contains("connection_log is of an engine without transactions"), "{told}");
+}
