@@ -36,7 +36,7 @@ pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
 pub struct MariaDb {
     directory: tempfile::TempDir,
     pub port: u16,
-    server: Child,
+    server: Mutex<Child>,
     databases: Mutex<u32>,
 }
 
@@ -72,7 +72,7 @@ impl MariaDb {
         assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
         let port = free_port();
         let server = Self::serve(directory.path(), port);
-        let server = Self { directory, port, server, databases: Mutex::new(0) };
+        let server = Self { directory, port, server: Mutex::new(server), databases: Mutex::new(0) };
         server.wait();
         let mut root = server.root("");
         root.query_drop(format!("CREATE USER exim@localhost IDENTIFIED BY '{PASSWORD}'")).unwrap();
@@ -121,7 +121,24 @@ impl MariaDb {
     }
 
     pub fn pid(&self) -> u32 {
-        self.server.id()
+        self.child().id()
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.server.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Ends it at once.
+    pub fn kill(&self) {
+        let mut server = self.child();
+        let _ = server.kill();
+        let _ = server.wait();
+    }
+
+    /// Starts it again.
+    pub fn restart(&self) {
+        *self.child() = Self::serve(self.directory.path(), self.port);
+        self.wait();
     }
 
     /// A connection for the test itself.
@@ -158,7 +175,6 @@ impl MariaDb {
 
 impl Drop for MariaDb {
     fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        self.kill();
     }
 }

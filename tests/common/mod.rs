@@ -24,6 +24,7 @@ pub mod example;
 pub mod exim;
 pub mod gsasl;
 pub mod limits;
+pub mod load;
 pub mod mariadb;
 pub mod mmdb;
 pub mod outcome;

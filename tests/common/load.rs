@@ -1,0 +1,195 @@
+//! Clients on a running Exim while something breaks, and what became of each of their attempts.
+
+use std::collections::HashMap;
+use std::fs;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Client;
+use super::Site;
+use super::site::GB;
+use super::smtp::ACCEPTED;
+use super::smtp::CANNOT_TELL;
+use super::smtp::REFUSED;
+
+/// The account query under load: each attempt has a name of its own, so that its row is known.
+pub const QUERY: &str = "WHERE username = 'u@example.com' AND :user LIKE 'u-%'";
+const PASSWORD: &str = "secret";
+
+/// One attempt.
+pub struct Attempt {
+    pub name: String,
+    pub is_right: bool,
+    /// What the client heard; `None` where the connection ended first.
+    pub reply: Option<String>,
+}
+
+/// A site for load: every `u-…@example.com` has the password `secret`.
+pub fn prepare(site: &Site) {
+    site.account("u@example.com", PASSWORD);
+    let config = site.read("authpolicy.toml");
+    assert!(config.contains("WHERE username = :user"), "{config}");
+    site.write_config(&config.replace("WHERE username = :user", QUERY));
+}
+
+/// Clients until told to stop.
+pub struct Load {
+    stop: AtomicBool,
+    number: AtomicUsize,
+    done: Mutex<Vec<Attempt>>,
+}
+
+impl Load {
+    /// One attempt; every third has a wrong password.
+    fn attempt(&self, port: u16) -> Attempt {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (name, is_right) = (format!("u-{number}@example.com"), !number.is_multiple_of(3));
+        let password = if is_right { PASSWORD } else { "wrong" };
+        // A connection that is cut in the middle panics.
+        let reply = catch_unwind(AssertUnwindSafe(|| {
+            Client::connect_from(port, GB).plain(name.as_bytes(), password.as_bytes())
+        }));
+        Attempt { name, is_right, reply: reply.ok().filter(|reply| !reply.is_empty()) }
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Attempt>> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until so many more attempts have come to an end.
+    pub fn wait(&self, more: usize) {
+        let until = self.all().len() + more;
+        for _ in 0..12_000 {
+            if self.all().len() >= until {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("no attempt comes to an end");
+    }
+
+    /// Waits until a client has heard this after now.
+    pub fn wait_for(&self, reply: &str) {
+        let from = self.all().len();
+        for _ in 0..12_000 {
+            if self.all()[from..].iter().any(|attempt| attempt.reply.as_deref() == Some(reply)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("nobody hears {reply}");
+    }
+}
+
+/// Has so many clients attempt one AUTH after the other while `work` does its damage.
+pub fn run(port: u16, clients: usize, work: impl FnOnce(&Load)) -> Vec<Attempt> {
+    let load = Load {
+        stop: AtomicBool::new(false),
+        number: AtomicUsize::new(0),
+        done: Mutex::new(Vec::new()),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                while !load.stop.load(Ordering::Relaxed) {
+                    let attempt = load.attempt(port);
+                    load.all().push(attempt);
+                }
+            });
+        }
+        // Clients that go on for ever would keep a failed test from failing.
+        let worked = catch_unwind(AssertUnwindSafe(|| work(&load)));
+        load.stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = worked {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    load.done.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What clients heard, and what was found in the table when all was over.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub accepted: usize,
+    pub refused: usize,
+    pub cannot_tell: usize,
+    pub unanswered: usize,
+    pub rows: usize,
+}
+
+/// Holds attempts against the promise: 235 only with a right password, never 535 with one, one row
+/// for each answered attempt and at most one for another, and nothing in Exim's panic log. Whatever
+/// waits must have been delivered.
+pub fn hold(site: &Site, attempts: &[Attempt]) -> Tally {
+    let mut rows: HashMap<String, Vec<_>> = HashMap::new();
+    for row in site.rows() {
+        rows.entry(row.username).or_default().push((row.auth_ok, row.policy_reject));
+    }
+    let mut tally = Tally { rows: rows.values().map(Vec::len).sum(), ..Tally::default() };
+    for Attempt { name, is_right, reply } in attempts {
+        let found = rows.remove(name).unwrap_or_default();
+        match reply.as_deref() {
+            Some(ACCEPTED) => {
+                tally.accepted += 1;
+                assert!(is_right, "{name} got in");
+                assert_eq!(found, [(Some(true), Some(false))], "{name}: 235");
+            }
+            Some(REFUSED) => {
+                tally.refused += 1;
+                assert!(!is_right, "{name} was refused");
+                assert_eq!(found, [(Some(false), Some(false))], "{name}: 535");
+            }
+            Some(CANNOT_TELL) => {
+                tally.cannot_tell += 1;
+                assert_eq!(found.len(), 1, "{name}: 435, {found:?}");
+                assert_ne!(found[0], (Some(true), Some(false)), "{name}: 1, 0 means accepted");
+            }
+            Some(other) => panic!("{name}: {other}"),
+            None => {
+                tally.unanswered += 1;
+                assert!(found.len() <= 1, "{name}: {found:?}");
+            }
+        }
+    }
+    assert!(rows.is_empty(), "rows of nobody: {rows:?}");
+    assert_eq!(site.panic_log(), "");
+    tally
+}
+
+/// Delivers what waits until nothing does, and nothing was set aside.
+pub fn flush(site: &Site) {
+    let mut printed = String::new();
+    // The process of an attempt may still be at it.
+    for _ in 0..50 {
+        let output = site.run_tool(&["flush"], "");
+        printed = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if output.status.success() {
+            assert!(printed.contains("set_aside=0\n"), "{printed}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("rows go on waiting: {printed}");
+}
+
+/// Writes the line of a fault for the table in docs/operations.md.
+pub fn report(fault: &str, tally: &Tally) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    fs::create_dir_all(&directory).unwrap();
+    let Tally { accepted, refused, cannot_tell, unanswered, rows } = tally;
+    let line =
+        format!("| {fault} | {accepted} | {refused} | {cannot_tell} | {unanswered} | {rows} |\n");
+    let name: String = fault.chars().filter(|c| c.is_alphanumeric() || *c == ' ').collect();
+    fs::write(directory.join(name.replace(' ', "-")), line).unwrap();
+}
