@@ -5,9 +5,11 @@ use crate::attempt::Proof;
 use crate::config::Accounts;
 use crate::config::DEFAULT_QUERY_OF_PROVED;
 use crate::error::Error;
+use crate::policy::Countries;
 use crate::policy::Rules;
 use crate::rules;
 use crate::secret::Secret;
+use crate::store::Parameters;
 use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
@@ -60,6 +62,22 @@ pub struct Account {
     pub rules: Rules,
 }
 
+/// What the account query may ask for.
+#[must_use]
+pub fn parameters(login: &Login, attempt: &Attempt, protocol: &str) -> [(&'static str, Value); 7] {
+    let (local_part, domain) = login.user.rsplit_once('@').unwrap_or((&login.user, ""));
+    let is_encrypted = attempt.options.tls.as_deref().is_some_and(|cipher| !cipher.is_empty());
+    [
+        ("user", Value::text(&login.user)),
+        ("login", Value::text(&login.typed)),
+        ("local_part", Value::text(local_part)),
+        ("domain", Value::text(domain)),
+        ("remote", Value::text(&attempt.remote.text())),
+        ("protocol", Value::text(protocol)),
+        ("tls", Value::flag(Some(is_encrypted))),
+    ]
+}
+
 impl Account {
     /// Asks the administrator's table; no such account is an answer.
     ///
@@ -70,28 +88,15 @@ impl Account {
         accounts: &Accounts,
         login: &Login,
         attempt: &Attempt,
-        protocol: &str,
+        parameters: &Parameters,
     ) -> Result<Option<Self>, Error> {
-        let (local_part, domain) = login.user.rsplit_once('@').unwrap_or((&login.user, ""));
-        let parameters = [
-            ("user", Value::text(&login.user)),
-            ("login", Value::text(&login.typed)),
-            ("local_part", Value::text(local_part)),
-            ("domain", Value::text(domain)),
-            ("remote", Value::text(&attempt.remote.text())),
-            ("protocol", Value::text(protocol)),
-            (
-                "tls",
-                Value::flag(Some(attempt.options.tls.as_deref().is_some_and(|c| !c.is_empty()))),
-            ),
-        ];
         let proved_elsewhere = !matches!(attempt.proof, Proof::Password(_));
         let query = if accounts.query_is_default && proved_elsewhere {
             DEFAULT_QUERY_OF_PROVED
         } else {
             &accounts.query
         };
-        let mut found = store.find(query, &parameters)?;
+        let mut found = store.find(query, parameters)?;
         let broken = |what: String| Error::Account { account: login.user.clone(), what };
         if !found.columns.iter().any(|name| name == "password") {
             let what = "accounts.query returns no column named password: use AS password";
@@ -117,7 +122,11 @@ impl Account {
         Ok(account)
     }
 
-    fn read(row: &mut Row) -> Result<Self, String> {
+    /// An account of one row.
+    ///
+    /// # Errors
+    /// A column cannot be understood; the text names it.
+    pub fn read(row: &mut Row) -> Result<Self, String> {
         let stored = match row.take("password") {
             Some(Value::Text(stored)) => Some(stored),
             Some(Value::Int(number)) => Some(Secret::new(number.to_string().into())),
@@ -128,6 +137,23 @@ impl Account {
             passwords: stored.into_iter().collect(),
             rules: rules_of(row)?,
         })
+    }
+
+    /// The columns username, allow_countries, deny_countries, allow_nets and protocols, as they could
+    /// stand in a table.
+    #[must_use]
+    pub fn columns(&self) -> [String; 5] {
+        let Rules { allow_countries, deny_countries, allow_nets, protocols, .. } = &self.rules;
+        let countries =
+            |list: &Option<Countries>| list.as_ref().map(ToString::to_string).unwrap_or_default();
+        let nets = allow_nets.iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
+        [
+            self.username.clone().unwrap_or_default(),
+            countries(allow_countries),
+            countries(deny_countries),
+            nets.join(" "),
+            protocols.iter().flatten().cloned().collect::<Vec<_>>().join(" "),
+        ]
     }
 
     fn agrees_with(&self, other: &Self) -> bool {

@@ -128,6 +128,8 @@ struct Findings {
     /// Whether the client's password was held against one that was stored, and did not match,
     /// though another could not be read.
     was_guess: bool,
+    /// Why the account is one that is remembered.
+    unreachable: Option<Error>,
     /// What each rule said.
     weighed: Vec<Weighed>,
     found: policy::Findings,
@@ -178,6 +180,12 @@ fn decide(
     let mut findings = locate(world, attempt, moment, earlier);
     let mut error = examine(world, attempt, &mut stores, &mut findings).err();
     let mut verdict = conclude(world, &findings);
+    if verdict.decision.answer == Answer::Accept {
+        findings.unreachable.iter().for_each(|e| world.log.remembered(e));
+    } else {
+        // What is remembered lets in, and refuses nobody.
+        error = error.or(findings.unreachable.take());
+    }
     // Whatever was found before something broke.
     if error.is_some() && verdict.decision.answer != Answer::CannotTell {
         let reject = verdict.decision.policy_reject;
@@ -236,6 +244,7 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier)
         known_good: None,
         fingerprint: String::new(),
         was_guess: false,
+        unreachable: None,
         weighed: Vec::new(),
         found: policy::Findings {
             ruling: Ruling::CannotTell(Rule::UnknownCountry),
@@ -283,7 +292,9 @@ fn examine(
     if guesses::enter(world, attempt, stores, findings)? {
         return Ok(());
     }
-    let account = credentials::look_up(world, attempt, stores, &findings.login)?;
+    let memory = credentials::memory(world, attempt, findings);
+    let memory = memory.as_ref();
+    let account = credentials::find(world, attempt, stores, memory, findings)?;
     let account = account.as_ref();
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
@@ -295,7 +306,9 @@ fn examine(
         return Ok(());
     }
     findings.found.credentials = credentials::weigh(world, attempt, account, stores, findings)?;
-    rules::greet(world, &layers, stores, findings)
+    rules::greet(world, &layers, stores, findings)?;
+    credentials::remember(world, account, memory, findings);
+    Ok(())
 }
 
 /// Puts what was found together.

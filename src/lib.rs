@@ -9,6 +9,7 @@
 //! - [`attempt`]: the client's words, typed
 //! - [`session`]: what lives as long as the process
 //! - [`check`]: the story of an attempt, one verb a line
+//!   [`stale`] remembers accounts for when no host can be reached
 //! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
 //! - [`password`]: whether a password matches a stored one; [`state`]: a key for what is made up
 //! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
@@ -44,6 +45,7 @@ pub mod secret;
 pub mod seen;
 pub mod session;
 pub mod sql;
+pub mod stale;
 pub mod state;
 pub mod store;
 pub mod verdict;

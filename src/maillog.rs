@@ -44,6 +44,12 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function={function} error={:?}", error.to_string()));
     }
 
+    /// An account was served from memory.
+    pub fn remembered(self, error: &Error) {
+        let what = format!("{error}: the account is served as it was remembered");
+        self.line(&format!("trouble function=check error={what:?}"));
+    }
+
     /// A row waits for its table.
     pub fn waits(self, error: &Error) {
         let what = format!("{error}: the row waits in the journal");

@@ -295,6 +295,15 @@ pub fn describe(
     })
 }
 
+/// Whether it is a hash that nobody can log in with, and may be kept beside the database.
+#[must_use]
+pub fn may_be_remembered(stored: &Secret, settings: &Settings) -> bool {
+    match Content::read(stored, settings) {
+        Ok(Content::Password(scheme, read)) => !scheme.is_equivalent() && read.clear().is_none(),
+        Ok(Content::Locked) | Err(_) => false,
+    }
+}
+
 /// The password itself, where it is stored in clear, for mechanisms that need it.
 ///
 /// # Errors

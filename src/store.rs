@@ -94,6 +94,12 @@ impl Value {
 pub struct Row(Vec<(String, Value)>);
 
 impl Row {
+    /// A row of these columns, whose names are in lower case.
+    #[must_use]
+    pub fn new(values: Vec<(String, Value)>) -> Self {
+        Self(values)
+    }
+
     /// The value of a column; `None` where the statement has no such column.
     #[must_use]
     pub fn get(&self, column: &str) -> Option<&Value> {

@@ -3,6 +3,7 @@
 use super::Findings;
 use super::Mode;
 use super::World;
+use crate::account;
 use crate::account::Account;
 use crate::account::Login;
 use crate::attempt::Attempt;
@@ -13,9 +14,62 @@ use crate::password;
 use crate::password::Candidate;
 use crate::password::Dummy;
 use crate::policy;
+use crate::policy::Answer;
 use crate::policy::Credentials;
 use crate::secret::Secret;
+use crate::stale::Memory;
 use crate::store::Stores;
+
+/// Where the account of an attempt is remembered: of those whose password we look at.
+pub(super) fn memory<'a>(
+    world: World<'a>,
+    attempt: &Attempt,
+    findings: &Findings,
+) -> Option<Memory<'a>> {
+    if !matches!(attempt.proof, Proof::Password(_)) {
+        return None;
+    }
+    let parameters = account::parameters(&findings.login, attempt, super::protocol(world, attempt));
+    let (state, accounts) = (&world.config.state_directory, &world.config.accounts);
+    Memory::new(state, accounts, &parameters, findings.facts.seconds())
+}
+
+/// Finds the account; while no host can be reached, the one that is remembered.
+pub(super) fn find(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    memory: Option<&Memory<'_>>,
+    findings: &mut Findings,
+) -> Result<Option<Account>, Error> {
+    let found = look_up(world, attempt, stores, &findings.login);
+    match (found, memory) {
+        (Err(e), Some(memory)) if e.store_fault() == Some(StoreFault::Unreachable) => {
+            findings.unreachable = Some(e);
+            Ok(memory.recall())
+        }
+        (Ok(found), Some(memory)) if world.mode == Mode::Real => {
+            memory.compare(found.as_ref());
+            Ok(found)
+        }
+        (found, _) => found,
+    }
+}
+
+/// Remembers an account that is let in.
+pub(super) fn remember(
+    world: World<'_>,
+    account: Option<&Account>,
+    memory: Option<&Memory<'_>>,
+    findings: &Findings,
+) {
+    let (Some(account), Some(memory)) = (account, memory) else { return };
+    let decision = policy::decide(&world.config.policy, &findings.found);
+    let is_fresh = findings.unreachable.is_none() && world.mode == Mode::Real;
+    if is_fresh && decision.answer == Answer::Accept {
+        memory.keep(account);
+    }
+}
 
 /// Finds the account. Where somebody else has the passwords, there need be no table of accounts.
 pub(super) fn look_up(
@@ -25,8 +79,8 @@ pub(super) fn look_up(
     login: &Login,
 ) -> Result<Option<Account>, Error> {
     let accounts = &world.config.accounts;
-    let protocol = super::protocol(world, attempt);
-    let found = Account::find(stores.accounts()?, accounts, login, attempt, protocol);
+    let parameters = account::parameters(login, attempt, super::protocol(world, attempt));
+    let found = Account::find(stores.accounts()?, accounts, login, attempt, &parameters);
     let needs_table =
         accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
     match found {
@@ -98,7 +152,12 @@ pub(super) fn weigh(
         }
         Proof::Password(password) => {
             let verified = stores.meanwhile(|| verify(world, password, account, login, found));
-            findings.was_guess = verified.is_err() && is_readable(world, account);
+            let is_remembered = findings.unreachable.is_some();
+            findings.was_guess = match &verified {
+                Err(_) => is_readable(world, account),
+                // The answer will not say so, and limits must hold all the same.
+                Ok(credentials) => is_remembered && *credentials == Credentials::Wrong,
+            };
             verified?
         }
     })

@@ -22,6 +22,7 @@ use super::policy::PolicyTable;
 use super::problem::Problem;
 use super::problem::without_value;
 use super::value::duration;
+use super::value::long_duration;
 use crate::password;
 use crate::password::Dummy;
 use crate::password::Settings;
@@ -72,6 +73,7 @@ struct AccountsTable {
     max_argon2_memory: Option<u32>,
     scram_iterations: Option<u32>,
     dummy_hash: Option<String>,
+    serve_stale: Option<String>,
     #[serde(default)]
     default_domain: String,
 }
@@ -174,11 +176,21 @@ impl AccountsTable {
             let what = "is a domain without @".to_owned();
             return Err(Problem::Key("accounts", "default_domain", what));
         }
+        let database = match &self.url {
+            Some(url) => urls("accounts", url)?,
+            None => shared.clone(),
+        };
+        let serve_stale = self.serve_stale.as_deref();
+        let serve_stale = serve_stale.map(|text| long_duration("accounts", "serve_stale", text));
+        let serve_stale = serve_stale.transpose()?;
+        if serve_stale.is_some() && matches!(database, Database::Sqlite(_)) {
+            let what =
+                "is for servers: the embedded database is no host that can be away".to_owned();
+            return Err(Problem::Key("accounts", "serve_stale", what));
+        }
         Ok(Accounts {
-            database: match &self.url {
-                Some(url) => urls("accounts", url)?,
-                None => shared.clone(),
-            },
+            database,
+            serve_stale: serve_stale.filter(|time| !time.is_zero()),
             are_given: true,
             query_is_default: query == DEFAULT_QUERY,
             query: query.to_owned(),

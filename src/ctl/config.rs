@@ -181,6 +181,7 @@ fn print(config: &Config) {
         ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
         ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
+        ("accounts.serve_stale", config.accounts.serve_stale.map(days).unwrap_or_default()),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
         ("geoip.database", file(&config.geoip)),
         ("geoip.asn_database", file(&config.asn_database)),

@@ -11,11 +11,13 @@ use crate::error::Error;
 use crate::journal::Census;
 use crate::journal::Journal;
 use crate::maillog::MailLog;
+use crate::stale;
 use crate::store::Deadline;
 use crate::store::Store;
 
 use super::Done;
 use super::say;
+use super::seconds_before_now;
 use super::timestamp;
 
 /// How long one file of rows may take: nobody waits for it.
@@ -26,6 +28,7 @@ pub(super) fn run(config: &Config) -> Done {
     let journal = Journal::new(&config.state_directory, config.durability, MailLog::new(&log));
     let mut total = Delivered::default();
     let delivered = deliver_all(config, &journal, &mut total);
+    stale::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
     say(&format!("stored={}", total.stored));
     say(&format!("known={}", total.known));
     let census = journal.census()?;

@@ -10,6 +10,7 @@ use crate::delivery;
 use crate::error::Error;
 use crate::limit;
 use crate::seen;
+use crate::stale;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -70,6 +71,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
         eprintln!();
     }
     say(&format!("deleted={deleted}"));
+    stale::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
     prune_ours(config, &mut store)?;
     Ok(true)
 }

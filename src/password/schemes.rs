@@ -136,6 +136,11 @@ impl Scheme {
     pub(super) fn is_clear(&self) -> bool {
         ["PLAIN", "CLEAR", "CLEARTEXT", "PLAIN-TRUNC"].contains(&self.name)
     }
+
+    /// Whether who reads it can log in with it, if by a mechanism of its own.
+    pub(super) fn is_equivalent(&self) -> bool {
+        ["CRAM-MD5", "HMAC-MD5", "DIGEST-MD5"].contains(&self.name) || self.is_clear()
+    }
 }
 
 /// `SCHEME.ENCODING`

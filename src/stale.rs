@@ -1,0 +1,241 @@
+//! Accounts that have logged in, remembered in the state directory for the time when no host of
+//! their database can be reached: `accounts.serve_stale`.
+//!
+//! A file for each, named by a hash of what the account query would ask for, so that a file belongs
+//! to one database, one query and one answer. It holds stored passwords: those that are neither in
+//! clear nor good for logging in as they are. An account that is seen gone, disabled or with other
+//! passwords is forgotten at once.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use nix::unistd::Uid;
+use sha2::Digest;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::account::Account;
+use crate::config::Accounts;
+use crate::password;
+use crate::secret::Secret;
+use crate::sql;
+use crate::store::Parameters;
+use crate::store::Row;
+use crate::store::Value;
+
+/// The directory in the state directory.
+const DIRECTORY: &str = "remembered";
+/// More accounts than this are not remembered: some 40 MB of files.
+const MOST: usize = 10_000;
+/// Bytes of a file that is read: what is longer is none of ours.
+const LONGEST: u64 = 16 * 1024;
+/// Seconds after which the time of a login is written anew.
+const FRESH: i64 = 3600;
+/// The columns of an account beside its passwords and its state.
+const COLUMNS: [&str; 5] =
+    ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
+
+/// The place of one account.
+pub struct Memory<'a> {
+    directory: PathBuf,
+    path: PathBuf,
+    accounts: &'a Accounts,
+    /// In seconds since 1970.
+    now: i64,
+}
+
+impl<'a> Memory<'a> {
+    /// The place of the account that the query finds with these parameters; `None` where nothing is
+    /// to be remembered. `now` is in seconds since 1970.
+    #[must_use]
+    pub fn new(
+        state: &Path,
+        accounts: &'a Accounts,
+        parameters: &Parameters,
+        now: i64,
+    ) -> Option<Self> {
+        accounts.serve_stale?;
+        let mut hash = Sha256::new();
+        let place = accounts.database.to_string();
+        for text in [&*place, &*accounts.query] {
+            hash.update(text.as_bytes());
+            hash.update([0]);
+        }
+        for name in sql::parameters(&accounts.query) {
+            let value = parameters.iter().find(|(known, _)| *known == name);
+            hash.update(value.map(|(_, value)| value.to_text()).unwrap_or_default().as_bytes());
+            hash.update([0]);
+        }
+        let directory = state.join(DIRECTORY);
+        let path = directory.join(base16ct::lower::encode_string(&hash.finalize()));
+        Some(Self { directory, path, accounts, now })
+    }
+
+    /// The account, if it has logged in and that is not too long ago.
+    #[must_use]
+    pub fn recall(&self) -> Option<Account> {
+        let text = read(&self.path).ok()?;
+        let account = self.understand(&text);
+        if account.is_none() {
+            self.forget();
+        }
+        account.map(|(_, account)| account)
+    }
+
+    fn understand(&self, text: &str) -> Option<(i64, Account)> {
+        let lines = || text.lines().filter_map(|line| line.split_once('='));
+        let time = lines().find(|(name, _)| *name == "time")?.1.parse().ok()?;
+        if self.is_over(time) {
+            return None;
+        }
+        let rules = lines().filter(|(name, _)| COLUMNS.contains(name));
+        let mut row: Vec<_> =
+            rules.map(|(name, value)| (name.to_owned(), Value::text(value))).collect();
+        row.push((String::from("password"), Value::Null));
+        let mut account = Account::read(&mut Row::new(row)).ok()?;
+        let stored = lines().filter(|(name, _)| *name == "password");
+        account.passwords = stored.map(|(_, text)| Secret::new(text.as_bytes().to_vec())).collect();
+        (!account.passwords.is_empty()).then_some((time, account))
+    }
+
+    /// A login of the future is of a clock that was wrong then, or is now.
+    fn is_over(&self, time: i64) -> bool {
+        let lifetime = self.accounts.serve_stale.unwrap_or_default().as_secs();
+        let age = self.now.saturating_sub(time);
+        age < -FRESH || age > i64::try_from(lifetime).unwrap_or(i64::MAX)
+    }
+
+    /// What the database has just said of the account: forgets it unless it is as it was.
+    pub fn compare(&self, account: Option<&Account>) {
+        let Ok(text) = read(&self.path) else { return };
+        let known = self.understand(&text).and_then(|(_, known)| self.describe(&known, 0));
+        let fresh = account.and_then(|account| self.describe(account, 0));
+        if known.is_none() || known != fresh {
+            self.forget();
+        }
+    }
+
+    /// Remembers an account that has logged in. Where that cannot be done, nobody is served later;
+    /// that is no reason to refuse a client now.
+    pub fn keep(&self, account: &Account) {
+        let Some(text) = self.describe(account, self.now) else { return };
+        let known = read(&self.path).ok().and_then(|text| self.understand(&text));
+        if known.is_some_and(|(time, _)| self.now.saturating_sub(time) < FRESH) {
+            // The same: `compare` has looked.
+            return;
+        }
+        let _ = self.write(&text).ok();
+    }
+
+    /// Forgets the account.
+    fn forget(&self) {
+        let _ = fs::remove_file(&self.path).ok();
+    }
+
+    /// The text of the file; `None` where there is nothing that may be remembered.
+    fn describe(&self, account: &Account, time: i64) -> Option<Zeroizing<String>> {
+        if account.rules.disabled {
+            return None;
+        }
+        let settings = &self.accounts.passwords;
+        let mut text = Zeroizing::new(String::with_capacity(4096));
+        text.push_str(&format!("time={time}\n"));
+        for (name, value) in COLUMNS.iter().zip(account.columns()) {
+            if value.contains('\n') {
+                return None;
+            }
+            text.push_str(&format!("{name}={value}\n"));
+        }
+        let mut has_password = false;
+        let stored = account.passwords.iter().filter(|stored| {
+            password::may_be_remembered(stored, settings) && !stored.expose().contains(&b'\n')
+        });
+        for stored in stored {
+            text.push_str("password=");
+            text.push_str(std::str::from_utf8(stored.expose()).ok()?);
+            text.push('\n');
+            has_password = true;
+        }
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        (has_password && length <= LONGEST).then_some(text)
+    }
+
+    /// Whole, or not at all.
+    fn write(&self, text: &str) -> io::Result<()> {
+        let me = Uid::effective();
+        if me.is_root() {
+            return Err(io::Error::other("is not made by root"));
+        }
+        match DirBuilder::new().mode(0o700).create(&self.directory) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            Ok(()) | Err(_) => {}
+        }
+        let meta = self.directory.symlink_metadata()?;
+        if !meta.is_dir() || meta.uid() != me.as_raw() || meta.mode() & 0o077 != 0 {
+            return Err(io::Error::other("is not ours alone"));
+        }
+        if !self.path.exists() && sweep(&self.directory, |time| self.is_over(time)) >= MOST {
+            return Err(io::Error::other("is full"));
+        }
+        let fresh = self.path.with_extension(std::process::id().to_string());
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        let written = options
+            .open(&fresh)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .and_then(|()| fs::rename(&fresh, &self.path));
+        if written.is_err() {
+            let _ = fs::remove_file(&fresh).ok();
+        }
+        written
+    }
+}
+
+/// Erases what is over, or of no use; `now` is in seconds since 1970.
+pub fn prune(state: &Path, accounts: &Accounts, now: i64) {
+    let directory = state.join(DIRECTORY);
+    let memory = Memory { path: PathBuf::new(), directory, accounts, now };
+    sweep(&memory.directory, |time| accounts.serve_stale.is_none() || memory.is_over(time));
+}
+
+/// Deletes files by the time in them; answers how many are left.
+fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) -> usize {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let mut left: usize = 0;
+    for entry in entries.flatten() {
+        let text = read(&entry.path()).unwrap_or_default();
+        let time = text.lines().find_map(|line| line.strip_prefix("time="));
+        let time = time.and_then(|time| time.parse().ok());
+        if time.is_none_or(&is_over) {
+            let _ = fs::remove_file(entry.path()).ok();
+        } else {
+            left = left.saturating_add(1);
+        }
+    }
+    left
+}
+
+/// A file of ours, whoever else may have made it.
+fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    let meta = file.metadata()?;
+    let is_private = meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0;
+    if !meta.is_file() || !is_private || meta.len() > LONGEST {
+        return Err(io::Error::other("is not ours alone"));
+    }
+    let length = usize::try_from(meta.len()).unwrap_or(0);
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    file.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text)
+}

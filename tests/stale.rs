@@ -1,0 +1,172 @@
+//! `accounts.serve_stale`: while no host can be reached, and only then, who has logged in before is
+//! let in with the password that was right then.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::MariaDb;
+use common::Site;
+use common::load;
+use common::site::CN;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+
+struct Rig {
+    site: Site,
+    server: Arc<MariaDb>,
+    exim: Exim,
+}
+
+fn rig(serve_stale: &str) -> Rig {
+    let server = Arc::new(MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let site = Site::new(Base::MariaDb(server.clone(), name, url), POLICY);
+    for name in ["u", "new", "disabled", "gone", "changed"] {
+        site.account(&format!("{name}@example.com"), "secret");
+    }
+    for (name, scheme) in [("plain", "PLAIN"), ("cram", "CRAM-MD5")] {
+        site.tool(&["user", "add", &format!("{name}@example.com"), "--scheme", scheme], "secret");
+    }
+    let config = site.read("authpolicy.toml");
+    site.write_config(&config.replace("[accounts]\n", &format!("[accounts]\n{serve_stale}")));
+    let exim = site.exim();
+    Rig { site, server, exim }
+}
+
+impl Rig {
+    fn attempt(&self, name: &str, password: &str) -> String {
+        self.attempt_from(GB, name, password)
+    }
+
+    fn attempt_from(&self, remote: &str, name: &str, password: &str) -> String {
+        let name = format!("{name}@example.com");
+        Client::connect_from(self.exim.port, remote).plain(name.as_bytes(), password.as_bytes())
+    }
+
+    fn remembered(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.site.path("state/remembered")) else {
+            return Vec::new();
+        };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+#[test]
+fn who_has_logged_in_is_served_while_no_host_can_be_reached() {
+    let rig = rig("serve_stale = \"24h\"\n");
+    for name in ["u", "disabled", "gone", "changed", "plain", "cram"] {
+        assert_eq!(rig.attempt(name, "secret"), ACCEPTED, "{name}: {}", rig.site.main_log());
+    }
+    assert_eq!(rig.attempt("new", "wrong"), REFUSED);
+    let files = rig.remembered();
+    assert_eq!(files.len(), 4, "no password in clear, and none that is as good");
+    for file in &files {
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(!fs::read_to_string(file).unwrap().contains("secret"));
+    }
+    rig.site.sql("UPDATE account SET active = 0 WHERE username = 'disabled@example.com'");
+    rig.site.sql("DELETE FROM account WHERE username = 'gone@example.com'");
+    rig.site.sql(
+        "UPDATE account SET password = (SELECT p FROM (SELECT password AS p FROM account WHERE \
+         username = 'new@example.com') AS x) WHERE username = 'changed@example.com'",
+    );
+    for name in ["disabled", "gone", "changed"] {
+        assert_eq!(rig.attempt(name, "wrong"), REFUSED, "each is seen as it is");
+    }
+    assert_eq!(rig.remembered().len(), 1, "what is no longer so is forgotten");
+    rig.server.kill();
+    let before = rig.site.lines().len();
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
+    let lines = &rig.site.lines()[before..];
+    assert!(lines[0].contains("the account is served as it was remembered"), "{lines:?}");
+    assert_eq!(rig.attempt("u", "wrong"), CANNOT_TELL);
+    assert_eq!(rig.attempt_from(CN, "u", "secret"), CANNOT_TELL, "no 535");
+    for name in ["disabled", "gone", "changed", "new", "plain", "cram", "nobody"] {
+        assert_eq!(rig.attempt(name, "secret"), CANNOT_TELL, "{name}");
+    }
+    rig.server.restart();
+    load::flush(&rig.site);
+    let rows = rig.site.rows();
+    assert_eq!(rows.len(), 20);
+    let flags = |row: &common::Row| (row.auth_ok, row.policy_reject);
+    assert_eq!(flags(&rows[10]), (Some(true), Some(false)), "{rows:?}");
+    for row in &rows[11..] {
+        assert_eq!(row.auth_ok, None, "{row:?}");
+    }
+    assert_eq!(rig.site.panic_log(), "");
+}
+
+#[test]
+fn a_host_that_answers_is_not_away() {
+    let rig = rig("serve_stale = \"24h\"\n");
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
+    let mut root = rig.server.root("");
+    root.query_drop("ALTER USER exim@localhost IDENTIFIED BY 'another'").unwrap();
+    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL);
+    assert!(rig.site.main_log().contains("error 1045"), "{}", rig.site.main_log());
+    let known = common::mariadb::PASSWORD;
+    root.query_drop(format!("ALTER USER exim@localhost IDENTIFIED BY '{known}'")).unwrap();
+    rig.site.sql("ALTER TABLE account RENAME TO moved");
+    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL);
+    rig.site.sql("ALTER TABLE moved RENAME TO account");
+    rig.server.signal("STOP");
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "a host that hangs is");
+    rig.server.signal("CONT");
+    load::flush(&rig.site);
+    assert_eq!(rig.site.rows().len(), 4);
+}
+
+#[test]
+fn nothing_is_remembered_unless_wanted_nor_for_longer() {
+    let rig = rig("");
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
+    assert_eq!(rig.remembered().len(), 0);
+    let config = rig.site.read("authpolicy.toml");
+    rig.site.write_config(&config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n"));
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED);
+    let [file] = &rig.remembered()[..] else { panic!("one") };
+    let text = fs::read_to_string(file).unwrap();
+    let time = text.lines().find(|line| line.starts_with("time=")).unwrap();
+    let seconds: i64 = time["time=".len()..].parse().unwrap();
+    rig.server.kill();
+    // Of another owner, over, and of a time to come.
+    std::os::unix::fs::chown(file, Some(0), Some(0)).unwrap();
+    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL);
+    common::exim::users::give_to_exim(file);
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
+    for wrong in [seconds - 25 * 3600, seconds + 2 * 3600] {
+        fs::write(file, text.replace(time, &format!("time={wrong}"))).unwrap();
+        common::exim::users::give_to_exim(file);
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "{wrong}");
+        assert_eq!(rig.remembered().len(), 0, "{wrong}: erased");
+    }
+    // `flush` erases what nobody asks for.
+    fs::write(file, text.replace(time, "time=1")).unwrap();
+    common::exim::users::give_to_exim(file);
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    rig.server.restart();
+    load::flush(&rig.site);
+    assert_eq!(rig.remembered().len(), 0);
+}
