@@ -16,7 +16,7 @@ help:
 	@echo 'make bench     what an AUTH costs beside other solutions, a hash beside libxcrypt, and what'
 	@echo '               the time of a refusal tells (Debian, as root)'
 	@echo 'make fuzz      random stored passwords beside other implementations; FUZZ_SECONDS=60 for each target'
-	@echo 'make install   the plugin, the tool, examples and docs; DESTDIR=... is honoured'
+	@echo 'make install   the plugin, the tool, systemd units, examples and docs; DESTDIR=... is honoured'
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
 	@echo 'make lint      formatting and clippy alone'
 
@@ -32,7 +32,7 @@ demo:
 test:
 	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban gsasl \
 		libauthen-ntlm-perl libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
-		python3-bcrypt python3-passlib sasl2-bin swaks $(NPM)
+		python3-bcrypt python3-passlib sasl2-bin swaks systemd $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
@@ -67,4 +67,7 @@ install: build
 	install -m 644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md $(DESTDIR)$(DOCS)
 	install -m 644 docs/*.md $(DESTDIR)$(DOCS)/docs
 	find exim-config-examples contrib -type f -exec install -D -m 644 {} $(DESTDIR)$(DOCS)/{} \;
+	install -d $(DESTDIR)/usr/lib/systemd/system
+	install -m 644 contrib/systemd/* $(DESTDIR)/usr/lib/systemd/system
 	scripts/install-config '$(DESTDIR)'
+	@echo 'Rows that wait are brought by: systemctl enable --now authpolicy-flush.path authpolicy-flush.timer'
