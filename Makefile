@@ -32,7 +32,7 @@ demo:
 test:
 	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban gsasl \
 		libauthen-ntlm-perl libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
-		python3-bcrypt python3-passlib sasl2-bin swaks systemd $(NPM)
+		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
