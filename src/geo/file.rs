@@ -16,6 +16,10 @@ use once_cell::unsync::OnceCell;
 
 use crate::error::Error;
 
+/// A tree of so many nodes has one network more, but IPv4 may be reached in several ways: by itself,
+/// mapped, by 6to4, Teredo and NAT64.
+const MOST_WAYS: u64 = 8;
+
 /// A file, and the key of the configuration that names it.
 pub(super) struct MmdbFile {
     path: PathBuf,
@@ -87,11 +91,18 @@ impl MmdbFile {
         look: impl Fn(&Found<'_>) -> Result<(), Error>,
     ) -> Result<(String, u64), Error> {
         let reader = &self.open()?.reader;
-        let networks = reader.networks(WithinOptions::default()).map_err(|e| self.broken(&e))?;
-        for network in networks {
-            look(&network.map_err(|e| self.broken(&e))?)?;
-        }
         let metadata = reader.metadata();
+        // Not one is passed over, since the reader would do so without end where damage has made
+        // all ways lead to the next node.
+        let options =
+            WithinOptions::default().include_networks_without_data().include_aliased_networks();
+        let mut left = u64::from(metadata.node_count).saturating_mul(MOST_WAYS);
+        for network in reader.networks(options).map_err(|e| self.broken(&e))? {
+            look(&network.map_err(|e| self.broken(&e))?)?;
+            left = left.checked_sub(1).ok_or_else(|| {
+                self.fail(String::from("is no readable MMDB file, fetch it again: has no end"))
+            })?;
+        }
         Ok((metadata.database_type.clone(), metadata.build_epoch))
     }
 

@@ -126,6 +126,30 @@ fn a_broken_file_is_an_error_and_never_an_unknown_country() {
     assert!(errors > 0, "no damage was noticed");
 }
 
+/// Where both branches of each node lead to the next, a short file has more networks than anybody
+/// could look at.
+#[test]
+fn a_file_of_endless_networks_is_damaged() {
+    let country = Value::map([("country_code", text("GB"))]);
+    // A path of 32 or 128 nodes, whose other branches lead to nothing.
+    for (version, network, depth) in
+        [(IpVersion::V4, "203.0.113.7/32", 32), (IpVersion::V6, "::1/128", 128)]
+    {
+        for last in [0, depth - 1, depth] {
+            let good = write(version, &[(network, country.clone())]);
+            let mut bytes = fs::read(good.path()).unwrap();
+            // Records of 24 bits.
+            for node in 0..depth {
+                let to = u8::try_from(if node == depth - 1 { last } else { node + 1 }).unwrap();
+                bytes[node * 6..(node + 1) * 6].copy_from_slice(&[0, 0, to, 0, 0, to]);
+            }
+            fs::write(good.path(), &bytes).unwrap();
+            let message = Geo::new(good.path()).verify().unwrap_err().to_string();
+            assert!(message.contains("fetch it again"), "{message}");
+        }
+    }
+}
+
 #[test]
 fn a_file_truncated_while_in_use_is_an_error() {
     let good =
