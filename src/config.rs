@@ -228,7 +228,7 @@ impl Config {
         if self.accounts.database.holds_password() || self.log.database.holds_password() {
             return Some("database password");
         }
-        let nonce = &self.policy.limits.hash_nonce;
+        let nonce = self.policy.limits.hash_nonce.expose();
         (!nonce.is_empty()).then_some("policy.hash_nonce")
     }
 }

@@ -10,7 +10,7 @@ pub const BITS: u8 = 12;
 /// The first `bits` of SHA-256 over nonce, login, NUL and password, right-aligned in hexadecimal
 /// digits of whole bytes.
 #[must_use]
-pub fn pwhash(nonce: &str, login: &str, password: &[u8], bits: u8) -> String {
+pub fn pwhash(nonce: &[u8], login: &str, password: &[u8], bits: u8) -> String {
     let digest = Sha256::new()
         .chain_update(nonce)
         .chain_update(login)
@@ -43,7 +43,7 @@ mod tests {
             ("good@example.com", "secret", 16, "e83b"),
             ("good@example.com", "secret", 20, "0e83b3"),
         ] {
-            let got = pwhash("localized_random_string", login, password.as_bytes(), bits);
+            let got = pwhash(b"localized_random_string", login, password.as_bytes(), bits);
             assert_eq!(got, want, "{login} {password} {bits}");
         }
     }

@@ -6,7 +6,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A cleartext or stored password: wiped when dropped, unprintable.
+/// A cleartext or stored password, or a key: wiped when dropped, unprintable.
+#[derive(Default)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {

@@ -60,7 +60,7 @@ fn subject(
     let limits = &world.config.policy.limits;
     let hash = match &attempt.proof {
         Proof::Password(password) => {
-            pwhash(&limits.hash_nonce, account, password.expose(), pwhash::BITS)
+            pwhash(limits.hash_nonce.expose(), account, password.expose(), pwhash::BITS)
         }
         Proof::Awaited
         | Proof::Proved
@@ -279,7 +279,7 @@ fn fingerprint(limits: &Limits, account: Option<&Account>) -> String {
         all.extend_from_slice(stored);
         all.push(0);
     }
-    pwhash(&limits.hash_nonce, "", &all, FINGERPRINT_BITS)
+    pwhash(limits.hash_nonce.expose(), "", &all, FINGERPRINT_BITS)
 }
 
 /// Whether the account has not been seen in this country, but in others.

@@ -202,9 +202,9 @@ fn keys_of(
 
 /// Made up from what all hosts of one database have in common, where they have.
 fn decoy(world: World<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> {
-    let nonce = &world.config.policy.limits.hash_nonce;
+    let nonce = world.config.policy.limits.hash_nonce.expose();
     let key = match nonce.is_empty() {
-        false => Secret::new(nonce.as_bytes().to_vec()),
+        false => Secret::new(nonce.to_vec()),
         true => state::key(&world.config.state_directory)?,
     };
     Ok(Decoy::new(&key, name, mechanism))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use crate::policy::Policy;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
 use crate::rules;
+use crate::secret::Secret;
 
 /// An attempt costs statements for each.
 const MOST_LIMITS: usize = 16;
@@ -183,7 +185,7 @@ impl PolicyTable {
             ipv4_prefix: prefix("ipv4_prefix", self.ipv4_prefix, 32, 32)?,
             ipv6_prefix: prefix("ipv6_prefix", self.ipv6_prefix, 64, 128)?,
             known_good: long_duration("policy", "known_good", known_good)?,
-            hash_nonce: self.hash_nonce.clone(),
+            hash_nonce: Arc::new(Secret::new(self.hash_nonce.clone().into_bytes())),
         };
         let counts_passwords = limits.list.iter().any(|limit| limit.count == Count::Passwords);
         if self.hash_nonce.is_empty() && (counts_passwords || limits.want_known_good()) {

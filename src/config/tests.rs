@@ -52,6 +52,7 @@ fn every_key_is_read() {
         when_rejected = "skip"
         failure_time = "1s 500ms"
         log_only = true
+        hash_nonce = "hunter2"
         [log]
         url = "sqlite:/srv/log.db"
         insert = "INSERT INTO l (u, r) VALUES (:username, :reason)"
@@ -67,6 +68,7 @@ fn every_key_is_read() {
     assert_eq!(config.failure_time, Duration::from_millis(1500));
     let shown = format!("{config:?}");
     assert!(!shown.contains("$2y$"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
     assert!(!shown.contains("p@ss") && !shown.contains("p%40ss"), "{shown}");
 }
 

@@ -131,7 +131,7 @@ fn print_limits(limits: &Limits) {
         return;
     }
     // The nonce is nobody else's business.
-    let nonce = if limits.hash_nonce.is_empty() { "" } else { "given" };
+    let nonce = if limits.hash_nonce.expose().is_empty() { "" } else { "given" };
     for (key, value) in [
         ("ipv4_prefix", limits.ipv4_prefix.to_string()),
         ("ipv6_prefix", limits.ipv6_prefix.to_string()),

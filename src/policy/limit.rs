@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::secret::Secret;
+
 /// Whose attempts are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Per {
@@ -106,7 +108,7 @@ pub struct Limits {
     /// For how long an address stays exempt from limits per account after a login; zero: never.
     pub known_good: Duration,
     /// Keys the fingerprints of passwords.
-    pub hash_nonce: String,
+    pub hash_nonce: Arc<Secret>,
 }
 
 impl Limits {
