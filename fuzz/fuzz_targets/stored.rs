@@ -2,7 +2,7 @@
 //! match for an empty password or a locked account.
 //!
 //! An input is a byte for the default scheme, the password, a line feed, the login, a line feed,
-//! and what is stored. `fuzz/seeds/stored` has one to begin with for each format.
+//! and what is stored. `fuzz/seeds/stored.list` has one to begin with for each format.
 
 #![no_main]
 

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn every_seed_is_a_match_but_for_the_last_which_are_none() {
-        let seeds = include_str!("../seeds/stored");
+        let seeds = include_str!("../seeds/stored.list");
         for (password, stored) in seeds.lines().filter_map(|line| line.split_once(' ')) {
             let is_none = ["!", "*", "SUSPENDED", "{CRYPT}", "{CRYPT}!", "{NO-SUCH}data"]
                 .contains(&stored)
