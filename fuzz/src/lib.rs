@@ -1,5 +1,6 @@
 //! What the fuzz targets share: small limits, libcrypt as an oracle, and the question itself.
 
+pub mod configuration;
 pub mod oracle;
 
 use std::path::Path;
