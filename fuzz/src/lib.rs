@@ -1,6 +1,8 @@
 //! What the fuzz targets share: small limits, libcrypt as an oracle, and the question itself.
 
+pub mod arguments;
 pub mod configuration;
+mod database;
 pub mod oracle;
 
 use std::path::Path;

@@ -1,0 +1,6 @@
+//! The plugin asks the program that loads it for `log_write`, by name.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-link-arg-bin=arguments=-rdynamic");
+}
