@@ -1,6 +1,7 @@
 //! What the fuzz targets share: small limits, libcrypt as an oracle, and the question itself.
 
 pub mod arguments;
+pub mod columns;
 pub mod configuration;
 mod database;
 pub mod oracle;
