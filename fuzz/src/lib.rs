@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod columns;
 pub mod configuration;
 mod database;
+pub mod mmdb;
 pub mod oracle;
 
 use std::path::Path;
