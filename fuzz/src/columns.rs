@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use arbitrary::Arbitrary;
 use authpolicy::account::Account;
 use authpolicy::account::Login;
+use authpolicy::account::parameters;
 use authpolicy::attempt::Attempt;
 use authpolicy::config::Accounts;
 use authpolicy::error::Error;
@@ -109,7 +110,8 @@ fn ask(query: &str) -> Result<Option<Account>, Error> {
     let login = Login::new("u@example.com", "");
     DATABASE.with_borrow_mut(|(store, accounts)| {
         query.clone_into(&mut accounts.query);
-        Account::find(store, accounts, &login, &attempt, "SMTP")
+        let parameters = parameters(&login, &attempt, "SMTP");
+        Account::find(store, accounts, &login, &attempt, &parameters)
     })
 }
 
