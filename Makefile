@@ -8,17 +8,17 @@ GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
 DOCS    = /usr/share/doc/authpolicy
 NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 
-.PHONY: help demo test fuzz bench install header lint build
+.PHONY: help demo test fuzz bench install header lint deny build
 
 help:
 	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
-	@echo 'make test      formatting, clippy, all tests, real Exim and MariaDB included (Debian, as root)'
+	@echo 'make test      formatting, clippy, what is linked, all tests, real Exim and MariaDB included (Debian, as root)'
 	@echo 'make bench     what an AUTH costs beside other solutions, a hash beside libxcrypt, and what'
 	@echo '               the time of a refusal tells (Debian, as root)'
 	@echo 'make fuzz      random stored passwords beside other implementations; FUZZ_SECONDS=60 for each target'
 	@echo 'make install   the plugin, the tool, systemd units, examples and docs; DESTDIR=... is honoured'
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
-	@echo 'make lint      formatting and clippy alone'
+	@echo 'make lint      formatting, clippy and what is linked (deny.toml) alone'
 
 # The plugin by itself, and last: as one of two kinds of the library it would be linked without LTO.
 build:
@@ -56,6 +56,11 @@ header:
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(MAKE) deny
+
+# Apart, since the first time it builds cargo-deny.
+deny:
+	CARGO=$(CARGO) scripts/deny
 
 # The plugin goes in by rename: whoever overwrites a mapped file kills the Exims that run on it.
 install: build
