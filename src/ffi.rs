@@ -5,7 +5,10 @@
 //! See `include/authpolicy.h` for the contract as C sees it, docs/exim.md for Exim's side.
 #![allow(unsafe_code, reason = "the boundary to C")]
 
+mod broken;
 mod calls;
+#[cfg(feature = "deliberate-panic")]
+mod deliberate;
 mod host;
 mod kept;
 mod reveal;
@@ -20,6 +23,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use self::calls::Answer;
+use crate::outcome::Outcome;
 use crate::session::Session;
 
 /// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
@@ -194,23 +198,44 @@ pub unsafe extern "C" fn version(
 struct Function {
     name: &'static str,
     call: fn(&mut Session, Option<&[&[u8]]>) -> Answer,
+    /// The answer where it panicked.
     on_panic: fn() -> Answer,
+    /// What the session says from then on.
+    after_panic: fn(&mut Session, Option<&[&[u8]]>),
 }
 
-const CHECK: Function = Function { name: "check", call: calls::check, on_panic: Answer::bug };
-const ALLOW: Function = Function { name: "allow", call: calls::allow, on_panic: Answer::yes };
+/// One that never fails, and tells without deciding anything.
+const TELLS: Function = Function {
+    name: "",
+    call: |_, _| Answer::EMPTY,
+    on_panic: || Answer::EMPTY,
+    after_panic: |_, _| {},
+};
+
+const CHECK: Function = Function {
+    name: "check",
+    call: calls::check,
+    on_panic: || Outcome::Bug.into(),
+    after_panic: broken::attempt,
+};
+const ALLOW: Function = Function {
+    name: "allow",
+    call: calls::allow,
+    on_panic: || Outcome::Accept.into(),
+    after_panic: broken::allow,
+};
 const AUTHORIZE: Function =
-    Function { name: "authorize", call: calls::authorize, on_panic: Answer::bug };
-const FINISH: Function = Function { name: "finish", call: calls::finish, on_panic: Answer::empty };
-const SECRET: Function = Function { name: "secret", call: reveal::secret, on_panic: Answer::bug };
-const SCRAM: Function = Function { name: "scram", call: reveal::scram, on_panic: Answer::empty };
-const COUNTRY: Function =
-    Function { name: "country", call: calls::country, on_panic: Answer::empty };
-const LAST: Function = Function { name: "last", call: calls::last, on_panic: Answer::empty };
-const PRELOAD: Function =
-    Function { name: "preload", call: calls::preload, on_panic: Answer::empty };
-const VERSION: Function =
-    Function { name: "version", call: calls::version, on_panic: Answer::empty };
+    Function { name: "authorize", call: calls::authorize, after_panic: broken::authorize, ..CHECK };
+const FINISH: Function =
+    Function { name: "finish", call: calls::finish, after_panic: broken::attempt, ..TELLS };
+const SECRET: Function =
+    Function { name: "secret", call: reveal::secret, after_panic: broken::secret, ..CHECK };
+const SCRAM: Function =
+    Function { name: "scram", call: reveal::scram, after_panic: broken::scram, ..TELLS };
+const COUNTRY: Function = Function { name: "country", call: calls::country, ..TELLS };
+const LAST: Function = Function { name: "last", call: calls::last, ..TELLS };
+const PRELOAD: Function = Function { name: "preload", call: calls::preload, ..TELLS };
+const VERSION: Function = Function { name: "version", call: calls::version, ..TELLS };
 
 /// Runs a function between Exim and the rest: arguments in, no panic out, one answer.
 ///
@@ -229,12 +254,22 @@ unsafe fn wall(
         let arguments = unsafe { arguments(argc, argv) };
         let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
         session.renew(std::process::id());
+        #[cfg(feature = "deliberate-panic")]
+        deliberate::at_the_door(function.name, arguments.as_deref());
         (function.call)(&mut session, arguments.as_deref())
     }));
     let Answer { code, text } = outcome.unwrap_or_else(|payload| {
         #[allow(clippy::mem_forget, reason = "dropping it could panic, outside of the wall")]
         std::mem::forget(payload);
-        let _ = catch_unwind(|| calls::report_bug(function.name)).ok();
+        let forgotten = catch_unwind(|| {
+            // SAFETY: as above.
+            let arguments = unsafe { arguments(argc, argv) };
+            let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
+            (function.after_panic)(&mut session, arguments.as_deref());
+        });
+        let reported = catch_unwind(|| calls::report_bug(function.name));
+        // There is nobody left to tell of another panic.
+        let _ = forgotten.and(reported).ok();
         (function.on_panic)()
     });
     if !answer.is_null() {

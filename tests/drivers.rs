@@ -14,8 +14,6 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use common::Base;
 use common::Client;
 use common::Site;
@@ -24,6 +22,7 @@ use common::driver::Case;
 use common::driver::NO;
 use common::driver::Rig;
 use common::driver::YES;
+use common::driver::cram_md5_response;
 use common::driver::disable;
 use common::driver::login;
 use common::driver::plain;
@@ -37,10 +36,6 @@ use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use common::smtp::proxy;
-use hmac::Hmac;
-use hmac::KeyInit;
-use hmac::Mac;
-use md5::Md5;
 
 /// The administrator's omission, and no wrong password.
 #[rustfmt::skip]
@@ -159,17 +154,13 @@ fn a_proof_that_cannot_be_made_is_a_wrong_one() {
         reply: CANNOT_TELL, line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB", row: (NO, NO) });
 }
 
-/// The response to a challenge (RFC 2195).
+/// A client that uses CRAM-MD5.
 fn cram_md5(port: u16) -> impl Fn(&str, &str, &str) -> String {
     move |remote, authcid, password| {
         let mut client = Client::over_tls(port, remote, &[]);
         let asked = client.command("AUTH CRAM-MD5");
-        let challenge = BASE64_STANDARD.decode(asked.strip_prefix("334 ").unwrap()).unwrap();
-        let mut mac = Hmac::<Md5>::new_from_slice(password.as_bytes()).unwrap();
-        mac.update(&challenge);
-        let digest: String =
-            mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        client.command(&BASE64_STANDARD.encode(format!("{authcid} {digest}")))
+        let challenge = asked.strip_prefix("334 ").unwrap();
+        client.command(&cram_md5_response(challenge, authcid, password))
     }
 }
 

@@ -38,21 +38,6 @@ impl Answer {
     /// An answer of functions that never fail.
     pub(super) const EMPTY: Self = Self { code: 0, text: c"" };
 
-    /// The answer of one that may, where it panicked.
-    pub(super) fn bug() -> Self {
-        Outcome::Bug.into()
-    }
-
-    /// The answer of one that does not, where it panicked.
-    pub(super) fn empty() -> Self {
-        Self::EMPTY
-    }
-
-    /// The answer of the one that an ACL asks, where it panicked.
-    pub(super) fn yes() -> Self {
-        Outcome::Accept.into()
-    }
-
     pub(super) fn text(text: &'static CStr) -> Self {
         Self { code: 0, text }
     }
@@ -142,9 +127,6 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
             return Outcome::Accept.into();
         }
     };
-    // What holds if we do not come back from this.
-    let unfinished = Allowed { rule: None, error: Some(String::from("allow did not finish")) };
-    session.allowed = Some((attempt.remote.text(), unfinished));
     let allowed = match session.settings(attempt.options.config.as_deref()) {
         Ok(settings) => check::allow(world(settings), &attempt, moment()),
         Err(e) => Allowed { rule: None, error: Some(e.to_string()) },

@@ -31,6 +31,8 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
 
 /// Writes a line to Exim's main log, or to syslog's mail.info where Exim does not offer that.
 pub(super) fn log(line: &str) {
+    #[cfg(feature = "deliberate-panic")]
+    super::deliberate::at_the_end(line);
     // No NUL can be in there: what could contain one is escaped.
     let Ok(line) = CString::new(line) else { return };
     match symbol(c"log_write") {

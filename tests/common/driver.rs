@@ -1,5 +1,12 @@
 //! One table of outcomes for every authenticator driver, each in a real Exim on its example.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hmac::Hmac;
+use hmac::KeyInit;
+use hmac::Mac;
+use md5::Md5;
+
 use super::Base;
 use super::Client;
 use super::Exim;
@@ -101,6 +108,14 @@ pub fn login(port: u16) -> impl Fn(&str, &str, &str) -> String {
         let mut client = Client::over_tls(port, remote, &[]);
         client.login(authcid.as_bytes(), password.as_bytes())
     }
+}
+
+/// The response to a challenge of CRAM-MD5 (RFC 2195).
+pub fn cram_md5_response(challenge: &str, authcid: &str, password: &str) -> String {
+    let mut mac = Hmac::<Md5>::new_from_slice(password.as_bytes()).unwrap();
+    mac.update(&BASE64_STANDARD.decode(challenge).unwrap());
+    let digest = base16ct::lower::encode_string(&mac.finalize().into_bytes());
+    BASE64_STANDARD.encode(format!("{authcid} {digest}"))
 }
 
 /// An attempt, and all that must come of it.

@@ -1,0 +1,313 @@
+//! A panic in each function, in a real Exim: its answer, its line, and nothing else.
+//!
+//! The plugin here is one that panics when it is told so (src/ffi/deliberate.rs): in each function
+//! under `EHLO deliberate-panic`, in one under `EHLO deliberate-panic-in-check`, and after the row of
+//! an account with that in its name.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use common::Base;
+use common::Client;
+use common::Site;
+use common::driver::cram_md5_response;
+use common::site::CN;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+
+/// Built once, in some forty seconds: in a directory of its own, so that it is no other test's
+/// plugin, and without optimising, for that matters to nobody here.
+fn panicking_plugin() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deliberate-panic");
+        let built = Command::new(env!("CARGO"))
+            .args(["rustc", "--quiet", "--locked", "--offline", "--lib", "--crate-type", "cdylib"])
+            .args(["--features", "deliberate-panic", "--config", "profile.dev.debug=0"])
+            .args(["--config", "profile.dev.package.\"*\".opt-level=0", "--target-dir"])
+            .arg(&target)
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        target.join("debug/libauthpolicy.so")
+    })
+}
+
+/// MAIL, EXPN and VRFY call the functions that tell something.
+fn site(base: Base) -> Site {
+    let site = Site::new(base, POLICY);
+    site.account("u@example.com", "secret");
+    site.account("deliberate-late-panic@example.com", "secret");
+    site.sql("UPDATE account SET password = '{PLAIN}secret' WHERE username = 'u@example.com'");
+    fs::copy(panicking_plugin(), site.path("authpolicy.so")).unwrap();
+    let call = |function: &str, arguments: &str| {
+        site.dlfunc(function, &format!("{arguments}{{helo=$sender_helo_name}}"))
+    };
+    let so = site.path("authpolicy.so").display().to_string();
+    let remote = "{$sender_host_address}";
+    let (version, status) = (
+        call("version", ""),
+        format!("${{dlfunc{{{so}}}{{last}}{{status}}{{helo=$sender_helo_name}}}}"),
+    );
+    let [country, allow] = ["country", "allow"].map(|function| call(function, remote));
+    let preload = call("preload", "{20}");
+    let [finish, secret] = ["finish", "secret"].map(|f| call(f, &format!("{{$auth1}}{remote}")));
+    let authorize = call("authorize", &format!("{{$auth2}}{remote}"));
+    let proved = call("finish", &format!("{{$auth2}}{remote}"));
+    let named = format!("{{$smtp_command_argument}}{remote}");
+    let (end, keys) = (call("finish", &named), call("scram", &format!("{{stored_key}}{named}")));
+    let config = site.read("exim.conf");
+    let (head, rest) = config.split_once("  deny message = ").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let head = head
+        .replace("begin acl", "acl_smtp_expn = acl_finish\nacl_smtp_vrfy = acl_scram\nbegin acl");
+    let rest = rest.replace("{tls=$tls_in_cipher}", "{helo=$sender_helo_name}");
+    site.write(
+        "exim.conf",
+        &format!(
+            "{head}  deny message = last={status} country={country} allow={allow} preload={preload} \
+             version={version}
+acl_finish:
+  deny message = finish={end}
+acl_scram:
+  deny message = scram={keys}
+{rest}proved:
+  driver = plaintext
+  public_name = X-PROVED
+  server_prompts = :
+  server_condition = ${{if and{{{{eq{{$auth3}}{{secret}}}}{{bool{{{authorize}}}}}}}}}
+  server_set_id = {proved}
+cram_md5:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  server_secret = {secret}
+  server_condition = {authorize_cram}
+  server_set_id = {finish}
+",
+            authorize_cram = call("authorize", &format!("{{$auth1}}{remote}")),
+        ),
+    );
+    site
+}
+
+/// What MAIL says, in one line.
+fn facts(client: &mut Client) -> String {
+    client
+        .command("MAIL FROM:<>")
+        .replace("\n550-", " ")
+        .replace("\n550 ", " ")
+        .replace("550-", "550 ")
+}
+
+fn proved(client: &mut Client, password: &str) -> String {
+    let response = format!("\0u@example.com\0{password}");
+    client.command(&format!("AUTH X-PROVED {}", BASE64_STANDARD.encode(response)))
+}
+
+fn cram_md5(client: &mut Client) -> String {
+    let asked = client.command("AUTH CRAM-MD5");
+    match asked.strip_prefix("334 ") {
+        Some(challenge) => client.command(&cram_md5_response(challenge, "u@example.com", "secret")),
+        None => asked,
+    }
+}
+
+/// From now on all functions panic, or the one that is named here, or none.
+fn panics(client: &mut Client, function: &str) {
+    let name = match function {
+        "none" => String::from("client.example"),
+        "all" => String::from("deliberate-panic"),
+        function => format!("deliberate-panic-in-{function}"),
+    };
+    let capabilities = client.command(&format!("EHLO {name}"));
+    assert!(capabilities.starts_with("250"), "{capabilities}");
+}
+
+/// The functions that panicked since so many lines were there, if nothing else was said.
+fn panicked(site: &Site, since: usize) -> Vec<String> {
+    let lines = site.lines();
+    let lines = lines[since..].iter().map(|line| {
+        let end = " error=\"internal error, please report it\"";
+        let name = line.strip_prefix("trouble function=").and_then(|l| l.strip_suffix(end));
+        name.unwrap_or_else(|| panic!("{line}")).to_owned()
+    });
+    lines.collect()
+}
+
+const GOOD: &str = "country=GB allow=yes preload=20 version=authpolicy ";
+
+#[test]
+fn each_function_that_panics_gives_its_answer_and_the_next_attempt_is_served() {
+    for base in Base::all() {
+        let site = site(base);
+        let exim = site.exim();
+        let mut client = Client::connect_from(exim.port, GB);
+        assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
+        let mut client = Client::connect_from(exim.port, GB);
+        assert!(facts(&mut client).starts_with(&format!("550 last= {GOOD}")));
+        assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED);
+        assert!(facts(&mut client).starts_with(&format!("550 last=403 {GOOD}")));
+        let (rows, lines) = (site.rows().len(), site.lines().len());
+        panics(&mut client, "all");
+        for password in [&b"secret"[..], b"wrong"] {
+            assert_eq!(client.plain(b"u@example.com", password), CANNOT_TELL);
+        }
+        assert_eq!(client.login(b"u@example.com", b"secret"), CANNOT_TELL);
+        // Exim asks for the name of who was refused.
+        let names = ["check", "check", "check"];
+        let said: Vec<_> = panicked(&site, lines).into_iter().filter(|f| f != "last").collect();
+        assert_eq!(said, names);
+        panics(&mut client, "none");
+        assert!(facts(&mut client).starts_with(&format!("550 last=503 {GOOD}")), "not 403");
+        panics(&mut client, "all");
+        let lines = site.lines().len();
+        assert_eq!(facts(&mut client), "550 last= country= allow=yes preload=20 version=");
+        assert_eq!(client.command("EXPN u@example.com"), "550 finish=");
+        assert_eq!(client.command("VRFY u@example.com"), "252 scram=");
+        let names = ["last", "country", "allow", "preload", "version", "finish", "scram"];
+        assert_eq!(panicked(&site, lines), names);
+        assert_eq!(site.rows().len(), rows, "no row, as nothing was found out");
+        panics(&mut client, "none");
+        assert!(facts(&mut client).starts_with(&format!("550 last=503 {GOOD}")));
+        assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
+        assert!(facts(&mut client).starts_with(&format!("550 last=204 {GOOD}")));
+        assert_eq!(site.rows().len(), rows + 1);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(cram_md5(&mut client), ACCEPTED, "{}", site.main_log());
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(proved(&mut client, "wrong"), REFUSED, "{}", site.main_log());
+    let by_proof: fn(&mut Client) -> String = |client| proved(client, "secret");
+    for (function, attempt, rows) in [
+        ("authorize", by_proof, vec![]),
+        ("authorize", cram_md5, vec![]),
+        // It never comes to the proof, and `finish` says so.
+        ("secret", cram_md5, vec![(None, Some(false))]),
+    ] {
+        let mut client = Client::connect_from(exim.port, GB);
+        panics(&mut client, function);
+        let (before, lines) = (site.rows().len(), site.lines().len());
+        assert_eq!(attempt(&mut client), CANNOT_TELL, "{}", site.main_log());
+        let line = &site.lines()[lines];
+        assert!(line.starts_with(&format!("trouble function={function} error=\"internal error, ")));
+        assert_eq!(site.lines().len(), lines + 1 + rows.len(), "{}", site.main_log());
+        let made = site.rows().split_off(before);
+        let made: Vec<_> = made.iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
+        assert_eq!(made, rows, "{}", site.main_log());
+        panics(&mut client, "none");
+        assert_eq!(attempt(&mut client), ACCEPTED, "{}", site.main_log());
+    }
+    let mut client = Client::connect_from(exim.port, GB);
+    panics(&mut client, "finish");
+    assert_eq!(proved(&mut client, "secret"), ACCEPTED, "decided, and only without a name");
+    // Empty keys are no way to a password whose owner the policy refuses.
+    let mut client = Client::connect_from(exim.port, GB);
+    panics(&mut client, "all");
+    assert_eq!(client.command("VRFY u@example.com"), "252 scram=");
+    panics(&mut client, "none");
+    assert_eq!(client.command("VRFY u@example.com"), "252 scram=", "the same attempt");
+    assert_eq!(cram_md5(&mut client), CANNOT_TELL);
+    client.command("EXPN u@example.com");
+    assert_eq!(cram_md5(&mut client), ACCEPTED, "{}", site.main_log());
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn an_address_that_allow_panicked_over_gets_435_until_it_is_asked_again() {
+    for base in Base::all() {
+        let site = site(base);
+        let exim = site.exim();
+        let mut client = Client::connect_from(exim.port, CN);
+        assert!(facts(&mut client).contains("country=CN allow=no "));
+        assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
+        let mut client = Client::connect_from(exim.port, GB);
+        panics(&mut client, "all");
+        assert!(facts(&mut client).contains(" allow=yes "));
+        panics(&mut client, "none");
+        for _ in 0..2 {
+            assert_eq!(client.plain(b"u@example.com", b"secret"), CANNOT_TELL);
+        }
+        assert!(site.lines().last().unwrap().starts_with("attempt status=503 reason=internal "));
+        assert!(site.lines().last().unwrap().contains("error=\"allow: internal error"));
+        assert_eq!(site.rows().last().unwrap().auth_ok, None);
+        assert!(facts(&mut client).contains(" allow=yes "));
+        assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
+    }
+}
+
+#[test]
+fn a_panic_after_the_row_is_no_acceptance() {
+    for base in Base::all() {
+        let site = site(base);
+        let exim = site.exim();
+        let mut client = Client::connect_from(exim.port, GB);
+        assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
+        let lines = site.lines().len();
+        let reply = client.plain(b"deliberate-late-panic@example.com", b"secret");
+        assert_eq!(reply, CANNOT_TELL);
+        assert_eq!(panicked(&site, lines), ["check"]);
+        let row = site.rows().pop().unwrap();
+        assert_eq!((row.auth_ok, row.policy_reject), (Some(true), Some(false)), "it was right");
+        assert!(facts(&mut client).starts_with("550 last=503 "), "but that nobody may say");
+        assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn nothing_is_written_where_a_client_or_a_terminal_may_listen() {
+    let site = site(Base::Sqlite);
+    // As under inetd: the client on all three.
+    let mut exim = Command::new("sh");
+    exim.args(["-c", "exec exim4 -C \"$0\" -bs 2>&1"]).arg(site.path("exim.conf"));
+    let mut client = Client::over_pipes(&mut exim);
+    assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
+    panics(&mut client, "all");
+    for _ in 0..2 {
+        assert_eq!(client.plain(b"u@example.com", b"secret"), CANNOT_TELL);
+        assert_eq!(facts(&mut client), "550 last= country= allow=yes preload=20 version=");
+    }
+    assert!(site.lines().len() > 10, "{}", site.main_log());
+    panics(&mut client, "none");
+    facts(&mut client);
+    assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
+    assert!(client.command("QUIT").starts_with("221 "));
+    assert_eq!(client.reply(), "", "nothing else");
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn no_other_plugin_panics_on_demand() {
+    let has = |plugin: &Path| {
+        let bytes = fs::read(plugin).unwrap();
+        bytes.windows(10).any(|window| window == b"deliberate")
+    };
+    assert!(has(panicking_plugin()), "that is what to look for");
+    assert!(!has(&common::exim::plugin()));
+}
