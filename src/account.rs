@@ -9,6 +9,7 @@ use crate::policy::Countries;
 use crate::policy::Rules;
 use crate::rules;
 use crate::secret::Secret;
+use crate::sql::Sql;
 use crate::store::Parameters;
 use crate::store::Row;
 use crate::store::Store;
@@ -92,9 +93,9 @@ impl Account {
     ) -> Result<Option<Self>, Error> {
         let proved_elsewhere = !matches!(attempt.proof, Proof::Password(_));
         let query = if accounts.query_is_default && proved_elsewhere {
-            DEFAULT_QUERY_OF_PROVED
+            DEFAULT_QUERY_OF_PROVED.into()
         } else {
-            &accounts.query
+            Sql::configured(&accounts.query)
         };
         let mut found = store.find(query, parameters)?;
         let broken = |what: String| Error::Account { account: login.user.clone(), what };

@@ -15,6 +15,7 @@ use crate::error::StoreFault;
 use crate::journal::Journal;
 use crate::journal::Record;
 use crate::maillog::MailLog;
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Stores;
 use crate::store::Value;
@@ -140,7 +141,7 @@ fn store(store: &mut Store, log: &Log, records: &[Record]) -> Result<Stored, Err
                 Err(e) if e.is_about_table() => has_marks = false,
                 Err(e) => return Err(e),
             }
-            match store.insert(&log.insert, &record.row) {
+            match store.insert(Sql::configured(&log.insert), &record.row) {
                 Ok(()) => stored.new = stored.new.saturating_add(1),
                 Err(e) if e.store_fault() == Some(StoreFault::Row) => {
                     if has_marks {

@@ -1,4 +1,42 @@
-//! The named parameters of an SQL statement, found without understanding the rest of it.
+//! Statements: what becomes the text of one, and its named parameters, found without understanding
+//! the rest of it.
+
+use std::borrow::Cow;
+
+/// The text of a statement. Nothing that was sent, stored or typed becomes part of one: it is what
+/// stands in this program, or in the configuration. Everything else is bound to a parameter.
+pub struct Sql<'a>(Cow<'a, str>);
+
+impl<'a> Sql<'a> {
+    /// The administrator's own, as it stands in the configuration: `grep configured` is the audit.
+    #[must_use]
+    pub fn configured(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+
+    /// One of ours, in pieces.
+    ///
+    /// ```compile_fail
+    /// let user = String::from("' OR '1'='1");
+    /// authpolicy::sql::Sql::of(&["SELECT password FROM account WHERE username = '", &user, "'"]);
+    /// ```
+    #[must_use]
+    pub fn of(pieces: &[&'static str]) -> Self {
+        Self(Cow::Owned(pieces.concat()))
+    }
+
+    /// For the database.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&'static str> for Sql<'_> {
+    fn from(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
 
 /// The names after a `:` outside of quotes and comments, in order, repeated as they stand.
 #[must_use]

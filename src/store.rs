@@ -14,6 +14,7 @@ use crate::config::Database;
 use crate::config::Timeouts;
 use crate::error::Error;
 use crate::secret::Secret;
+use crate::sql::Sql;
 
 /// How often a transaction is tried that others are in the way of; `attempt_timeout` ends it
 /// sooner.
@@ -158,7 +159,11 @@ impl Store {
     ///
     /// # Errors
     /// The database refused it or took too long.
-    pub fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Vec<Row>, Error> {
+    pub fn query<'a>(
+        &mut self,
+        sql: impl Into<Sql<'a>>,
+        parameters: &Parameters,
+    ) -> Result<Vec<Row>, Error> {
         self.find(sql, parameters).map(|found| found.rows)
     }
 
@@ -167,10 +172,14 @@ impl Store {
     ///
     /// # Errors
     /// The database refused it or took too long.
-    pub fn find(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
+    pub fn find<'a>(
+        &mut self,
+        sql: impl Into<Sql<'a>>,
+        parameters: &Parameters,
+    ) -> Result<Found, Error> {
         match self {
-            Self::Sqlite(connection) => connection.query(sql, parameters),
-            Self::MySql(connection) => connection.query(sql, parameters),
+            Self::Sqlite(connection) => connection.query(sql.into().text(), parameters),
+            Self::MySql(connection) => connection.query(sql.into().text(), parameters),
         }
     }
 
@@ -178,10 +187,10 @@ impl Store {
     ///
     /// # Errors
     /// The database does not understand it.
-    pub fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
+    pub fn prepare<'a>(&mut self, sql: impl Into<Sql<'a>>) -> Result<Vec<String>, Error> {
         match self {
-            Self::Sqlite(connection) => connection.prepare(sql),
-            Self::MySql(connection) => connection.prepare(sql),
+            Self::Sqlite(connection) => connection.prepare(sql.into().text()),
+            Self::MySql(connection) => connection.prepare(sql.into().text()),
         }
     }
 
@@ -189,10 +198,14 @@ impl Store {
     ///
     /// # Errors
     /// The database refused it or took too long.
-    pub fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
+    pub fn execute<'a>(
+        &mut self,
+        sql: impl Into<Sql<'a>>,
+        parameters: &Parameters,
+    ) -> Result<u64, Error> {
         match self {
-            Self::Sqlite(connection) => connection.execute(sql, parameters),
-            Self::MySql(connection) => connection.execute(sql, parameters),
+            Self::Sqlite(connection) => connection.execute(sql.into().text(), parameters),
+            Self::MySql(connection) => connection.execute(sql.into().text(), parameters),
         }
     }
 
@@ -201,10 +214,16 @@ impl Store {
     ///
     /// # Errors
     /// The database refused it or took too long.
-    pub fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
+    pub fn insert<'a>(
+        &mut self,
+        sql: impl Into<Sql<'a>>,
+        parameters: &Parameters,
+    ) -> Result<(), Error> {
         match self {
-            Self::Sqlite(connection) => connection.execute(sql, parameters).map(|_| ()),
-            Self::MySql(connection) => connection.insert(sql, parameters),
+            Self::Sqlite(connection) => {
+                connection.execute(sql.into().text(), parameters).map(|_| ())
+            }
+            Self::MySql(connection) => connection.insert(sql.into().text(), parameters),
         }
     }
 

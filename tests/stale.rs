@@ -148,7 +148,7 @@ fn nothing_is_remembered_unless_wanted_nor_for_longer() {
     let [file] = &rig.remembered()[..] else { panic!("one") };
     let text = fs::read_to_string(file).unwrap();
     let time = text.lines().find(|line| line.starts_with("time=")).unwrap();
-    let seconds: i64 = time["time=".len()..].parse().unwrap();
+    let seconds: i64 = time.strip_prefix("time=").unwrap().parse().unwrap();
     rig.server.kill();
     // Of another owner, over, and of a time to come.
     std::os::unix::fs::chown(file, Some(0), Some(0)).unwrap();

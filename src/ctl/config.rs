@@ -25,6 +25,7 @@ use crate::policy::Per;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
 use crate::secret::Secret;
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -201,7 +202,8 @@ fn print(config: &Config) {
 fn check_accounts(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.accounts.database, patience(config))?;
     let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
-    let found = store.find(&config.accounts.query, &parameters.collect::<Vec<_>>())?;
+    let found =
+        store.find(Sql::configured(&config.accounts.query), &parameters.collect::<Vec<_>>())?;
     if found.columns.iter().any(|name| name == "password") {
         return Ok(String::from("ok the query runs"));
     }
@@ -248,7 +250,7 @@ fn check_log(config: &Config) -> Result<String, Error> {
         let what = String::from("has no table connection_log: run `authpolicy db init`");
         return Err(Error::Store { place, what, fault: StoreFault::NoTable });
     }
-    store.prepare(&config.log.insert)?;
+    store.prepare(Sql::configured(&config.log.insert))?;
     if let Some(table) = untransactional(config, &mut store)? {
         return Ok(format!(
             "warning the statement fits the table, but {table} is of an engine without transactions: \
@@ -304,12 +306,12 @@ fn check_tables(config: &Config) -> Result<String, Error> {
         };
         // Looked at, not run.
         let statements = [
-            format!("REPLACE INTO {table} {values}"),
-            format!("SELECT {column} FROM {table}"),
-            format!("UPDATE {table} SET {column} = {column}"),
-            format!("DELETE FROM {table}"),
+            Sql::of(&["REPLACE INTO ", table, " ", values]),
+            Sql::of(&["SELECT ", column, " FROM ", table]),
+            Sql::of(&["UPDATE ", table, " SET ", column, " = ", column]),
+            Sql::of(&["DELETE FROM ", table]),
         ];
-        let checked = statements.iter().try_for_each(|sql| store.prepare(sql).map(|_| ()));
+        let checked = statements.into_iter().try_for_each(|sql| store.prepare(sql).map(|_| ()));
         match checked {
             Ok(()) => found.push(format!("{table} ok")),
             Err(e) if is_needed => return Err(e.about_table(table)),
@@ -332,7 +334,7 @@ fn check_names(config: &Config) -> Result<String, Error> {
         || policy.new_country != NewCountry::Ignore
         || policy.limits.list.iter().any(|limit| limit.per != Per::Remote);
     let mut store = Store::open(&config.accounts.database, patience(config))?;
-    let columns = store.prepare(&config.accounts.query)?;
+    let columns = store.prepare(Sql::configured(&config.accounts.query))?;
     if !by_name || config.accounts.query_is_default || columns.iter().any(|c| c == "username") {
         return Ok(String::from("ok"));
     }

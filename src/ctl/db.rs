@@ -68,7 +68,7 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     Ok(true)
 }
 
-fn make(store: &mut Store, table: &str, sql: &str) -> Result<(), Error> {
+fn make(store: &mut Store, table: &str, sql: &'static str) -> Result<(), Error> {
     if store.has_table(table)? {
         say(&format!("table={table} exists, left as it is"));
         return Ok(());

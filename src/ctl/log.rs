@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::sql::Sql;
 use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
@@ -52,8 +53,12 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 }
 
 /// The filters as a condition; the values are bound.
-fn condition(store: &Store, arguments: &Arguments) -> (String, Vec<(&'static str, Value)>) {
-    let mut condition = String::from("1 = 1");
+/// What follows WHERE, in pieces, and its parameters.
+fn condition(
+    store: &Store,
+    arguments: &Arguments,
+) -> (Vec<&'static str>, Vec<(&'static str, Value)>) {
+    let mut condition = vec!["1 = 1"];
     let mut parameters = vec![("limit", Value::Int(i64::from(arguments.limit)))];
     for (name, text, test) in [
         ("user", &arguments.user, " AND username LIKE :user"),
@@ -63,33 +68,34 @@ fn condition(store: &Store, arguments: &Arguments) -> (String, Vec<(&'static str
         if let Some(text) = text {
             let text = if name == "country" { text.to_uppercase() } else { text.to_lowercase() };
             parameters.push((name, Value::text(&text)));
-            condition.push_str(test);
+            condition.push(test);
         }
     }
     if let Some(since) = arguments.since {
         parameters.push(("since", Value::Int(seconds_before_now(since))));
-        condition.push_str(store.dialect(
+        condition.push(store.dialect(
             " AND datetime >= datetime(:since, 'unixepoch')",
             " AND datetime >= FROM_UNIXTIME(:since)",
         ));
     }
     if arguments.refused {
-        condition
-            .push_str(" AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0)");
+        condition.push(" AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0)");
     }
     if arguments.leaked {
-        condition.push_str(" AND auth_ok = 1 AND policy_reject = 1");
+        condition.push(" AND auth_ok = 1 AND policy_reject = 1");
     }
     (condition, parameters)
 }
 
 fn list(store: &mut Store, arguments: &Arguments) -> Done {
     let (condition, parameters) = condition(store, arguments);
-    let sql = format!(
-        "SELECT {} FROM connection_log WHERE {condition} ORDER BY id DESC LIMIT :limit",
-        COLUMNS.join(", ")
-    );
-    let mut rows = store.query(&sql, &parameters)?;
+    let sql = [
+        &["SELECT datetime, protocol, username, remote_ip, country, auth_ok, policy_reject \
+           FROM connection_log WHERE "][..],
+        &condition,
+        &[" ORDER BY id DESC LIMIT :limit"],
+    ];
+    let mut rows = store.query(Sql::of(&sql.concat()), &parameters)?;
     rows.reverse();
     let lines = rows.iter().map(|row| COLUMNS.map(|column| cell(row, column)));
     print_table(&COLUMNS, &lines.map(Vec::from).collect::<Vec<_>>());
@@ -118,19 +124,21 @@ fn print_group(
     store: &mut Store,
     arguments: &Arguments,
     title: &str,
-    column: &str,
+    column: &'static str,
 ) -> Result<(), Error> {
     let (condition, parameters) = condition(store, arguments);
-    let sql = format!(
-        "SELECT {column} AS name, COUNT(*) AS refused, \
-         SUM(CASE WHEN auth_ok = 1 THEN 1 ELSE 0 END) AS right_password, \
-         COUNT(DISTINCT username) AS accounts, COUNT(DISTINCT remote_ip) AS addresses, \
-         COUNT(DISTINCT country) AS countries, MAX(datetime) AS latest, \
-         GROUP_CONCAT(DISTINCT CASE WHEN country = '' THEN '?' ELSE country END) AS places \
-         FROM connection_log WHERE {condition} \
-         AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0) \
-         GROUP BY {column} ORDER BY refused DESC, name LIMIT :limit"
-    );
+    let sql = [
+        &["SELECT ", column],
+        &[" AS name, COUNT(*) AS refused, \
+           SUM(CASE WHEN auth_ok = 1 THEN 1 ELSE 0 END) AS right_password, \
+           COUNT(DISTINCT username) AS accounts, COUNT(DISTINCT remote_ip) AS addresses, \
+           COUNT(DISTINCT country) AS countries, MAX(datetime) AS latest, \
+           GROUP_CONCAT(DISTINCT CASE WHEN country = '' THEN '?' ELSE country END) AS places \
+           FROM connection_log WHERE "][..],
+        &condition,
+        &[" AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0) GROUP BY "],
+        &[column, " ORDER BY refused DESC, name LIMIT :limit"],
+    ];
     let columns = [
         "name",
         "refused",
@@ -141,7 +149,7 @@ fn print_group(
         "latest",
         "places",
     ];
-    let rows = store.query(&sql, &parameters)?;
+    let rows = store.query(Sql::of(&sql.concat()), &parameters)?;
     let lines: Vec<_> =
         rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()).collect();
     let mut titles = columns;

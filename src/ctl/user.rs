@@ -127,7 +127,7 @@ fn add(config: &Config, store: &mut Store, name: &str, account: &Add) -> Done {
     Ok(true)
 }
 
-fn change(store: &mut Store, name: &str, sql: &str, stored: Option<Secret>) -> Done {
+fn change(store: &mut Store, name: &str, sql: &'static str, stored: Option<Secret>) -> Done {
     if !exists(store, name)? {
         eprintln!("authpolicy: account {name} does not exist");
         return Ok(false);

@@ -271,6 +271,19 @@ login:
         }
     }
 
+    /// The texts that a query returns, one a row.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        match &self.base {
+            Base::Sqlite => {
+                let connection = self.sqlite();
+                let mut statement = connection.prepare(sql).unwrap();
+                let rows = statement.query_map((), |row| row.get(0)).unwrap();
+                rows.map(Result::unwrap).collect()
+            }
+            Base::MariaDb(server, name, _) => server.root(name).query(sql).unwrap(),
+        }
+    }
+
     fn sqlite(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path("state/authpolicy.db")).unwrap()
     }
