@@ -63,7 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("password", &["secret"]),
     ("geo", &["error", "policy"]),
     ("rules", &["policy"]),
-    ("policy", &[]),
+    ("policy", &["secret"]),
     ("attempt", &["error", "secret"]),
     ("outcome", &[]),
     ("sql", &[]),
