@@ -11,7 +11,8 @@
 //! - [`check`]: the story of an attempt, one verb a line
 //!   [`stale`] remembers accounts for when no host can be reached
 //! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
-//! - [`password`]: whether a password matches a stored one; [`state`]: a key for what is made up
+//! - [`password`]: whether a password matches a stored one; [`slots`]: how many
+//!   processes hash at once; [`state`]: a key for what is made up
 //! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
 //!   of ours; [`pwhash`] tells passwords apart without knowing them
 //! - [`geo`]: the country and the autonomous system of an address
@@ -44,6 +45,7 @@ pub mod rules;
 pub mod secret;
 pub mod seen;
 pub mod session;
+pub mod slots;
 pub mod sql;
 pub mod stale;
 pub mod state;

@@ -1,0 +1,203 @@
+//! How many processes of this host hash passwords at the same time: each holds a lock on one byte of
+//! a file in the state directory while it does.
+//!
+//! The locks are the kernel's and belong to the open file, so that a process which dies gives its slot
+//! back. Nothing is ever written to the file.
+
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::fcntl::FcntlArg;
+use nix::fcntl::fcntl;
+use nix::unistd::Uid;
+
+use crate::error::Error;
+
+const FILE_NAME: &str = "hash-slots";
+/// Between two looks at slots that are all taken. Two hundred who wait take an eighth of a CPU so.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Of each CPU by default: more of them are no faster, and each takes its memory.
+const SLOTS_OF_CPU: usize = 2;
+const FEWEST_BY_DEFAULT: usize = 4;
+
+/// How many slots there are where nobody has said: by the CPUs that this process may use.
+#[must_use]
+pub fn default_count() -> u32 {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let count = cpus.saturating_mul(SLOTS_OF_CPU).max(FEWEST_BY_DEFAULT);
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The slots of this host. Who has taken one holds it until this is dropped.
+#[derive(Debug)]
+pub struct Slots {
+    file: File,
+    path: PathBuf,
+    count: u32,
+}
+
+impl Slots {
+    /// Opens the file; makes it where it is missing.
+    ///
+    /// # Errors
+    /// It cannot be made or opened, or is not this user's own.
+    pub fn open(directory: &Path, count: u32) -> Result<Self, Error> {
+        let path = directory.join(FILE_NAME);
+        let me = Uid::effective();
+        let mut options = OpenOptions::new();
+        // Root never leaves a file here that Exim's user could not open.
+        options.read(true).write(true).create(!me.is_root()).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
+        let opened = options.open(&path).and_then(|file| {
+            let meta = file.metadata()?;
+            // Root makes none, and uses that of Exim's user.
+            let is_ours = me.is_root() || meta.uid() == me.as_raw();
+            if meta.is_file() && is_ours {
+                return Ok(file);
+            }
+            Err(io::Error::other(format!("is no regular file of uid {me}")))
+        });
+        match opened {
+            Ok(file) => Ok(Self { file, path, count }),
+            Err(e) => Err(unusable(&path, &e)),
+        }
+    }
+
+    /// Takes a slot, if one is free.
+    ///
+    /// # Errors
+    /// The file system knows no locks.
+    pub fn take(&self) -> Result<bool, Error> {
+        // Others begin elsewhere.
+        let first = std::process::id();
+        for number in 0..self.count {
+            let slot = first.wrapping_add(number).checked_rem(self.count).unwrap_or(0);
+            match self.lock(slot) {
+                Ok(()) => return Ok(true),
+                Err(Errno::EAGAIN | Errno::EACCES) => {}
+                Err(e) => return Err(unusable(&self.path, &e.into())),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits until it has taken a slot.
+    ///
+    /// # Errors
+    /// None was free for so long.
+    pub fn wait(&self, most: Duration) -> Result<(), Error> {
+        let start = Instant::now();
+        loop {
+            let left = most.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                let count = self.count;
+                let why = format!(
+                    "all accounts.max_parallel_hashes = {count} were taken for \
+                     database.attempt_timeout: too many attempts at the same time"
+                );
+                return Err(fail(&self.path, why));
+            }
+            thread::sleep(left.min(PAUSE));
+            if self.take()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn lock(&self, slot: u32) -> Result<(), Errno> {
+        let short = |number| libc::c_short::try_from(number).map_err(|_| Errno::EINVAL);
+        let lock = libc::flock {
+            l_type: short(libc::F_WRLCK)?,
+            l_whence: short(libc::SEEK_SET)?,
+            l_start: slot.into(),
+            l_len: 1,
+            // What the kernel wants for a lock of an open file.
+            l_pid: 0,
+        };
+        fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock)).map(|_| ())
+    }
+}
+
+fn fail(path: &Path, what: String) -> Error {
+    Error::System { place: path.display().to_string(), source: io::Error::other(what) }
+}
+
+/// Says what to do: something else has the name, or it cannot be made.
+fn unusable(path: &Path, e: &io::Error) -> Error {
+    let exists = |path: &Path| path.symlink_metadata().is_ok();
+    let me = Uid::effective();
+    let what = if exists(path) {
+        String::from("remove it, and Exim's user makes another one")
+    } else if !path.parent().is_some_and(exists) {
+        String::from("make the directory with `authpolicy db init`, or set state.directory")
+    } else if me.is_root() {
+        String::from("root makes none, but `authpolicy config` does, as the directory's owner")
+    } else {
+        format!("state.directory must be a directory of Exim's user (uid {me}), mode 0700")
+    };
+    fail(path, format!("cannot be used for accounts.max_parallel_hashes: {e}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With the file that root does not make.
+    fn directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        if Uid::effective().is_root() {
+            let message = Slots::open(directory.path(), 1).unwrap_err().to_string();
+            assert!(message.contains("root makes none"), "{message}");
+            std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn there_are_as_many_slots_as_are_given() {
+        let directory = directory();
+        let open = || Slots::open(directory.path(), 3).unwrap();
+        let mut taken: Vec<_> = (0..3).map(|_| open()).collect();
+        for slots in &taken {
+            assert!(slots.take().unwrap());
+        }
+        let late = open();
+        assert!(!late.take().unwrap(), "three are taken");
+        let message = late.wait(Duration::from_millis(1)).unwrap_err().to_string();
+        assert!(message.contains("max_parallel_hashes = 3"), "{message}");
+        taken.pop();
+        assert!(late.wait(Duration::from_secs(60)).is_ok(), "one was given back");
+        assert!(!open().take().unwrap());
+    }
+
+    #[test]
+    fn no_link_is_followed_and_nothing_else_is_taken_for_the_file() {
+        let directory = directory();
+        assert!(Slots::open(directory.path(), 1).unwrap().take().unwrap());
+        let path = directory.path().join(FILE_NAME);
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::rename(&path, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        let refused = || {
+            let message = Slots::open(directory.path(), 1).unwrap_err().to_string();
+            assert!(message.contains("hash-slots: cannot be used"), "{message}");
+            assert!(message.contains("remove it"), "{message}");
+        };
+        refused();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        refused();
+        std::fs::remove_dir(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        refused();
+    }
+}

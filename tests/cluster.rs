@@ -1,0 +1,202 @@
+//! A real Galera cluster: nodes die and hang under clients, two mail hosts write to two nodes, and
+//! each answered attempt has its row on every node, once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::sync::Barrier;
+
+use common::Base;
+use common::Client;
+use common::Site;
+use common::galera::Cluster;
+use common::limits::limit;
+use common::load;
+use common::load::Attempt;
+use common::mariadb::PRODUCTION_TABLE;
+use common::site::GB;
+use common::site::rows_of;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+const POLICY: &str =
+    "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n";
+const SHORT: &str = "connect_timeout = \"1s\"\nquery_timeout = \"2s\"\nattempt_timeout = \"5s\"\n";
+const CLIENTS: usize = 6;
+
+/// A mail host that asks these nodes in this order.
+fn host(cluster: &Cluster, nodes: &[usize], limits: &str) -> Site {
+    let site = Site::new(Base::Sqlite, &format!("{POLICY}{limits}"));
+    load::prepare(&site);
+    let good = site.read("authpolicy.toml");
+    let line = good.lines().find(|line| line.starts_with("url = ")).unwrap();
+    let urls: Vec<_> = nodes.iter().map(|node| format!("\"{}\"", cluster.url(*node))).collect();
+    let urls = format!("url = [{}]\n{SHORT}", urls.join(", "));
+    site.write_config(&good.replace(line, &urls));
+    site
+}
+
+/// Empties the tables, or makes them.
+fn clean(cluster: &Cluster, site: &Site) {
+    let mut root = cluster.root(0, "mail");
+    for table in ["connection_log", "account"] {
+        root.query_drop(format!("DROP TABLE IF EXISTS {table}")).unwrap();
+    }
+    root.query_drop(PRODUCTION_TABLE).unwrap();
+    root.query_drop(
+        "CREATE TABLE account (username varchar(255) PRIMARY KEY, password varchar(255), \
+         allow_countries varchar(255), deny_countries varchar(255), allow_nets varchar(255), \
+         active int)",
+    )
+    .unwrap();
+    let stored = site.tool(&["hash", "--scheme", "BLF-CRYPT", "--cost", "4"], "secret");
+    let stored = stored.trim();
+    let sql =
+        format!("INSERT INTO account VALUES ('u@example.com', '{stored}', NULL, NULL, NULL, 1)");
+    root.query_drop(sql).unwrap();
+    site.tool(&["db", "init"], "");
+    for table in ["authpolicy_delivered", "authpolicy_count"] {
+        root.query_drop(format!("DELETE FROM {table}")).unwrap();
+    }
+}
+
+/// Each node has the rows, once.
+fn hold(cluster: &Cluster, attempts: &[Attempt]) -> load::Tally {
+    let tallies = cluster.nodes().map(|node| {
+        let rows = rows_of(&mut cluster.root(node, "mail"));
+        load::hold_rows(rows, attempts)
+    });
+    let tallies: Vec<_> = tallies.collect();
+    assert!(tallies.iter().all(|tally| tally.rows == tallies[0].rows), "{tallies:?}");
+    tallies.into_iter().next().unwrap()
+}
+
+fn a_node_dies_and_joins_again(cluster: &Cluster) {
+    let site = host(cluster, &[0, 1, 2], "");
+    clean(cluster, &site);
+    let exim = site.exim();
+    let attempts = load::run(exim.port, CLIENTS, |load| {
+        load.wait_for(ACCEPTED);
+        load.wait(30);
+        cluster.kill(0);
+        load.wait(30);
+        // Through the others.
+        load.wait_for(ACCEPTED);
+        cluster.restart(0);
+        load.wait_for(ACCEPTED);
+        load.wait(30);
+    });
+    load::flush(&site);
+    assert_eq!(site.panic_log(), "");
+    let tally = hold(cluster, &attempts);
+    load::report("Galera: a node killed (SIGKILL), and joined again", &tally);
+    assert!(tally.accepted > 50 && tally.unanswered == 0, "{tally:?}");
+}
+
+fn a_node_hangs_and_goes_on(cluster: &Cluster) {
+    let site = host(cluster, &[1, 2, 0], "");
+    clean(cluster, &site);
+    let exim = site.exim();
+    let attempts = load::run(exim.port, CLIENTS, |load| {
+        load.wait_for(ACCEPTED);
+        load.wait(30);
+        cluster.signal(1, "STOP");
+        load.wait(CLIENTS);
+        load.wait_for(ACCEPTED);
+        load.wait(20);
+        cluster.signal(1, "CONT");
+        load.wait(20);
+        cluster.wait(1);
+        load.wait_for(ACCEPTED);
+    });
+    load::flush(&site);
+    assert_eq!(site.panic_log(), "");
+    let tally = hold(cluster, &attempts);
+    load::report("Galera: a node stopped (SIGSTOP), and continued", &tally);
+    assert!(tally.accepted > 50 && tally.unanswered == 0, "{tally:?}");
+}
+
+fn two_hosts_write_to_two_nodes(cluster: &Cluster) {
+    let sites = [host(cluster, &[0, 1, 2], ""), host(cluster, &[1, 2, 0], "")];
+    clean(cluster, &sites[0]);
+    let exims = [sites[0].exim(), sites[1].exim()];
+    let names = ["u-a", "u-b"];
+    let attempts: Vec<Attempt> = std::thread::scope(|scope| {
+        let runs = [0, 1].map(|number| {
+            let (port, name) = (exims[number].port, names[number]);
+            scope.spawn(move || {
+                load::run_as(name, port, CLIENTS / 2, |load| {
+                    load.wait_for(ACCEPTED);
+                    load.wait(60);
+                })
+            })
+        });
+        runs.into_iter().flat_map(|run| run.join().unwrap()).collect()
+    });
+    sites.iter().for_each(load::flush);
+    let tally = hold(cluster, &attempts);
+    load::report("Galera: two mail hosts, two nodes", &tally);
+    assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
+}
+
+/// Guesses at one account on both hosts at once; how many came to a hash.
+fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster) {
+    const MAX: usize = 10;
+    const GUESSES: usize = 40;
+    let limits = limit("guesses", "account", "failures", 10);
+    let limits = format!("known_good = \"0s\"\n{limits}");
+    let sites = [host(cluster, &[0], &limits), host(cluster, &[1], &limits)];
+    clean(cluster, &sites[0]);
+    for site in &sites {
+        let config = site.read("authpolicy.toml");
+        site.write_config(&config.replace(load::QUERY, "WHERE username = :user"));
+    }
+    let exims = [sites[0].exim(), sites[1].exim()];
+    let attempt = |exim: &common::Exim, password: &str| {
+        Client::connect_from(exim.port, GB).plain(b"u@example.com", password.as_bytes())
+    };
+    for exim in &exims {
+        assert_eq!(attempt(exim, "secret"), ACCEPTED, "{}", sites[0].main_log());
+    }
+    let start = Barrier::new(GUESSES);
+    let replies: Vec<String> = std::thread::scope(|scope| {
+        let guess = |number: usize| {
+            let (port, start) = (exims[number % 2].port, &start);
+            scope.spawn(move || {
+                let mut client = Client::connect_from(port, GB);
+                start.wait();
+                client.plain(b"u@example.com", format!("guess {number}").as_bytes())
+            })
+        };
+        let guesses: Vec<_> = (0..GUESSES).map(guess).collect();
+        guesses.into_iter().map(|guess| guess.join().unwrap()).collect()
+    });
+    assert!(replies.iter().all(|reply| reply == REFUSED || reply == CANNOT_TELL), "{replies:?}");
+    sites.iter().for_each(load::flush);
+    let rows = rows_of(&mut cluster.root(2, "mail"));
+    assert_eq!(rows.len(), GUESSES + 2);
+    let hashed = rows.iter().filter(|row| row.auth_ok == Some(false)).count();
+    let untold = replies.iter().filter(|reply| *reply == CANNOT_TELL).count();
+    eprintln!("of {GUESSES} guesses over two nodes {hashed} were hashed, {untold} got 435");
+    assert!(hashed <= MAX, "{hashed} guesses");
+    assert!(hashed + untold >= MAX, "{hashed} guesses, {untold} times 435");
+}
+
+#[test]
+fn a_cluster() {
+    let cluster = Cluster::start();
+    two_hosts_write_to_two_nodes(&cluster);
+    a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(&cluster);
+    a_node_dies_and_joins_again(&cluster);
+    a_node_hangs_and_goes_on(&cluster);
+}
