@@ -98,6 +98,8 @@ pub struct Accounts {
     pub passwords: password::Settings,
     /// A stored password that belongs to nobody, where it is not to be learnt.
     pub dummy_hash: Option<Arc<Secret>>,
+    /// How many processes of this host may hash at the same time, where that is given.
+    pub max_parallel_hashes: Option<u32>,
     /// For how long an account that has logged in is served while no host can be reached.
     pub serve_stale: Option<Duration>,
     /// What is appended to a login without `@`.

@@ -29,6 +29,9 @@ use crate::password::Settings;
 use crate::secret::Secret;
 use crate::sql;
 
+/// So many who hash at once are no bound on any host, and can still be tried one by one.
+const MOST_SLOTS: u32 = 1024;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -71,6 +74,7 @@ struct AccountsTable {
     max_bcrypt_cost: Option<u32>,
     max_rounds: Option<u32>,
     max_argon2_memory: Option<u32>,
+    max_parallel_hashes: Option<u32>,
     scram_iterations: Option<u32>,
     dummy_hash: Option<String>,
     serve_stale: Option<String>,
@@ -172,6 +176,10 @@ impl AccountsTable {
             let what = "is no well-formed stored password that takes work to check and is below the limits";
             return Err(Problem::Key("accounts", "dummy_hash", what.to_owned()));
         }
+        if self.max_parallel_hashes.is_some_and(|count| !(1..=MOST_SLOTS).contains(&count)) {
+            let what = format!("is not between 1 and {MOST_SLOTS}");
+            return Err(Problem::Key("accounts", "max_parallel_hashes", what));
+        }
         if self.default_domain.contains('@') {
             let what = "is a domain without @".to_owned();
             return Err(Problem::Key("accounts", "default_domain", what));
@@ -196,6 +204,7 @@ impl AccountsTable {
             query: query.to_owned(),
             passwords,
             dummy_hash: self.dummy_hash.map(|text| Arc::new(Secret::new(text.into_bytes()))),
+            max_parallel_hashes: self.max_parallel_hashes,
             default_domain: self.default_domain.to_lowercase(),
         })
     }

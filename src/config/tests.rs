@@ -39,6 +39,7 @@ fn every_key_is_read() {
         max_bcrypt_cost = 12
         max_rounds = 1000
         max_argon2_memory = 65536
+        max_parallel_hashes = 8
         scram_iterations = 4096
         dummy_hash = "{BLF-CRYPT}$2y$11$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW"
         default_domain = "Example.COM"
@@ -63,6 +64,7 @@ fn every_key_is_read() {
     )
     .unwrap();
     assert_eq!(config.accounts.default_domain, "example.com");
+    assert_eq!(config.accounts.max_parallel_hashes, Some(8));
     assert!(config.policy.reject_unknown_country && config.policy.log_only);
     assert_eq!(config.policy.trusted_networks.len(), 2);
     assert_eq!(config.failure_time, Duration::from_millis(1500));
@@ -128,6 +130,14 @@ fn bad_configurations_name_line_and_key() {
         (
             "[accounts]\ndefault_domain = \"@x\"",
             "line 4: accounts.default_domain: is a domain without @",
+        ),
+        (
+            "[accounts]\nmax_parallel_hashes = 0",
+            "line 4: accounts.max_parallel_hashes: is not between 1 and 1024",
+        ),
+        (
+            "[accounts]\nmax_parallel_hashes = -1",
+            "line 4: accounts.max_parallel_hashes: invalid value",
         ),
         (
             "[accounts]\nurl = \"postgres://u:hunter2@h/d\"",
