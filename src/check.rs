@@ -4,6 +4,7 @@
 
 mod credentials;
 mod guesses;
+mod hashing;
 mod reveal;
 mod rules;
 

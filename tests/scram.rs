@@ -345,6 +345,22 @@ fn a_slow_client_is_decided_and_recorded() {
     assert_eq!(site.rows().len(), 2);
 }
 
+/// Keys that are stored take no work; those of a password in clear do.
+#[test]
+fn keys_of_a_password_in_clear_wait_for_a_slot() {
+    let site = site(Base::Sqlite);
+    let given = "attempt_timeout = \"2s\"\n\n[accounts]\nmax_parallel_hashes = 1\n";
+    site.write_config(&site.read("authpolicy.toml").replace("\n[accounts]\n", given));
+    let play = |name| attempt(&site, "SCRAM-SHA-256", GB, name, "secret");
+    assert_eq!(play("clear@example.com"), End::Accepted);
+    let held = authpolicy::slots::Slots::open(&site.path("state"), 1).unwrap();
+    assert!(held.take().unwrap());
+    assert_eq!(play("u@example.com"), End::Accepted);
+    assert_eq!(play("clear@example.com"), End::NoKeys);
+    assert_eq!(site.rows()[2].auth_ok, None);
+    assert!(site.main_log().contains("function=scram") && site.main_log().contains("hash-slots"));
+}
+
 /// Guesses with SCRAM are guesses, whatever is counted; one that nobody waits for is none, and
 /// what the policy refuses is none.
 #[test]

@@ -3,6 +3,7 @@
 use super::Findings;
 use super::Mode;
 use super::World;
+use super::hashing;
 use crate::account;
 use crate::account::Account;
 use crate::account::Login;
@@ -16,6 +17,7 @@ use crate::password::Dummy;
 use crate::policy;
 use crate::policy::Answer;
 use crate::policy::Credentials;
+use crate::policy::NewCountry;
 use crate::secret::Secret;
 use crate::stale::Memory;
 use crate::store::Stores;
@@ -100,25 +102,46 @@ fn verify(
     world: World<'_>,
     password: &Secret,
     account: Option<&Account>,
-    login: &Login,
-    found: &policy::Findings,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
 ) -> Result<Credentials, Error> {
     let accounts = &world.config.accounts;
     let settings = &accounts.passwords;
-    let configured = accounts.dummy_hash();
-    let dummy = Dummy::load(&world.config.state_directory, configured, settings);
+    let policy = &world.config.policy;
     let stored = account.map_or(&[][..], |account| &account.passwords);
-    let candidate = Candidate { password, login: login.typed() };
-    let refused = policy::refuses(&world.config.policy, &found.ruling);
-    let verify = match refused || found.disabled.is_some() {
-        true => password::verify_all,
-        false => password::verify_any,
+    let candidate = Candidate { password, login: findings.login.typed() };
+    let refused =
+        policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some();
+    // Whoever is let in at once takes no room of those who hash. Not where a right password may yet be
+    // refused: with all room taken, its 535 would stand out among the 435 of wrong ones.
+    let may_be_refused = refused || policy.new_country == NewCountry::Reject;
+    let is_right_at_once =
+        !may_be_refused && password::matches_at_once(stored, settings, candidate);
+    let room = match is_right_at_once {
+        true => None,
+        false => hashing::room(world, stores)?,
     };
-    let right = verify(stored, settings, candidate, &dummy)
-        .map_err(|fault| Error::Account { account: login.user().to_owned(), what: fault.0 })?;
-    if world.mode == Mode::Real {
-        dummy.learn(stored, settings);
-    }
+    let verified = stores.meanwhile(|| {
+        let dummy = Dummy::load(&world.config.state_directory, accounts.dummy_hash(), settings);
+        let verified = match (is_right_at_once, refused) {
+            (true, _) => Ok(true),
+            (false, true) => password::verify_all(stored, settings, candidate, &dummy),
+            (false, false) => password::verify_any(stored, settings, candidate, &dummy),
+        };
+        if world.mode == Mode::Real && verified.is_ok() {
+            dummy.learn(stored, settings);
+        }
+        verified
+    });
+    drop(room);
+    findings.was_guess = match &verified {
+        Err(_) => is_readable(world, account),
+        // The answer will not say so, and limits must hold all the same.
+        Ok(right) => findings.unreachable.is_some() && account.is_some() && !right,
+    };
+    let login = findings.login.user();
+    let right =
+        verified.map_err(|fault| Error::Account { account: login.to_owned(), what: fault.0 })?;
     Ok(match (account, right) {
         (None, _) => Credentials::NoAccount,
         (Some(_), true) => Credentials::Right,
@@ -134,7 +157,6 @@ pub(super) fn weigh(
     stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<Credentials, Error> {
-    let (login, found) = (&findings.login, &findings.found);
     Ok(match &attempt.proof {
         Proof::Proved => Credentials::Right,
         Proof::Refuted if account.is_none() && world.config.accounts.are_given => {
@@ -145,20 +167,14 @@ pub(super) fn weigh(
         Proof::GivenUp => Credentials::Nonsense,
         Proof::Unchecked => Credentials::Unchecked,
         Proof::Unknown(why) => {
-            return Err(Error::Account { account: login.user().to_owned(), what: why.clone() });
+            let account = findings.login.user().to_owned();
+            return Err(Error::Account { account, what: why.clone() });
         }
-        Proof::Password(_) if policy::skips_password(&world.config.policy, &found.ruling) => {
+        Proof::Password(_)
+            if policy::skips_password(&world.config.policy, &findings.found.ruling) =>
+        {
             Credentials::Unchecked
         }
-        Proof::Password(password) => {
-            let verified = stores.meanwhile(|| verify(world, password, account, login, found));
-            let is_remembered = findings.unreachable.is_some();
-            findings.was_guess = match &verified {
-                Err(_) => is_readable(world, account),
-                // The answer will not say so, and limits must hold all the same.
-                Ok(credentials) => is_remembered && *credentials == Credentials::Wrong,
-            };
-            verified?
-        }
+        Proof::Password(password) => verify(world, password, account, stores, findings)?,
     })
 }

@@ -7,6 +7,7 @@ use super::Moment;
 use super::World;
 use super::credentials;
 use super::guesses;
+use super::hashing;
 use super::locate;
 use super::rules;
 use crate::account::Account;
@@ -190,6 +191,10 @@ fn keys_of(
     if policy::decide(policy, &findings.found).answer == Answer::Reject {
         return Ok(fake(Proof::Unchecked));
     }
+    // Of a password in clear they are made anew each time.
+    let is_clear = |stored| matches!(password::clear(stored, settings), Ok(Some(_)));
+    let costs = account.passwords.iter().any(is_clear);
+    let _room = costs.then(|| hashing::room(world, stores)).transpose()?;
     for stored in &account.passwords {
         let keys = password::scram(stored, settings, mechanism, &decoy)
             .map_err(|fault| broken(findings, fault))?;

@@ -28,6 +28,7 @@ pub mod load;
 pub mod mariadb;
 pub mod mmdb;
 pub mod outcome;
+pub mod processes;
 pub mod site;
 pub mod smtp;
 

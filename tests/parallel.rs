@@ -1,0 +1,259 @@
+//! However many clients ask at the same time, no more hash than `accounts.max_parallel_hashes`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Barrier;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use authpolicy::slots::Slots;
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::limits::NO;
+use common::limits::YES;
+use common::limits::attempt;
+use common::limits::expect_line;
+use common::limits::flags;
+use common::limits::limit;
+use common::processes::Frozen;
+use common::processes::children;
+use common::processes::has_open;
+use common::processes::signal;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+/// 64 MiB and three passes, of "test".
+const ARGON2: &str = "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc";
+const U: &str = "u@example.com";
+const ACCEPTED_LINE: &str = "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB";
+const CANNOT_TELL_LINE: &str =
+    "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB";
+const UNKNOWN_LINE: &str = "status=403 reason=account rule=- auth_ok=0 policy_reject=0 country=GB";
+
+/// An account of that hash, so many slots, and so long for whoever waits for one.
+fn site(base: Base, slots: &str, patience: &str, policy: &str) -> Site {
+    let policy = format!("[policy]\nfailure_time = \"0s\"\nhash_nonce = \"x\"\n{policy}");
+    let site = Site::new(base, &policy);
+    site.account(U, "test");
+    site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+    let config = site.read("authpolicy.toml");
+    let config = config.replace("[accounts]\n", &format!("[accounts]\n{slots}\n"));
+    let patience = format!("attempt_timeout = \"{patience}\"\n[state]\n");
+    site.write_config(&config.replace("[state]\n", &patience));
+    site
+}
+
+/// The first attempt, which makes the file.
+fn accept(site: &Site, exim: &Exim) {
+    assert_eq!(attempt(exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
+    expect_line(site, ACCEPTED_LINE);
+    assert_eq!(flags(site), (YES, NO));
+}
+
+/// An attempt that does not wait for its turn among others.
+fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
+    let (port, name, password) = (exim.port, name.to_owned(), password.to_owned());
+    thread::spawn(move || {
+        Client::connect_from(port, GB).plain(name.as_bytes(), password.as_bytes())
+    })
+}
+
+/// Takes so many slots, as Exim's processes do.
+fn hold(site: &Site, count: u32) -> Vec<Slots> {
+    let held = (0..count).map(|_| Slots::open(&site.path("state"), count).unwrap());
+    held.inspect(|slots| assert!(slots.take().unwrap(), "nobody else has it")).collect()
+}
+
+/// Nobody is at work, so that no slot is taken.
+fn wait_for_the_end(exim: &Exim) {
+    while !children(exim.pid()).is_empty() {
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_flood_of_unknown_names_hashes_no_more_at_once_than_are_given() {
+    const CLIENTS: usize = 40;
+    for base in Base::all() {
+        let site = site(base, "max_parallel_hashes = 2", "30s", "");
+        let exim = site.exim();
+        accept(&site, &exim);
+        let (port, barrier) = (exim.port, Arc::new(Barrier::new(CLIENTS)));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let barrier = Arc::clone(&barrier);
+                thread::spawn(move || {
+                    let name = format!("nobody{number}@example.com");
+                    let mut client = Client::connect_from(port, GB);
+                    barrier.wait();
+                    (client.plain(name.as_bytes(), b"guess"), name)
+                })
+            })
+            .collect();
+        let mut most = 0;
+        while !clients.iter().all(JoinHandle::is_finished) {
+            let frozen = Frozen::new(exim.pid());
+            most = most.max(frozen.hashing().len());
+            drop(frozen);
+            // So that they get on, too.
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(most, 2, "as many as are given, and no more");
+        let mut want = BTreeMap::from([(U.to_owned(), (YES, NO))]);
+        for client in clients {
+            let (reply, name) = client.join().unwrap();
+            assert!([REFUSED, CANNOT_TELL].contains(&&*reply), "{reply}");
+            want.insert(name, if reply == REFUSED { (NO, NO) } else { (None, NO) });
+        }
+        let rows = site.rows();
+        assert_eq!(rows.len(), CLIENTS + 1, "one row each");
+        let got = rows.into_iter().map(|row| (row.username, (row.auth_ok, row.policy_reject)));
+        assert_eq!(got.collect::<BTreeMap<_, _>>(), want);
+        let lines = site.lines();
+        assert_eq!(lines.len(), CLIENTS + 1, "one line each");
+        let full = lines.iter().filter(|line| line.contains("status=503"));
+        assert!(full.clone().all(|line| line.contains("max_parallel_hashes = 2")), "{lines:?}");
+        let unknown = lines.iter().filter(|line| line.contains(UNKNOWN_LINE)).count();
+        assert!(unknown > 0 && unknown + full.count() == CLIENTS, "{lines:?}");
+        accept(&site, &exim);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+/// Nobody can tell then, whoever it is, and nothing is counted as a guess.
+#[test]
+fn whoever_gets_no_slot_in_time_is_435_and_no_guess() {
+    for base in Base::all() {
+        let limits = limit("guessing", "remote", "failures", 1);
+        let site = site(base, "max_parallel_hashes = 3", "2s", &limits);
+        // A password of several, one of which cannot be read, is a guess once it was looked at.
+        let query = common::site::QUERY;
+        let both = query.replace("SELECT password", "SELECT '{NO-SUCH}x' AS password");
+        let config = site.read("authpolicy.toml");
+        site.write_config(&config.replace(query, &format!("{query} UNION ALL {both}")));
+        let exim = site.exim();
+        accept(&site, &exim);
+        wait_for_the_end(&exim);
+        let held = hold(&site, 3);
+        for (name, password) in [(U, "test"), (U, "wrong"), ("nobody@example.com", "test")] {
+            assert_eq!(attempt(&exim, GB, name, password), CANNOT_TELL, "{name} {password}");
+            expect_line(&site, CANNOT_TELL_LINE);
+            let line = site.lines().pop().unwrap();
+            assert!(line.contains("hash-slots: all accounts.max_parallel_hashes = 3"), "{line}");
+            assert_eq!(flags(&site), (None, NO), "{name} {password}");
+        }
+        let asked = site.run_tool(&["test", U, GB], "test");
+        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+        assert!(
+            asked.status.code() == Some(2) && said.contains("max_parallel_hashes = 3"),
+            "{said}"
+        );
+        drop(held);
+        accept(&site, &exim);
+        assert_eq!(site.rows().len(), 5);
+        assert!(site.tool(&["test", U, GB], "test").contains("fact.password=right"));
+    }
+}
+
+/// What takes no work waits for nobody, unless a right password could still be refused.
+#[test]
+fn a_right_password_in_clear_needs_no_slot() {
+    let site = site(Base::Sqlite, "max_parallel_hashes = 1", "2s", "");
+    let exim = site.exim();
+    accept(&site, &exim);
+    wait_for_the_end(&exim);
+    site.sql("UPDATE account SET password = '{PLAIN}test'");
+    let held = hold(&site, 1);
+    accept(&site, &exim);
+    assert_eq!(attempt(&exim, GB, U, "wrong"), CANNOT_TELL, "it takes as long as that of nobody");
+    let config = site.read("authpolicy.toml");
+    let policy = "[policy]\nnew_country = \"reject\"\n";
+    site.write_config(&config.replace("[policy]\n", policy));
+    assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "as a wrong one");
+    site.write_config(&config);
+    site.sql("UPDATE account SET active = 0");
+    assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "as a wrong one");
+    drop(held);
+    assert_eq!(attempt(&exim, GB, U, "test"), REFUSED, "disabled");
+    site.sql("UPDATE account SET active = 1");
+    accept(&site, &exim);
+}
+
+#[test]
+fn whoever_waits_for_a_slot_holds_no_database_connection() {
+    let site = site(Base::mariadb(), "max_parallel_hashes = 1", "50s", "");
+    let exim = site.exim();
+    accept(&site, &exim);
+    wait_for_the_end(&exim);
+    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
+    let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'");
+    let held = hold(&site, 1);
+    let file = site.path("state/hash-slots");
+    let client = start(&exim, U, "test");
+    while !children(exim.pid()).iter().any(|pid| has_open(*pid, &file)) {
+        assert!(!client.is_finished(), "{}", site.main_log());
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut left: u32 = 1;
+    while left > 0 && !client.is_finished() {
+        left = server.root("").query_first(&sql).unwrap().unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(left == 0 && !client.is_finished(), "{}", site.main_log());
+    drop(held);
+    assert_eq!(client.join().unwrap(), ACCEPTED, "{}", site.main_log());
+    assert_eq!(flags(&site), (YES, NO));
+}
+
+/// An attempt that was stopped while it hashed, and its client.
+fn stop_while_it_hashes(exim: &Exim) -> (u32, JoinHandle<String>) {
+    loop {
+        let client = start(exim, U, "test");
+        while !client.is_finished() {
+            let frozen = Frozen::new(exim.pid());
+            if let Some(&pid) = frozen.hashing().first() {
+                frozen.keep(pid);
+                return (pid, client);
+            }
+            drop(frozen);
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(client.join().unwrap(), ACCEPTED);
+    }
+}
+
+#[test]
+fn a_stopped_process_keeps_its_slot_alone_and_a_killed_one_gives_it_back() {
+    for (slots, reply) in [(1, CANNOT_TELL), (2, ACCEPTED)] {
+        let given = format!("max_parallel_hashes = {slots}");
+        let site = site(Base::Sqlite, &given, "2s", "");
+        let exim = site.exim();
+        accept(&site, &exim);
+        let (stopped, client) = stop_while_it_hashes(&exim);
+        for _ in 0..3 {
+            assert_eq!(attempt(&exim, GB, U, "test"), reply, "{given}: {}", site.main_log());
+        }
+        signal("KILL", &[stopped]);
+        // Its connection breaks; whether that is an error or an end does not matter.
+        assert_ne!(client.join().ok().as_deref(), Some(ACCEPTED));
+        wait_for_the_end(&exim);
+        drop(hold(&site, slots));
+        accept(&site, &exim);
+    }
+}
