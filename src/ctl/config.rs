@@ -25,6 +25,8 @@ use crate::policy::Per;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
 use crate::secret::Secret;
+use crate::slots;
+use crate::slots::Slots;
 use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Value;
@@ -45,6 +47,7 @@ pub(super) fn run(config: &Config) -> Done {
         ("names", check_names(config)),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
+        ("max_parallel_hashes", check_slots(config)),
     ];
     let mut first = None;
     for (what, result) in checks {
@@ -180,6 +183,7 @@ fn print(config: &Config) {
         ("accounts.max_bcrypt_cost", passwords.max_bcrypt_cost.to_string()),
         ("accounts.max_rounds", passwords.max_rounds.to_string()),
         ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
+        ("accounts.max_parallel_hashes", parallel(config).to_string()),
         ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.serve_stale", config.accounts.serve_stale.map(days).unwrap_or_default()),
@@ -241,6 +245,21 @@ fn check_failure_time(config: &Config) -> Result<String, Error> {
          different ways, the time of a 535 tells them apart. Raise it, or remove \
          {directory}/dummy-hash where no account is that dear any more"
     ))
+}
+
+/// How many hash at the same time.
+fn parallel(config: &Config) -> u32 {
+    config.accounts.max_parallel_hashes.unwrap_or_else(slots::default_count)
+}
+
+/// Makes the file of the slots, where it can be made.
+fn check_slots(config: &Config) -> Result<String, Error> {
+    let slots = Slots::open(&config.state_directory, parallel(config));
+    match slots.and_then(|slots| slots.take()) {
+        Ok(_) => Ok(String::from("ok")),
+        Err(e) if config.accounts.max_parallel_hashes.is_some() => Err(e),
+        Err(e) => Ok(format!("warning {e}. Until then any number of attempts hash at once")),
+    }
 }
 
 fn check_log(config: &Config) -> Result<String, Error> {
