@@ -304,27 +304,6 @@ fn a_database_that_is_away_is_435_and_a_line() {
 }
 
 #[test]
-fn no_row_no_answer() {
-    for base in Base::all() {
-        let site = Site::new(base, GB_ONLY);
-        accounts(&site);
-        let exim = site.exim();
-        assert_eq!(
-            Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret"),
-            ACCEPTED
-        );
-        site.sql("DROP TABLE connection_log");
-        for password in [&b"secret"[..], b"wrong"] {
-            let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", password);
-            assert_eq!(reply, CANNOT_TELL);
-        }
-        let lines = site.lines();
-        assert!(lines[1].starts_with("attempt status=503"), "{}", lines[1]);
-        assert!(lines[1].contains("connection_log"), "{}", lines[1]);
-    }
-}
-
-#[test]
 fn a_geoip_file_that_cannot_be_read_is_435_while_a_country_rule_is_set() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
     accounts(&site);
