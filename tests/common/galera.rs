@@ -159,9 +159,9 @@ impl Cluster {
 
     /// What all nodes complain of.
     fn errors(&self) -> String {
-        let logs = self.nodes().map(|node| {
-            fs::read_to_string(self.path(node).join("error.log")).unwrap_or_default()
-        });
+        let logs = self
+            .nodes()
+            .map(|node| fs::read_to_string(self.path(node).join("error.log")).unwrap_or_default());
         let all = logs.collect::<Vec<_>>().join("\nnext node\n");
         let told = all.lines().filter(|line| {
             ["ERROR", "SST", "rsync", "next node"].iter().any(|word| line.contains(word))

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Client;
+use super::Row;
 use super::Site;
 use super::site::GB;
 use super::smtp::ACCEPTED;
@@ -41,6 +42,8 @@ pub fn prepare(site: &Site) {
 
 /// Clients until told to stop.
 pub struct Load {
+    /// What their names begin with.
+    prefix: String,
     stop: AtomicBool,
     number: AtomicUsize,
     done: Mutex<Vec<Attempt>>,
@@ -50,7 +53,8 @@ impl Load {
     /// One attempt; every third has a wrong password.
     fn attempt(&self, port: u16) -> Attempt {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
-        let (name, is_right) = (format!("u-{number}@example.com"), !number.is_multiple_of(3));
+        let (name, is_right) =
+            (format!("{}-{number}@example.com", self.prefix), !number.is_multiple_of(3));
         let password = if is_right { PASSWORD } else { "wrong" };
         // A connection that is cut in the middle panics.
         let reply = catch_unwind(AssertUnwindSafe(|| {
@@ -90,7 +94,13 @@ impl Load {
 
 /// Has so many clients attempt one AUTH after the other while `work` does its damage.
 pub fn run(port: u16, clients: usize, work: impl FnOnce(&Load)) -> Vec<Attempt> {
+    run_as("u", port, clients, work)
+}
+
+/// The same under names that begin so.
+pub fn run_as(prefix: &str, port: u16, clients: usize, work: impl FnOnce(&Load)) -> Vec<Attempt> {
     let load = Load {
+        prefix: prefix.to_owned(),
         stop: AtomicBool::new(false),
         number: AtomicUsize::new(0),
         done: Mutex::new(Vec::new()),
@@ -128,8 +138,14 @@ pub struct Tally {
 /// for each answered attempt and at most one for another, and nothing in Exim's panic log. Whatever
 /// waits must have been delivered.
 pub fn hold(site: &Site, attempts: &[Attempt]) -> Tally {
+    assert_eq!(site.panic_log(), "");
+    hold_rows(site.rows(), attempts)
+}
+
+/// The same with the rows of another table.
+pub fn hold_rows(found: Vec<Row>, attempts: &[Attempt]) -> Tally {
     let mut rows: HashMap<String, Vec<_>> = HashMap::new();
-    for row in site.rows() {
+    for row in found {
         rows.entry(row.username).or_default().push((row.auth_ok, row.policy_reject));
     }
     let mut tally = Tally { rows: rows.values().map(Vec::len).sum(), ..Tally::default() };
@@ -159,7 +175,6 @@ pub fn hold(site: &Site, attempts: &[Attempt]) -> Tally {
         }
     }
     assert!(rows.is_empty(), "rows of nobody: {rows:?}");
-    assert_eq!(site.panic_log(), "");
     tally
 }
 

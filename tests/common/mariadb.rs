@@ -20,7 +20,8 @@ use super::exim::free_port;
 
 /// The password of the database user `exim`: with what a URL must encode.
 pub const PASSWORD: &str = "s3cr/t@:";
-const ENCODED: &str = "s3cr%2Ft%40%3A";
+/// The same in a URL.
+pub const ENCODED: &str = "s3cr%2Ft%40%3A";
 
 /// The production table of contract.md, to the letter.
 pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
@@ -32,6 +33,19 @@ pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
   country       varchar(4)          NOT NULL,
   auth_ok       tinyint(1) unsigned NULL,
   policy_reject tinyint(1) unsigned NULL)";
+
+/// Makes the system's tables in `data` there.
+pub fn install(directory: &std::path::Path) {
+    let installed = Command::new("mariadb-install-db")
+        .args(["--no-defaults", "--user=root", "--skip-test-db"])
+        .arg("--auth-root-authentication-method=normal")
+        .arg(format!("--datadir={}", directory.join("data").display()))
+        // Two servers that start at once trip over each other's files in /tmp.
+        .arg(format!("--tmpdir={}", directory.display()))
+        .output()
+        .expect("mariadb-install-db: install mariadb-server");
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+}
 
 pub struct MariaDb {
     directory: tempfile::TempDir,
@@ -56,20 +70,7 @@ impl MariaDb {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let data = directory.path().join("data");
-        let installed = Command::new("mariadb-install-db")
-            .args([
-                "--no-defaults",
-                "--user=root",
-                "--skip-test-db",
-                "--auth-root-authentication-method=normal",
-            ])
-            .arg(format!("--datadir={}", data.display()))
-            // Two servers that start at once trip over each other's files in /tmp.
-            .arg(format!("--tmpdir={}", directory.path().display()))
-            .output()
-            .expect("mariadb-install-db: install mariadb-server");
-        assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+        install(directory.path());
         let port = free_port();
         let server = Self::serve(directory.path(), port);
         let server = Self { directory, port, server: Mutex::new(server), databases: Mutex::new(0) };

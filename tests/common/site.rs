@@ -68,6 +68,22 @@ pub struct Site {
     pub base: Base,
 }
 
+const ROWS: &str = "SELECT protocol, username, remote_ip, country, auth_ok, policy_reject \
+                    FROM connection_log ORDER BY id";
+
+/// All rows of a server.
+pub fn rows_of(server: &mut mysql::Conn) -> Vec<Row> {
+    let make = |(protocol, username, remote_ip, country, auth_ok, policy_reject)| Row {
+        protocol,
+        username,
+        remote_ip,
+        country,
+        auth_ok,
+        policy_reject,
+    };
+    server.query_map(ROWS, make).unwrap()
+}
+
 /// The account query of the tests: with every column that a query may have.
 pub const QUERY: &str = "SELECT password, allow_countries, deny_countries, allow_nets, \
                          1 - active AS disabled FROM account WHERE username = :user";
@@ -290,12 +306,10 @@ login:
 
     /// All rows so far.
     pub fn rows(&self) -> Vec<Row> {
-        let sql = "SELECT protocol, username, remote_ip, country, auth_ok, policy_reject \
-                   FROM connection_log ORDER BY id";
         match &self.base {
             Base::Sqlite => {
                 let connection = self.sqlite();
-                let mut statement = connection.prepare(sql).unwrap();
+                let mut statement = connection.prepare(ROWS).unwrap();
                 let rows = statement.query_map((), |row| {
                     Ok(Row {
                         protocol: row.get(0)?,
@@ -308,17 +322,7 @@ login:
                 });
                 rows.unwrap().map(Result::unwrap).collect()
             }
-            Base::MariaDb(server, name, _) => {
-                let make = |(protocol, username, remote_ip, country, auth_ok, policy_reject)| Row {
-                    protocol,
-                    username,
-                    remote_ip,
-                    country,
-                    auth_ok,
-                    policy_reject,
-                };
-                server.root(name).query_map(sql, make).unwrap()
-            }
+            Base::MariaDb(server, name, _) => rows_of(&mut server.root(name)),
         }
     }
 
