@@ -249,10 +249,12 @@ pub fn settle(store: &mut Store, standing: &mut Standing, counts: bool) -> Resul
 }
 
 /// Makes everybody else wait who is counted with this attempt. A transaction of SQLite does already.
+/// The row changes each time, within a millisecond too: what a node of a cluster does not change, it
+/// does not hold against what others do.
 fn lock(store: &mut Store, subject: &Subject, limit: &Limit) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
                        VALUES (:rule, :account, :remote, '', '', :expires) \
-                       ON DUPLICATE KEY UPDATE expires = :expires";
+                       ON DUPLICATE KEY UPDATE expires = GREATEST(expires + 1, :expires)";
     let sql = store.dialect("", SQL);
     if !sql.is_empty() {
         let expires = subject.now.saturating_add(LOCK_TIME);

@@ -150,6 +150,27 @@ fn two_hosts_write_to_two_nodes(cluster: &Cluster) {
     assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
 }
 
+fn a_node_that_has_lost_the_others_is_passed_over(cluster: &Cluster) {
+    let site = host(cluster, &[0, 1, 2], "");
+    clean(cluster, &site);
+    let exim = site.exim();
+    let attempts = load::run(exim.port, CLIENTS, |load| {
+        load.wait_for(ACCEPTED);
+        cluster.isolate(0, true);
+        load.wait_for(ACCEPTED);
+        load.wait(60);
+        cluster.isolate(0, false);
+        cluster.wait(0);
+        load.wait_for(ACCEPTED);
+    });
+    load::flush(&site);
+    assert_eq!(site.panic_log(), "");
+    let tally = hold(cluster, &attempts);
+    load::report("Galera: a node without the others, and joined again", &tally);
+    assert!(tally.accepted > 40 && tally.unanswered == 0, "{tally:?}");
+    eprintln!("{} of {} got 435", tally.cannot_tell, attempts.len());
+}
+
 /// Guesses at one account on both hosts at once; how many came to a hash.
 fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster) {
     const MAX: usize = 10;
@@ -197,7 +218,10 @@ fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster)
 fn a_cluster() {
     let cluster = Cluster::start();
     two_hosts_write_to_two_nodes(&cluster);
-    a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(&cluster);
+    for _ in 0..8 {
+        a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(&cluster);
+    }
+    a_node_that_has_lost_the_others_is_passed_over(&cluster);
     a_node_dies_and_joins_again(&cluster);
     a_node_hangs_and_goes_on(&cluster);
 }

@@ -51,8 +51,16 @@ const CHANGED: u16 = 1020;
 
 /// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
 /// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
-/// the server holds up still may, as during the last stage of a hot backup.)
-const BY_TRANSACTION: &str = "SET autocommit = 0";
+/// the server holds up still may, as during the last stage of a hot backup.) And a node of a Galera
+/// cluster answers when it has what the others had committed before: without that, a burst of guesses
+/// over two nodes got one more than its limit. MySQL takes that for a comment.
+const BY_TRANSACTION: &str = "SET autocommit = 0 /*M!100101 , SESSION wsrep_sync_wait = 15 */";
+
+/// More than an attempt has, so that none is prepared twice, or closed before the connection is.
+const MOST_STATEMENTS: usize = 64;
+
+/// A node that has lost its cluster takes us in, and refuses this as all that is no setting.
+const IS_READY: &str = "SELECT 1";
 
 /// An open connection.
 pub struct Connection {
@@ -77,7 +85,7 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            match connect(host, limit) {
+            match connect(host, limit, hosts.len() > 1) {
                 Ok(connection) => {
                     return Ok(Self {
                         place,
@@ -231,18 +239,20 @@ fn sockets_within(time: Duration) {
     authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
 }
 
-fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
+/// Connects; where there are others to ask, only to a server that answers queries.
+fn connect(host: &DatabaseUrl, limit: Duration, has_others: bool) -> mysql::Result<Conn> {
     sockets_within(limit);
+    let first = if has_others { vec![BY_TRANSACTION, IS_READY] } else { vec![BY_TRANSACTION] };
     let options = OptsBuilder::from_opts(host.options().clone())
         .tcp_connect_timeout(Some(limit))
         .write_timeout(Some(limit))
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.
         .prefer_socket(false)
-        .init(vec![BY_TRANSACTION])
+        .init(first)
         // Nothing about Exim's process to the server.
         .connect_attrs(None::<HashMap<String, String>>)
-        .stmt_cache_size(0);
+        .stmt_cache_size(MOST_STATEMENTS);
     Conn::new(options)
 }
 

@@ -196,6 +196,23 @@ impl Cluster {
         self.wait(node);
     }
 
+    /// Cuts a node off from the others, until it knows that it is, or lets it join again.
+    pub fn isolate(&self, node: usize, is_alone: bool) {
+        let mut root = Conn::new(self.options(node, "")).unwrap();
+        let flag = u8::from(is_alone);
+        let sql = format!("SET GLOBAL wsrep_provider_options = 'gmcast.isolate={flag}'");
+        root.query_drop(sql).unwrap();
+        for _ in 0..600 {
+            let status: Option<(String, String)> =
+                root.query_first("SHOW STATUS LIKE 'wsrep_ready'").unwrap();
+            if !is_alone || status.is_some_and(|(_, ready)| ready == "OFF") {
+                return;
+            }
+            sleep(Duration::from_millis(100));
+        }
+        panic!("node {node} does not notice that it is alone");
+    }
+
     /// Sends a node a signal by name.
     pub fn signal(&self, node: usize, name: &str) {
         let pid = self.child(node).as_ref().unwrap().id().to_string();
