@@ -12,7 +12,7 @@
 //!   [`stale`] remembers accounts for when no host can be reached
 //! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
 //! - [`password`]: whether a password matches a stored one; [`slots`]: how many
-//!   processes hash at once; [`state`]: a key for what is made up
+//!   processes hash at once; [`state`]: files of our own, and a key for what is made up
 //! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
 //!   of ours; [`pwhash`] tells passwords apart without knowing them
 //! - [`geo`]: the country and the autonomous system of an address

@@ -1,10 +1,12 @@
-//! A key of this host's own in the state directory, from which what looks random is made the same
-//! each time.
+//! The state directory: files there are read where they are our own, and nothing is written through
+//! a link. And a key of this host's own, from which what looks random is made the same each time.
 
 use std::fs;
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -30,12 +32,40 @@ pub fn key(directory: &Path) -> Result<Secret, Error> {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Secret> {
+/// A file to be read that nobody else can have put there or written.
+///
+/// # Errors
+/// There is none, or it is another's, or a link.
+pub fn open(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    let meta = file.metadata()?;
+    if meta.uid() != nix::unistd::Uid::effective().as_raw() || meta.mode() & 0o022 != 0 {
+        return Err(std::io::Error::other(format!(
+            "belongs to uid {}, mode {:04o}, and others may have written it: delete it, and another \
+             one is made",
+            meta.uid(),
+            meta.mode() & 0o7777
+        )));
+    }
+    Ok(file)
+}
+
+/// A new file to be written, for us alone; none where there is something already.
+///
+/// # Errors
+/// It cannot be made.
+pub fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    options.open(path)
+}
+
+fn read(path: &Path) -> std::io::Result<Secret> {
     let mut bytes = Vec::with_capacity(LENGTH);
     let most = u64::try_from(LENGTH).unwrap_or(0);
-    options.open(path)?.take(most).read_to_end(&mut bytes)?;
+    open(path)?.take(most).read_to_end(&mut bytes)?;
     if bytes.len() == LENGTH {
         return Ok(Secret::new(bytes));
     }
@@ -51,10 +81,7 @@ fn make(directory: &Path, path: &Path) -> std::io::Result<()> {
     let mut bytes = [0; LENGTH];
     getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
     let fresh = directory.join(format!("{FILE_NAME}.{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let linked = options
-        .open(&fresh)
+    let linked = create(&fresh)
         .and_then(|mut file| file.write_all(&bytes))
         .and_then(|()| fs::hard_link(&fresh, path));
     let _ = fs::remove_file(&fresh).ok();
@@ -84,7 +111,8 @@ mod tests {
         assert!(key(directory.path()).unwrap_err().to_string().contains("is too short"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+        fs::write(directory.path().join("planted"), [7; LENGTH]).unwrap();
+        std::os::unix::fs::symlink(directory.path().join("planted"), &path).unwrap();
         assert!(key(directory.path()).is_err(), "no link is followed");
     }
 }

@@ -6,10 +6,8 @@
 //! has been seen, it is what `user passwd` makes. The file holds no account's hash.
 
 use std::fs;
-use std::fs::OpenOptions;
 use std::io::Read;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -19,6 +17,7 @@ use super::MAX_WORK;
 use super::Settings;
 use super::new;
 use crate::secret::Secret;
+use crate::state;
 
 const FILE_NAME: &str = "dummy-hash";
 const MAX_FILE: u64 = 4096;
@@ -122,9 +121,7 @@ fn read(text: &str, settings: &Settings) -> Vec<Content> {
 
 fn remembered(file: &Path) -> Option<String> {
     let mut text = String::new();
-    let file =
-        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file);
-    file.ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
+    state::open(file).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
@@ -135,9 +132,7 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
         return Ok(());
     }
     let fresh = file.with_extension(format!("{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let written = options.open(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = state::create(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
     let renamed = written.and_then(|()| fs::rename(&fresh, file));
     if renamed.is_err() {
         let _ = fs::remove_file(&fresh).ok();

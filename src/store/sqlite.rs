@@ -8,8 +8,6 @@
 //! each row and never begin anew: who finds it long at closing empties it.
 
 use std::fs;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +27,7 @@ use super::Value;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
+use crate::state;
 
 /// Length of the WAL, in bytes, from which it is emptied: some forty rows, a page a row.
 /// docs/performance.md has the choice.
@@ -166,9 +165,7 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     let path = &real_path(path).ok_or_else(|| {
         fail(&place, "is in a directory that is missing: make it, or set state.directory to it")
     })?;
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    options.open(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
+    state::create(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
     let made = rusqlite::Connection::open(path).and_then(|connection| {
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;
         connection.pragma_update(None, "journal_mode", "WAL")

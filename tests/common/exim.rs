@@ -58,8 +58,13 @@ impl Exim {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
-        let daemon = Command::new("exim4")
-            .envs(environment.iter().copied())
+        let mut command = Command::new("exim4");
+        Self::start_by(command.envs(environment.iter().copied()), config, port, arguments)
+    }
+
+    /// The same by a command that becomes Exim.
+    pub fn start_by(command: &mut Command, config: &Path, port: u16, arguments: &[&str]) -> Self {
+        let daemon = command
             .arg("-C")
             .arg(config)
             .arg("-bdf")
@@ -128,9 +133,15 @@ pub fn expand(config: &Path, text: &str) -> String {
 pub mod users {
     use std::path::Path;
     use std::process::Command;
+    use std::sync::OnceLock;
 
     /// Uid and gid of Debian's Exim user, as numbers.
     pub fn exim() -> (String, String) {
+        static KNOWN: OnceLock<(String, String)> = OnceLock::new();
+        KNOWN.get_or_init(ask).clone()
+    }
+
+    fn ask() -> (String, String) {
         let id = |flag| {
             let output = Command::new("id").args([flag, "Debian-exim"]).output().expect("id runs");
             assert!(output.status.success(), "no user Debian-exim: install exim4-daemon-heavy");

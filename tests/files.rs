@@ -1,0 +1,254 @@
+//! Files: for Exim's user alone whatever the umask, and nothing of others' is read or written in the
+//! state directory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::exim::users;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+
+/// A shell that becomes a program under umask 0.
+const OPEN: &str = "umask 0; exec \"$0\" \"$@\"";
+
+/// One whose MAIL asks for somebody's SCRAM keys, too.
+fn site(base: Base) -> Site {
+    let site = Site::new(base, POLICY);
+    site.account("u@example.com", "secret");
+    let key = site.dlfunc("scram", "{salt}{nobody@example.com}{$sender_host_address}");
+    let config = site.read("exim.conf");
+    site.write(
+        "exim.conf",
+        &config.replace("deny message = ", &format!("deny message = salt={key} ")),
+    );
+    site
+}
+
+fn attempt(exim: &Exim, password: &str) -> String {
+    Client::connect_from(exim.port, GB).plain(b"u@example.com", password.as_bytes())
+}
+
+fn salt(exim: &Exim) -> String {
+    let answer = Client::connect_from(exim.port, GB).command("MAIL FROM:<>");
+    answer.split_once("salt=").unwrap().1.split_whitespace().next().unwrap().to_owned()
+}
+
+/// Owner and mode of everything in the state directory, itself as the empty name.
+fn state(site: &Site) -> BTreeMap<String, (u32, u32)> {
+    let facts = |meta: fs::Metadata| (meta.uid(), meta.mode() & 0o7777);
+    let entries = fs::read_dir(site.path("state")).unwrap().map(Result::unwrap);
+    let entries =
+        entries.map(|e| (e.file_name().into_string().unwrap(), facts(e.metadata().unwrap())));
+    let itself = (String::new(), facts(fs::metadata(site.path("state")).unwrap()));
+    entries.chain([itself]).collect()
+}
+
+#[test]
+fn under_umask_0_all_files_are_exims_alone() {
+    let site = site(Base::Sqlite);
+    let accounts = site.read("accounts.toml");
+    fs::remove_dir_all(site.path("state")).unwrap();
+    let tool = |arguments: &[&str], stdin: &str| {
+        site.write("stdin", stdin);
+        let output = Command::new("sh")
+            .args(["-c", OPEN, env!("CARGO_BIN_EXE_authpolicy"), "--config"])
+            .arg(site.path("accounts.toml"))
+            .args(arguments)
+            .stdin(fs::File::open(site.path("stdin")).unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    assert!(accounts.contains("[state]"));
+    tool(&["db", "init"], "");
+    tool(&["user", "add", "u@example.com", "--scheme", "BLF-CRYPT", "--cost", "4"], "secret");
+    for column in ["deny_countries varchar(255)", "allow_nets varchar(255)"] {
+        site.sql(&format!("ALTER TABLE account ADD COLUMN {column}"));
+    }
+    let owner: u32 = users::exim().0.parse().unwrap();
+    for name in ["authpolicy.db-wal", "authpolicy.db-shm"] {
+        // The test's own, as root.
+        let _ = fs::remove_file(site.path("state").join(name));
+    }
+    let mut command = Command::new("sh");
+    let port = common::exim::free_port();
+    let ports = format!("{port}");
+    let exim = Exim::start_by(
+        command.args(["-c", OPEN, "exim4"]),
+        &site.path("exim.conf"),
+        port,
+        &["-oX", &ports],
+    );
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(attempt(&exim, "wrong"), REFUSED);
+    assert_eq!(salt(&exim).len(), 24, "{}", site.main_log());
+    let found = state(&site);
+    for name in ["", "authpolicy.db", "authpolicy.db-wal", "dummy-hash", "decoy-key"] {
+        assert!(found.contains_key(name), "{name} is not in {found:?}");
+    }
+    for (name, facts) in &found {
+        let mode = if name.is_empty() { 0o700 } else { 0o600 };
+        assert_eq!(*facts, (owner, mode), "{name}: {found:?}");
+    }
+}
+
+/// A file that a link leads to, of Exim's own: nobody but our code keeps Exim from writing it.
+fn plant(site: &Site, name: &str, content: &[u8]) -> PathBuf {
+    let (victim, link) =
+        (site.path("spool").join(format!("victim-of-{name}")), site.path("state").join(name));
+    fs::write(&victim, content).unwrap();
+    users::give_to_exim(&victim);
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o600)).unwrap();
+    let _ = fs::remove_file(&link);
+    symlink(&victim, &link).unwrap();
+    victim
+}
+
+#[test]
+fn no_link_in_the_state_directory_is_followed() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let own = salt(&exim);
+    let state = site.path("state");
+    let database = fs::read(state.join("authpolicy.db")).unwrap();
+    for name in ["authpolicy.db", "authpolicy.db-wal", "authpolicy.db-shm"] {
+        let there = state.join(name).exists();
+        let _ = fs::rename(state.join(name), state.join("away"));
+        let victim = plant(&site, name, &database);
+        assert_eq!(attempt(&exim, "secret"), CANNOT_TELL, "{name}: {}", site.main_log());
+        assert_eq!(fs::read(victim).unwrap(), database, "{name}");
+        fs::remove_file(state.join(name)).unwrap();
+        if there {
+            fs::rename(state.join("away"), state.join(name)).unwrap();
+        }
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{name}: {}", site.main_log());
+    }
+    // Keys of somebody's choosing.
+    fs::rename(state.join("decoy-key"), state.join("away")).unwrap();
+    plant(&site, "decoy-key", &[7; 32]);
+    let keys = salt(&exim);
+    assert!(site.lines().last().unwrap().contains("decoy-key: "), "{:?}", site.lines());
+    assert_eq!(keys, "AAAAAAAAAAAAAAAAAAAAAA==", "nobody's");
+    fs::rename(state.join("away"), state.join("decoy-key")).unwrap();
+    assert_eq!(salt(&exim), own);
+    // What is learnt takes the place of a link, and leads nowhere.
+    let cheap = b"{PLAIN}x";
+    let victim = plant(&site, "dummy-hash", cheap);
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+    assert_eq!(fs::read(victim).unwrap(), cheap);
+    assert!(!state.join("dummy-hash").is_symlink());
+    assert!(site.read("state/dummy-hash").starts_with("$2"));
+    assert_eq!(site.panic_log(), "");
+}
+
+/// Who knows what the next processes are called could be there before them.
+#[test]
+fn a_link_in_the_place_of_a_fresh_file_is_not_written_through() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let state = site.path("state");
+    for name in ["dummy-hash", "decoy-key"] {
+        let _ = fs::remove_file(state.join(name));
+        let victim = plant(&site, "victim", b"untouched");
+        let links = next_pid()..next_pid() + 3000;
+        let links: Vec<_> = links.map(|pid| state.join(format!("{name}.{pid}"))).collect();
+        links.iter().for_each(|link| symlink(&victim, link).unwrap());
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{name}: {}", site.main_log());
+        salt(&exim);
+        assert_eq!(fs::read(victim).unwrap(), b"untouched", "{name}");
+        assert!(!state.join(name).exists(), "{name}: somebody was there before");
+        links.iter().for_each(|link| drop(fs::remove_file(link)));
+        attempt(&exim, "secret");
+        salt(&exim);
+        assert!(state.join(name).exists(), "{name}: {}", site.main_log());
+    }
+}
+
+/// Where processes that start now are numbered from.
+fn next_pid() -> u32 {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+#[test]
+fn what_others_put_there_is_not_believed() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let own = salt(&exim);
+    let (key, dummy) = (site.path("state/decoy-key"), site.path("state/dummy-hash"));
+    let mode = |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let nobody = "AAAAAAAAAAAAAAAAAAAAAA==";
+    mode(&key, 0o606);
+    assert_eq!(salt(&exim), nobody);
+    assert!(
+        site.lines().last().unwrap().contains("others may have written it"),
+        "{:?}",
+        site.lines()
+    );
+    mode(&key, 0o600);
+    std::os::unix::fs::chown(&key, Some(1), None).unwrap();
+    mode(&key, 0o644);
+    assert_eq!(salt(&exim), nobody);
+    users::give_to_exim(&key);
+    assert_eq!(salt(&exim), own);
+    // A dear one would keep processes busy.
+    let dear = format!("$2y$14${}\n", ".".repeat(53));
+    fs::write(&dummy, &dear).unwrap();
+    std::os::unix::fs::chown(&dummy, Some(1), None).unwrap();
+    mode(&dummy, 0o644);
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let learnt = fs::read_to_string(&dummy).unwrap();
+    assert!(learnt.starts_with("$2y$04$"), "another one takes its place: {learnt}");
+}
+
+#[test]
+fn a_database_password_that_everyone_may_read_is_435_and_a_line() {
+    let site = site(Base::mariadb());
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    for (mode, want) in
+        [(0o644, "everyone may read the database password in it"), (0o660, "others may write it")]
+    {
+        fs::set_permissions(site.path("authpolicy.toml"), fs::Permissions::from_mode(mode))
+            .unwrap();
+        assert_eq!(attempt(&exim, "secret"), CANNOT_TELL);
+        let line = site.lines().pop().unwrap();
+        assert!(
+            line.starts_with("attempt status=503 reason=internal ") && line.contains(want),
+            "{line}"
+        );
+        assert!(!line.contains("s3cr"), "{line}");
+        let output = site.run_tool(&["config"], "");
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert_eq!(site.rows().len(), 1);
+    fs::set_permissions(site.path("authpolicy.toml"), fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
+}
