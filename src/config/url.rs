@@ -115,8 +115,14 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
         "is no mysql://user:password@host:port/name, perhaps followed by ?socket=PATH or \
          ?root_cert_path=PATH; special characters in a password are percent-encoded"
     })?;
-    if options.get_db_name().is_none_or(str::is_empty) {
+    let name = options.get_db_name().unwrap_or_default();
+    if name.is_empty() {
         return Err(String::from("names no database after the host"));
+    }
+    if name.contains(['/', '@', ':']) {
+        // It may be part of a password, and names of databases are told.
+        let what = "has a /, @ or : after the host: in user and password, write %2F, %40, %3A";
+        return Err(String::from(what));
     }
     Ok(DatabaseUrl { options })
 }
