@@ -25,6 +25,7 @@ pub mod exim;
 pub mod fault;
 pub mod galera;
 pub mod gsasl;
+pub mod host;
 pub mod limits;
 pub mod load;
 pub mod mariadb;
