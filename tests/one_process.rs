@@ -162,7 +162,6 @@ fn make_many_calls(base: Base) {
     let told = host::run(&site, "many_calls");
     let rows = (WARM_UP + CALLS) / 20 * 6;
     assert_eq!(site.rows().len(), rows, "each attempt has its row: {told}");
-    eprintln!("{told}");
 }
 
 #[test]
