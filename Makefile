@@ -8,14 +8,14 @@ GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
 DOCS    = /usr/share/doc/authpolicy
 NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 
-.PHONY: help demo test fuzz bench install header lint deny build
+.PHONY: help demo test faults fuzz bench install header lint deny build
 
 help:
 	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
 	@echo 'make test      make lint and all tests, real Exim and MariaDB included (Debian, as root)'
 	@echo 'make bench     what an AUTH costs beside other solutions, a hash beside libxcrypt, and what'
 	@echo '               the time of a refusal tells (Debian, as root)'
-	@echo 'make fuzz      random stored passwords beside other implementations; FUZZ_SECONDS=60 for each target'
+	@echo 'make fuzz      random input of all kinds, beside other implementations; FUZZ_SECONDS=60 for each'
 	@echo 'make install   the plugin, the tool, systemd units, examples and docs; DESTDIR=... is honoured'
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
 	@echo 'make lint      formatting, clippy and what is linked (deny.toml) alone'
@@ -31,14 +31,20 @@ demo:
 	demo/run
 
 test:
-	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban gsasl \
-		libauthen-ntlm-perl libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
+	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core fail2ban g++ gsasl \
+		libauthen-ntlm-perl libcrypt-dev libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
 		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
+	CARGO=$(CARGO) FUZZ_SECONDS=3 scripts/fuzz
 
-# Apart from `make test`: what it finds is a matter of time and chance.
+# What clients heard while things broke, for docs/operations.md.
+faults:
+	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test --test cluster $(patsubst tests/%.rs,--test %,$(wildcard tests/faults*.rs))
+	scripts/fault-table
+
+# Beside the few seconds in `make test`: what it finds is a matter of time and chance.
 fuzz:
 	scripts/install-packages g++ libcrypt-dev
 	CARGO=$(CARGO) scripts/fuzz
@@ -56,6 +62,7 @@ header:
 
 lint:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
 	$(MAKE) deny
 
