@@ -64,7 +64,16 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
     });
     // SAFETY: the output is at the start of the buffer, which is ours and longer.
     unsafe { libc::explicit_bzero(data.as_mut_ptr().cast(), OUTPUT) };
+    wipe_stack();
     seen.flatten()
+}
+
+/// Overwrites what the functions that were just called have left below: libcrypt's MD5 keeps blocks
+/// of the password there, and sha1crypt the key of its HMAC.
+#[inline(never)]
+fn wipe_stack() {
+    let mut room = Zeroizing::new([0_u8; 8192]);
+    std::hint::black_box(&mut *room);
 }
 
 /// Whether this password makes this stored text.

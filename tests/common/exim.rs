@@ -99,8 +99,12 @@ impl Drop for Exim {
     }
 }
 
-/// The plugin that cargo built for this test.
+/// The plugin that cargo built for this test; or another, as the one that `make build` leaves, if
+/// AUTHPOLICY_TEST_PLUGIN names it.
 pub fn plugin() -> PathBuf {
+    if let Some(named) = std::env::var_os("AUTHPOLICY_TEST_PLUGIN") {
+        return named.into();
+    }
     let deps = std::env::current_exe().unwrap();
     let candidates = [
         deps.with_file_name("libauthpolicy.so"),
