@@ -24,7 +24,7 @@ help:
 build:
 	$(CARGO) build --release --bins
 	$(CARGO) rustc --release --lib --crate-type cdylib
-	! grep -q deliberate-panic $(PLUGIN)
+	scripts/check-binaries $(PLUGIN) $(TOOL)
 
 demo:
 	scripts/install-packages exim4-daemon-heavy

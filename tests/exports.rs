@@ -1,4 +1,4 @@
-//! The plugin's face to Exim: exactly the contract's symbols, and a header that says so.
+//! What was linked: exactly the contract's symbols, and with what makes a bug harder to use.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -9,6 +9,8 @@
 
 mod common;
 
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// What Exim may call.
@@ -36,4 +38,81 @@ fn the_plugin_exports_the_contract_and_nothing_else() {
     let mut names: Vec<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
     names.sort_unstable();
     assert_eq!(names, EXPORTS);
+}
+
+/// The check that `make build` makes of what is to be installed.
+fn check_binaries(plugin: &Path, tool: &Path) -> (bool, String) {
+    let output = Command::new("scripts/check-binaries")
+        .args([plugin, tool])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn plugin_and_tool_are_hardened() {
+    let (plugin, tool) = (common::exim::plugin(), Path::new(env!("CARGO_BIN_EXE_authpolicy")));
+    assert_eq!(check_binaries(&plugin, tool), (true, String::new()));
+}
+
+/// A library made with these arguments of the linker's and this source in C.
+fn library(directory: &Path, source: &str, arguments: &[&str]) -> PathBuf {
+    let (file, library) = (directory.join("library.c"), directory.join("library.so"));
+    std::fs::write(&file, source).unwrap();
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-fstack-protector-strong", "-Wl,-z,now,-z,relro", "-o"])
+        .args([&library, &file])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    library
+}
+
+#[test]
+fn what_is_not_is_found_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let tool = Path::new(env!("CARGO_BIN_EXE_authpolicy"));
+    let mut source = String::from(
+        "char *fill(char *); static char frame(void) { char room[64]; return *fill(room); }\n",
+    );
+    source.push_str(
+        "__attribute__((visibility(\"hidden\"))) char *fill(char *room) { return room; }\n",
+    );
+    for name in EXPORTS {
+        source.push_str(&format!("int {name}(void) {{ return frame(); }}\n"));
+    }
+    let check = |source: &str, arguments: &[&str]| {
+        check_binaries(&library(directory.path(), source, arguments), tool)
+    };
+    assert_eq!(check(&source, &[]), (true, String::new()), "like this it may be");
+    for (arguments, complaint) in [
+        (&["-Wl,-z,lazy"][..], "no BIND_NOW"),
+        (&["-Wl,-z,norelro"], "no RELRO"),
+        (&["-Wl,-z,execstack"], "runs what is on the stack"),
+        (&["-Wl,-rpath,/tmp"], "RUNPATH"),
+        (&["-Wl,-N", "-nostdlib"], "written and run"),
+        (&["-Wl,--no-as-needed", "-l:libresolv.so.2"], "needs lib"),
+        (&["-fno-stack-protector"], "does not guard the stack"),
+    ] {
+        // In the tool's place, where symbols are its own.
+        let bad = library(directory.path(), &source, arguments);
+        let (passes, said) = check_binaries(&common::exim::plugin(), &bad);
+        assert!(!passes && said.contains(complaint), "{arguments:?}: {said}");
+    }
+    for (more, complaint) in [
+        (
+            "int more(void) { return 0; }\n",
+            "exports allow authorize check country finish last more ",
+        ),
+        ("const char *word = \"deliberate-panic\";\n", "exports"),
+        (
+            "__attribute__((visibility(\"hidden\"))) const char *word = \"deliberate-panic\";\n",
+            "panics on demand",
+        ),
+    ] {
+        let (passes, said) = check(&format!("{source}{more}"), &[]);
+        assert!(!passes && said.contains(complaint), "{more}: {said}");
+    }
 }
