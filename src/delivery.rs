@@ -181,7 +181,7 @@ pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
         "DELETE FROM authpolicy_delivered WHERE id < :before ORDER BY id LIMIT 100",
     );
     let before = format!("{:012x}", now.saturating_sub(MEMORY).max(0));
-    match store.execute(sql, &[("before", Value::text(&before))]) {
+    match store.transaction(|store| store.execute(sql, &[("before", Value::text(&before))])) {
         Err(e) if e.is_about_table() => Ok(0),
         deleted => deleted,
     }

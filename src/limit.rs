@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::error::StoreFault;
 use crate::policy::Action;
 use crate::policy::Count;
 use crate::policy::Limit;
@@ -184,8 +183,7 @@ pub fn enter(
     subject: &Subject,
     log_only: bool,
 ) -> Result<Standing, Error> {
-    let mut is_cluster = false;
-    let entered = store.transaction(|store| {
+    store.transaction(|store| {
         // All locks before the first look: what is seen from then on does not change, and must be
         // what those have done who held a lock before.
         for limit in limits {
@@ -193,9 +191,7 @@ pub fn enter(
         }
         let mut standing = Standing::default();
         for limit in limits {
-            let live = count(store, limit, subject, limit.max)?;
-            is_cluster |= live.is_cluster;
-            let is_crossed = live.values >= limit.max;
+            let is_crossed = is_crossed(store, limit, subject)?;
             standing.add(limit, is_crossed, log_only);
             if !(is_crossed && limit.action == Action::Reject) {
                 standing.entries.push(subject.entry(limit));
@@ -208,35 +204,7 @@ pub fn enter(
             insert(store, entry, &entry.value, &entry.attempt)?;
         }
         Ok(standing)
-    });
-    let mut standing = entered?;
-    if is_cluster && !standing.is_empty() && !log_only {
-        look_again(store, limits, subject, &mut standing)?;
-    }
-    Ok(standing)
-}
-
-/// Whether an attempt that was entered on one node of a cluster has met others on another node. They
-/// should have been in each other's way; bursts over two nodes have shown now and then that one was
-/// not. Of those who are one too many, at least the last to come sees it, since a node answers when it
-/// has what was committed before.
-fn look_again(
-    store: &mut Store,
-    limits: &[&Limit],
-    subject: &Subject,
-    standing: &mut Standing,
-) -> Result<(), Error> {
-    for limit in limits.iter().filter(|limit| limit.action == Action::Reject) {
-        if count(store, limit, subject, limit.max.saturating_add(1))?.values <= limit.max {
-            continue;
-        }
-        settle(store, standing, false)?;
-        let place = format!("limit {}", limit.name);
-        let what =
-            String::from("others were counted at the same moment on another node: try again");
-        return Err(Error::Store { place, what, fault: StoreFault::Other });
-    }
-    Ok(())
+    })
 }
 
 /// The same without entering it.
@@ -251,8 +219,7 @@ pub fn look(
 ) -> Result<Standing, Error> {
     let mut standing = Standing::default();
     for limit in limits {
-        let live = count(store, limit, subject, limit.max)?;
-        standing.add(limit, live.values >= limit.max, log_only);
+        standing.add(limit, is_crossed(store, limit, subject)?, log_only);
     }
     Ok(standing)
 }
@@ -310,7 +277,7 @@ pub fn latest(limit: &Limit, now: i64) -> i64 {
 }
 
 /// Whether as many are there as are borne.
-fn count(store: &mut Store, limit: &Limit, subject: &Subject, most: u32) -> Result<Live, Error> {
+fn is_crossed(store: &mut Store, limit: &Limit, subject: &Subject) -> Result<bool, Error> {
     // By this index whatever the statistics of the moment say: the live entries of this limit and
     // subject are few, those of all are not.
     let sql = store.dialect(
@@ -318,8 +285,7 @@ fn count(store: &mut Store, limit: &Limit, subject: &Subject, most: u32) -> Resu
          INDEXED BY authpolicy_count_live \
          WHERE rule = :rule AND account = :account AND remote = :remote \
          AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live",
-        "SELECT COUNT(*) AS n /*M!100101 , @@wsrep_on AS is_cluster */ \
-         FROM (SELECT DISTINCT value FROM authpolicy_count \
+        "SELECT COUNT(*) AS n FROM (SELECT DISTINCT value FROM authpolicy_count \
          FORCE INDEX (live) \
          WHERE rule = :rule AND account = :account AND remote = :remote \
          AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live",
@@ -331,20 +297,11 @@ fn count(store: &mut Store, limit: &Limit, subject: &Subject, most: u32) -> Resu
         ("remote", Value::text(&entry.remote)),
         ("now", Value::Int(subject.now)),
         ("latest", Value::Int(latest(limit, subject.now))),
-        ("max", Value::Int(most.into())),
+        ("max", Value::Int(limit.max.into())),
     ];
     let rows = store.query(sql, &parameters)?;
-    let row = rows.first();
-    let values = row.and_then(|row| row.text("n").parse().ok()).unwrap_or(u32::MAX);
-    Ok(Live { values, is_cluster: row.is_some_and(|row| row.text("is_cluster") == "1") })
-}
-
-/// What is in the table for a limit and its subject.
-struct Live {
-    /// How many different values are not over, up to what was asked for.
-    values: u32,
-    /// Whether the server is a node of a Galera cluster.
-    is_cluster: bool,
+    let live = rows.first().and_then(|row| row.text("n").parse::<u32>().ok()).unwrap_or(u32::MAX);
+    Ok(live >= limit.max)
 }
 
 /// Deletes what is over, a bounded number of entries; answers how many. They are looked up without a

@@ -1,4 +1,4 @@
-//! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in.
+//! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in and works.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -49,18 +49,26 @@ const DEADLOCK: u16 = 1213;
 /// Its word for a row that another transaction has changed since this one looked.
 const CHANGED: u16 = 1020;
 
+/// Its word for a savepoint that is not there.
+const NO_SAVEPOINT: u16 = 1305;
+
+/// Begins a transaction, and marks it: a node of a Galera cluster that aborts it for the sake of
+/// another node's, at the wrong moment, does not say so, and runs the next statement in a new one.
+const BEGIN: &str = "START TRANSACTION; SAVEPOINT authpolicy";
+
+/// Commits the transaction that was begun, and no other.
+const COMMIT_MARKED: &str = "RELEASE SAVEPOINT authpolicy; COMMIT";
+
 /// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
 /// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
-/// the server holds up still may, as during the last stage of a hot backup.) And a node of a Galera
-/// cluster answers when it has what the others had committed before: without that, a burst of guesses
-/// over two nodes got one more than its limit. MySQL takes that for a comment.
-const BY_TRANSACTION: &str = "SET autocommit = 0 /*M!100101 , SESSION wsrep_sync_wait = 15 */";
+/// the server holds up still may, as during the last stage of a hot backup.)
+///
+/// And a node of a Galera cluster that has lost the others, or has not caught up with them, takes us in
+/// and lets us set what we like: `DO 0` is the least that it refuses.
+const FIRST: &str = "SET autocommit = 0; DO 0";
 
 /// More than an attempt has, so that none is prepared twice, or closed before the connection is.
 const MOST_STATEMENTS: usize = 64;
-
-/// A node that has lost its cluster takes us in, and refuses this as all that is no setting.
-const IS_READY: &str = "SELECT 1";
 
 /// An open connection.
 pub struct Connection {
@@ -85,7 +93,7 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            match connect(host, limit, hosts.len() > 1) {
+            match connect(host, limit) {
                 Ok(connection) => {
                     return Ok(Self {
                         place,
@@ -168,12 +176,18 @@ impl Connection {
         self.may_try_again = false;
         self.limit()?;
         self.in_transaction = true;
-        self.connection.query_drop("START TRANSACTION").map_err(|e| self.refused(&e))
+        run_both(&mut self.connection, BEGIN).map_err(|e| self.refused(&e))
     }
 
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         self.in_transaction = false;
-        self.make_last().map_err(|e| self.refused(&e))
+        self.limit()?;
+        run_both(&mut self.connection, COMMIT_MARKED).map_err(|e| {
+            let is_lost = matches!(&e, mysql::Error::MySqlError(e) if e.code == NO_SAVEPOINT);
+            let error = self.refused(&e);
+            self.may_try_again |= is_lost;
+            error
+        })
     }
 
     pub(super) fn roll_back(&mut self) -> Result<(), Error> {
@@ -239,21 +253,30 @@ fn sockets_within(time: Duration) {
     authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
 }
 
-/// Connects; where there are others to ask, only to a server that answers queries.
-fn connect(host: &DatabaseUrl, limit: Duration, has_others: bool) -> mysql::Result<Conn> {
+fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
     sockets_within(limit);
-    let first = if has_others { vec![BY_TRANSACTION, IS_READY] } else { vec![BY_TRANSACTION] };
     let options = OptsBuilder::from_opts(host.options().clone())
         .tcp_connect_timeout(Some(limit))
         .write_timeout(Some(limit))
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.
         .prefer_socket(false)
-        .init(first)
         // Nothing about Exim's process to the server.
         .connect_attrs(None::<HashMap<String, String>>)
         .stmt_cache_size(MOST_STATEMENTS);
-    Conn::new(options)
+    let mut connection = Conn::new(options)?;
+    run_both(&mut connection, FIRST)?;
+    Ok(connection)
+}
+
+/// Two statements at the price of one, the second only after the first; they return no rows.
+fn run_both(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
+    let mut results = connection.query_iter(sql)?;
+    while let Some(mut result) = results.iter() {
+        // To drop it would drop its error.
+        result.try_for_each(|row| row.map(drop))?;
+    }
+    Ok(())
 }
 
 /// Only the parameters that the statement names.
