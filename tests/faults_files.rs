@@ -1,0 +1,215 @@
+//! The GeoIP file and the configuration are replaced, cut short, broken and taken away under
+//! clients: each connection decides by what is there, or says that it cannot tell.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use common::Base;
+use common::Exim;
+use common::Row;
+use common::Site;
+use common::fault::CLIENTS;
+use common::fault::Fault;
+use common::fault::POLICY;
+use common::mmdb;
+use common::site::NETWORKS;
+
+/// Where the clients' network is in another country.
+const MOVED: &str = "192.0.2.0/24 CN\n";
+
+/// A site whose daemon reads the files for its children, or leaves that to them.
+fn site(base: Base, preloads: bool) -> (Site, Exim) {
+    let site = common::fault::site(base, POLICY);
+    if preloads {
+        let preload = site.dlfunc("preload", "{}");
+        let config = site.read("exim.conf");
+        site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    }
+    let exim = site.exim();
+    (site, exim)
+}
+
+/// Puts a file in place of another, as administrators should.
+fn replace(site: &Site, name: &str, bytes: &[u8]) {
+    let fresh = site.path(&format!("{name}.new"));
+    fs::write(&fresh, bytes).unwrap();
+    let (_, gid) = common::exim::users::exim();
+    std::os::unix::fs::chown(&fresh, Some(0), Some(gid.parse().unwrap())).unwrap();
+    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::rename(fresh, site.path(name)).unwrap();
+}
+
+/// The rows of these attempts.
+fn rows_of(site: &Site, names: &HashSet<String>) -> Vec<Row> {
+    let rows: Vec<_> =
+        site.rows().into_iter().filter(|row| names.contains(&row.username)).collect();
+    assert_eq!(rows.len(), names.len(), "each has its row");
+    rows
+}
+
+#[test]
+fn each_new_connection_sees_the_geoip_file_that_was_renamed_into_place() {
+    for (base, preloads) in [(Base::Sqlite, false), (Base::Sqlite, true), (Base::mariadb(), true)] {
+        let (site, exim) = site(base, preloads);
+        let mut seen = Vec::new();
+        let fault = Fault::named("GeoIP file replaced by rename").refusing();
+        let tally = fault.play(&site, &exim, |load| {
+            for _ in 0..2 {
+                for (list, country) in [(MOVED, "CN"), (NETWORKS, "GB")] {
+                    replace(&site, "country.mmdb", &mmdb::from_list(list));
+                    seen.push((load.meanwhile(CLIENTS), country));
+                }
+            }
+        });
+        for (names, country) in seen {
+            for row in rows_of(&site, &names) {
+                let told = (&*row.country, row.policy_reject);
+                assert_eq!(told, (country, Some(country == "CN")), "{row:?}");
+            }
+        }
+        assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
+    }
+}
+
+/// Breaks the GeoIP file, and mends it: nobody can tell meanwhile, and each has a row.
+fn break_geoip(name: &str, damage: impl Fn(&Site), symptom: &str) {
+    for preloads in [false, true] {
+        let (site, exim) = site(Base::Sqlite, preloads);
+        let whole = fs::read(site.path("country.mmdb")).unwrap();
+        let mut seen = HashSet::new();
+        let tally = Fault::named(name).play(&site, &exim, |load| {
+            damage(&site);
+            seen = load.meanwhile(CLIENTS);
+            replace(&site, "country.mmdb", &whole);
+        });
+        assert!(tally.unanswered == 0 && tally.cannot_tell >= seen.len(), "{tally:?}");
+        for row in rows_of(&site, &seen) {
+            assert_eq!((&*row.country, row.policy_reject), ("", None), "{row:?}");
+        }
+        let file = site.path("country.mmdb").display().to_string();
+        let lines = site.lines();
+        let told = |name: &str, want: &str| {
+            lines.iter().any(|line| line.ends_with(&format!("{name:?}")) && line.contains(want))
+        };
+        for name in &seen {
+            assert!(told(name, &file) && told(name, symptom), "{name}: {lines:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_geoip_file_that_is_removed_is_435() {
+    let remove = |site: &Site| fs::remove_file(site.path("country.mmdb")).unwrap();
+    break_geoip("GeoIP file removed, and put back", remove, "No such file");
+}
+
+#[test]
+fn a_geoip_file_that_is_replaced_by_garbage_is_435() {
+    let garbage = |site: &Site| replace(site, "country.mmdb", &[b'x'; 5000]);
+    break_geoip("GeoIP file replaced by garbage, and put back", garbage, "no readable MMDB");
+}
+
+#[test]
+fn a_geoip_file_that_nobody_may_read_is_435() {
+    let hide = |site: &Site| {
+        let path = site.path("country.mmdb");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    break_geoip("GeoIP file unreadable, and put back", hide, "cannot be read by uid");
+}
+
+/// Whoever writes over the file cuts it short first, maybe in the middle of a lookup: between the
+/// look at its length and the lookup is a window of some microseconds, in which SIGBUS would end
+/// the process. docs/exim.md says to rename; this is about those who do not.
+#[test]
+fn a_geoip_file_that_is_cut_short_in_place_is_435() {
+    for (name, length) in [("to half", 2), ("to nothing", u64::MAX)] {
+        let cut = move |site: &Site| {
+            let file = fs::File::options().write(true).open(site.path("country.mmdb")).unwrap();
+            let whole = file.metadata().unwrap().len();
+            file.set_len(whole / length).unwrap();
+        };
+        break_geoip(&format!("GeoIP file cut short in place {name}, and put back"), cut, "");
+    }
+}
+
+#[test]
+fn each_new_connection_obeys_the_configuration_that_was_renamed_into_place() {
+    for (base, preloads) in [(Base::Sqlite, false), (Base::mariadb(), true)] {
+        let (site, exim) = site(base, preloads);
+        let old = site.read("authpolicy.toml");
+        let new = old.replace("[\"GB\"]", "[\"CN\"]");
+        let mut seen = Vec::new();
+        let fault = Fault::named("configuration replaced by rename").refusing();
+        let tally = fault.play(&site, &exim, |load| {
+            for _ in 0..2 {
+                for (text, refuses) in [(&new, true), (&old, false)] {
+                    replace(&site, "authpolicy.toml", text.as_bytes());
+                    seen.push((load.meanwhile(CLIENTS), refuses));
+                }
+            }
+        });
+        for (names, refuses) in seen {
+            for row in rows_of(&site, &names) {
+                assert_eq!(row.policy_reject, Some(refuses), "{row:?}");
+            }
+        }
+        assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
+    }
+}
+
+/// Spoils the configuration, and mends it. Nobody knows meanwhile where rows go: there are lines.
+fn break_config(name: &str, base: Base, spoil: impl Fn(&Site, &str), symptom: &str) {
+    let (site, exim) = site(base, false);
+    let good = site.read("authpolicy.toml");
+    let mut seen = HashSet::new();
+    let cause = format!("authpolicy.toml: {symptom}");
+    let causes = [&*cause];
+    let tally = Fault::named(name).rowless(&causes).play(&site, &exim, |load| {
+        spoil(&site, &good);
+        seen = load.meanwhile(CLIENTS);
+        replace(&site, "authpolicy.toml", good.as_bytes());
+    });
+    assert!(tally.rowless == tally.cannot_tell && tally.rowless >= seen.len(), "{tally:?}");
+    assert!(site.rows().iter().all(|row| !seen.contains(&row.username)), "told the cause, all");
+    assert_eq!(tally.unanswered, 0, "{tally:?}");
+}
+
+fn set_mode(site: &Site, mode: u32) {
+    let path = site.path("authpolicy.toml");
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_configuration_that_is_broken_is_435() {
+    let spoil = |site: &Site, good: &str| {
+        replace(site, "authpolicy.toml", good.replace("allow_countries", "alow").as_bytes());
+    };
+    break_config("configuration broken, and mended", Base::Sqlite, spoil, "line ");
+    let remove = |site: &Site, _: &str| fs::remove_file(site.path("authpolicy.toml")).unwrap();
+    break_config("configuration gone, and back", Base::Sqlite, remove, "cannot be read");
+}
+
+#[test]
+fn a_configuration_that_only_root_may_read_is_435() {
+    let hide = |site: &Site, _: &str| set_mode(site, 0o600);
+    break_config("configuration unreadable, and readable", Base::mariadb(), hide, "cannot be read");
+}
+
+#[test]
+fn a_configuration_that_others_may_write_is_435() {
+    let open = |site: &Site, _: &str| set_mode(site, 0o660);
+    break_config("configuration writable for others", Base::mariadb(), open, "others may write it");
+}
