@@ -18,8 +18,8 @@ pub const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \
 /// The rest of it where rows are delivered later.
 pub const LATER: &str = "[log]\ndelivery = \"journal\"\n";
 /// Time-outs for tests in which databases hang.
-const SHORT: &str = "connect_timeout = \"500ms\"\nquery_timeout = \"500ms\"\n\
-                     attempt_timeout = \"2s\"\n";
+const SHORT: &str = "connect_timeout = \"1s\"\nquery_timeout = \"1s\"\n\
+                     attempt_timeout = \"4s\"\n";
 pub const CLIENTS: usize = 8;
 
 /// A site for load with short time-outs.
@@ -64,6 +64,10 @@ impl<'a> Fault<'a> {
         Self { terms: Terms { rules_refuse: true, ..self.terms }, ..self }
     }
 
+    pub fn torn(self) -> Self {
+        Self { terms: Terms { torn: true, ..self.terms }, ..self }
+    }
+
     /// Has clients on this Exim while something breaks and is mended; they begin and end in good
     /// times. When nothing waits any more, each is held to the promise.
     pub fn play(&self, site: &Site, exim: &Exim, work: impl FnOnce(&Load)) -> Tally {
@@ -73,7 +77,11 @@ impl<'a> Fault<'a> {
             load.wait_for(ACCEPTED);
             load.wait(CLIENTS);
         });
-        load::flush(site);
+        if self.terms.torn {
+            load::deliver(site);
+        } else {
+            load::flush(site);
+        }
         let tally = load::hold_to(&self.terms, site, &attempts);
         load::report(self.name, &tally);
         assert!(tally.accepted > 0 && tally.refused > 0, "{tally:?}");

@@ -169,6 +169,8 @@ pub struct Terms<'a> {
     pub rowless: &'a [&'a str],
     /// Whether rules refuse, right passwords too.
     pub rules_refuse: bool,
+    /// Whether lines of the journal may be torn: their attempts were told so, or are elsewhere.
+    pub torn: bool,
 }
 
 /// Holds attempts against the promise: 235 only with a right password, never 535 with one, one row
@@ -260,6 +262,11 @@ fn lines(site: &Site) -> HashMap<String, Vec<String>> {
 
 /// Delivers what waits until nothing does, and nothing was set aside.
 pub fn flush(site: &Site) {
+    assert_eq!(deliver(site), 0, "rows are set aside: {}", site.read("state/journal/set-aside"));
+}
+
+/// Delivers what waits until nothing does; answers how many lines were set aside.
+pub fn deliver(site: &Site) -> usize {
     let mut printed = String::new();
     // The process of an attempt may still be at it.
     for _ in 0..50 {
@@ -270,8 +277,8 @@ pub fn flush(site: &Site) {
             String::from_utf8_lossy(&output.stderr)
         );
         if output.status.success() {
-            assert!(printed.contains("set_aside=0\n"), "{printed}");
-            return;
+            let aside = printed.lines().find_map(|line| line.strip_prefix("set_aside="));
+            return aside.and_then(|aside| aside.parse().ok()).expect("it says how many");
         }
         std::thread::sleep(Duration::from_millis(100));
     }

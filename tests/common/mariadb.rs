@@ -68,7 +68,11 @@ impl MariaDb {
 
     /// A server of one's own, to be damaged.
     pub fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in this directory, which may be a mount.
+    pub fn start_in(directory: tempfile::TempDir) -> Self {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         install(directory.path());
         let port = free_port();
@@ -115,6 +119,10 @@ impl MariaDb {
             .user(Some("root"))
             .socket(Some(self.socket().display().to_string()))
             .db_name((!database.is_empty()).then(|| database.to_owned()))
+    }
+
+    pub fn directory(&self) -> &std::path::Path {
+        self.directory.path()
     }
 
     pub fn socket(&self) -> PathBuf {

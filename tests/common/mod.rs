@@ -30,6 +30,7 @@ pub mod limits;
 pub mod load;
 pub mod mariadb;
 pub mod mmdb;
+pub mod mount;
 pub mod outcome;
 pub mod process;
 pub mod processes;
