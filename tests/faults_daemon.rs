@@ -1,0 +1,119 @@
+//! The plugin's file is replaced, and Exim's daemon is told to start again or to end, under clients.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::fault::CLIENTS;
+use common::fault::Fault;
+use common::fault::POLICY;
+use common::load;
+use common::load::Attempt;
+use common::process;
+use common::process::signal;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
+
+/// A site whose daemon has the plugin loaded.
+fn site(base: Base) -> (Site, Exim) {
+    let site = common::fault::site(base, POLICY);
+    let preload = site.dlfunc("preload", "{}");
+    let config = site.read("exim.conf");
+    site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    let exim = site.exim();
+    (site, exim)
+}
+
+/// As `make install` does it.
+fn install(site: &Site) {
+    fs::copy(common::exim::plugin(), site.path("authpolicy.so.new")).unwrap();
+    fs::rename(site.path("authpolicy.so.new"), site.path("authpolicy.so")).unwrap();
+}
+
+#[test]
+fn the_plugin_is_replaced_by_rename() {
+    for base in Base::all() {
+        let (site, exim) = site(base);
+        // Who has it loaded already, goes on with the old one.
+        let mut old = Client::connect_from(exim.port, GB);
+        assert_eq!(old.plain(b"nobody@example.com", b"wrong"), REFUSED, "{}", site.main_log());
+        site.sql("DELETE FROM connection_log");
+        let tally = Fault::named("plugin replaced by rename").play(&site, &exim, |load| {
+            for _ in 0..4 {
+                install(&site);
+                load.meanwhile(CLIENTS);
+            }
+        });
+        assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
+        assert_eq!(old.plain(b"u-old@example.com", b"secret"), ACCEPTED);
+        let row = site.rows().pop().unwrap();
+        assert_eq!((&*row.username, row.auth_ok), ("u-old@example.com", Some(true)));
+    }
+}
+
+#[test]
+fn the_daemon_starts_again() {
+    for base in Base::all() {
+        let (site, exim) = site(base);
+        let starts = || site.main_log().matches("daemon started").count();
+        let fault = Fault::named("Exim's daemon started again (SIGHUP)");
+        let tally = fault.play(&site, &exim, |load| {
+            for round in 2..5 {
+                signal(&[exim.pid()], "HUP");
+                process::until("the daemon started again", || starts() == round);
+                load.wait_for(ACCEPTED);
+                load.meanwhile(CLIENTS);
+            }
+            // It is Exim's user by then, who is told that it may not choose a configuration as root.
+            let log = site.panic_log();
+            let others = log.lines().filter(|line| !line.ends_with("for using -C option"));
+            site.write("log/paniclog", &others.collect::<String>());
+        });
+        // Nobody listens for a moment: who comes then, is not connected, and made no attempt.
+        assert_eq!(tally.cannot_tell, 0, "{tally:?}");
+    }
+}
+
+#[test]
+fn the_daemon_ends_and_dialogues_go_on() {
+    for base in Base::all() {
+        let (site, exim) = site(base);
+        let mut clients: Vec<_> =
+            (0..CLIENTS).map(|_| Client::connect_from(exim.port, GB)).collect();
+        // One of them has made an attempt already.
+        let first = "u-first@example.com";
+        let reply = clients[0].plain(first.as_bytes(), b"wrong");
+        assert_eq!(reply, REFUSED, "{}", site.main_log());
+        let serving = process::children(exim.pid());
+        signal(&[exim.pid()], "TERM");
+        process::until("nobody listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", exim.port)).is_err()
+        });
+        assert!(serving.len() >= CLIENTS, "{serving:?}");
+        let reply = Some(REFUSED.to_owned());
+        let mut attempts =
+            vec![Attempt { name: first.to_owned(), number: 0, is_right: false, reply }];
+        for (number, client) in clients.iter_mut().enumerate() {
+            let name = format!("u-{number}@example.com");
+            let reply = Some(client.plain(name.as_bytes(), b"secret"));
+            attempts.push(Attempt { name, number, is_right: true, reply });
+        }
+        let tally = load::hold(&site, &attempts);
+        load::report("Exim's daemon ended (SIGTERM), clients connected", &tally);
+        assert_eq!((tally.accepted, tally.refused), (CLIENTS, 1), "{tally:?}");
+    }
+}
