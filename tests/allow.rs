@@ -33,16 +33,18 @@ fn with_allow(site: &Site, acl: &str) -> Exim {
         "begin acl\n",
         &format!(
             "{acl} = acl_before\nbegin acl\nacl_before:\n  warn set acl_c_policy = {allow}\n       \
-         log_message = before=$acl_c_policy\n  accept\n"
+         log_message = $sender_host_address before=$acl_c_policy\n  accept\n"
         ),
     );
     site.write("exim.conf", &text);
     site.exim()
 }
 
-fn before(site: &Site) -> String {
+/// What `allow` has answered this client; who only looks whether Exim listens is another one.
+fn before(site: &Site, remote: &str) -> String {
     let log = site.main_log();
-    let last = log.lines().rev().find_map(|line| line.split_once("before="));
+    let mark = format!(" {remote} before=");
+    let last = log.lines().rev().find_map(|line| line.split_once(&mark));
     last.map(|(_, answer)| answer.to_owned()).unwrap_or_default()
 }
 
@@ -107,7 +109,7 @@ fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
             ] {
                 let rows = site.rows().len();
                 assert_eq!(attempt(&exim, remote, authcid, password), reply, "{}", site.main_log());
-                assert_eq!(before(&site), answer, "{acl} {remote} {authcid} {password}");
+                assert_eq!(before(&site, remote), answer, "{acl} {remote} {authcid} {password}");
                 assert_eq!(last(&site), want, "{acl} {remote} {authcid} {password}");
                 let all = site.rows();
                 assert_eq!(all.len(), rows + 1, "allow writes no row");
@@ -130,7 +132,7 @@ fn what_allow_refused_stays_for_the_connection() {
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
     assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
     let mut client = Client::connect_from(exim.port, GB);
-    assert_eq!(before(&site), "no");
+    assert_eq!(before(&site, GB), "no");
     site.tool(&["limits", "clear", "--remote", GB], "");
     assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
     let unchecked = (None, YES, String::from("status=403 reason=policy rule=many"));
@@ -152,7 +154,7 @@ fn an_acl_never_fails_and_the_auth_that_follows_cannot_tell() {
     ] {
         site.write_config(&damage);
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL, "{name}");
-        assert_eq!(before(&site), "yes", "{name}");
+        assert_eq!(before(&site, GB), "yes", "{name}");
         let (_, _, line) = last(&site);
         assert_eq!(line, "status=503 reason=internal rule=-", "{name}");
     }
