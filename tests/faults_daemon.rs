@@ -28,12 +28,14 @@ use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 
-/// A site whose daemon has the plugin loaded.
-fn site(base: Base) -> (Site, Exim) {
+/// A site whose daemon has the plugin loaded, or leaves that to its children.
+fn site(base: Base, preloads: bool) -> (Site, Exim) {
     let site = common::fault::site(base, POLICY);
-    let preload = site.dlfunc("preload", "{}");
-    let config = site.read("exim.conf");
-    site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    if preloads {
+        let preload = site.dlfunc("preload", "{}");
+        let config = site.read("exim.conf");
+        site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    }
     let exim = site.exim();
     (site, exim)
 }
@@ -44,39 +46,53 @@ fn install(site: &Site) {
     fs::rename(site.path("authpolicy.so.new"), site.path("authpolicy.so")).unwrap();
 }
 
+/// Whether the daemon has a plugin loaded that is not there any more; its children have that, too,
+/// until it starts again.
+fn has_old_plugin(exim: &Exim) -> bool {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
+    maps.contains("/authpolicy.so (deleted)")
+}
+
+fn replace_plugin(name: &str, base: Base, preloads: bool) {
+    let (site, exim) = site(base, preloads);
+    // Who has it loaded already, goes on with the old one.
+    let mut old = Client::connect_from(exim.port, GB);
+    assert_eq!(old.plain(b"nobody@example.com", b"wrong"), REFUSED, "{}", site.main_log());
+    site.sql("DELETE FROM connection_log");
+    let tally = Fault::named(name).play(&site, &exim, |load| {
+        for _ in 0..4 {
+            install(&site);
+            load.meanwhile(CLIENTS);
+        }
+    });
+    assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
+    assert_eq!(old.plain(b"u-old@example.com", b"secret"), ACCEPTED);
+    let row = site.rows().pop().unwrap();
+    assert_eq!((&*row.username, row.auth_ok), ("u-old@example.com", Some(true)));
+    assert_eq!(has_old_plugin(&exim), preloads);
+}
+
 #[test]
 fn the_plugin_is_replaced_by_rename() {
-    for base in Base::all() {
-        let (site, exim) = site(base);
-        // Who has it loaded already, goes on with the old one.
-        let mut old = Client::connect_from(exim.port, GB);
-        assert_eq!(old.plain(b"nobody@example.com", b"wrong"), REFUSED, "{}", site.main_log());
-        site.sql("DELETE FROM connection_log");
-        let tally = Fault::named("plugin replaced by rename").play(&site, &exim, |load| {
-            for _ in 0..4 {
-                install(&site);
-                load.meanwhile(CLIENTS);
-            }
-        });
-        assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
-        assert_eq!(old.plain(b"u-old@example.com", b"secret"), ACCEPTED);
-        let row = site.rows().pop().unwrap();
-        assert_eq!((&*row.username, row.auth_ok), ("u-old@example.com", Some(true)));
-    }
+    replace_plugin("plugin replaced by rename, SQLite", Base::Sqlite, false);
+    replace_plugin("plugin replaced by rename, MariaDB", Base::mariadb(), false);
+    replace_plugin("plugin replaced by rename, `preload`", Base::mariadb(), true);
 }
 
 #[test]
 fn the_daemon_starts_again() {
     for base in Base::all() {
-        let (site, exim) = site(base);
+        let (site, exim) = site(base, true);
         let starts = || site.main_log().matches("daemon started").count();
         let fault = Fault::named("Exim's daemon started again (SIGHUP)");
         let tally = fault.play(&site, &exim, |load| {
             for round in 2..5 {
+                install(&site);
                 signal(&[exim.pid()], "HUP");
                 process::until("the daemon started again", || starts() == round);
                 load.wait_for(ACCEPTED);
                 load.meanwhile(CLIENTS);
+                assert!(!has_old_plugin(&exim), "it has loaded the new one");
             }
             // It is Exim's user by then, who is told that it may not choose a configuration as root.
             let log = site.panic_log();
@@ -91,7 +107,7 @@ fn the_daemon_starts_again() {
 #[test]
 fn the_daemon_ends_and_dialogues_go_on() {
     for base in Base::all() {
-        let (site, exim) = site(base);
+        let (site, exim) = site(base, true);
         let mut clients: Vec<_> =
             (0..CLIENTS).map(|_| Client::connect_from(exim.port, GB)).collect();
         // One of them has made an attempt already.

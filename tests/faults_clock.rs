@@ -1,0 +1,153 @@
+//! The clock of the host is set back and forward under Exim: AUTH goes on, rows come once, and limits
+//! neither lock anybody out for long nor let more through than once more what they bear.
+//!
+//! `libfaketime` gives Exim's processes another time of day. Time that is measured, not told
+//! (CLOCK_MONOTONIC), goes on as it does when an administrator sets a clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::Base;
+use common::Exim;
+use common::Site;
+use common::fault::CLIENTS;
+use common::fault::Fault;
+use common::fault::LATER;
+use common::fault::POLICY;
+use common::limits::LIMITED;
+use common::limits::attempt;
+use common::limits::flags;
+use common::limits::limit;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
+
+/// Starts an Exim whose clock can be set.
+fn exim(site: &Site) -> Exim {
+    let library = Path::new("/usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));
+    let library = library.join("faketime/libfaketime.so.1").display().to_string();
+    assert!(Path::new(&library).exists(), "{library}: install faketime");
+    set_clock(site, "+0");
+    let config = site.read("exim.conf");
+    // Exim forgets its environment otherwise, and the library looks there at each call.
+    let keep = "keep_environment = ^FAKETIME : FAKETIME_TIMESTAMP_FILE : FAKETIME_NO_CACHE : \
+                FAKETIME_DONT_FAKE_MONOTONIC\n";
+    site.write("exim.conf", &format!("{keep}{config}"));
+    let clock = site.path("clock").display().to_string();
+    let port = common::exim::free_port();
+    let environment = [
+        ("LD_PRELOAD", &*library),
+        ("FAKETIME_TIMESTAMP_FILE", &*clock),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let ports = port.to_string();
+    Exim::start_among(&site.path("exim.conf"), port, &["-oX", &ports], &environment)
+}
+
+/// Sets it to so much before or after the real time.
+fn set_clock(site: &Site, offset: &str) {
+    site.write("clock.new", offset);
+    std::fs::rename(site.path("clock.new"), site.path("clock")).unwrap();
+}
+
+/// Rows by how many hours they are away from now.
+fn hours(site: &Site) -> Vec<i64> {
+    let sql = |hours: i64| match site.base {
+        Base::Sqlite => format!(
+            "SELECT COUNT(*) FROM connection_log WHERE \
+             ROUND((strftime('%s', datetime) - strftime('%s', 'now')) / 3600.0) = {hours}"
+        ),
+        Base::MariaDb(..) => format!(
+            "SELECT COUNT(*) FROM connection_log WHERE \
+             ROUND((UNIX_TIMESTAMP(datetime) - UNIX_TIMESTAMP()) / 3600) = {hours}"
+        ),
+    };
+    [-48, 0, 48].map(|hours| site.count(&sql(hours))).to_vec()
+}
+
+fn play(name: &str, base: Base, policy: &str) {
+    let site = common::fault::site(base, policy);
+    let exim = exim(&site);
+    let tally = Fault::named(name).play(&site, &exim, |load| {
+        for offset in ["-2d", "+2d", "+0"] {
+            set_clock(&site, offset);
+            load.meanwhile(2 * CLIENTS);
+        }
+    });
+    assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
+    let hours = hours(&site);
+    assert!(hours.iter().all(|rows| *rows >= 2 * 8), "each by its clock: {hours:?}");
+    assert_eq!(hours.iter().sum::<i64>(), i64::try_from(tally.rows).unwrap());
+}
+
+#[test]
+fn the_clock_is_set_back_and_forward() {
+    play("clock set back and forward by two days, SQLite", Base::Sqlite, POLICY);
+    play("clock set back and forward by two days, MariaDB", Base::mariadb(), POLICY);
+}
+
+#[test]
+fn the_clock_is_set_back_and_forward_with_a_journal() {
+    let policy = format!("{POLICY}{LATER}");
+    play("clock set by two days, SQLite, `delivery = \"journal\"`", Base::Sqlite, &policy);
+    play("clock set by two days, MariaDB, `delivery = \"journal\"`", Base::mariadb(), &policy);
+}
+
+/// So many wrong guesses; how many of them were looked at.
+fn guess(site: &Site, exim: &Exim, so_many: usize) -> usize {
+    let looked_at = |_: &usize| {
+        assert_eq!(attempt(exim, GB, "u@example.com", "wrong"), REFUSED, "{}", site.main_log());
+        flags(site) != LIMITED
+    };
+    (0..so_many).filter(looked_at).count()
+}
+
+fn is_locked_out(site: &Site, exim: &Exim) -> bool {
+    let reply = attempt(exim, GB, "u@example.com", "secret");
+    assert_eq!(reply == ACCEPTED, flags(site) != LIMITED, "{reply}");
+    reply != ACCEPTED
+}
+
+/// Three guesses within ten minutes are borne.
+#[test]
+fn limits_survive_a_clock_that_is_set() {
+    for base in Base::all() {
+        let limits = [limit("guessing", "remote", "failures", 3)];
+        let site = common::limits::site(base, "", &limits);
+        let exim = exim(&site);
+        assert!(!is_locked_out(&site, &exim), "{}", site.main_log());
+        assert_eq!(guess(&site, &exim, 5), 3);
+        assert!(is_locked_out(&site, &exim));
+        // What was entered by the clock before is nothing of the last ten minutes; a clock that is
+        // set back by less still counts it.
+        set_clock(&site, "-5m");
+        assert_eq!(guess(&site, &exim, 5), 0);
+        set_clock(&site, "-1h");
+        assert!(!is_locked_out(&site, &exim));
+        assert_eq!(guess(&site, &exim, 5), 3, "as many once more");
+        // Set right again: the first still count, and are over in time.
+        set_clock(&site, "+0");
+        assert!(is_locked_out(&site, &exim));
+        set_clock(&site, "+11m");
+        assert!(!is_locked_out(&site, &exim));
+        // Too late a clock that is set right locks nobody out until that time comes.
+        set_clock(&site, "+1d");
+        assert_eq!(guess(&site, &exim, 5), 3);
+        assert!(is_locked_out(&site, &exim));
+        set_clock(&site, "+12m");
+        assert!(!is_locked_out(&site, &exim));
+        assert_eq!(guess(&site, &exim, 5), 3);
+        assert_eq!(site.panic_log(), "");
+    }
+}
