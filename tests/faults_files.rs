@@ -17,6 +17,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::Base;
+use common::Client;
 use common::Exim;
 use common::Row;
 use common::Site;
@@ -24,7 +25,10 @@ use common::fault::CLIENTS;
 use common::fault::Fault;
 use common::fault::POLICY;
 use common::mmdb;
+use common::site::GB;
 use common::site::NETWORKS;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
 
 /// Where the clients' network is in another country.
 const MOVED: &str = "192.0.2.0/24 CN\n";
@@ -131,8 +135,9 @@ fn a_geoip_file_that_nobody_may_read_is_435() {
 }
 
 /// Whoever writes over the file cuts it short first, maybe in the middle of a lookup: between the
-/// look at its length and the lookup is a window of some microseconds, in which SIGBUS would end
-/// the process. docs/exim.md says to rename; this is about those who do not.
+/// look at its length and the lookup, as between mapping it and reading what it is, lies a window
+/// of some microseconds in which SIGBUS ends the process. docs/exim.md says to rename; this is
+/// about those who do not.
 #[test]
 fn a_geoip_file_that_is_cut_short_in_place_is_435() {
     for (name, length) in [("to half", 2), ("to nothing", u64::MAX)] {
@@ -143,6 +148,35 @@ fn a_geoip_file_that_is_cut_short_in_place_is_435() {
         };
         break_geoip(&format!("GeoIP file cut short in place {name}, and put back"), cut, "");
     }
+}
+
+/// A process that has the file mapped when it is cut short lives on, and cannot tell.
+#[test]
+fn a_geoip_file_that_is_cut_short_while_it_is_mapped_is_435() {
+    let (site, exim) = site(Base::Sqlite, false);
+    // Of many pages: what is behind the end, in its last page, can be read.
+    let mut list = NETWORKS.to_owned();
+    for number in 0..2000 {
+        let country = ["FR", "DE"][number % 2];
+        list += &format!("11.{}.{}.0/24 {country}\n", number / 250, number % 250);
+    }
+    let whole = mmdb::from_list(&list);
+    assert!(whole.len() > 3 * 4096, "{}", whole.len());
+    for length in [0, 1, whole.len() / 2] {
+        replace(&site, "country.mmdb", &whole);
+        let mut client = Client::connect_from(exim.port, GB);
+        let mut attempt = |password: &[u8]| client.plain(b"u-1@example.com", password);
+        assert_eq!(attempt(b"wrong"), REFUSED, "{}", site.main_log());
+        let file = fs::File::options().write(true).open(site.path("country.mmdb")).unwrap();
+        file.set_len(length.try_into().unwrap()).unwrap();
+        assert_eq!(attempt(b"wrong"), CANNOT_TELL, "{length}: {}", site.main_log());
+        assert_eq!(attempt(b"secret"), CANNOT_TELL, "{length}");
+        let line = site.lines().pop().unwrap();
+        assert!(line.contains("was truncated while in use"), "{line}");
+        let row = site.rows().pop().unwrap();
+        assert_eq!((&*row.country, row.policy_reject), ("", None), "{row:?}");
+    }
+    assert_eq!((site.rows().len(), site.panic_log()), (9, String::new()));
 }
 
 #[test]
