@@ -36,6 +36,7 @@ pub mod process;
 pub mod processes;
 pub mod site;
 pub mod smtp;
+pub mod way;
 
 pub use self::dovecot::Dovecot;
 pub use self::exim::Exim;

@@ -1,0 +1,101 @@
+//! Two servers in `url` and clients on them: the first is cut off, hangs, or takes nobody in, and the
+//! second serves. Both lead to the same data, so that a row which both were given shows.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::Base;
+use common::MariaDb;
+use common::Site;
+use common::load;
+use common::load::Load;
+use common::load::Tally;
+use common::smtp::ACCEPTED;
+use common::way::Way;
+use mysql::prelude::Queryable;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const SHORT: &str = "connect_timeout = \"500ms\"\nquery_timeout = \"1s\"\n\
+                     attempt_timeout = \"3s\"\n";
+const CLIENTS: usize = 8;
+
+/// A site whose first server is at this port, and the second the real one.
+fn site(server: &Arc<MariaDb>, first: u16) -> Site {
+    let name = server.database();
+    let url = server.url(&name);
+    let first = server.tcp_url(&name).replace(&server.port.to_string(), &first.to_string());
+    let site = Site::new(Base::MariaDb(Arc::clone(server), name, url.clone()), POLICY);
+    load::prepare(&site);
+    let config = site.read("authpolicy.toml");
+    let both = format!("url = [\"{first}\", \"{url}\"]\n{SHORT}");
+    site.write_config(&config.replace(&format!("url = \"{url}\"\n"), &both));
+    assert!(site.read("authpolicy.toml").contains(&first));
+    site
+}
+
+fn play(fault: &str, site: &Site, work: impl FnOnce(&Load)) -> Tally {
+    let exim = site.exim();
+    let attempts = load::run(exim.port, CLIENTS, |load| {
+        load.wait_for(ACCEPTED);
+        work(load);
+        load.wait_for(ACCEPTED);
+        load.wait(20);
+    });
+    load::flush(site);
+    let tally = load::hold(site, &attempts);
+    load::report(fault, &tally);
+    assert!(tally.accepted > 0 && tally.refused > 0 && tally.unanswered == 0, "{tally:?}");
+    tally
+}
+
+#[test]
+fn the_first_of_two_servers_is_cut_off_and_comes_back() {
+    let server = MariaDb::shared();
+    let way = Way::to(server.port);
+    let site = site(&server, way.port);
+    let tally = play("first of two servers cut off, and back", &site, |load| {
+        for _ in 0..10 {
+            way.cut();
+            load.wait(20);
+            way.mend();
+            load.wait(20);
+        }
+    });
+    // Those whom the cut hits in the middle, and nobody after that.
+    assert!(tally.cannot_tell <= 10 * CLIENTS, "{tally:?}");
+}
+
+#[test]
+fn the_first_of_two_servers_hangs_and_goes_on() {
+    let server = MariaDb::shared();
+    let way = Way::to(server.port);
+    let site = site(&server, way.port);
+    let tally = play("first of two servers hangs, and goes on", &site, |load| {
+        for _ in 0..3 {
+            way.hang();
+            load.wait(5 * CLIENTS);
+            way.mend();
+            load.wait(20);
+        }
+    });
+    assert!(tally.cannot_tell <= 3 * CLIENTS, "{tally:?}");
+}
+
+#[test]
+fn the_first_of_two_servers_takes_nobody_in() {
+    let server = MariaDb::shared();
+    let other = MariaDb::start();
+    other.root("").query_drop("ALTER USER exim@localhost IDENTIFIED BY 'another'").unwrap();
+    let site = site(&server, other.port);
+    let tally = play("first of two servers denies the login", &site, |load| load.wait(200));
+    assert_eq!(tally.cannot_tell, 0, "{tally:?}");
+}
