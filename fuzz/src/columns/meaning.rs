@@ -48,9 +48,10 @@ fn is_country(word: &str) -> bool {
 fn network(word: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = word.split_once('/').map_or((word, None), |(a, n)| (a, Some(n)));
     let address: IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let is_number =
-        |n: &&str| n.bytes().all(|c| c.is_ascii_digit()) && (n.len() == 1 || !n.starts_with('0'));
+    let most: u8 = if address.is_ipv4() { 32 } else { 128 };
+    // 08 is 8, and 008 nothing but an IPv6 network's.
+    let digits = most.to_string().len();
+    let is_number = |n: &&str| n.len() <= digits && n.bytes().all(|c| c.is_ascii_digit());
     let length = match length {
         Some(length) => Some(length).filter(is_number)?.parse().ok()?,
         None => most,
