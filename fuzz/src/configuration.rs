@@ -63,6 +63,10 @@ fn forget(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(forget),
         Value::String(text) if text.starts_with("sqlite:") => {}
+        // The host and what is behind it may be told.
+        Value::String(text) => {
+            *text = text.rsplit_once('@').map_or("", |(_, rest)| rest).to_owned();
+        }
         other => *other = Value::Boolean(false),
     }
 }
