@@ -63,10 +63,11 @@ fn forget(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(forget),
         Value::String(text) if text.starts_with("sqlite:") => {}
-        // The host and what is behind it may be told.
-        Value::String(text) => {
-            *text = text.rsplit_once('@').map_or("", |(_, rest)| rest).to_owned();
-        }
+        // The host and what is behind it may be told, and without a user that is all.
+        Value::String(text) => match text.rsplit_once('@') {
+            Some((_, host)) => *text = host.to_owned(),
+            None => *text = text.replace(&format!(":{CANARY}"), ""),
+        },
         other => *other = Value::Boolean(false),
     }
 }
