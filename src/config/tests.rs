@@ -159,6 +159,10 @@ fn bad_configurations_name_line_and_key() {
             "[log]\nurl = \"mysql://exim:12/hunter2@h/d\"",
             "line 4: log.url: has a /, @ or : after the host",
         ),
+        (
+            "[log]\nurl = \"mysql://exim:12/hunter2/hunter2@h/d\"",
+            "line 4: log.url: has a /, @ or : after the host",
+        ),
         ("[log]\nurl = []", "line 4: log.url: names no database"),
         (
             "[log]\nurl = [\"sqlite:/a\", \"sqlite:/b\"]",

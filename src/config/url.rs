@@ -115,11 +115,11 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
         "is no mysql://user:password@host:port/name, perhaps followed by ?socket=PATH or \
          ?root_cert_path=PATH; special characters in a password are percent-encoded"
     })?;
-    let name = options.get_db_name().unwrap_or_default();
-    if name.is_empty() {
+    if options.get_db_name().unwrap_or_default().is_empty() {
         return Err(String::from("names no database after the host"));
     }
-    if name.contains(['/', '@', ':']) {
+    let path = url.splitn(4, '/').nth(3).and_then(|rest| rest.split('?').next());
+    if path.is_some_and(|path| path.contains(['/', '@', ':'])) {
         // It may be part of a password, and names of databases are told.
         let what = "has a /, @ or : after the host: in user and password, write %2F, %40, %3A";
         return Err(String::from(what));
