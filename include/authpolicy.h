@@ -75,14 +75,12 @@ int country(unsigned char **answer, int argc, unsigned char **argv);
 // As for `check`.
 int last(unsigned char **answer, int argc, unsigned char **argv);
 
-// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and maps the GeoIP
+// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
 // file, for the processes that are forked from this one. Never fails.
 //
 // # Safety
 // As for `check`.
-int preload(unsigned char **answer,
-            int argc,
-            unsigned char **argv);
+int preload(unsigned char **answer, int argc, unsigned char **argv);
 
 // `version`: no argument. `authpolicy` and the version. Never fails.
 //

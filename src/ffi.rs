@@ -155,7 +155,7 @@ pub unsafe extern "C" fn last(
     unsafe { wall(answer, argc, argv, &LAST) }
 }
 
-/// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and maps the GeoIP
+/// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
 /// file, for the processes that are forked from this one. Never fails.
 ///
 /// # Safety

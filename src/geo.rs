@@ -67,7 +67,7 @@ impl Geo {
         Self(MmdbFile::new(path, "geoip.database"))
     }
 
-    /// Maps the file now, so that processes that are forked later need not.
+    /// Maps a copy of the file now, for processes that are forked later.
     ///
     /// # Errors
     /// The file is missing, unreadable, or no MMDB file.

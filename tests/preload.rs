@@ -47,7 +47,7 @@ fn attempt(exim: &Exim, remote: &str) -> String {
 /// Which of our files the daemon has mapped.
 fn mapped(exim: &Exim) -> [bool; 2] {
     let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
-    ["/authpolicy.so", "/country.mmdb"].map(|name| maps.contains(name))
+    ["/authpolicy.so", "/memfd:geoip.database"].map(|name| maps.contains(name))
 }
 
 /// Puts a file in place of another, as administrators should.
@@ -95,6 +95,27 @@ fn what_changes_on_disk_is_seen_by_the_next_connection() {
     assert!(site.lines().last().unwrap().contains("authpolicy.toml: line 1"), "{:?}", site.lines());
     site.write_config(&good);
     assert_eq!([attempt(&exim, GB), attempt(&exim, CN)], [ACCEPTED, REFUSED]);
+    assert_eq!(site.panic_log(), "");
+}
+
+/// SIGBUS would be the daemon's end, and that of all mail.
+#[test]
+fn the_daemon_keeps_a_copy_that_nobody_can_cut_short() {
+    let site = site(Base::Sqlite, "");
+    let exim = site.exim();
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
+    assert_eq!(mapped(&exim), [true, true]);
+    let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
+    assert!(!maps.contains("/country.mmdb"), "{maps}");
+    fs::File::options().write(true).open(site.path("country.mmdb")).unwrap().set_len(0).unwrap();
+    // Who came before goes on with what there was; who comes now is told nothing.
+    assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
+    assert_eq!(attempt(&exim, GB), CANNOT_TELL);
+    assert!(site.lines().last().unwrap().contains("is empty"), "{:?}", site.lines());
+    let rows: Vec<_> = site.rows().into_iter().map(|row| (row.country, row.auth_ok)).collect();
+    let expected = [("GB", Some(false)), ("GB", Some(true)), ("", None)];
+    assert_eq!(rows, expected.map(|(country, auth_ok)| (country.to_owned(), auth_ok)));
     assert_eq!(site.panic_log(), "");
 }
 

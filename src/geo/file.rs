@@ -1,6 +1,11 @@
 //! An MMDB file: mapped when it is first asked, and the one memory map.
+//!
+//! A process whose map reaches past the end of its file is killed by SIGBUS. Exim's daemon, which
+//! must not be, maps a copy; the processes of connections map the file itself, since reading all of
+//! it for each would be slow.
 
 use std::fs::File;
+use std::io;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,6 +17,11 @@ use maxminddb::MaxMindDbError;
 use maxminddb::Reader;
 use maxminddb::WithinOptions;
 use memmap2::Mmap;
+use nix::fcntl::FcntlArg;
+use nix::fcntl::SealFlag;
+use nix::fcntl::fcntl;
+use nix::sys::memfd::MFdFlags;
+use nix::sys::memfd::memfd_create;
 use once_cell::unsync::OnceCell;
 
 use crate::error::Error;
@@ -42,36 +52,44 @@ impl MmdbFile {
         Self { path: path.to_owned(), key, mapped: OnceCell::new() }
     }
 
-    /// Maps the file; after an error the next call tries again.
-    fn open(&self) -> Result<&Mapped, Error> {
-        self.mapped.get_or_try_init(|| {
-            let unreadable = |e: std::io::Error| {
-                let uid = nix::unistd::Uid::effective();
-                self.fail(format!("cannot be read by uid {uid}: {e}: see {}", self.key))
-            };
-            // Without waiting for whoever might write to a FIFO of this name.
-            let mut options = File::options();
-            options.read(true).custom_flags(libc::O_NONBLOCK);
-            let file = options.open(&self.path).map_err(unreadable)?;
-            let meta = file.metadata().map_err(unreadable)?;
-            if !meta.is_file() || meta.len() == 0 {
-                return Err(self.fail(String::from("is empty or no regular file")));
-            }
-            let map = map(&file).map_err(unreadable)?;
-            let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
-            Ok(Mapped { file, length: meta.len(), reader })
-        })
+    /// Maps the file, unless that is done; after an error the next call tries again.
+    fn mapped(&self) -> Result<&Mapped, Error> {
+        self.mapped.get_or_try_init(|| self.map(self.open()?))
     }
 
-    /// Maps the file now, so that processes that are forked later need not.
+    /// Maps a copy of the file now, for this process and those that are forked later.
     pub(super) fn preload(&self) -> Result<(), Error> {
-        self.open().map(|_| ())
+        let preloaded = self.mapped.get_or_try_init(|| {
+            let file = self.open()?;
+            // A kernel may be told to give no such memory.
+            self.map(copy(&file, self.key).unwrap_or(file))
+        });
+        preloaded.map(|_| ())
+    }
+
+    fn open(&self) -> Result<File, Error> {
+        // Without waiting for whoever might write to a FIFO of this name.
+        let mut options = File::options();
+        options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(&self.path).map_err(|e| self.unreadable(&e))?;
+        let meta = file.metadata().map_err(|e| self.unreadable(&e))?;
+        if !meta.is_file() || meta.len() == 0 {
+            return Err(self.fail(String::from("is empty or no regular file")));
+        }
+        Ok(file)
+    }
+
+    fn map(&self, file: File) -> Result<Mapped, Error> {
+        let length = file.metadata().map_err(|e| self.unreadable(&e))?.len();
+        let map = map(&file).map_err(|e| self.unreadable(&e))?;
+        let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
+        Ok(Mapped { file, length, reader })
     }
 
     /// What the file has about an address; `None` where the address is not public, or the file
     /// cannot know it.
     pub(super) fn look_up(&self, address: IpAddr) -> Result<Option<Found<'_>>, Error> {
-        let Mapped { file, length, reader } = self.open()?;
+        let Mapped { file, length, reader } = self.mapped()?;
         let address = address.to_canonical();
         let ipv4_only = reader.metadata().ip_version == 4;
         if !is_public(address) || (ipv4_only && address.is_ipv6()) {
@@ -90,7 +108,7 @@ impl MmdbFile {
         &self,
         look: impl Fn(&Found<'_>) -> Result<(), Error>,
     ) -> Result<(String, u64), Error> {
-        let reader = &self.open()?.reader;
+        let reader = &self.mapped()?.reader;
         let metadata = reader.metadata();
         // Not one is passed over, since the reader would do so without end where damage has made
         // all ways lead to the next node.
@@ -106,6 +124,11 @@ impl MmdbFile {
         Ok((metadata.database_type.clone(), metadata.build_epoch))
     }
 
+    fn unreadable(&self, e: &io::Error) -> Error {
+        let uid = nix::unistd::Uid::effective();
+        self.fail(format!("cannot be read by uid {uid}: {e}: see {}", self.key))
+    }
+
     pub(super) fn fail(&self, what: String) -> Error {
         Error::Geo { file: self.path.clone(), what }
     }
@@ -115,11 +138,23 @@ impl MmdbFile {
     }
 }
 
+/// A file in memory that nobody can cut short, under this name in `/proc/PID/maps`.
+fn copy(mut file: &File, name: &str) -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let mut copy = File::from(memfd_create(name, flags)?);
+    io::copy(&mut file, &mut copy)?;
+    let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(copy)
+}
+
 #[allow(unsafe_code, reason = "the map: the one place")]
-fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is read-only. Whoever updates the file must rename a new one into place, as
-    // geoipupdate does (docs/exim.md); a file truncated in place is caught by comparing lengths
-    // before each lookup, but for the moment between the two.
+fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only, and a copy is sealed. Of a file itself: whoever updates it must
+    // rename a new one into place, as geoipupdate does (docs/exim.md). One that is written over
+    // is read as what is there by then; one that is cut short is caught
+    // by comparing lengths before each lookup, but for two moments of some microseconds: from here
+    // until the reader has found what it is, and from each comparison until its lookup is done.
     unsafe { Mmap::map(file) }
 }
 
