@@ -6,7 +6,9 @@
 //! its rows. So whoever is killed or stopped, at whatever instruction, holds up one file and no
 //! attempt; a file that is delivered again finds its rows marked as stored (`delivery`).
 //!
-//! A line begins and ends with a newline: a torn one, as of a full disk, spoils no other.
+//! A line begins with a newline, so that a torn one, as of a full disk, spoils no other, and ends
+//! with the last byte that makes it whole: there is no line which the attempt must think lost, and
+//! which is delivered all the same.
 
 mod batch;
 mod record;
@@ -89,7 +91,7 @@ impl<'a> Journal<'a> {
     pub fn append(&self, record: &Record) -> Result<(), Error> {
         let path = self.directory().join(ROWS);
         let appended = self.prepare().and_then(|()| {
-            let line = format!("\n{}\n", record.line());
+            let line = format!("\n{}", record.line());
             for _ in 0..TRIES {
                 if let Some(file) = self.open(&path)? {
                     return self.write(&path, &file, line.as_bytes());

@@ -217,8 +217,8 @@ fn torn_and_corrupt_lines_are_set_aside_and_spoil_no_other() {
     changed[40] ^= 1;
     let mut all = whole[..whole.len() / 2].to_vec();
     all.extend_from_slice(&whole);
-    all.extend_from_slice(&changed);
     all.extend_from_slice(&[0; 100]);
+    all.extend_from_slice(&changed);
     fs::write(&path, all).unwrap();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
     let output = site.run_tool(&["flush"], "");

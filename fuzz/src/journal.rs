@@ -50,11 +50,10 @@ pub fn hold(file: &File<'_>) {
         let lost = usize::from(row.lost).min(line.len());
         text.push(b'\n');
         text.extend_from_slice(&line[..line.len() - lost]);
-        // Where the end of a line is lost, the next one brings a newline of its own.
-        text.push(b'\n');
         if lost == 0 {
             whole.push(record);
         }
+        text.push(b'\n');
         text.extend_from_slice(row.behind);
     }
     let (read, torn) = parse(&text);

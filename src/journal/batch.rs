@@ -222,6 +222,11 @@ impl Batch {
 #[must_use]
 pub fn parse(text: &[u8]) -> (Vec<Record>, Vec<&[u8]>) {
     let lines = text.split(|&byte| byte == b'\n');
+    // A loss of power may leave zeros where the next line was to be.
+    let lines = lines.flat_map(|line| {
+        let zeros = line.iter().position(|&byte| byte == 0).unwrap_or(line.len());
+        <[_; 2]>::from(line.split_at(zeros))
+    });
     let (mut records, mut torn) = (Vec::new(), Vec::new());
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with(b"#")) {
         match Record::read(line) {
