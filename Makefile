@@ -13,7 +13,7 @@ NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 help:
 	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
 	@echo 'make test      make lint and all tests, real Exim and MariaDB included (Debian, as root)'
-	@echo 'make bench     what an AUTH costs beside other solutions, a hash beside libxcrypt, and what'
+	@echo 'make bench     what an AUTH costs beside other solutions, a row, a hash beside libxcrypt, and what'
 	@echo '               the time of a refusal tells (Debian, as root)'
 	@echo 'make fuzz      random input of all kinds, beside other implementations; FUZZ_SECONDS=60 for each'
 	@echo 'make install   the plugin, the tool, systemd units, examples and docs; DESTDIR=... is honoured'
@@ -55,7 +55,7 @@ bench:
 	cp $(PLUGIN) target/bench-authpolicy.so
 	AUTHPOLICY_BENCH_PLUGIN=$(CURDIR)/target/bench-authpolicy.so \
 		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) \
-		$(CARGO) bench --bench auth --bench hash --bench timing
+		$(CARGO) bench --bench auth --bench journal --bench hash --bench timing
 
 header:
 	AUTHPOLICY_UPDATE_HEADER=1 $(CARGO) test --test header
