@@ -38,8 +38,10 @@ fn is_in_its_place(text: &str) -> bool {
     match text.parse::<Table>() {
         Ok(mut table) => {
             for (name, key) in PLACES {
-                if let Some(value) = table.get_mut(name).and_then(|table| table.get_mut(key)) {
-                    forget(value);
+                match table.get_mut(name).and_then(|table| table.get_mut(key)) {
+                    Some(value) if key == "url" => forget(value),
+                    Some(value) => *value = Value::Boolean(false),
+                    None => {}
                 }
             }
             !format!("{table:?}").contains(CANARY)
