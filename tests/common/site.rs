@@ -153,13 +153,14 @@ impl Site {
         ));
     }
 
-    /// Writes the configuration as it is, readable by root and Exim.
+    /// Puts the configuration as it is into place, readable by root and Exim.
     pub fn write_config(&self, text: &str) {
-        let path = self.path("authpolicy.toml");
+        let path = self.path("authpolicy.toml.new");
         fs::write(&path, text).unwrap();
         let (_, gid) = exim::users::exim();
         std::os::unix::fs::chown(&path, Some(0), Some(gid.parse().unwrap())).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::rename(&path, self.path("authpolicy.toml")).unwrap();
     }
 
     /// A call of the plugin for Exim's configuration.
