@@ -81,6 +81,17 @@ fn mend(site: &Site, kind: Kind, mount: Option<&Mount>) {
     }
 }
 
+/// As the table of docs/operations.md has it.
+fn told(kinds: &[Kind]) -> String {
+    let words = kinds.iter().map(|kind| match kind {
+        Missing => "missing",
+        ReadOnly => "read-only",
+        SomebodyElses => "somebody else's",
+        Full => "full",
+    });
+    words.collect::<Vec<_>>().join(", then ")
+}
+
 /// A site, and a mount if one of these needs it.
 fn rig(base: Base, policy: &str, kinds: &[Kind]) -> (Site, Option<Mount>) {
     let site = common::fault::site(base, policy);
@@ -106,7 +117,7 @@ fn spoil_alone(name: &str, policy: &str, kinds: &[Kind]) {
 #[test]
 fn a_spoilt_state_directory_stops_nobody() {
     for kinds in KINDS {
-        let name = format!("state directory on MariaDB: {kinds:?}");
+        let name = format!("state directory {}, MariaDB", told(kinds));
         spoil_alone(&name, POLICY, kinds);
     }
 }
@@ -114,7 +125,7 @@ fn a_spoilt_state_directory_stops_nobody() {
 #[test]
 fn a_spoilt_journal_falls_back_on_the_table() {
     for kinds in KINDS {
-        let name = format!("state directory on MariaDB, `delivery = \"journal\"`: {kinds:?}");
+        let name = format!("state directory {}, MariaDB, `delivery = \"journal\"`", told(kinds));
         spoil_alone(&name, &format!("{POLICY}{LATER}"), kinds);
     }
 }
@@ -125,7 +136,7 @@ fn without_state_directory_and_table_nobody_can_tell() {
     for kinds in KINDS {
         let (site, mounted) = rig(Base::mariadb(), POLICY, kinds);
         let exim = site.exim();
-        let name = format!("`connection_log` gone, and state directory: {kinds:?}");
+        let name = format!("`connection_log` gone, and state directory {}", told(kinds));
         let causes = ["no place took the row"];
         let mut seen = 0;
         let fault = Fault::named(&name).rowless(&causes).torn();
@@ -152,7 +163,7 @@ fn the_embedded_databases_directory_is_spoilt() {
     for kind in KINDS.concat() {
         let (site, mounted) = rig(Base::Sqlite, POLICY, &[kind]);
         let exim = site.exim();
-        let name = format!("state directory with SQLite: {kind:?}");
+        let name = format!("state directory {}, SQLite", told(&[kind]));
         let mut seen = 0;
         let tally = Fault::named(&name).rowless(&CAUSES).torn().play(&site, &exim, |load| {
             spoil(&site, kind, mounted.as_ref());
