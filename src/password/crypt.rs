@@ -43,6 +43,10 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
         ))
     };
     let text = std::str::from_utf8(data).map_err(|_| unknown())?;
+    if text.bytes().any(|c| c.is_ascii_control()) {
+        // libcrypt would read as far as a NUL, and take less work than the text names.
+        return Err(unknown());
+    }
     match text.get(..3) {
         Some("$5$" | "$6$") => return sha_crypt::read(text, settings),
         Some("$2a" | "$2b" | "$2x" | "$2y") => return bcrypt(data, settings),

@@ -181,6 +181,8 @@ mod tests {
         assert_eq!(dearer(&[ELEVEN, "{PLAIN}x", ELEVEN]), Some(both), "all passwords count");
         remember("garbage");
         assert_eq!(dearer(&[ELEVEN]), line(11), "garbage is nothing");
+        let torn = "$y$j9T$salt\0alt$M8B9s7Va8RYZhmIp6UymHdZUGBExDfYb1/xqutXpI52";
+        assert_eq!(dearer(&[torn]), None, "libcrypt would refuse it at once");
     }
 
     #[test]
