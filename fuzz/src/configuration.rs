@@ -68,7 +68,9 @@ fn forget(value: &mut Value) {
 /// What may be told of a server's URL: the host, the database's name, and a socket's. What looks as
 /// if a password with a slash had got into the name is none of these.
 fn told(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    // As whoever reads URLs does.
+    let url = url.replace(['\t', '\n', '\r'], "");
+    let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
     let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
     let host = match authority.rsplit_once('@') {
