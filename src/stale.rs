@@ -36,6 +36,8 @@ use crate::store::Value;
 const DIRECTORY: &str = "remembered";
 /// More accounts than this are not remembered: some 40 MB of files.
 const MOST: usize = 10_000;
+/// How the names of those end that erase what is over.
+const SWEEPER: char = '0';
 /// Bytes of a file that is read: what is longer is none of ours.
 const LONGEST: u64 = 16 * 1024;
 /// Seconds after which the time of a login is written anew.
@@ -169,6 +171,15 @@ impl<'a> Memory<'a> {
         (has_password && length <= LONGEST).then_some(text)
     }
 
+    /// Whether there is no room for another; one in sixteen erases what is over, which takes a look
+    /// into each file.
+    fn is_full(&self) -> bool {
+        if self.path.to_string_lossy().ends_with(SWEEPER) {
+            sweep(&self.directory, |time| self.is_over(time));
+        }
+        fs::read_dir(&self.directory).map_or(0, Iterator::count) >= MOST
+    }
+
     /// Whole, or not at all.
     fn write(&self, text: &str) -> io::Result<()> {
         let me = Uid::effective();
@@ -183,7 +194,7 @@ impl<'a> Memory<'a> {
         if !meta.is_dir() || meta.uid() != me.as_raw() || meta.mode() & 0o077 != 0 {
             return Err(io::Error::other("is not ours alone"));
         }
-        if !self.path.exists() && sweep(&self.directory, |time| self.is_over(time)) >= MOST {
+        if !self.path.exists() && self.is_full() {
             return Err(io::Error::other("is full"));
         }
         let fresh = self.path.with_extension(std::process::id().to_string());
@@ -207,21 +218,17 @@ pub fn prune(state: &Path, accounts: &Accounts, now: i64) {
     sweep(&memory.directory, |time| accounts.serve_stale.is_none() || memory.is_over(time));
 }
 
-/// Deletes files by the time in them; answers how many are left.
-fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) -> usize {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let mut left: usize = 0;
+/// Deletes files by the time in them.
+fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let text = read(&entry.path()).unwrap_or_default();
         let time = text.lines().find_map(|line| line.strip_prefix("time="));
         let time = time.and_then(|time| time.parse().ok());
         if time.is_none_or(&is_over) {
             let _ = fs::remove_file(entry.path()).ok();
-        } else {
-            left = left.saturating_add(1);
         }
     }
-    left
 }
 
 /// A file of ours, whoever else may have made it.
