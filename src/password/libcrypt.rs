@@ -71,9 +71,11 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
 /// Overwrites what the functions that were just called have left below: libcrypt's MD5 keeps blocks
 /// of the password there, and sha1crypt the key of its HMAC.
 #[inline(never)]
+#[allow(unsafe_code, reason = "calls libc")]
 fn wipe_stack() {
-    let mut room = Zeroizing::new([0_u8; 8192]);
-    std::hint::black_box(&mut *room);
+    let mut room = MaybeUninit::<[u8; 8192]>::uninit();
+    // SAFETY: the room is ours, and as long.
+    unsafe { libc::explicit_bzero(room.as_mut_ptr().cast(), size_of_val(&room)) };
 }
 
 /// Whether this password makes this stored text.
