@@ -115,7 +115,7 @@ pub(super) fn bcrypt(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>
 fn yescrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let malformed = || malformed("yescrypt");
     let fields: Vec<_> = text.split('$').collect();
-    let ["", prefix, parameters, _, hash] = fields[..] else { return Err(malformed()) };
+    let ["", prefix, parameters, _, _] = fields[..] else { return Err(malformed()) };
     let mut rest = parameters.bytes();
     let _flavour = packed(&mut rest, 0).ok_or_else(malformed)?;
     let exponent = packed(&mut rest, 1).ok_or_else(malformed)?;
@@ -124,7 +124,7 @@ fn yescrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
         // Lanes, passes and ROMs, of which nobody's password files have any.
         return Err(Fault(String::from("has a yescrypt hash with unusual parameters")));
     }
-    if hash.len() != 43 {
+    if !ends_with_hash(text, 43) {
         return Err(malformed());
     }
     let memory = memory(exponent, block, 1).ok_or_else(malformed)?;

@@ -183,6 +183,8 @@ mod tests {
         assert_eq!(dearer(&[ELEVEN]), line(11), "garbage is nothing");
         let torn = "$y$j9T$salt\0alt$M8B9s7Va8RYZhmIp6UymHdZUGBExDfYb1/xqutXpI52";
         assert_eq!(dearer(&[torn]), None, "libcrypt would refuse it at once");
+        let no_digit = "$y$j9T$saltsalt$M8B9s7Va8RYZhmIp6UymHdZUGBExDfYb1/xqutXpI\u{3b1}";
+        assert_eq!(dearer(&[no_digit]), None, "no hash");
     }
 
     #[test]
