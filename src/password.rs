@@ -313,7 +313,11 @@ pub fn describe(
 #[must_use]
 pub fn may_be_remembered(stored: &Secret, settings: &Settings) -> bool {
     match Content::read(stored, settings) {
-        Ok(Content::Password(scheme, read)) => !scheme.is_equivalent() && read.clear().is_none(),
+        Ok(Content::Password(scheme, read)) => {
+            // NTLM takes that hash for the password.
+            let is_equivalent = scheme.is_equivalent() || read.format() == Some("NTHASH");
+            !is_equivalent && read.clear().is_none()
+        }
         Ok(Content::Locked) | Err(_) => false,
     }
 }

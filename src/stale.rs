@@ -40,7 +40,7 @@ const MOST: usize = 10_000;
 const SWEEPER: char = '0';
 /// Bytes of a file that is read: what is longer is none of ours.
 const LONGEST: u64 = 16 * 1024;
-/// Seconds after which the time of a login is written anew.
+/// Seconds after which the time of a login is written anew, or a quarter of the lifetime.
 const FRESH: i64 = 3600;
 /// The columns of an account beside its passwords and its state.
 const COLUMNS: [&str; 5] =
@@ -85,7 +85,7 @@ impl<'a> Memory<'a> {
     /// The account, if it has logged in and that is not too long ago.
     #[must_use]
     pub fn recall(&self) -> Option<Account> {
-        let text = read(&self.path).ok()?;
+        let text = self.read().ok()?;
         let account = self.understand(&text);
         if account.is_none() {
             self.forget();
@@ -111,14 +111,19 @@ impl<'a> Memory<'a> {
 
     /// A login of the future is of a clock that was wrong then, or is now.
     fn is_over(&self, time: i64) -> bool {
-        let lifetime = self.accounts.serve_stale.unwrap_or_default().as_secs();
         let age = self.now.saturating_sub(time);
-        age < -FRESH || age > i64::try_from(lifetime).unwrap_or(i64::MAX)
+        age < -FRESH || age > self.lifetime()
+    }
+
+    /// In seconds.
+    fn lifetime(&self) -> i64 {
+        let lifetime = self.accounts.serve_stale.unwrap_or_default().as_secs();
+        i64::try_from(lifetime).unwrap_or(i64::MAX)
     }
 
     /// What the database has just said of the account: forgets it unless it is as it was.
     pub fn compare(&self, account: Option<&Account>) {
-        let Ok(text) = read(&self.path) else { return };
+        let Ok(text) = self.read() else { return };
         let known = self.understand(&text).and_then(|(_, known)| self.describe(&known, 0));
         let fresh = account.and_then(|account| self.describe(account, 0));
         if known.is_none() || known != fresh {
@@ -130,12 +135,20 @@ impl<'a> Memory<'a> {
     /// that is no reason to refuse a client now.
     pub fn keep(&self, account: &Account) {
         let Some(text) = self.describe(account, self.now) else { return };
-        let known = read(&self.path).ok().and_then(|text| self.understand(&text));
-        if known.is_some_and(|(time, _)| self.now.saturating_sub(time) < FRESH) {
+        let known = self.read().ok().and_then(|text| self.understand(&text));
+        let fresh = FRESH.min(self.lifetime() / 4);
+        if known.is_some_and(|(time, _)| self.now.saturating_sub(time) < fresh) {
             // The same: `compare` has looked.
             return;
         }
         let _ = self.write(&text).ok();
+    }
+
+    fn read(&self) -> io::Result<Zeroizing<String>> {
+        if !is_ours(&self.directory) {
+            return Err(io::Error::other("is not ours alone"));
+        }
+        read(&self.path)
     }
 
     /// Forgets the account.
@@ -190,8 +203,7 @@ impl<'a> Memory<'a> {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             Ok(()) | Err(_) => {}
         }
-        let meta = self.directory.symlink_metadata()?;
-        if !meta.is_dir() || meta.uid() != me.as_raw() || meta.mode() & 0o077 != 0 {
+        if !is_ours(&self.directory) {
             return Err(io::Error::other("is not ours alone"));
         }
         if !self.path.exists() && self.is_full() {
@@ -218,17 +230,34 @@ pub fn prune(state: &Path, accounts: &Accounts, now: i64) {
     sweep(&memory.directory, |time| accounts.serve_stale.is_none() || memory.is_over(time));
 }
 
-/// Deletes files by the time in them.
+/// Erases what is remembered of all accounts: one was changed, and what its files are called is not
+/// known.
+pub fn forget_all(state: &Path) {
+    sweep(&state.join(DIRECTORY), |_| true);
+}
+
+/// Deletes files of ours by the time in them.
 fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) {
+    if !is_ours(directory) {
+        return;
+    }
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
-        let text = read(&entry.path()).unwrap_or_default();
+        let Ok(text) = read(&entry.path()) else { continue };
         let time = text.lines().find_map(|line| line.strip_prefix("time="));
         let time = time.and_then(|time| time.parse().ok());
         if time.is_none_or(&is_over) {
             let _ = fs::remove_file(entry.path()).ok();
         }
     }
+}
+
+/// Whether it is a directory of this user's alone, and no link to one.
+fn is_ours(directory: &Path) -> bool {
+    let me = Uid::effective().as_raw();
+    directory
+        .symlink_metadata()
+        .is_ok_and(|meta| meta.is_dir() && meta.uid() == me && meta.mode() & 0o077 == 0)
 }
 
 /// A file of ours, whoever else may have made it.

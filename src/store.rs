@@ -44,6 +44,11 @@ impl Deadline {
         self.left().map(|left| left.min(self.timeouts.connect))
     }
 
+    /// How long connecting may take where there is time.
+    fn due(&self) -> Duration {
+        self.timeouts.connect
+    }
+
     /// How long a statement may take now.
     fn query(&self) -> Option<Duration> {
         self.left().map(|left| left.min(self.timeouts.query))

@@ -135,6 +135,8 @@ fn a_host_that_answers_is_not_away() {
     rig.server.signal("CONT");
     load::flush(&rig.site);
     assert_eq!(rig.site.rows().len(), 4);
+    rig.site.tool(&["user", "disable", "new@example.com"], "");
+    assert_eq!(rig.remembered().len(), 0, "the tool erases what it may have changed");
 }
 
 #[test]

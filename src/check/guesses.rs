@@ -149,7 +149,10 @@ pub(super) fn enter_again(
         .map(|name| name.trim().to_lowercase());
     let canonical = canonical.filter(|name| *name != login);
     let mut more = Vec::new();
-    if findings.known_good.as_ref().is_some_and(|known| *known != findings.fingerprint) {
+    // An account that could not be asked for is as it was.
+    let is_asked = findings.unreachable.is_none();
+    let was_good = findings.known_good.as_ref().filter(|_| is_asked);
+    if was_good.is_some_and(|known| *known != findings.fingerprint) {
         if world.mode != Mode::Asked {
             seen::forget(stores.log()?, &login, Some(&remote(world, findings)))?;
         }

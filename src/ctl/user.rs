@@ -10,6 +10,7 @@ use crate::password;
 use crate::password::Settings;
 use crate::rules;
 use crate::secret::Secret;
+use crate::stale;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -70,7 +71,7 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     }
     let mut store = Store::open(&config.accounts.database, patience(config))?;
     let name = |name: &str| Login::new(name, &config.accounts.default_domain).user().to_owned();
-    match verb {
+    let done = match verb {
         Verb::Add(account) => add(config, &mut store, &name(&account.name), account),
         Verb::Passwd { name: typed, hash } => {
             let name = name(typed);
@@ -95,7 +96,11 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         }
         Verb::List { weak: true } => list_weak(config, &mut store),
         Verb::List { weak: false } => list(&mut store),
+    };
+    if matches!(verb, Verb::Passwd { .. } | Verb::Del { .. } | Verb::Disable { .. }) {
+        stale::forget_all(&config.state_directory);
     }
+    done
 }
 
 fn add(config: &Config, store: &mut Store, name: &str, account: &Add) -> Done {

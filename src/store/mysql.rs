@@ -86,10 +86,12 @@ pub struct Connection {
 impl Connection {
     pub(super) fn open(hosts: &[DatabaseUrl], deadline: Deadline) -> Result<Self, Error> {
         let mut problems = Vec::new();
-        let mut is_silent = true;
+        // One that had no time, or less than it is due, may be there.
+        let mut is_silent = !hosts.is_empty();
         for host in hosts {
             let place = host.to_string();
             let Some(limit) = deadline.connect() else {
+                is_silent = false;
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
@@ -105,7 +107,7 @@ impl Connection {
                     });
                 }
                 Err(e) => {
-                    is_silent &= is_silence(&e);
+                    is_silent &= is_silence(&e, limit >= deadline.due());
                     problems.push(format!("{place}: {}", message(&e)));
                 }
             }
@@ -347,21 +349,49 @@ fn message(e: &mysql::Error) -> String {
     }
 }
 
-/// Whether nobody was there to say no.
-fn is_silence(e: &mysql::Error) -> bool {
+/// Whether nobody was there to say no, where it had its time. What is wrong on this host, as a name that
+/// does not resolve or a certificate that does not fit, says nothing about that one.
+fn is_silence(e: &mysql::Error, had_its_time: bool) -> bool {
+    use std::io::ErrorKind as Kind;
+    match kind(e) {
+        Some(Kind::TimedOut | Kind::WouldBlock) => had_its_time,
+        Some(
+            Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::ConnectionAborted
+            | Kind::NotConnected
+            | Kind::BrokenPipe
+            | Kind::UnexpectedEof
+            | Kind::HostUnreachable
+            | Kind::NetworkUnreachable,
+        ) => true,
+        Some(_) | None => false,
+    }
+}
+
+/// What kind of trouble with a connection it was.
+fn kind(e: &mysql::Error) -> Option<std::io::ErrorKind> {
     use mysql::DriverError;
+    use std::io::ErrorKind as Kind;
     match e {
-        mysql::Error::IoError(_) => true,
-        mysql::Error::CodecError(e) => e.source().is_some_and(|e| e.is::<std::io::Error>()),
-        mysql::Error::DriverError(e) => matches!(
-            e,
-            DriverError::CouldNotConnect(_) | DriverError::ConnectTimeout | DriverError::Timeout
-        ),
+        mysql::Error::IoError(e) => Some(e.kind()),
+        mysql::Error::CodecError(e) => {
+            e.source()?.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
+        }
+        // A server that ends takes its socket away.
+        mysql::Error::DriverError(DriverError::CouldNotConnect(Some((_, _, Kind::NotFound)))) => {
+            Some(Kind::ConnectionRefused)
+        }
+        mysql::Error::DriverError(DriverError::CouldNotConnect(Some((_, _, kind)))) => Some(*kind),
+        mysql::Error::DriverError(DriverError::ConnectTimeout | DriverError::Timeout) => {
+            Some(Kind::TimedOut)
+        }
         mysql::Error::MySqlError(_)
-        | mysql::Error::TlsError(_)
+        | mysql::Error::DriverError(_)
         | mysql::Error::UrlError(_)
+        | mysql::Error::TlsError(_)
         | mysql::Error::FromValueError(_)
-        | mysql::Error::FromRowError(_) => false,
+        | mysql::Error::FromRowError(_) => None,
     }
 }
 
