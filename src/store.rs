@@ -3,15 +3,16 @@
 //! All that is the same for both is here; the drivers know how to connect, bind and read. Nothing
 //! above knows which of them answered.
 
+mod deadline;
 mod mysql;
+mod refusal;
 mod sqlite;
 
-use std::time::Duration;
 use std::time::Instant;
 
+pub use self::deadline::Deadline;
 use crate::config::Config;
 use crate::config::Database;
-use crate::config::Timeouts;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::sql::Sql;
@@ -19,46 +20,6 @@ use crate::sql::Sql;
 /// How often a transaction is tried that others are in the way of; `attempt_timeout` ends it
 /// sooner.
 const MOST_TRIES: u32 = 50;
-
-/// Until when an attempt may be busy with databases.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    end: Instant,
-    timeouts: Timeouts,
-}
-
-impl Deadline {
-    /// Counts `attempt_timeout` from `start`.
-    #[must_use]
-    pub fn new(start: Instant, timeouts: Timeouts) -> Self {
-        Self { end: start.checked_add(timeouts.attempt).unwrap_or(start), timeouts }
-    }
-
-    /// Moves the end by time that went into other things than databases.
-    fn extend(&mut self, time: Duration) {
-        self.end = self.end.checked_add(time).unwrap_or(self.end);
-    }
-
-    /// How long connecting may take now.
-    fn connect(&self) -> Option<Duration> {
-        self.left().map(|left| left.min(self.timeouts.connect))
-    }
-
-    /// How long connecting may take where there is time.
-    fn due(&self) -> Duration {
-        self.timeouts.connect
-    }
-
-    /// How long a statement may take now.
-    fn query(&self) -> Option<Duration> {
-        self.left().map(|left| left.min(self.timeouts.query))
-    }
-
-    fn left(&self) -> Option<Duration> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        (left >= Duration::from_millis(1)).then_some(left)
-    }
-}
 
 /// What databases hold.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in and works.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::ffi::c_long;
 use std::time::Duration;
 
@@ -15,6 +14,9 @@ use super::Found;
 use super::Parameters;
 use super::Row;
 use super::Value;
+use super::refusal::fault;
+use super::refusal::is_silence;
+use super::refusal::message;
 use crate::config::DatabaseUrl;
 use crate::error::Error;
 use crate::error::StoreFault;
@@ -31,16 +33,6 @@ const DOES_NOT_FIT: &[u16] = &[1406, 1366, 1265, 3988];
 /// The server's words for "this text cannot be compared with that column": not in its character
 /// set.
 const CANNOT_BE_THERE: &[u16] = &[1267, 1271, 3988];
-
-/// The server's word for a table that is not there, to a user who may know.
-const NO_SUCH_TABLE: u16 = 1146;
-
-/// Its word for a table that the user may not read, or that is not there.
-const DENIED: u16 = 1142;
-
-/// Classes of SQLSTATE that say that values are at fault: of a wrong kind, against a constraint, or
-/// refused by a trigger.
-const OF_VALUES: &[&str] = &["22", "23", "45"];
 
 /// Its word for a transaction that another one was in the way of; on a cluster also one of another
 /// node.
@@ -234,13 +226,7 @@ impl Connection {
             if let mysql::Error::MySqlError(e) = e { Some((e.code, &*e.state)) } else { None };
         let (code, state) = said.unwrap_or_default();
         self.may_try_again = matches!(code, DEADLOCK | CHANGED);
-        let fault = match code {
-            NO_SUCH_TABLE => StoreFault::NoTable,
-            DENIED => StoreFault::Denied,
-            _ if OF_VALUES.iter().any(|class| state.starts_with(class)) => StoreFault::Row,
-            _ => StoreFault::Other,
-        };
-        Error::Store { place, what, fault }
+        Error::Store { place, what, fault: fault(code, state) }
     }
 }
 
@@ -327,74 +313,4 @@ fn is_ascii(parameters: &Parameters) -> bool {
 
 fn names(columns: &[mysql::Column]) -> Vec<String> {
     columns.iter().map(|column| column.name_str().to_lowercase()).collect()
-}
-
-/// What went wrong. No value of ours is in the server's words but part of a login or of a row;
-/// of a value that we could not read, nothing is told, since it may be a stored password.
-fn message(e: &mysql::Error) -> String {
-    match e {
-        mysql::Error::IoError(e) if is_timeout(e) => String::from("took too long"),
-        mysql::Error::IoError(e) => e.to_string(),
-        mysql::Error::MySqlError(e) => format!("error {}: {}", e.code, e.message),
-        mysql::Error::DriverError(e) => e.to_string(),
-        mysql::Error::TlsError(e) => format!("TLS: {e}"),
-        mysql::Error::CodecError(e) => {
-            let io = e.source().and_then(|e| e.downcast_ref::<std::io::Error>());
-            if io.is_some_and(is_timeout) { String::from("took too long") } else { e.to_string() }
-        }
-        mysql::Error::UrlError(_) => String::from("the url is wrong"),
-        mysql::Error::FromValueError(_) | mysql::Error::FromRowError(_) => {
-            String::from("a value has an unexpected type")
-        }
-    }
-}
-
-/// Whether nobody was there to say no, where it had its time. What is wrong on this host, as a name that
-/// does not resolve or a certificate that does not fit, says nothing about that one.
-fn is_silence(e: &mysql::Error, had_its_time: bool) -> bool {
-    use std::io::ErrorKind as Kind;
-    match kind(e) {
-        Some(Kind::TimedOut | Kind::WouldBlock) => had_its_time,
-        Some(
-            Kind::ConnectionRefused
-            | Kind::ConnectionReset
-            | Kind::ConnectionAborted
-            | Kind::NotConnected
-            | Kind::BrokenPipe
-            | Kind::UnexpectedEof
-            | Kind::HostUnreachable
-            | Kind::NetworkUnreachable,
-        ) => true,
-        Some(_) | None => false,
-    }
-}
-
-/// What kind of trouble with a connection it was.
-fn kind(e: &mysql::Error) -> Option<std::io::ErrorKind> {
-    use mysql::DriverError;
-    use std::io::ErrorKind as Kind;
-    match e {
-        mysql::Error::IoError(e) => Some(e.kind()),
-        mysql::Error::CodecError(e) => {
-            e.source()?.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
-        }
-        // A server that ends takes its socket away.
-        mysql::Error::DriverError(DriverError::CouldNotConnect(Some((_, _, Kind::NotFound)))) => {
-            Some(Kind::ConnectionRefused)
-        }
-        mysql::Error::DriverError(DriverError::CouldNotConnect(Some((_, _, kind)))) => Some(*kind),
-        mysql::Error::DriverError(DriverError::ConnectTimeout | DriverError::Timeout) => {
-            Some(Kind::TimedOut)
-        }
-        mysql::Error::MySqlError(_)
-        | mysql::Error::DriverError(_)
-        | mysql::Error::UrlError(_)
-        | mysql::Error::TlsError(_)
-        | mysql::Error::FromValueError(_)
-        | mysql::Error::FromRowError(_) => None,
-    }
-}
-
-fn is_timeout(e: &std::io::Error) -> bool {
-    matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
