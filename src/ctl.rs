@@ -84,7 +84,7 @@ enum Configured {
         verb: Option<limits::Verb>,
     },
     /// Store the rows that wait in the journal.
-    Flush,
+    Flush(flush::Arguments),
     /// Delete old rows of the log.
     Prune(prune::Arguments),
     /// Ask the GeoIP file.
@@ -138,7 +138,7 @@ fn dispatch(cli: Cli) -> Done {
         | Configured::Log(_)
         | Configured::Exception(_)
         | Configured::Limits { .. }
-        | Configured::Flush
+        | Configured::Flush(_)
         | Configured::Prune(_) => owner::become_owner(config)?,
     };
     match verb {
@@ -149,7 +149,7 @@ fn dispatch(cli: Cli) -> Done {
         Configured::Log(arguments) => log::run(&config, &arguments),
         Configured::Exception(verb) => exception::run(&config, &verb),
         Configured::Limits { verb } => limits::run(&config, verb.as_ref()),
-        Configured::Flush => flush::run(&config),
+        Configured::Flush(arguments) => flush::run(&config, &arguments),
         Configured::Prune(arguments) => prune::run(&config, &arguments),
         Configured::Geoip(verb) => geoip::run(&config, &verb),
     }

@@ -7,11 +7,15 @@
 //! restored from a backup. A database without that table gets its rows, too, but one whose COMMIT
 //! had no answer may then be there twice.
 
+mod round;
+
+pub use self::round::Delivered;
+pub use self::round::Pace;
+pub use self::round::deliver;
 use crate::config::Config;
 use crate::config::Delivery;
 use crate::config::Log;
 use crate::error::Error;
-use crate::error::StoreFault;
 use crate::journal::Journal;
 use crate::journal::Record;
 use crate::maillog::MailLog;
@@ -20,23 +24,11 @@ use crate::store::Store;
 use crate::store::Stores;
 use crate::store::Value;
 
-/// How long a mark is kept, in milliseconds: 30 days. Only a row whose COMMIT had no answer, and
-/// that waited longer than that, could be stored twice.
-const MEMORY: i64 = 30 * 24 * 3600 * 1000;
+/// How long a mark is kept, in seconds: 30 days. Only a row whose COMMIT had no answer, and that
+/// waited longer than that, could be stored twice.
+const MEMORY: i64 = 30 * 24 * 3600;
 /// Old marks are deleted by the attempts whose id ends so: one in sixteen.
 const PRUNED_BY: char = '0';
-
-/// What became of some rows.
-#[derive(Debug, Default)]
-pub struct Delivered {
-    /// How many were stored.
-    pub stored: usize,
-    /// How many were there already.
-    pub known: usize,
-    /// How many no table takes, or could not be read.
-    pub set_aside: usize,
-}
-
 /// Has the row of an attempt stored, at the latest when the database is back.
 ///
 /// # Errors
@@ -74,8 +66,7 @@ fn nowhere(store: &Error, journal: &Error) -> Error {
 }
 
 fn store_one(config: &Config, stores: &mut Stores<'_>, record: &Record) -> Result<(), Error> {
-    let stored = store(stores.log()?, &config.log, std::slice::from_ref(record))?;
-    stored.refused.into_iter().next().map_or(Ok(()), |(_, e)| Err(e))
+    store_together(stores.log()?, &config.log, &[record], Marks::Written).map(|_| ())
 }
 
 /// The database works again: takes some of what waits along, and deletes some old marks. What cannot
@@ -89,10 +80,11 @@ fn help(
 ) {
     let helped = stores.log().and_then(|store| {
         if journal.has_rows() {
-            deliver(store, &config.log, journal)?;
+            let delivered = deliver(store, &config.log, journal, Pace::of_attempt());
+            delivered.trouble.map_or(Ok(()), Err)?;
         }
         if record.id.ends_with(PRUNED_BY) {
-            prune(store, record.time().saturating_mul(1000))?;
+            prune(store)?;
         }
         Ok(())
     });
@@ -101,59 +93,45 @@ fn help(
     }
 }
 
-/// Stores one file of rows that waited; `None` where there is none.
-///
-/// # Errors
-/// The database did not take them, and they go on waiting; or the journal cannot be read.
-pub fn deliver(
+/// What a mark is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    /// Nothing: there are none, or they outlast a transaction that comes to nothing.
+    Unused,
+    /// Who looks for this row later: it is new now.
+    Written,
+    /// A row that has one is stored.
+    Believed,
+}
+
+/// All of them, or none; answers how many were not there yet.
+fn store_together(
     store: &mut Store,
     log: &Log,
-    journal: &Journal<'_>,
-) -> Result<Option<Delivered>, Error> {
-    let Some(batch) = journal.take()? else { return Ok(None) };
-    let stored = self::store(store, log, &batch.records)?;
-    let refused: Vec<_> = stored.refused.iter().map(|(at, e)| (*at, e.to_string())).collect();
-    let set_aside = journal.finish(batch, &refused)?;
-    Ok(Some(Delivered { stored: stored.new, known: stored.known, set_aside }))
-}
-
-/// What a transaction came to.
-#[derive(Default)]
-struct Stored {
-    new: usize,
-    known: usize,
-    /// The index of each row that the database will never take.
-    refused: Vec<(usize, Error)>,
-}
-
-/// All of them, or none, but for what the database refuses for good.
-fn store(store: &mut Store, log: &Log, records: &[Record]) -> Result<Stored, Error> {
+    records: &[&Record],
+    marks: Marks,
+) -> Result<usize, Error> {
     store.transaction(|store| {
-        let mut stored = Stored::default();
-        let mut has_marks = true;
-        for (index, record) in records.iter().enumerate() {
-            match if has_marks { mark(store, &record.id) } else { Ok(true) } {
-                Ok(true) => {}
-                Ok(false) => {
-                    stored.known = stored.known.saturating_add(1);
-                    continue;
-                }
-                Err(e) if e.is_about_table() => has_marks = false,
+        let (mut marks, mut new) = (marks, 0_usize);
+        for record in records {
+            let is_new = if marks == Marks::Unused { Ok(true) } else { mark(store, &record.id) };
+            match is_new {
+                Ok(false) if marks == Marks::Believed => continue,
+                Ok(_) => {}
+                Err(e) if e.is_about_table() => marks = Marks::Unused,
                 Err(e) => return Err(e),
             }
-            match store.insert(Sql::configured(&log.insert), &record.row) {
-                Ok(()) => stored.new = stored.new.saturating_add(1),
-                Err(e) if e.store_fault() == Some(StoreFault::Row) => {
-                    if has_marks {
-                        unmark(store, &record.id)?;
-                    }
-                    stored.refused.push((index, e));
-                }
-                Err(e) => return Err(e),
-            }
+            store.insert(Sql::configured(&log.insert), &record.row)?;
+            new = new.saturating_add(1);
         }
-        Ok(stored)
+        Ok(new)
     })
+}
+
+/// What the marks of earlier attempts are good for.
+fn known_marks(store: &mut Store) -> Result<Marks, Error> {
+    let has_transactions = store.has_transactions("authpolicy_delivered")?;
+    Ok(if has_transactions { Marks::Believed } else { Marks::Unused })
 }
 
 /// Whether this is the first time. Where another process is at the same row, this one waits.
@@ -165,23 +143,21 @@ fn mark(store: &mut Store, id: &str) -> Result<bool, Error> {
     Ok(store.execute(sql, &[("id", Value::text(id))])? > 0)
 }
 
-fn unmark(store: &mut Store, id: &str) -> Result<(), Error> {
-    let sql = "DELETE FROM authpolicy_delivered WHERE id = :id";
-    store.execute(sql, &[("id", Value::text(id))]).map(|_| ())
-}
-
-/// Deletes a bounded number of old marks; answers how many. `now` is in milliseconds since 1970.
+/// Deletes a bounded number of old marks; answers how many. The database's clock counts: one host
+/// whose own is ahead would forget marks that others need.
 ///
 /// # Errors
 /// The database did not do it.
-pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
+pub fn prune(store: &mut Store) -> Result<u64, Error> {
     let sql = store.dialect(
         "DELETE FROM authpolicy_delivered WHERE id IN (SELECT id FROM authpolicy_delivered \
-         WHERE id < :before ORDER BY id LIMIT 100)",
-        "DELETE FROM authpolicy_delivered WHERE id < :before ORDER BY id LIMIT 100",
+         WHERE id < printf('%012x', (strftime('%s', 'now') - :memory) * 1000) ORDER BY id LIMIT 100)",
+        "DELETE FROM authpolicy_delivered \
+         WHERE id < LPAD(LOWER(HEX((UNIX_TIMESTAMP() - :memory) * 1000)), 12, '0') \
+         ORDER BY id LIMIT 100",
     );
-    let before = format!("{:012x}", now.saturating_sub(MEMORY).max(0));
-    match store.transaction(|store| store.execute(sql, &[("before", Value::text(&before))])) {
+    let memory = [("memory", Value::Int(MEMORY))];
+    match store.transaction(|store| store.execute(sql, &memory)) {
         Err(e) if e.is_about_table() => Ok(0),
         deleted => deleted,
     }

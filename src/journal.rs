@@ -3,14 +3,17 @@
 //! Attempts append to `journal/rows`, each a line in one write() under a shared lock. Who delivers
 //! renames that file to `rows.ID`, so that the next attempt begins another, and takes its lock
 //! alone: then nobody is writing, and nobody else delivers it. The file goes when the database has
-//! its rows. So whoever is killed or stopped, at whatever instruction, holds up one file and no
-//! attempt; a file that is delivered again finds its rows marked as stored (`delivery`).
+//! its rows; until then, each row that it has becomes a remark, so that nobody looks for it again.
+//! So whoever is killed or stopped, at whatever instruction, holds up one file and no attempt; a
+//! file that is delivered again finds its rows marked as stored (`delivery`).
 //!
 //! A line begins with a newline, so that a torn one, as of a full disk, spoils no other, and ends
 //! with the last byte that makes it whole: there is no line which the attempt must think lost, and
 //! which is delivered all the same.
 
 mod batch;
+mod census;
+mod lines;
 mod record;
 
 use std::fs;
@@ -18,11 +21,13 @@ use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::Metadata;
 use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -32,8 +37,9 @@ use nix::fcntl::FlockArg;
 use nix::unistd::Uid;
 
 pub use self::batch::Batch;
-pub use self::batch::Census;
-pub use self::batch::parse;
+pub use self::census::Census;
+pub use self::lines::Line;
+pub use self::lines::Lines;
 pub use self::record::Record;
 use crate::config::Durability;
 use crate::error::Error;
@@ -47,9 +53,9 @@ const ROWS: &str = "rows";
 const BATCH: &str = "rows.";
 /// What is not ours, though it has the name of something that is: with an id behind it.
 const FOREIGN: &str = "foreign.";
-/// Rows that no database takes, or that nobody can read.
+/// Rows that no database takes, or that nobody can read; also with an id behind it.
 const SET_ASIDE: &str = "set-aside";
-/// Length in bytes from which another file is begun: some 200 rows, one transaction.
+/// Length in bytes from which another file is begun: some 200 rows.
 const LONG: u64 = 64 * 1024;
 /// How often to look again for a file that others take away in between.
 const TRIES: u32 = 50;
@@ -90,16 +96,19 @@ impl<'a> Journal<'a> {
     /// The directory is missing, full, or not ours.
     pub fn append(&self, record: &Record) -> Result<(), Error> {
         let path = self.directory().join(ROWS);
-        let appended = self.prepare().and_then(|()| {
-            let line = format!("\n{}", record.line());
-            for _ in 0..TRIES {
-                if let Some(file) = self.open(&path)? {
-                    return self.write(&path, &file, line.as_bytes());
-                }
+        let line = format!("\n{}", record.line());
+        let added = self.prepare().and_then(|()| self.add(&path, line.as_bytes(), BATCH));
+        added.map_err(|source| Error::System { place: path.display().to_string(), source })
+    }
+
+    /// Adds text to a file, which has this name and an id when it is long.
+    fn add(&self, path: &Path, text: &[u8], long: &str) -> io::Result<()> {
+        for _ in 0..TRIES {
+            if let Some(file) = self.open(path)? {
+                return self.write(path, &file, text, long);
             }
-            Err(io::Error::other("is taken away again and again"))
-        });
-        appended.map_err(|source| Error::System { place: path.display().to_string(), source })
+        }
+        Err(io::Error::other("is taken away again and again"))
     }
 
     /// Makes the directory, or another one where something else has its place.
@@ -119,8 +128,12 @@ impl<'a> Journal<'a> {
         }
         let directory = self.directory();
         match directory.symlink_metadata() {
-            Ok(meta) if meta.is_dir() && is_private(&meta) => return Ok(()),
-            Ok(_) => self.remove_foreign(&directory)?,
+            Ok(meta) if is_our_directory(&meta) && meta.mode() & 0o077 == 0 => return Ok(()),
+            // What is in it is looked at file by file.
+            Ok(meta) if is_our_directory(&meta) => {
+                return restrict(&open_directory(&directory)?, 0o700);
+            }
+            Ok(_) => self.remove_foreign(&directory, is_our_directory)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -136,19 +149,18 @@ impl<'a> Journal<'a> {
         options.append(true).create(true).mode(0o600);
         let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
             Ok(file) => file,
-            Err(e) if is_foreign(&e) => return self.remove_foreign(path).map(|()| None),
+            Err(e) if is_foreign(&e) => return self.remove_foreign(path, is_ours).map(|()| None),
             Err(e) => return Err(e),
         };
-        let meta = file.metadata()?;
-        if !is_ours(&meta) {
-            return self.remove_foreign(path).map(|()| None);
+        if !claim(&file)? {
+            return self.remove_foreign(path, is_ours).map(|()| None);
         }
         let file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) => file,
             Err((file, Errno::EWOULDBLOCK)) => {
                 // Delivered just now, and then it has another name already; if not, it gets one.
                 if is_at(path, &file) {
-                    self.rotate(path)?;
+                    rename_with_id(path, BATCH)?;
                 }
                 return Ok(None);
             }
@@ -158,14 +170,14 @@ impl<'a> Journal<'a> {
     }
 
     /// One write() of it all: a line is there, or it is not whole.
-    fn write(&self, path: &Path, mut file: &File, line: &[u8]) -> io::Result<()> {
+    fn write(&self, path: &Path, mut file: &File, text: &[u8], long: &str) -> io::Result<()> {
         let written = loop {
-            match file.write(line) {
+            match file.write(text) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 written => break written?,
             }
         };
-        if written != line.len() {
+        if written != text.len() {
             return Err(io::Error::from(io::ErrorKind::StorageFull));
         }
         if self.durability == Durability::Disk {
@@ -174,47 +186,40 @@ impl<'a> Journal<'a> {
         }
         if file.metadata()?.len() >= LONG {
             // Whoever comes first; the row is stored.
-            let _ = self.rotate(path).ok();
+            let _ = rename_with_id(path, long).ok();
         }
         Ok(())
     }
 
-    /// Gives the file the name of one that is to be delivered; answers which, if it was there.
-    fn rotate(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        let renamed = fresh_id(path).and_then(|id| {
-            let to = path.with_file_name(format!("{BATCH}{id}"));
-            fs::rename(path, &to).map(|()| to)
-        });
-        match renamed {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            renamed => renamed.map(Some),
-        }
-    }
-
     /// Gives what is not ours another name, and says so: nobody but us should write here.
-    fn remove_foreign(&self, path: &Path) -> io::Result<()> {
+    fn remove_foreign(&self, path: &Path, is_ours: fn(&Metadata) -> bool) -> io::Result<()> {
         let is_in_order = |path: &Path| path.symlink_metadata().is_ok_and(|meta| is_ours(&meta));
         if is_in_order(path) {
             // Somebody else was quicker.
             return Ok(());
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let to = path.with_file_name(format!("{FOREIGN}{name}.{}", fresh_id(path)?));
-        match fs::rename(path, &to) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
+        let Some(to) = rename_with_id(path, &format!("{FOREIGN}{name}."))? else { return Ok(()) };
+        match to.symlink_metadata() {
             // Quicker still.
-            Ok(()) if is_in_order(&to) => self.rotate(&to).map(|_| ()),
-            Ok(()) => {
+            Ok(meta) if is_ours(&meta) && meta.is_file() => rename_with_id(&to, BATCH).map(|_| ()),
+            Ok(meta) if is_ours(&meta) && fs::rename(&to, path).is_ok() => Ok(()),
+            Ok(meta) => {
+                let remedy = match meta.is_dir() {
+                    true => format!("give it to {} and move its {ROWS}* into", user()),
+                    false => format!("give it to {} alone, and rename it to {BATCH}old in", user()),
+                };
                 let what = io::Error::other(format!(
-                    "is no file that belongs to Exim's user alone: it is {} now; if rows are in it, \
-                     chown it, and rename it to {BATCH}old in {DIRECTORY}",
-                    to.display()
+                    "belongs to somebody else, or others may write to it: it is {} now. If rows are \
+                     in it, {remedy} {}",
+                    to.display(),
+                    self.directory().display()
                 ));
                 let place = path.display().to_string();
                 self.log.trouble("journal", &Error::System { place, source: what });
                 Ok(())
             }
+            Err(_) => Ok(()),
         }
     }
 
@@ -227,20 +232,56 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// A name that sorts by the time when the file was last written.
-fn fresh_id(path: &Path) -> io::Result<String> {
-    let written = path.symlink_metadata()?.modified()?;
-    record::new_id(written).map_err(|e| io::Error::other(e.to_string()))
+/// Gives the file this name, with an id that sorts by the time when it was last written; answers
+/// which, if it was there.
+fn rename_with_id(path: &Path, name: &str) -> io::Result<Option<PathBuf>> {
+    let renamed = path.symlink_metadata().and_then(|meta| meta.modified()).and_then(|written| {
+        let id = record::new_id(written).map_err(|e| io::Error::other(e.to_string()))?;
+        let to = path.with_file_name(format!("{name}{id}"));
+        fs::rename(path, &to).map(|()| to)
+    });
+    match renamed {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        renamed => renamed.map(Some),
+    }
 }
 
-/// Whether it is ours, and nobody else's.
-fn is_private(meta: &Metadata) -> bool {
-    meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0
+/// For whom the journal is.
+fn user() -> String {
+    format!("uid {}, Exim's user,", Uid::effective())
 }
 
-/// Whether it is a file of ours, of one name; of none when somebody has just deleted it.
+fn is_our_own(meta: &Metadata) -> bool {
+    meta.uid() == Uid::effective().as_raw()
+}
+
+/// Whether it is a directory of ours.
+fn is_our_directory(meta: &Metadata) -> bool {
+    meta.is_dir() && is_our_own(meta)
+}
+
+/// Whether it is a file of ours that nobody else writes to, of one name; of none when somebody has
+/// just deleted it.
 fn is_ours(meta: &Metadata) -> bool {
-    meta.is_file() && is_private(meta) && meta.nlink() <= 1
+    meta.is_file() && is_our_own(meta) && meta.mode() & 0o022 == 0 && meta.nlink() <= 1
+}
+
+/// Whether the file is ours; nobody else reads it from now on, whoever has restored or copied it.
+fn claim(file: &File) -> io::Result<bool> {
+    let meta = file.metadata()?;
+    if is_ours(&meta) && meta.mode() & 0o077 != 0 {
+        restrict(file, 0o600)?;
+    }
+    Ok(is_ours(&meta))
+}
+
+fn restrict(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Whether what could not be opened has a place that is ours.

@@ -13,6 +13,7 @@ use std::time::Instant;
 pub use self::deadline::Deadline;
 use crate::config::Config;
 use crate::config::Database;
+use crate::config::Durability;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::sql::Sql;
@@ -219,6 +220,17 @@ impl Store {
         }
     }
 
+    /// What is committed from now on survives what it is to survive; a server has its own settings.
+    ///
+    /// # Errors
+    /// The database refused it.
+    pub fn make_durable(&mut self, durability: Durability) -> Result<(), Error> {
+        match (self, durability) {
+            (Self::Sqlite(connection), Durability::Disk) => connection.sync_commits(),
+            (Self::Sqlite(_), Durability::Process) | (Self::MySql(_), _) => Ok(()),
+        }
+    }
+
     fn begin(&mut self) -> Result<(), Error> {
         match self {
             Self::Sqlite(connection) => connection.begin(),
@@ -247,14 +259,17 @@ impl Store {
         }
     }
 
-    fn set_deadline(&mut self, deadline: Deadline) {
+    /// Gives what follows another time.
+    pub fn set_deadline(&mut self, deadline: Deadline) {
         match self {
             Self::Sqlite(connection) => connection.deadline = deadline,
             Self::MySql(connection) => connection.deadline = deadline,
         }
     }
 
-    fn is_usable(&self) -> bool {
+    /// Whether another statement may follow.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             Self::MySql(connection) => connection.is_usable(),
@@ -280,6 +295,25 @@ impl Store {
             "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
              AND table_name = :name",
         );
+        Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
+    }
+
+    /// Whether what is stored in a table goes with the transaction that comes to nothing; not where
+    /// there is no such table.
+    ///
+    /// # Errors
+    /// The database could not say.
+    pub fn has_transactions(&mut self, name: &str) -> Result<bool, Error> {
+        let sql = match self {
+            // All tables of SQLite.
+            Self::Sqlite(_) => return self.has_table(name),
+            Self::MySql(_) => {
+                "SELECT t.table_name FROM information_schema.tables t \
+                 JOIN information_schema.engines e ON e.engine = t.engine \
+                 WHERE t.table_schema = DATABASE() AND t.table_name = :name \
+                 AND e.transactions = 'YES'"
+            }
+        };
         Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
     }
 }
@@ -343,7 +377,9 @@ impl<'a> Stores<'a> {
     pub fn log(&mut self) -> Result<&mut Store, Error> {
         let shared = self.config.log.database.is_same(&self.config.accounts.database);
         let slot = if shared { &mut self.accounts } else { &mut self.log };
-        open(slot, &self.config.log.database, self.deadline)
+        let store = open(slot, &self.config.log.database, self.deadline)?;
+        store.make_durable(self.config.durability)?;
+        Ok(store)
     }
 }
 

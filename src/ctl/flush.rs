@@ -3,10 +3,13 @@
 use std::time::Duration;
 use std::time::Instant;
 
+use clap::Args;
+
 use crate::config::Config;
 use crate::config::Timeouts;
 use crate::delivery;
 use crate::delivery::Delivered;
+use crate::delivery::Pace;
 use crate::error::Error;
 use crate::journal::Census;
 use crate::journal::Journal;
@@ -20,12 +23,22 @@ use super::say;
 use super::seconds_before_now;
 use super::timestamp;
 
-/// How long one file of rows may take: nobody waits for it.
+/// How long one transaction may take: nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn run(config: &Config) -> Done {
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Try those again that were set aside, too: the database has been mended.
+    #[arg(long)]
+    set_aside: bool,
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     let log = |line: &str| eprintln!("{line}");
     let journal = Journal::new(&config.state_directory, config.durability, MailLog::new(&log));
+    if arguments.set_aside {
+        journal.take_back()?;
+    }
     let mut total = Delivered::default();
     let delivered = deliver_all(config, &journal, &mut total);
     stale::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
@@ -46,11 +59,20 @@ pub(super) fn run(config: &Config) -> Done {
 fn deliver_all(config: &Config, journal: &Journal<'_>, total: &mut Delivered) -> Result<(), Error> {
     let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
     while journal.has_rows() {
-        let deadline = Deadline::new(Instant::now(), timeouts);
-        let mut store = Store::open(&config.log.database, deadline)?;
-        let Some(one) = delivery::deliver(&mut store, &config.log, journal)? else { break };
-        total.stored = total.stored.saturating_add(one.stored);
-        total.known = total.known.saturating_add(one.known);
+        let mut store = Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts))?;
+        store.make_durable(config.durability)?;
+        let some = delivery::deliver(&mut store, &config.log, journal, Pace::of_flush(timeouts));
+        total.stored = total.stored.saturating_add(some.stored);
+        total.known = total.known.saturating_add(some.known);
+        if let Some(e) = some.trouble {
+            return Err(e);
+        }
+        // Where only `flush` delivers, nobody else does it.
+        delivery::prune(&mut store)?;
+        if some.stored == 0 && some.known == 0 && some.set_aside == 0 {
+            // Somebody else has the rest.
+            break;
+        }
     }
     Ok(())
 }
@@ -77,14 +99,22 @@ fn describe(journal: &Journal<'_>, census: &Census) -> String {
         return String::from("ok no row waits");
     }
     let since = since.map(|since| format!(" since {}", timestamp(since))).unwrap_or_default();
-    let named: Vec<_> = foreign.iter().map(|path| path.display().to_string()).collect();
-    let foreign = match named.is_empty() {
-        true => String::new(),
-        false => format!(", not ours: {}", named.join(", ")),
-    };
-    format!(
-        "warning {waiting} rows wait{since}: run `authpolicy flush`; {set_aside} rows are set aside \
-         in {}{foreign}",
-        journal.directory().display()
-    )
+    let mut parts = Vec::new();
+    if *waiting > 0 {
+        parts.push(format!("{}{since}: run `authpolicy flush`", rows(*waiting, "waits", "wait")));
+    }
+    if *set_aside > 0 {
+        parts.push(format!(
+            "{} set aside in {}/set-aside: it has the reasons; when they are mended, run \
+             `authpolicy flush --set-aside`",
+            rows(*set_aside, "is", "are"),
+            journal.directory().display()
+        ));
+    }
+    parts.extend(foreign.iter().map(|path| format!("{} is not ours", path.display())));
+    format!("warning {}", parts.join("; "))
+}
+
+fn rows(count: usize, one: &str, more: &str) -> String {
+    if count == 1 { format!("1 row {one}") } else { format!("{count} rows {more}") }
 }

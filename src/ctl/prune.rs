@@ -79,7 +79,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 /// Deletes from the tables of ours what no longer counts, where they are there.
 fn prune_ours(config: &Config, store: &mut Store) -> Result<(), Error> {
     let now = seconds_before_now(Duration::ZERO);
-    while delivery::prune(store, now.saturating_mul(1000))? > 0 {}
+    while delivery::prune(store)? > 0 {}
     if store.has_table("authpolicy_count")? {
         while limit::prune(store, now.saturating_mul(1000))? > 0 {}
     }

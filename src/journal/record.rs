@@ -74,7 +74,7 @@ impl Record {
         }
         let Json::Object(mut object) = serde_json::from_str(json).ok()? else { return None };
         let Json::String(id) = object.remove("id")? else { return None };
-        if id.len() != id_length() || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_id(&id) {
             return None;
         }
         let row = INSERT_PARAMETERS.iter().map(|name| {
@@ -98,6 +98,11 @@ pub(super) fn new_id(time: SystemTime) -> Result<String, getrandom::Error> {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let milliseconds = u64::try_from(since.as_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
     Ok(format!("{milliseconds:012x}{}", base16ct::lower::encode_string(&random)))
+}
+
+/// Whether it is such a name.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == id_length() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn id_length() -> usize {

@@ -7,4 +7,4 @@ CREATE TABLE connection_log (
   country       varchar(4)          NOT NULL,
   auth_ok       tinyint(1) unsigned NULL,
   policy_reject tinyint(1) unsigned NULL
-) CHARACTER SET utf8mb4
+) ENGINE = InnoDB CHARACTER SET utf8mb4

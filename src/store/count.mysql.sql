@@ -8,4 +8,4 @@ CREATE TABLE authpolicy_count (
   PRIMARY KEY (rule, account, remote, value, attempt),
   KEY live (rule, account, remote, expires),
   KEY expires (expires)
-)
+) ENGINE = InnoDB

@@ -5,4 +5,4 @@ CREATE TABLE authpolicy_exception (
   networks  varchar(255)   NULL,
   expires   bigint         NOT NULL, -- seconds since 1970
   KEY username (username)
-) CHARACTER SET utf8mb4
+) ENGINE = InnoDB CHARACTER SET utf8mb4

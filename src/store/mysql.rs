@@ -156,7 +156,9 @@ impl Connection {
                 let lenient = "SET SESSION sql_mode = REPLACE(REPLACE(REPLACE(@@SESSION.sql_mode, \
                                'STRICT_TRANS_TABLES', ''), 'STRICT_ALL_TABLES', ''), \
                                'TRADITIONAL', '')";
-                self.run(lenient, &[]).and_then(|_| self.run(sql, parameters))
+                let done = self.run(lenient, &[]).and_then(|_| self.run(sql, parameters));
+                // For what follows.
+                self.run("SET SESSION sql_mode = DEFAULT", &[]).and(done)
             }
             done => done,
         };

@@ -11,15 +11,21 @@ const NO_SUCH_TABLE: u16 = 1146;
 const DENIED: u16 = 1142;
 
 /// Classes of SQLSTATE that say that values are at fault: of a wrong kind, against a constraint, or
-/// refused by a trigger.
-const OF_VALUES: &[&str] = &["22", "23", "45"];
+/// refused by a trigger or a view.
+const OF_VALUES: &[&str] = &["22", "23", "44", "45"];
+
+/// Its words for a row that is at fault, whose SQLSTATE says nothing: it has no partition, fails a
+/// CHECK of MySQL's, or does not fit its column, strict mode or not.
+const OF_ROW: &[u16] = &[1265, 1366, 1526, 1748, 3819, 3988];
 
 /// What the server's code and SQLSTATE say.
 pub(super) fn fault(code: u16, state: &str) -> StoreFault {
     match code {
         NO_SUCH_TABLE => StoreFault::NoTable,
         DENIED => StoreFault::Denied,
-        _ if OF_VALUES.iter().any(|class| state.starts_with(class)) => StoreFault::Row,
+        _ if OF_ROW.contains(&code) || OF_VALUES.iter().any(|class| state.starts_with(class)) => {
+            StoreFault::Row
+        }
         _ => StoreFault::Other,
     }
 }

@@ -7,4 +7,4 @@ CREATE TABLE authpolicy_seen (
   PRIMARY KEY (account, remote, country),
   KEY country (account, country, time),
   KEY time (time)
-)
+) ENGINE = InnoDB

@@ -112,6 +112,10 @@ impl Connection {
         self.run("ROLLBACK")
     }
 
+    pub(super) fn sync_commits(&mut self) -> Result<(), Error> {
+        self.run("PRAGMA synchronous = FULL")
+    }
+
     fn run(&mut self, sql: &str) -> Result<(), Error> {
         self.connection.execute_batch(sql).map_err(|e| refused(&self.place, &e))
     }

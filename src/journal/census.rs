@@ -1,0 +1,116 @@
+//! What is in the journal, for who looks after it.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::BufReader;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::BATCH;
+use super::DIRECTORY;
+use super::FOREIGN;
+use super::Journal;
+use super::Lines;
+use super::ROWS;
+use super::Record;
+use super::SET_ASIDE;
+use crate::error::Error;
+
+/// What is in the journal.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// How many rows wait.
+    pub waiting: usize,
+    /// Since when the oldest does, in seconds since 1970.
+    pub since: Option<i64>,
+    /// How many rows were set aside.
+    pub set_aside: usize,
+    /// What cannot be read, or is not ours.
+    pub foreign: Vec<PathBuf>,
+}
+
+impl Journal<'_> {
+    /// Counts what is there.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn census(&self) -> Result<Census, Error> {
+        let fail = |source| Error::System { place: self.directory().display().to_string(), source };
+        self.count().map_err(fail)
+    }
+
+    fn count(&self) -> io::Result<Census> {
+        let mut census = Census::default();
+        for path in self.waiting()? {
+            match count(&path) {
+                Ok((lines, oldest)) => {
+                    census.waiting = census.waiting.saturating_add(lines);
+                    census.since = oldest.into_iter().chain(census.since).min();
+                }
+                // Delivered in between.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => census.foreign.push(path),
+            }
+        }
+        for path in self.set_aside_files()? {
+            match count(&path) {
+                Ok((lines, _)) => census.set_aside = census.set_aside.saturating_add(lines),
+                Err(_) => census.foreign.push(path),
+            }
+        }
+        let is_foreign = |name: &str| name.starts_with(FOREIGN);
+        census.foreign.extend(files(&self.directory(), is_foreign)?);
+        let name = format!("{FOREIGN}{DIRECTORY}.");
+        census.foreign.extend(files(self.state, |other| other.starts_with(&name))?);
+        Ok(census)
+    }
+
+    /// All files of rows to deliver.
+    pub(super) fn waiting(&self) -> io::Result<Vec<PathBuf>> {
+        files(&self.directory(), |name| name == ROWS || name.starts_with(BATCH))
+    }
+
+    /// All files of rows that were set aside.
+    pub(super) fn set_aside_files(&self) -> io::Result<Vec<PathBuf>> {
+        let long = format!("{SET_ASIDE}.");
+        files(&self.directory(), |name| name == SET_ASIDE || name.starts_with(&long))
+    }
+}
+
+/// What has such a name, sorted.
+pub(super) fn files(directory: &Path, has_name: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if has_name(&entry.file_name().to_string_lossy()) {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// How many lines a file has, and the time of its oldest row.
+fn count(path: &Path) -> io::Result<(usize, Option<i64>)> {
+    let (mut lines, mut oldest) = (0_usize, None);
+    for line in Lines::new(BufReader::new(open(path, false)?)) {
+        lines = lines.saturating_add(1);
+        oldest = line?.record.as_ref().map(Record::time).into_iter().chain(oldest).min();
+    }
+    Ok((lines, oldest))
+}
+
+/// Opens what is to be read, and written where it stands.
+pub(super) fn open(path: &Path, is_written: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(is_written).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("is no file")) }
+}
