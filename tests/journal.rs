@@ -14,52 +14,21 @@ mod common;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::fs::chown;
-use std::os::unix::fs::symlink;
 
 use common::Base;
 use common::Client;
-use common::Exim;
-use common::Site;
+use common::journal::LATER;
+use common::journal::POLICY;
+use common::journal::attempt;
+use common::journal::flush;
+use common::journal::give_table_back;
+use common::journal::site;
+use common::journal::take_table;
+use common::journal::value;
 use common::site::GB;
 use common::smtp::ACCEPTED;
-use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
-
-const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const LATER: &str = "[policy]\nfailure_time = \"0s\"\n[log]\ndelivery = \"journal\"\n";
-
-fn site(base: Base, policy: &str) -> Site {
-    let site = Site::new(base, policy);
-    site.account("u@example.com", "secret");
-    site
-}
-
-fn attempt(exim: &Exim, password: &str) -> String {
-    Client::connect_from(exim.port, GB).plain(b"u@example.com", password.as_bytes())
-}
-
-/// One line of what `flush` prints.
-fn value(printed: &str, key: &str) -> String {
-    let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
-    line.unwrap_or_else(|| panic!("{key} in {printed}")).to_owned()
-}
-
-/// Runs `flush`; answers how many rows it stored, found there, and left, and how many are set aside.
-fn flush(site: &Site) -> [usize; 4] {
-    let output = site.run_tool(&["flush"], "");
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    ["stored", "known", "waiting", "set_aside"].map(|key| value(&printed, key).parse().unwrap())
-}
-
-fn take_table(site: &Site) {
-    site.sql("ALTER TABLE connection_log RENAME TO gone");
-}
-
-fn give_table_back(site: &Site) {
-    site.sql("ALTER TABLE gone RENAME TO connection_log");
-}
 
 #[test]
 fn rows_without_a_table_wait_and_the_next_attempt_brings_them() {
@@ -207,156 +176,6 @@ fn a_row_that_is_refused_for_good_blocks_none_behind_it() {
         );
         assert_eq!(site.rows().len(), 5);
     }
-}
-
-#[test]
-fn torn_and_corrupt_lines_are_set_aside_and_spoil_no_other() {
-    let site = site(Base::Sqlite, LATER);
-    let exim = site.exim();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    let path = site.path("state/journal/rows");
-    let whole = fs::read(&path).unwrap();
-    let mut changed = whole.clone();
-    changed[40] ^= 1;
-    let mut all = whole[..whole.len() / 2].to_vec();
-    all.extend_from_slice(&whole);
-    all.extend_from_slice(&[0; 100]);
-    all.extend_from_slice(&changed);
-    fs::write(&path, all).unwrap();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
-    let output = site.run_tool(&["flush"], "");
-    let (printed, told) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(value(&printed, "stored"), "2", "{printed}");
-    assert_eq!(value(&printed, "set_aside"), "3", "{printed}");
-    assert!(told.contains("3 rows of ") && told.contains("is not whole"), "{told}");
-    assert_eq!(site.rows().len(), 2);
-}
-
-#[test]
-fn a_restored_journal_stores_nothing_twice_and_loses_nothing_new() {
-    for base in Base::all() {
-        let site = site(base, LATER);
-        let exim = site.exim();
-        for _ in 0..5 {
-            assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-        }
-        let old = site.read("state/journal/rows");
-        assert_eq!(flush(&site), [5, 0, 0, 0]);
-        let path = site.path("state/journal/rows");
-        fs::write(&path, old).unwrap();
-        common::exim::users::give_to_exim(&path);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(attempt(&exim, "wrong"), REFUSED);
-        assert_eq!(flush(&site), [1, 5, 0, 0]);
-        assert_eq!(site.rows().len(), 6);
-    }
-}
-
-#[test]
-fn what_is_not_ours_in_the_state_directory_stops_no_attempt() {
-    let site = site(Base::Sqlite, POLICY);
-    let exim = site.exim();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    take_table(&site);
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
-    let rows = site.path("state/journal/rows");
-    let outside = site.path("outside");
-    fs::write(&outside, "").unwrap();
-    fs::set_permissions(&outside, fs::Permissions::from_mode(0o666)).unwrap();
-    let plant = |number: usize| {
-        let _ = fs::remove_file(&rows);
-        match number {
-            0 => fs::write(&rows, "").unwrap(),
-            1 => symlink(&outside, &rows).unwrap(),
-            2 => fs::create_dir(&rows).unwrap(),
-            3 => nix::unistd::mkfifo(&rows, nix::sys::stat::Mode::S_IRUSR).unwrap(),
-            4 => {
-                fs::write(&rows, "").unwrap();
-                fs::hard_link(&rows, site.path("state/another")).unwrap();
-                chown(&rows, Some(0), Some(0)).unwrap();
-            }
-            _ => {
-                fs::rename(site.path("state/journal"), site.path("state/elsewhere")).unwrap();
-                symlink(site.path("state/elsewhere"), site.path("state/journal")).unwrap();
-            }
-        }
-    };
-    for number in 0..6 {
-        let before = site.lines().len();
-        fs::rename(&rows, site.path(&format!("state/journal/rows.{number}"))).unwrap();
-        plant(number);
-        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{number}: {}", site.main_log());
-        let lines = site.lines();
-        assert_eq!(lines.len(), before + 3, "{number}: {lines:?}");
-        assert!(
-            lines[before].contains("belongs to somebody else, or others may write"),
-            "{number}"
-        );
-        assert!(lines[before + 1].contains("the row waits"), "{number}");
-    }
-    assert_eq!(fs::read_to_string(&outside).unwrap(), "", "no link is followed");
-    // What was moved aside with the link is still there.
-    for entry in fs::read_dir(site.path("state/elsewhere")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if name.starts_with("rows.") {
-            fs::rename(&path, site.path(&format!("state/journal/{name}"))).unwrap();
-        }
-    }
-    give_table_back(&site);
-    let [stored, known, waiting, _] = flush(&site);
-    assert_eq!((stored + known, waiting), (7, 0));
-    assert_eq!(site.rows().len(), 8);
-    assert_eq!(site.panic_log(), "");
-}
-
-#[test]
-fn where_no_place_takes_the_row_the_answer_is_435() {
-    for base in Base::all() {
-        let site = site(base, POLICY);
-        let exim = site.exim();
-        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-        take_table(&site);
-        let moved = site.path("moved");
-        let spoil: [&dyn Fn(); 2] = [
-            &|| fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o777)).unwrap(),
-            &|| fs::rename(site.path("state"), &moved).unwrap(),
-        ];
-        for (number, spoil) in spoil.iter().enumerate() {
-            // The embedded database is in the same directory.
-            if number == 1 && matches!(site.base, Base::Sqlite) {
-                continue;
-            }
-            spoil();
-            assert_eq!(attempt(&exim, "secret"), CANNOT_TELL, "{number}");
-            assert_eq!(attempt(&exim, "wrong"), CANNOT_TELL, "{number}");
-            let line = site.lines().pop().unwrap();
-            assert!(
-                line.contains("status=503") && line.contains("no place took the row"),
-                "{line}"
-            );
-        }
-        if moved.exists() {
-            fs::rename(&moved, site.path("state")).unwrap();
-        }
-        fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
-        give_table_back(&site);
-        assert_eq!(attempt(&exim, "secret"), ACCEPTED);
-        assert_eq!(site.rows().len(), 2);
-    }
-}
-
-#[test]
-fn in_journal_mode_a_full_or_missing_journal_falls_back_on_the_table() {
-    let site = site(Base::mariadb(), LATER);
-    let exim = site.exim();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    assert_eq!(flush(&site)[0], 1);
-    fs::rename(site.path("state"), site.path("moved")).unwrap();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED);
-    assert_eq!(site.rows().len(), 2);
-    assert!(site.lines()[1].starts_with("trouble function=journal"), "{}", site.lines()[1]);
 }
 
 #[test]

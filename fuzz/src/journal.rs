@@ -4,8 +4,8 @@
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
+use authpolicy::journal::Lines;
 use authpolicy::journal::Record;
-use authpolicy::journal::parse;
 use authpolicy::store::Value;
 use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;
@@ -56,11 +56,12 @@ pub fn hold(file: &File<'_>) {
         text.push(b'\n');
         text.extend_from_slice(row.behind);
     }
-    let (read, torn) = parse(&text);
+    let lines: Vec<_> = Lines::new(&*text).collect::<Result<_, _>>().expect("bytes");
+    let read: Vec<_> = lines.iter().filter_map(|line| line.record.as_ref()).collect();
     let ids: Vec<_> = read.iter().map(|record| &*record.id).collect();
     let want: Vec<_> = whole.iter().map(|record| &*record.id).collect();
     assert_eq!(ids, want, "{}", String::from_utf8_lossy(&text));
-    for (read, written) in read.iter().zip(&whole) {
+    for (read, written) in read.iter().copied().zip(&whole) {
         assert_eq!(read.time(), written.time());
         let of = |record: &Record| {
             let name = record.row.iter().find(|(name, _)| *name == "username");
@@ -69,5 +70,10 @@ pub fn hold(file: &File<'_>) {
         assert_eq!(of(read), of(written));
         assert!(!read.line().contains('\n'));
     }
-    assert!(torn.iter().all(|line| !line.is_empty() && !line.contains(&b'\n')));
+    assert!(lines.iter().all(|line| !line.text.is_empty() && !line.text.contains(&b'\n')));
+    // Who is done with them all finds none again.
+    for line in &lines {
+        text[usize::try_from(line.at).expect("as long as the text")] = b'#';
+    }
+    assert!(Lines::new(&*text).next().is_none(), "{}", String::from_utf8_lossy(&text));
 }

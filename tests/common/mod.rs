@@ -26,6 +26,7 @@ pub mod fault;
 pub mod galera;
 pub mod gsasl;
 pub mod host;
+pub mod journal;
 pub mod limits;
 pub mod load;
 pub mod mariadb;

@@ -1,0 +1,68 @@
+//! A site whose log takes no rows for a while, and what the journal says then.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::Base;
+use super::Client;
+use super::Exim;
+use super::Site;
+use super::exim;
+use super::site::GB;
+
+pub const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+pub const LATER: &str = "[policy]\nfailure_time = \"0s\"\n[log]\ndelivery = \"journal\"\n";
+
+pub fn site(base: Base, policy: &str) -> Site {
+    let site = Site::new(base, policy);
+    site.account("u@example.com", "secret");
+    site
+}
+
+pub fn attempt(exim: &Exim, password: &str) -> String {
+    Client::connect_from(exim.port, GB).plain(b"u@example.com", password.as_bytes())
+}
+
+/// One line of what `flush` prints.
+pub fn value(printed: &str, key: &str) -> String {
+    let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
+    line.unwrap_or_else(|| panic!("{key} in {printed}")).to_owned()
+}
+
+/// Runs `flush`; answers how many rows it stored, found there, and left, and how many are set aside.
+pub fn flush(site: &Site) -> [usize; 4] {
+    let output = site.run_tool(&["flush"], "");
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ["stored", "known", "waiting", "set_aside"].map(|key| value(&printed, key).parse().unwrap())
+}
+
+pub fn take_table(site: &Site) {
+    site.sql("ALTER TABLE connection_log RENAME TO gone");
+}
+
+pub fn give_table_back(site: &Site) {
+    site.sql("ALTER TABLE gone RENAME TO connection_log");
+}
+
+/// Makes a file in the journal, as attempts make it.
+pub fn put(site: &Site, name: &str, text: impl AsRef<[u8]>) {
+    let path = site.path(&format!("state/journal/{name}"));
+    let directory = path.parent().unwrap();
+    if !directory.exists() {
+        fs::create_dir(directory).unwrap();
+        exim::users::give_to_exim(directory);
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    fs::write(&path, text).unwrap();
+    exim::users::give_to_exim(&path);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// The names of what is in the journal.
+pub fn names(site: &Site) -> Vec<String> {
+    let entries = fs::read_dir(site.path("state/journal")).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
