@@ -173,6 +173,12 @@ fn cram_md5_with_accounts_of_ours() {
         let login = cram_md5(rig.port);
         play_all(&rig.site, &login, false);
         play(&rig.site, &login, &ONLY_A_HASH);
+        // An attempt without a name is one, too.
+        let rows = rig.site.rows().len();
+        assert_eq!(login(GB, "", "secret"), REFUSED);
+        let line = rig.site.lines().pop().unwrap();
+        assert!(line.starts_with("attempt status=400 reason=client rule=- auth_ok=- "), "{line}");
+        assert_eq!(rig.site.rows().len(), rows + 1);
         play_without_database(&rig, &login, CANNOT_TELL);
     }
 }

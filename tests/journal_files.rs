@@ -93,7 +93,11 @@ fn what_is_not_ours_in_the_state_directory_stops_no_attempt() {
     let plant = |number: usize| {
         let _ = fs::remove_file(&rows);
         match number {
-            0 => fs::write(&rows, "").unwrap(),
+            0 => {
+                // Root's, and open to all.
+                fs::write(&rows, "").unwrap();
+                fs::set_permissions(&rows, fs::Permissions::from_mode(0o666)).unwrap();
+            }
             1 => symlink(&outside, &rows).unwrap(),
             2 => fs::create_dir(&rows).unwrap(),
             3 => nix::unistd::mkfifo(&rows, nix::sys::stat::Mode::S_IRUSR).unwrap(),

@@ -139,6 +139,32 @@ fn a_host_that_answers_is_not_away() {
     assert_eq!(rig.remembered().len(), 0, "the tool erases what it may have changed");
 }
 
+/// A driver with a proof of its own asks for the account as well.
+#[test]
+fn every_function_forgets_an_account_that_it_sees_disabled() {
+    for (function, arguments) in [
+        ("authorize", "{$auth2}{$sender_host_address}"),
+        ("secret", "{$auth2}{$sender_host_address}"),
+        ("scram", "{salt}{$auth2}{$sender_host_address}"),
+    ] {
+        let mut rig = rig("serve_stale = \"24h\"\n");
+        assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
+        rig.site.sql("UPDATE account SET active = 0 WHERE username = 'u@example.com'");
+        let check = rig.site.dlfunc(
+            "check",
+            "{$auth2}{$auth3}{$sender_host_address}{mechanism=PLAIN}{tls=$tls_in_cipher}{authzid=$auth1}",
+        );
+        let config = rig.site.read("exim.conf");
+        assert!(config.contains(&check));
+        let other = config.replace(&check, &rig.site.dlfunc(function, arguments));
+        rig.site.write("exim.conf", &other);
+        rig.exim = rig.site.exim();
+        assert_eq!(rig.remembered().len(), 1);
+        assert!(!rig.attempt("u", "wrong").starts_with("235"), "{}", rig.site.main_log());
+        assert_eq!(rig.remembered().len(), 0, "{function}");
+    }
+}
+
 #[test]
 fn nothing_is_remembered_unless_wanted_nor_for_longer() {
     let rig = rig("");

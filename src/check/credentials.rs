@@ -6,7 +6,6 @@ use super::World;
 use super::hashing;
 use crate::account;
 use crate::account::Account;
-use crate::account::Login;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
@@ -22,15 +21,17 @@ use crate::secret::Secret;
 use crate::stale::Memory;
 use crate::store::Stores;
 
-/// Where the account of an attempt is remembered: of those whose password we look at.
+/// Where an account is remembered that we serve: of those whose password we look at.
 pub(super) fn memory<'a>(
     world: World<'a>,
     attempt: &Attempt,
     findings: &Findings,
 ) -> Option<Memory<'a>> {
-    if !matches!(attempt.proof, Proof::Password(_)) {
-        return None;
-    }
+    let is_served = matches!(attempt.proof, Proof::Password(_));
+    is_served.then(|| place(world, attempt, findings)).flatten()
+}
+
+fn place<'a>(world: World<'a>, attempt: &Attempt, findings: &Findings) -> Option<Memory<'a>> {
     let parameters = account::parameters(&findings.login, attempt, super::protocol(world, attempt));
     let (state, accounts) = (&world.config.state_directory, &world.config.accounts);
     Memory::new(state, accounts, &parameters, findings.facts.seconds())
@@ -44,15 +45,10 @@ pub(super) fn find(
     memory: Option<&Memory<'_>>,
     findings: &mut Findings,
 ) -> Result<Option<Account>, Error> {
-    let found = look_up(world, attempt, stores, &findings.login);
-    match (found, memory) {
+    match (look_up(world, attempt, stores, findings), memory) {
         (Err(e), Some(memory)) if e.store_fault() == Some(StoreFault::Unreachable) => {
             findings.unreachable = Some(e);
             Ok(memory.recall())
-        }
-        (Ok(found), Some(memory)) if world.mode == Mode::Real => {
-            memory.compare(found.as_ref());
-            Ok(found)
         }
         (found, _) => found,
     }
@@ -73,16 +69,22 @@ pub(super) fn remember(
     }
 }
 
-/// Finds the account. Where somebody else has the passwords, there need be no table of accounts.
+/// Finds the account, and forgets it where it is no longer as it was remembered. Where somebody else
+/// has the passwords, there need be no table of accounts.
 pub(super) fn look_up(
     world: World<'_>,
     attempt: &Attempt,
     stores: &mut Stores<'_>,
-    login: &Login,
+    findings: &Findings,
 ) -> Result<Option<Account>, Error> {
-    let accounts = &world.config.accounts;
+    let (accounts, login) = (&world.config.accounts, &findings.login);
     let parameters = account::parameters(login, attempt, super::protocol(world, attempt));
     let found = Account::find(stores.accounts()?, accounts, login, attempt, &parameters);
+    if let (Ok(found), Mode::Real) = (&found, world.mode)
+        && let Some(memory) = place(world, attempt, findings)
+    {
+        memory.compare(found.as_ref());
+    }
     let needs_table =
         accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
     match found {

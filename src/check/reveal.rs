@@ -86,7 +86,7 @@ fn approach(
     if guesses::enter(world, attempt, stores, findings)? {
         return Ok(Approached::Refused);
     }
-    let found = credentials::look_up(world, attempt, stores, &findings.login)?;
+    let found = credentials::look_up(world, attempt, stores, findings)?;
     if guesses::enter_again(world, attempt, found.as_ref(), stores, findings)? {
         return Ok(Approached::Refused);
     }

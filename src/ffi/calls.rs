@@ -142,7 +142,8 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
     let authcid = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
     let authorized = session.authorized.take();
     let asked = session.asked.take().filter(|asked| asked.authcid == authcid);
-    if authcid.is_empty() {
+    // Without a name, somebody has begun a proof, or it is no attempt.
+    if authcid.is_empty() && asked.is_none() {
         return Answer::EMPTY;
     }
     let name = match authorized {
