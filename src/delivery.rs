@@ -5,7 +5,8 @@
 //! row again: what is marked is passed over. That holds for a row of its own attempt and for one
 //! that waited in the journal, for another host of the same cluster, and for a journal that was
 //! restored from a backup. A database without that table gets its rows, too, but one whose COMMIT
-//! had no answer may then be there twice.
+//! had no answer may then be there twice. The embedded one always answers: there, only rows that
+//! have waited are marked.
 
 mod round;
 
@@ -14,6 +15,7 @@ pub use self::round::Pace;
 pub use self::round::deliver;
 use crate::config::Config;
 use crate::config::Delivery;
+use crate::config::Durability;
 use crate::config::Log;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -66,7 +68,10 @@ fn nowhere(store: &Error, journal: &Error) -> Error {
 }
 
 fn store_one(config: &Config, stores: &mut Stores<'_>, record: &Record) -> Result<(), Error> {
-    store_together(stores.log()?, &config.log, &[record], Marks::Written).map(|_| ())
+    let store = stores.log()?;
+    let is_sure = store.is_sure_of_commits() && config.durability == Durability::Process;
+    let marks = if is_sure { Marks::Unused } else { Marks::Written };
+    store_together(store, &config.log, &[record], marks).map(|_| ())
 }
 
 /// The database works again: takes some of what waits along, and deletes some old marks. What cannot
@@ -96,7 +101,8 @@ fn help(
 /// What a mark is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marks {
-    /// Nothing: there are none, or they outlast a transaction that comes to nothing.
+    /// Nothing: there are none, or they outlast a transaction that comes to nothing, or nobody will
+    /// ever look for this row.
     Unused,
     /// Who looks for this row later: it is new now.
     Written,

@@ -220,6 +220,13 @@ impl Store {
         }
     }
 
+    /// Whether a COMMIT that fails has not been carried out. (Not when the disk does not say whether
+    /// it has what was written.)
+    #[must_use]
+    pub fn is_sure_of_commits(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     /// What is committed from now on survives what it is to survive; a server has its own settings.
     ///
     /// # Errors
