@@ -7,11 +7,10 @@ mod deadline;
 mod mysql;
 mod refusal;
 mod sqlite;
-
-use std::time::Instant;
+mod stores;
 
 pub use self::deadline::Deadline;
-use crate::config::Config;
+pub use self::stores::Stores;
 use crate::config::Database;
 use crate::config::Durability;
 use crate::error::Error;
@@ -334,70 +333,4 @@ pub fn create(database: &Database) -> Result<(), Error> {
         Database::Sqlite(path) => sqlite::create(path),
         Database::MySql(_) => Ok(()),
     }
-}
-
-/// The connections of one attempt, opened when first needed and closed when dropped: one where
-/// accounts and log share a database.
-pub struct Stores<'a> {
-    config: &'a Config,
-    deadline: Deadline,
-    accounts: Option<Store>,
-    log: Option<Store>,
-}
-
-impl<'a> Stores<'a> {
-    /// Opens nothing yet.
-    #[must_use]
-    pub fn new(config: &'a Config, deadline: Deadline) -> Self {
-        Self { config, deadline, accounts: None, log: None }
-    }
-
-    /// Does something that takes time and no database: `attempt_timeout` stands still meanwhile.
-    pub fn meanwhile<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let done = work();
-        self.deadline.extend(start.elapsed());
-        for store in [&mut self.accounts, &mut self.log].into_iter().flatten() {
-            store.set_deadline(self.deadline);
-        }
-        done
-    }
-
-    /// Gives the connections back, for a client that is made to wait.
-    pub fn close(&mut self) {
-        self.accounts = None;
-        self.log = None;
-    }
-
-    /// The database of the accounts.
-    ///
-    /// # Errors
-    /// It cannot be reached.
-    pub fn accounts(&mut self) -> Result<&mut Store, Error> {
-        open(&mut self.accounts, &self.config.accounts.database, self.deadline)
-    }
-
-    /// The database of the log.
-    ///
-    /// # Errors
-    /// It cannot be reached.
-    pub fn log(&mut self) -> Result<&mut Store, Error> {
-        let shared = self.config.log.database.is_same(&self.config.accounts.database);
-        let slot = if shared { &mut self.accounts } else { &mut self.log };
-        let store = open(slot, &self.config.log.database, self.deadline)?;
-        store.make_durable(self.config.durability)?;
-        Ok(store)
-    }
-}
-
-fn open<'s>(
-    slot: &'s mut Option<Store>,
-    database: &Database,
-    deadline: Deadline,
-) -> Result<&'s mut Store, Error> {
-    let store = match slot.take().filter(Store::is_usable) {
-        Some(store) => store,
-        None => Store::open(database, deadline)?,
-    };
-    Ok(slot.insert(store))
 }
