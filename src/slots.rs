@@ -27,14 +27,14 @@ const FILE_NAME: &str = "hash-slots";
 const PAUSE: Duration = Duration::from_millis(50);
 /// Of each CPU by default: more of them are no faster, and each takes its memory.
 const SLOTS_OF_CPU: usize = 2;
-const FEWEST_BY_DEFAULT: usize = 4;
+const FEWEST_BY_DEFAULT: u32 = 4;
 
 /// How many slots there are where nobody has said: by the CPUs that this process may use.
 #[must_use]
 pub fn default_count() -> u32 {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
-    let count = cpus.saturating_mul(SLOTS_OF_CPU).max(FEWEST_BY_DEFAULT);
-    u32::try_from(count).unwrap_or(u32::MAX)
+    let count = u32::try_from(cpus.saturating_mul(SLOTS_OF_CPU)).unwrap_or(u32::MAX);
+    count.max(FEWEST_BY_DEFAULT)
 }
 
 /// The slots of this host. Who has taken one holds it until this is dropped.
@@ -42,15 +42,15 @@ pub fn default_count() -> u32 {
 pub struct Slots {
     file: File,
     path: PathBuf,
-    count: u32,
+    count: Option<u32>,
 }
 
 impl Slots {
-    /// Opens the file; makes it where it is missing.
+    /// Opens the file; makes it where it is missing. Without a count there are as many as by default.
     ///
     /// # Errors
     /// It cannot be made or opened, or is not this user's own.
-    pub fn open(directory: &Path, count: u32) -> Result<Self, Error> {
+    pub fn open(directory: &Path, count: Option<u32>) -> Result<Self, Error> {
         let path = directory.join(FILE_NAME);
         let me = Uid::effective();
         let mut options = OpenOptions::new();
@@ -77,10 +77,18 @@ impl Slots {
     /// # Errors
     /// The file system knows no locks.
     pub fn take(&self) -> Result<bool, Error> {
+        match self.count {
+            Some(count) => self.take_of(count),
+            // To find out how many CPUs there are takes longer than all of this.
+            None => Ok(self.take_of(FEWEST_BY_DEFAULT)? || self.take_of(default_count())?),
+        }
+    }
+
+    fn take_of(&self, count: u32) -> Result<bool, Error> {
         // Others begin elsewhere.
         let first = std::process::id();
-        for number in 0..self.count {
-            let slot = first.wrapping_add(number).checked_rem(self.count).unwrap_or(0);
+        for number in 0..count {
+            let slot = first.wrapping_add(number).checked_rem(count).unwrap_or(0);
             match self.lock(slot) {
                 Ok(()) => return Ok(true),
                 Err(Errno::EAGAIN | Errno::EACCES) => {}
@@ -99,7 +107,7 @@ impl Slots {
         loop {
             let left = most.saturating_sub(start.elapsed());
             if left.is_zero() {
-                let count = self.count;
+                let count = self.count.unwrap_or_else(default_count);
                 let why = format!(
                     "all accounts.max_parallel_hashes = {count} were taken for \
                      database.attempt_timeout: too many attempts at the same time"
@@ -155,7 +163,7 @@ mod tests {
     fn directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         if Uid::effective().is_root() {
-            let message = Slots::open(directory.path(), 1).unwrap_err().to_string();
+            let message = Slots::open(directory.path(), Some(1)).unwrap_err().to_string();
             assert!(message.contains("root makes none"), "{message}");
             std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
         }
@@ -165,7 +173,7 @@ mod tests {
     #[test]
     fn there_are_as_many_slots_as_are_given() {
         let directory = directory();
-        let open = || Slots::open(directory.path(), 3).unwrap();
+        let open = || Slots::open(directory.path(), Some(3)).unwrap();
         let mut taken: Vec<_> = (0..3).map(|_| open()).collect();
         for slots in &taken {
             assert!(slots.take().unwrap());
@@ -180,15 +188,24 @@ mod tests {
     }
 
     #[test]
+    fn by_default_there_are_as_many_as_the_cpus_want() {
+        let directory = directory();
+        let open = || Slots::open(directory.path(), None).unwrap();
+        let taken: Vec<_> = (0..default_count()).map(|_| open()).collect();
+        assert!(taken.iter().all(|slots| slots.take().unwrap()), "{}", taken.len());
+        assert!(!open().take().unwrap(), "no more");
+    }
+
+    #[test]
     fn no_link_is_followed_and_nothing_else_is_taken_for_the_file() {
         let directory = directory();
-        assert!(Slots::open(directory.path(), 1).unwrap().take().unwrap());
+        assert!(Slots::open(directory.path(), Some(1)).unwrap().take().unwrap());
         let path = directory.path().join(FILE_NAME);
         let elsewhere = directory.path().join("elsewhere");
         std::fs::rename(&path, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         let refused = || {
-            let message = Slots::open(directory.path(), 1).unwrap_err().to_string();
+            let message = Slots::open(directory.path(), Some(1)).unwrap_err().to_string();
             assert!(message.contains("hash-slots: cannot be used"), "{message}");
             assert!(message.contains("remove it"), "{message}");
         };

@@ -76,7 +76,7 @@ fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
 
 /// Takes so many slots, as Exim's processes do.
 fn hold(site: &Site, count: u32) -> Vec<Slots> {
-    let held = (0..count).map(|_| Slots::open(&site.path("state"), count).unwrap());
+    let held = (0..count).map(|_| Slots::open(&site.path("state"), Some(count)).unwrap());
     held.inspect(|slots| assert!(slots.take().unwrap(), "nobody else has it")).collect()
 }
 

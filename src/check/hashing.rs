@@ -3,7 +3,6 @@
 use super::World;
 use crate::error::Error;
 use crate::slots::Slots;
-use crate::slots::default_count;
 use crate::store::Stores;
 
 /// Takes a slot, which is held until it is dropped; waits for one with the connections closed. `None`
@@ -11,8 +10,7 @@ use crate::store::Stores;
 pub(super) fn room(world: World<'_>, stores: &mut Stores<'_>) -> Result<Option<Slots>, Error> {
     let config = world.config;
     let given = config.accounts.max_parallel_hashes;
-    let count = given.unwrap_or_else(default_count);
-    let slots = Slots::open(&config.state_directory, count);
+    let slots = Slots::open(&config.state_directory, given);
     match slots.and_then(|slots| Ok((slots.take()?, slots))) {
         Ok((true, slots)) => Ok(Some(slots)),
         Ok((false, slots)) => {

@@ -254,7 +254,7 @@ fn parallel(config: &Config) -> u32 {
 
 /// Makes the file of the slots, where it can be made.
 fn check_slots(config: &Config) -> Result<String, Error> {
-    let slots = Slots::open(&config.state_directory, parallel(config));
+    let slots = Slots::open(&config.state_directory, Some(parallel(config)));
     match slots.and_then(|slots| slots.take()) {
         Ok(_) => Ok(String::from("ok")),
         Err(e) if config.accounts.max_parallel_hashes.is_some() => Err(e),
