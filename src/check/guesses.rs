@@ -95,14 +95,14 @@ pub(super) fn enter(
             return Err(rules::unreadable(findings));
         }
         let login = findings.login.key().to_owned();
-        let subject = subject(world, attempt, &login, findings)?;
         findings.known_good = known_good(world, &login, stores, findings)?;
         let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
         let limits = &policy.limits.list;
         let is_known_good = findings.known_good.is_some();
         let holding = limits.iter().filter(|limit| limit.holds(is_trusted, is_known_good));
         let holding: Vec<_> = holding.collect();
-        findings.standing = Some(stand(world, asks, stores, &holding, &subject)?);
+        let subject = || subject(world, attempt, &login, findings);
+        findings.standing = Some(stand(world, asks, stores, &holding, subject)?);
     }
     Ok(refuse(world, attempt, stores, findings))
 }
@@ -172,8 +172,8 @@ pub(super) fn enter_again(
             Per::AccountAndRemote => !is_login,
         };
         let holding: Vec<_> = limits.list.iter().filter(holds).collect();
-        let subject = subject(world, attempt, &name, findings)?;
-        joined.join(stand(world, asks, stores, &holding, &subject)?);
+        let subject = || subject(world, attempt, &name, findings);
+        joined.join(stand(world, asks, stores, &holding, subject)?);
     }
     let is_silent = joined.crossed.is_empty() && joined.delay.is_zero();
     findings.standing.get_or_insert_default().join(joined);
@@ -205,11 +205,12 @@ fn stand(
     asks: Asks,
     stores: &mut Stores<'_>,
     limits: &[&Limit],
-    subject: &Subject,
+    subject: impl FnOnce() -> Result<Subject, Error>,
 ) -> Result<Standing, Error> {
     if limits.is_empty() {
         return Ok(Standing::default());
     }
+    let subject = &subject()?;
     let log_only = world.config.policy.log_only;
     let stood = if world.mode == Mode::Asked || asks != Asks::ForRoom {
         limit::look(stores.log()?, limits, subject, log_only)
