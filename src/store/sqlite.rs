@@ -70,7 +70,6 @@ impl Connection {
             .and_then(|connection| {
                 connection.busy_timeout(limit)?;
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-                connection.pragma_update(None, "synchronous", "NORMAL")?;
                 Ok(connection)
             })
             .map_err(|e| refused(&place, &e))?;
