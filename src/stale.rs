@@ -162,9 +162,15 @@ impl<'a> Memory<'a> {
             return None;
         }
         let settings = &self.accounts.passwords;
-        let mut text = Zeroizing::new(String::with_capacity(4096));
+        // Room for all of it at once: growing would leave copies behind.
+        let columns = account.columns();
+        let lengths = columns.iter().map(String::len);
+        let lengths = lengths.chain(account.passwords.iter().map(|stored| stored.expose().len()));
+        let length =
+            lengths.fold(64_usize, |sum, length| sum.saturating_add(length).saturating_add(32));
+        let mut text = Zeroizing::new(String::with_capacity(length));
         text.push_str(&format!("time={time}\n"));
-        for (name, value) in COLUMNS.iter().zip(account.columns()) {
+        for (name, value) in COLUMNS.iter().zip(columns) {
             if value.contains('\n') {
                 return None;
             }

@@ -10,6 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use zeroize::Zeroizing;
+
 use crate::error::Error;
 use crate::secret::Secret;
 
@@ -78,11 +80,11 @@ fn make(directory: &Path, path: &Path) -> std::io::Result<()> {
     if nix::unistd::Uid::effective().is_root() {
         return Err(std::io::Error::other("is not made by root"));
     }
-    let mut bytes = [0; LENGTH];
-    getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
+    let mut bytes = Zeroizing::new([0; LENGTH]);
+    getrandom::fill(&mut *bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
     let fresh = directory.join(format!("{FILE_NAME}.{}", std::process::id()));
     let linked = create(&fresh)
-        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|mut file| file.write_all(&*bytes))
         .and_then(|()| fs::hard_link(&fresh, path));
     let _ = fs::remove_file(&fresh).ok();
     match linked {

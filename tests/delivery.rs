@@ -134,6 +134,30 @@ fn a_row_that_fails_for_a_reason_of_its_own_ends_with_the_transaction_and_alone(
     }
 }
 
+/// What a procedure says first is not all that it says.
+#[test]
+fn a_procedure_that_fails_at_its_end_has_stored_nothing() {
+    let site = site(Base::mariadb(), POLICY);
+    site.sql(
+        "CREATE PROCEDURE log_attempt (name varchar(80), ok int) BEGIN \
+         INSERT INTO connection_log (protocol, username, remote_ip, country, auth_ok) \
+         VALUES ('SMTP', name, '', '', ok); SELECT 1; \
+         IF ok = 0 THEN SIGNAL SQLSTATE 'HY000' SET MESSAGE_TEXT = 'too late'; END IF; END",
+    );
+    let config = site.read("authpolicy.toml");
+    let insert = "[log]\ninsert = \"CALL log_attempt(:username, :auth_ok)\"\n";
+    site.write_config(&format!("{config}\n{insert}"));
+    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
+    let mut root = server.root(name);
+    root.query_drop(format!("GRANT EXECUTE ON {name}.* TO exim@localhost")).unwrap();
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(site.rows().len(), 1, "{}", site.main_log());
+    assert_eq!(attempt(&exim, "wrong"), REFUSED);
+    assert!(site.lines()[1].contains("too late: the row waits"), "{:?}", site.lines());
+    assert_eq!(site.rows().len(), 1);
+}
+
 #[test]
 fn a_file_that_fails_for_no_known_reason_goes_on_waiting_and_others_get_there() {
     let site = site(Base::mariadb(), LATER);

@@ -199,9 +199,12 @@ impl Connection {
 
     fn run(&mut self, sql: &str, parameters: &Parameters) -> mysql::Result<u64> {
         self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
-        let result = self.connection.exec_iter(sql, named(sql, parameters))?;
-        let changed = result.affected_rows();
-        drop(result);
+        let mut results = self.connection.exec_iter(sql, named(sql, parameters))?;
+        let changed = results.affected_rows();
+        // A procedure may have more to say, and fail at the end.
+        while let Some(mut result) = results.iter() {
+            result.try_for_each(|row| row.map(drop))?;
+        }
         Ok(changed)
     }
 
