@@ -1,6 +1,7 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
-use std::path::PathBuf;
+mod print;
+
 use std::time::Duration;
 use std::time::Instant;
 
@@ -8,8 +9,6 @@ use humantime::format_duration;
 
 use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
-use crate::config::Delivery;
-use crate::config::Durability;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
 use crate::error::StoreFault;
@@ -17,13 +16,8 @@ use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Candidate;
 use crate::password::Dummy;
-use crate::policy::Action;
-use crate::policy::Countries;
-use crate::policy::Limits;
 use crate::policy::NewCountry;
 use crate::policy::Per;
-use crate::policy::Rules;
-use crate::policy::WhenRejected;
 use crate::secret::Secret;
 use crate::slots;
 use crate::slots::Slots;
@@ -38,7 +32,7 @@ use super::say;
 use super::timestamp;
 
 pub(super) fn run(config: &Config) -> Done {
-    print(config);
+    print::print(config);
     let checks = [
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
@@ -60,146 +54,6 @@ pub(super) fn run(config: &Config) -> Done {
         }
     }
     first.map_or(Ok(true), Err)
-}
-
-/// A list as it is written, or nothing.
-fn listed<T: ToString>(list: &[T]) -> String {
-    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// A long time in days, if it is some.
-fn days(time: Duration) -> String {
-    const DAY: u64 = 24 * 3600;
-    match time.as_secs() {
-        seconds if seconds > 0 && seconds.is_multiple_of(DAY) => {
-            format!("{}d", seconds.checked_div(DAY).unwrap_or(0))
-        }
-        _ => format_duration(time).to_string(),
-    }
-}
-
-/// The rules of one layer, as keys of its table.
-fn print_rules(table: &str, rules: &Rules) {
-    let countries = |list: &Option<Countries>| list.as_ref().map(ToString::to_string);
-    for (key, value) in [
-        ("allow_countries", countries(&rules.allow_countries)),
-        ("deny_countries", countries(&rules.deny_countries)),
-        ("allow_nets", rules.allow_nets.as_deref().map(listed)),
-        ("protocols", rules.protocols.as_deref().map(listed)),
-        ("disabled", rules.disabled.then(|| String::from("true"))),
-    ] {
-        if table == "policy" && key != "disabled" || value.is_some() {
-            say(&format!("{table}.{key}={}", value.unwrap_or_default()));
-        }
-    }
-}
-
-fn print_policy(config: &Config) {
-    let policy = &config.policy;
-    let time = |time| format_duration(time).to_string();
-    print_rules("policy", &policy.default);
-    for (name, rules) in &policy.domains {
-        print_rules(&format!("policy.domain.{name}"), rules);
-    }
-    for (name, rules) in &policy.accounts {
-        print_rules(&format!("policy.account.{name}"), rules);
-    }
-    let rejected = match policy.when_rejected {
-        WhenRejected::Verify => "verify",
-        WhenRejected::Skip => "skip",
-    };
-    let new_country = match policy.new_country {
-        NewCountry::Ignore => "ignore",
-        NewCountry::Log => "log",
-        NewCountry::Reject => "reject",
-    };
-    let unknown = if policy.reject_unknown_country { "reject" } else { "allow" };
-    for (key, value) in [
-        ("deny_networks", listed(&policy.deny_networks)),
-        ("deny_asns", listed(&policy.deny_asns)),
-        ("unknown_country", unknown.to_owned()),
-        ("new_country", new_country.to_owned()),
-        ("country_memory", days(policy.country_memory)),
-        ("trusted_networks", listed(&policy.trusted_networks)),
-        ("when_rejected", rejected.to_owned()),
-        ("failure_time", time(config.failure_time)),
-        ("log_only", policy.log_only.to_string()),
-    ] {
-        say(&format!("policy.{key}={value}"));
-    }
-    print_limits(&policy.limits);
-}
-
-fn print_limits(limits: &Limits) {
-    if limits.list.is_empty() {
-        return;
-    }
-    // The nonce is nobody else's business.
-    let nonce = if limits.hash_nonce.expose().is_empty() { "" } else { "given" };
-    for (key, value) in [
-        ("ipv4_prefix", limits.ipv4_prefix.to_string()),
-        ("ipv6_prefix", limits.ipv6_prefix.to_string()),
-        ("known_good", days(limits.known_good)),
-        ("hash_nonce", nonce.to_owned()),
-    ] {
-        say(&format!("policy.{key}={value}"));
-    }
-    for limit in &limits.list {
-        let action = match limit.action {
-            Action::Reject => String::from("reject"),
-            Action::Delay(time) => format!("delay {}", format_duration(time)),
-        };
-        let within = format_duration(limit.within);
-        let (name, per, count, max) = (&limit.name, limit.per, limit.count, limit.max);
-        say(&format!("policy.limit.{name}={max} {count} per {per} within {within}: {action}"));
-    }
-}
-
-fn print(config: &Config) {
-    let time = |time| format_duration(time).to_string();
-    let file = |path: &Option<PathBuf>| {
-        path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-    };
-    let passwords = &config.accounts.passwords;
-    // It may be somebody's hash.
-    let dummy_hash = if config.accounts.dummy_hash.is_some() { "given" } else { "learnt" };
-    let delivery = match config.log.delivery {
-        Delivery::Direct => "direct",
-        Delivery::Journal => "journal",
-    };
-    let durability = match config.durability {
-        Durability::Process => "process",
-        Durability::Disk => "disk",
-    };
-    for (key, value) in [
-        ("config", config.path.display().to_string()),
-        ("database.connect_timeout", time(config.timeouts.connect)),
-        ("database.query_timeout", time(config.timeouts.query)),
-        ("database.attempt_timeout", time(config.timeouts.attempt)),
-        ("accounts.url", config.accounts.database.to_string()),
-        ("accounts.query", config.accounts.query.clone()),
-        ("accounts.default_scheme", passwords.default_scheme.clone()),
-        ("accounts.allow_weak_schemes", passwords.allow_weak_schemes.to_string()),
-        ("accounts.max_bcrypt_cost", passwords.max_bcrypt_cost.to_string()),
-        ("accounts.max_rounds", passwords.max_rounds.to_string()),
-        ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
-        ("accounts.max_parallel_hashes", parallel(config).to_string()),
-        ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
-        ("accounts.dummy_hash", dummy_hash.to_owned()),
-        ("accounts.serve_stale", config.accounts.serve_stale.map(days).unwrap_or_default()),
-        ("accounts.default_domain", config.accounts.default_domain.clone()),
-        ("geoip.database", file(&config.geoip)),
-        ("geoip.asn_database", file(&config.asn_database)),
-        ("log.url", config.log.database.to_string()),
-        ("log.insert", config.log.insert.clone()),
-        ("log.protocol", config.log.protocol.clone()),
-        ("log.delivery", delivery.to_owned()),
-        ("state.directory", config.state_directory.display().to_string()),
-        ("state.durability", durability.to_owned()),
-    ] {
-        say(&format!("{key}={value}"));
-    }
-    print_policy(config);
 }
 
 /// Runs the account query for a name that nobody has.
