@@ -181,8 +181,7 @@ impl Config {
         // Without waiting for whoever might write to a FIFO of this name.
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
-        let mut file =
-            options.open(path).map_err(|e| config_error(format!("cannot be read: {e}")))?;
+        let mut file = options.open(path).map_err(|e| config_error(unreadable(&e)))?;
         let meta = file.metadata().map_err(|e| config_error(format!("cannot be read: {e}")))?;
         let owner = Uid::from_raw(meta.uid());
         let me = Uid::effective();
@@ -232,6 +231,22 @@ impl Config {
         }
         let nonce = self.policy.limits.hash_nonce.expose();
         (!nonce.is_empty()).then_some("policy.hash_nonce")
+    }
+}
+
+/// Why the file cannot be opened, and what to do.
+fn unreadable(e: &std::io::Error) -> String {
+    match e.raw_os_error() {
+        Some(libc::EACCES) => format!(
+            "cannot be read by uid {}: {e}: chgrp it to the group of Exim's user, and chmod 640; the \
+             directories above it must let that user through",
+            Uid::effective()
+        ),
+        Some(libc::ENOENT) => format!(
+            "cannot be read: {e}: make it, or name another one, to Exim with config= and to the tool \
+             with --config"
+        ),
+        Some(_) | None => format!("cannot be read: {e}"),
     }
 }
 

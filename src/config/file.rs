@@ -19,8 +19,8 @@ use super::Log;
 use super::QUERY_PARAMETERS;
 use super::Timeouts;
 use super::policy::PolicyTable;
+use super::problem;
 use super::problem::Problem;
-use super::problem::without_value;
 use super::value::duration;
 use super::value::long_duration;
 use crate::password;
@@ -107,8 +107,7 @@ struct StateTable {
 
 impl File {
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        toml::from_str(text)
-            .map_err(|e| Problem::At(e.span().map(|span| span.start), without_value(e.message())))
+        toml::from_str(text).map_err(|e| problem::reader(&e, text))
     }
 
     pub(super) fn check(self, path: &Path) -> Result<Config, Problem> {

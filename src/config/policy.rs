@@ -16,6 +16,7 @@ use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Limits;
 use crate::policy::NewCountry;
+use crate::policy::Per;
 use crate::policy::Policy;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
@@ -187,13 +188,22 @@ impl PolicyTable {
             known_good: long_duration("policy", "known_good", known_good)?,
             hash_nonce: Arc::new(Secret::new(self.hash_nonce.clone().into_bytes())),
         };
-        let counts_passwords = limits.list.iter().any(|limit| limit.count == Count::Passwords);
-        if self.hash_nonce.is_empty() && (counts_passwords || limits.want_known_good()) {
-            let what = "is needed to count passwords, and for limits per account unless known_good \
-                        is \"0s\": give it any secret text, the same on all hosts of this database";
-            return Err(Problem::Key("policy", "hash_nonce", what.to_owned()));
+        let needs_nonce = |limit: &Limit| {
+            let by_account = limit.per == Per::Account && !limits.known_good.is_zero();
+            by_account || limit.count == Count::Passwords
+        };
+        let mut tables = limits.list.iter().zip(&self.limit);
+        match tables.find(|(limit, _)| self.hash_nonce.is_empty() && needs_nonce(limit)) {
+            None => Ok(limits),
+            // Where it is not given, it has no line.
+            Some((limit, table)) => {
+                let what = "policy.hash_nonce: is needed to count passwords, and for limits per \
+                            account unless known_good is \"0s\": give it any secret text, the same \
+                            on all hosts of this database";
+                let what = format!("policy.limit \"{}\": {what}", limit.name);
+                Err(Problem::At(Some(table.span().start), what))
+            }
         }
-        Ok(limits)
     }
 }
 

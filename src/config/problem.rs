@@ -22,13 +22,6 @@ impl Problem {
             Self::At(Some(offset), what) => {
                 let line = line(offset);
                 let written = text.lines().nth(line.saturating_sub(1)).unwrap_or("");
-                // Only what is a key for certain: in a broken line it could be part of a URL.
-                let is_key = |key: &str| {
-                    !key.is_empty()
-                        && key
-                            .bytes()
-                            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_')
-                };
                 let is_table = |name: &&str| {
                     let plain = |c: u8| c.is_ascii_alphanumeric() || b"_-.@\"".contains(&c);
                     !name.is_empty() && name.bytes().all(plain)
@@ -41,10 +34,12 @@ impl Problem {
                 let table = table.last().map(|name| format!("{name}.")).unwrap_or_default();
                 match written.split_once('=').map(|(key, _)| key.trim()) {
                     // Whatever was written there is a secret.
-                    Some("hash_nonce") => {
+                    Some("hash_nonce") if !what.starts_with("duplicate key") => {
                         format!("line {line}: {table}hash_nonce: wants a text in quotes")
                     }
-                    Some(key) if is_key(key) => format!("line {line}: {table}{key}: {what}"),
+                    Some(key) if is_key(key) => {
+                        format!("line {line}: {table}{key}: {}", in_words(key, &what))
+                    }
                     Some(_) | None => format!("line {line}: {what}"),
                 }
             }
@@ -63,9 +58,51 @@ fn key_offset(text: &str, table: &str, key: &str) -> Option<usize> {
     Some(key.span().start)
 }
 
+/// Only what is a key for certain: in a broken line it could be part of a URL.
+fn is_key(key: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+    !key.is_empty() && key.bytes().all(plain)
+}
+
+/// What the TOML reader expects, to somebody who writes no Rust.
+fn in_words(key: &str, what: &str) -> String {
+    let Some((head, expected)) = what.rsplit_once(", expected ") else { return what.to_owned() };
+    let expected = match expected {
+        "u8" | "u32" => match key {
+            "max_bcrypt_cost" => "a whole number from 4 to 31",
+            "max_rounds" => "a whole number from 1000 to 4294967295",
+            "max_argon2_memory" => "a whole number from 64 to 4294967295, in KiB",
+            "max_parallel_hashes" => "a whole number from 1 to 1024",
+            "scram_iterations" => "a whole number from 4096 to max_rounds",
+            "ipv4_prefix" => "a whole number from 1 to 32",
+            "ipv6_prefix" => "a whole number from 1 to 128",
+            "max" => "a whole number from 1 to 4294967295",
+            _ => "a whole number from 0 to 4294967295",
+        },
+        "a boolean" => "true or false",
+        "a string" => "a text in quotes",
+        "a sequence" => "a list in [ ]",
+        other => other,
+    };
+    format!("{head}, expected {expected}")
+}
+
+/// What the TOML reader says, with the key that it only points at.
+pub(super) fn reader(e: &toml::de::Error, text: &str) -> Problem {
+    let span = e.span();
+    let at = span.as_ref().map(|span| span.start);
+    let key = span.and_then(|span| text.get(span)).filter(|key| is_key(key));
+    match (e.message(), key) {
+        ("duplicate key", Some(key)) => {
+            Problem::At(at, format!("duplicate key `{key}`: it stands further up, too"))
+        }
+        (message, _) => Problem::At(at, without_value(message)),
+    }
+}
+
 /// A message of the TOML reader without the value it complains of, which may be a URL with a
 /// password.
-pub(super) fn without_value(message: &str) -> String {
+fn without_value(message: &str) -> String {
     match (message.find("string \""), message.rfind("\", expected")) {
         (Some(start), Some(end)) if start < end => {
             let head = message.get(..start).unwrap_or_default();

@@ -74,7 +74,8 @@ impl MmdbFile {
         let file = options.open(&self.path).map_err(|e| self.unreadable(&e))?;
         let meta = file.metadata().map_err(|e| self.unreadable(&e))?;
         if !meta.is_file() || meta.len() == 0 {
-            return Err(self.fail(String::from("is empty or no regular file")));
+            let what = format!("is empty or no regular file: fetch it again, or see {}", self.key);
+            return Err(self.fail(what));
         }
         Ok(file)
     }
@@ -125,8 +126,16 @@ impl MmdbFile {
     }
 
     fn unreadable(&self, e: &io::Error) -> Error {
-        let uid = nix::unistd::Uid::effective();
-        self.fail(format!("cannot be read by uid {uid}: {e}: see {}", self.key))
+        let (uid, key) = (nix::unistd::Uid::effective(), self.key);
+        let remedy = match e.raw_os_error() {
+            Some(libc::EACCES) => {
+                "chgrp it to the group of Exim's user and chmod 640, or chmod 644; the directories \
+                 above it must let that user through"
+            }
+            Some(libc::ENOENT) => "fetch it, or correct the key",
+            Some(_) | None => "fetch it again, or correct the key",
+        };
+        self.fail(format!("cannot be read by uid {uid}: {e}: see {key}: {remedy}"))
     }
 
     pub(super) fn fail(&self, what: String) -> Error {
