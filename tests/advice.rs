@@ -40,6 +40,55 @@ fn check(site: &Site, what: &str) -> String {
 }
 
 #[test]
+fn an_embedded_database_that_cannot_be_written_is_noticed() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    assert!(check(&site, "log").starts_with("ok"), "the first is right");
+    let file = site.path("state/authpolicy.db");
+    chmod(&file, 0o400);
+    let log = check(&site, "log");
+    assert!(
+        log.starts_with("failed ") && log.contains("/authpolicy.db: Permission denied, and"),
+        "{log}"
+    );
+    chmod(&file, 0o600);
+    chmod(&site.path("state"), 0o500);
+    let log = check(&site, "log");
+    assert!(log.starts_with("failed ") && log.contains("/state: Permission denied, and"), "{log}");
+    chmod(&site.path("state"), 0o700);
+    assert!(check(&site, "log").starts_with("ok"));
+}
+
+#[test]
+fn a_state_directory_is_missing_or_closed_and_the_key_is_named() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    let good = site.read("authpolicy.toml");
+    chmod(&site.path("state"), 0o600);
+    let (status, said) = config(&site);
+    let want = "/state: may not be entered by uid";
+    assert!(status == 2 && said.contains(want) && said.contains("is state.directory"), "{said}");
+    assert!(!said.contains("does not exist"), "{said}");
+    chmod(&site.path("state"), 0o700);
+    let deep = site.path("deep");
+    fs::create_dir(&deep).unwrap();
+    chmod(&deep, 0o700);
+    fs::rename(site.path("state"), deep.join("state")).unwrap();
+    site.write_config(&good.replace("/state", "/deep/state"));
+    let (status, said) = config(&site);
+    let want = "/deep: may not be entered by uid";
+    assert!(status == 2 && said.contains(want) && said.contains("above state.directory"), "{said}");
+    chmod(&deep, 0o755);
+    assert_eq!(config(&site).0, 0, "then it is right");
+    site.write_config(&good);
+    let (status, said) = config(&site);
+    assert!(status == 2 && said.contains("/state: is missing: run `authpolicy db init`"), "{said}");
+    assert!(said.contains("correct state.directory"), "{said}");
+    site.write_config(&good.replace("/state", "/no/such/state"));
+    let output = site.run_tool(&["db", "init"], "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("cannot be made") && said.contains("correct state.directory"), "{said}");
+}
+
+#[test]
 fn a_file_that_may_not_be_read_comes_with_the_remedy() {
     let site = Site::new(Base::Sqlite, POLICY);
     let country = site.path("country.mmdb");

@@ -2,13 +2,21 @@
 
 mod print;
 
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
 use humantime::format_duration;
+use nix::errno::Errno;
+use nix::unistd::AccessFlags;
+use nix::unistd::Uid;
+use nix::unistd::access;
 
 use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
+use crate::config::Database;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
 use crate::error::StoreFault;
@@ -27,6 +35,7 @@ use crate::store::Value;
 
 use super::Done;
 use super::flush;
+use super::owner;
 use super::patience;
 use super::say;
 use super::timestamp;
@@ -37,7 +46,7 @@ pub(super) fn run(config: &Config) -> Done {
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),
-        ("journal", flush::check(config)),
+        ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
         ("names", check_names(config)),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
@@ -124,6 +133,9 @@ fn check_log(config: &Config) -> Result<String, Error> {
         return Err(Error::Store { place, what, fault: StoreFault::NoTable });
     }
     store.prepare(Sql::configured(&config.log.insert))?;
+    if let Database::Sqlite(path) = &config.log.database {
+        check_writable(path)?;
+    }
     if let Some(table) = untransactional(config, &mut store)? {
         return Ok(format!(
             "warning the statement fits the table, but {table} is of an engine without transactions: \
@@ -131,6 +143,34 @@ fn check_log(config: &Config) -> Result<String, Error> {
         ));
     }
     Ok(String::from("ok the statement fits the table"))
+}
+
+/// SQLite opens what it may only read, too, and says so with the first row.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
+    let directory = path.parent().unwrap_or(path).to_owned();
+    let places = [
+        (path.to_owned(), AccessFlags::W_OK, "600"),
+        (beside("-wal"), AccessFlags::W_OK, "600"),
+        (beside("-shm"), AccessFlags::W_OK, "600"),
+        (directory, AccessFlags::W_OK | AccessFlags::X_OK, "700"),
+    ];
+    for (place, rights, mode) in places {
+        match access(&place, rights) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => {
+                let what = format!(
+                    "{}, and the embedded database must be writable with all beside it: chown it to \
+                     uid {}, Exim's user, chmod {mode}",
+                    e.desc(),
+                    Uid::effective()
+                );
+                let place = place.display().to_string();
+                return Err(Error::System { place, source: io::Error::other(what) });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A table whose rows are not stored with their marks, or not at all.

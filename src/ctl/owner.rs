@@ -10,9 +10,12 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::unistd::AccessFlags;
 use nix::unistd::Gid;
 use nix::unistd::Uid;
 use nix::unistd::User;
+use nix::unistd::access;
 
 use crate::config::Config;
 use crate::config::Database;
@@ -31,13 +34,18 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), Error> {
         let known = EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
         Some(known.ok_or_else(|| {
             fail(io::Error::other(
-                "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`",
+                "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`, \
+                 or correct state.directory",
             ))
         })?)
     } else {
         None
     };
-    DirBuilder::new().mode(0o700).create(directory).map_err(fail)?;
+    DirBuilder::new().mode(0o700).create(directory).map_err(|e| {
+        let what =
+            format!("cannot be made: {e}: make what is above it, or correct state.directory");
+        fail(io::Error::other(what))
+    })?;
     match owner {
         // By descriptor: whoever owns the parent could put a link in its place.
         Some(user) => OpenOptions::new()
@@ -55,7 +63,7 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), Error> {
 pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if !Uid::effective().is_root() {
-        return Ok(config);
+        return reachable(config);
     }
     let directory = &config.state_directory;
     let place = directory.display().to_string();
@@ -65,7 +73,8 @@ pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
     let fail = |source| Error::System { place: place.clone(), source };
     if meta.uid() == 0 || !meta.is_dir() {
         return Err(fail(io::Error::other(
-            "is no directory of Exim's user: chown it, as `chown -R Debian-exim: DIRECTORY`",
+            "is no directory of Exim's user: chown it, as `chown -R Debian-exim: DIRECTORY`, or \
+             correct state.directory",
         )));
     }
     let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
@@ -79,20 +88,53 @@ pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
     .and_then(|()| nix::unistd::setgid(gid))
     .and_then(|()| nix::unistd::setuid(uid))
     .map_err(|e| fail(e.into()))?;
-    Config::load(&config.path).map_err(|e| {
+    let config = Config::load(&config.path).map_err(|e| {
         let source = io::Error::other(format!("as Exim's user, {name} (uid {uid}): {e}"));
         Error::System { place: String::from("the configuration"), source }
-    })
+    })?;
+    reachable(config)
 }
 
 /// Without an embedded database there is nothing yet that root could spoil.
 fn missing(config: Config, place: String) -> Result<Config, Error> {
-    let embedded = [&config.accounts.database, &config.log.database]
-        .iter()
-        .any(|database| matches!(database, Database::Sqlite(_)));
-    if !embedded {
+    if !is_embedded(&config) {
         return Ok(config);
     }
-    let source = io::Error::other("is missing: run `authpolicy db init`");
+    let source =
+        io::Error::other("is missing: run `authpolicy db init`, or correct state.directory");
     Err(Error::System { place, source })
+}
+
+/// A directory with the database in it has to let us in: to who may not enter it, all that is there
+/// seems to be missing.
+fn reachable(config: Config) -> Result<Config, Error> {
+    let directory = &config.state_directory;
+    let is_there = |database: &&Database| matches!(database, Database::Sqlite(path) if path.starts_with(directory));
+    if [&config.accounts.database, &config.log.database].iter().any(is_there) {
+        may_enter(&config)?;
+    }
+    Ok(config)
+}
+
+fn is_embedded(config: &Config) -> bool {
+    let databases = [&config.accounts.database, &config.log.database];
+    databases.iter().any(|database| matches!(database, Database::Sqlite(_)))
+}
+
+/// Names the state directory, or one above it, that does not let this user in.
+pub(super) fn may_enter(config: &Config) -> Result<(), Error> {
+    let directory = &config.state_directory;
+    let mut from_above: Vec<_> = directory.ancestors().collect();
+    from_above.reverse();
+    let closed = |path: &&&Path| access(**path, AccessFlags::X_OK) == Err(Errno::EACCES);
+    let Some(closed) = from_above.iter().find(closed) else { return Ok(()) };
+    let what = match closed == directory {
+        true => {
+            "is state.directory, which must be a directory of Exim's user: chown it, and chmod 700"
+        }
+        false => "is above state.directory: chmod o+x, so that Exim's user gets through",
+    };
+    let uid = Uid::effective();
+    let source = io::Error::other(format!("may not be entered by uid {uid}: {what}"));
+    Err(Error::System { place: closed.display().to_string(), source })
 }
