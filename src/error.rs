@@ -91,20 +91,35 @@ impl Error {
         matches!(self.store_fault(), Some(StoreFault::NoTable | StoreFault::Denied))
     }
 
-    /// Says what to do about a table of ours that is not there, or not for us.
+    /// Says what to do about a table that is not there, or not for us.
     #[must_use]
     pub fn about_table(self, table: &str) -> Self {
         if let Self::Store { place, what, fault } = self {
             let what = match fault {
                 StoreFault::Denied => format!(
-                    "{what}: GRANT SELECT, INSERT, UPDATE, DELETE ON {table} to this user; if it is \
-                     missing, run `authpolicy db init` as one who may CREATE"
+                    "{what}: GRANT {} ON {table} to this user; if it is missing, run `authpolicy db \
+                     init` as one who may CREATE",
+                    rights(table)
                 ),
+                // They hold what nobody wants to begin anew.
+                StoreFault::NoTable if matches!(table, "account" | "connection_log") => {
+                    format!("{what}: run `authpolicy db init`, or rename it back")
+                }
                 StoreFault::NoTable => format!("{what}: run `authpolicy db init`"),
                 StoreFault::Unreachable | StoreFault::Row | StoreFault::Other => what,
             };
             return Self::Store { place, what, fault };
         }
         self
+    }
+}
+
+/// What plugin and tool do with a table; exim-config-examples/mariadb/schema.sql has the same.
+fn rights(table: &str) -> &'static str {
+    match table {
+        "account" => "SELECT (INSERT, UPDATE, DELETE for `authpolicy user`)",
+        "connection_log" => "INSERT (SELECT for `authpolicy log`, DELETE, too, for `prune`)",
+        "authpolicy_delivered" | "authpolicy_exception" => "SELECT, INSERT, DELETE",
+        _ => "SELECT, INSERT, UPDATE, DELETE",
     }
 }

@@ -1,5 +1,5 @@
 //! What `authpolicy config` says of what is not in order: whose fault it is, which key names it, and
-//! what to do.
+//! what to do. And the rights in the documents are those that do.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -17,9 +17,17 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 
 use common::Base;
+use common::Client;
+use common::MariaDb;
 use common::Site;
+use common::site::CN;
+use common::site::GB;
+use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const LIMIT: &str = "hash_nonce = \"x\"\n[[policy.limit]]\nname = \"guessing\"\nper = \"account\"\n\
+                     count = \"passwords\"\nmax = 3\nwithin = \"1h\"\n";
+
 fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
@@ -37,6 +45,60 @@ fn check(site: &Site, what: &str) -> String {
     let start = format!("check.{what}=");
     let line = said.lines().find_map(|line| line.strip_prefix(&start));
     line.unwrap_or_else(|| panic!("no {start}: {said}")).to_owned()
+}
+
+/// Has Exim be another user of the server; answers statements for that user's rights.
+fn as_another(site: &Site, server: &MariaDb, database: &str, user: &str) {
+    server.root("").query_drop(format!("CREATE USER {user}@localhost IDENTIFIED BY 'x'")).unwrap();
+    let url = format!("mysql://{user}:x@localhost/{database}?socket={}", server.socket().display());
+    site.write_config(&site.read("authpolicy.toml").replace(&site.url(), &url));
+}
+
+#[test]
+fn a_right_that_is_missing_is_no_table_that_is_missing() {
+    let base = Base::mariadb();
+    let Base::MariaDb(server, name, _) = &base else { panic!("MariaDB") };
+    let site = Site::new(base.clone(), POLICY);
+    let ours = site.read("authpolicy.toml");
+    as_another(&site, server, name, "poor");
+    let mut root = server.root(name);
+    root.query_drop("GRANT SELECT ON account TO poor@localhost").unwrap();
+    let log = check(&site, "log");
+    assert!(log.contains("error 1142: INSERT") && log.contains(": GRANT INSERT"), "{log}");
+    root.query_drop("GRANT SELECT ON connection_log TO poor@localhost").unwrap();
+    let log = check(&site, "log");
+    assert!(log.contains("error 1142: INSERT") && log.contains("ON connection_log to"), "{log}");
+    for verb in [&["prune", "--keep", "1d"][..], &["log"]] {
+        root.query_drop("REVOKE ALL ON connection_log FROM poor@localhost").unwrap();
+        root.query_drop("GRANT INSERT ON connection_log TO poor@localhost").unwrap();
+        let output = site.run_tool(verb, "");
+        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(complaint.contains("error 1142") && complaint.contains(": GRANT "), "{complaint}");
+    }
+    let tables = check(&site, "tables");
+    assert!(tables.starts_with("warning authpolicy_delivered cannot be used"), "{tables}");
+    assert!(tables.contains("GRANT SELECT, INSERT, DELETE ON authpolicy_exception"), "{tables}");
+    assert!(check(&site, "log").starts_with("ok"));
+    site.write_config(&ours);
+    assert!(check(&site, "tables").starts_with("ok: authpolicy_delivered ok"));
+}
+
+#[test]
+fn a_table_that_was_there_can_be_named_back() {
+    for base in Base::all() {
+        let site = Site::new(base, POLICY);
+        site.configure(&format!("{}\n{POLICY}", site.geoip()));
+        for table in ["connection_log", "account"] {
+            site.sql(&format!("ALTER TABLE {table} RENAME TO elsewhere"));
+            let (status, said) = config(&site);
+            let want = ": run `authpolicy db init`, or rename it back";
+            assert!(status == 2 && said.contains(want), "{said}");
+            site.sql(&format!("ALTER TABLE elsewhere RENAME TO {table}"));
+        }
+        site.sql("DROP TABLE authpolicy_seen");
+        let (status, said) = config(&site);
+        assert!(status == 0 && said.contains("check.tables=warning "), "{said}");
+    }
 }
 
 #[test]
@@ -111,4 +173,85 @@ fn a_file_that_may_not_be_read_comes_with_the_remedy() {
     assert!(said.contains("chgrp it to the group of Exim's user, and chmod 640"), "{said}");
     fs::remove_file(&toml).unwrap();
     assert!(config(&site).1.contains("to the tool with --config"));
+}
+
+/// The statements in a document, in two parts: before and after `authpolicy db init`.
+fn rights(name: &str, user: &str, text: &str) -> [Vec<String>; 2] {
+    let text = text.replace("mail.", &format!("{name}.")).replace("exim@localhost", user);
+    let text = text.replace("exim@'192.0.2.%'", user);
+    let statements = text.split(';').map(|statement| statement.trim().to_owned());
+    let wanted = |s: &String| !s.is_empty() && !s.starts_with("CREATE DATABASE");
+    let (after, before): (Vec<_>, Vec<_>) = {
+        let all: Vec<_> = statements.filter(wanted).collect();
+        let at = all.iter().position(|s| s.starts_with("REVOKE CREATE")).expect("REVOKE");
+        (all[at..].to_vec(), all[..at].to_vec())
+    };
+    [before, after]
+}
+
+/// An administrator who does as the document says, with an empty server: all that Exim and the tool
+/// do is allowed, and nothing else was needed.
+fn follow(base: &Base, user: &str, text: &str) {
+    let Base::MariaDb(server, name, _) = base else { panic!("MariaDB") };
+    let site = Site::new(base.clone(), "");
+    let mut root = server.root("");
+    root.query_drop(format!("DROP DATABASE {name}")).unwrap();
+    root.query_drop(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4")).unwrap();
+    let url = format!("mysql://{user}:pw@localhost/{name}?socket={}", server.socket().display());
+    let query = "SELECT password, allow_countries, address AS username FROM mailbox \
+                 WHERE address = :user";
+    site.configure(&format!("[accounts]\nquery = \"{query}\"\n{}\n{POLICY}{LIMIT}", site.geoip()));
+    site.write_config(&site.read("authpolicy.toml").replace(&site.url(), &url));
+    let [before, after] = rights(name, &format!("{user}@localhost"), text);
+    for sql in before {
+        root.query_drop(sql.replace("'secret'", "'pw'").replace("'change-me'", "'pw'")).unwrap();
+    }
+    let made = site.tool(&["db", "init"], "");
+    assert_eq!(made.lines().filter(|line| line.ends_with(" made")).count(), 5, "{made}");
+    for sql in after {
+        root.query_drop(&sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+    site.sql("INSERT INTO mailbox (address, password) VALUES ('u@example.com', '{PLAIN}secret')");
+    let (status, said) = config(&site);
+    assert!(status == 0 && said.contains("check.tables=ok: "), "{said}");
+    let exim = site.exim();
+    let attempt = |remote, password: &str| {
+        Client::connect_from(exim.port, remote).plain(b"u@example.com", password.as_bytes())
+    };
+    assert!(attempt(GB, "secret").starts_with("235"), "{}", site.main_log());
+    assert!(attempt(GB, "wrong").starts_with("535"), "{}", site.main_log());
+    assert!(attempt(CN, "secret").starts_with("535"), "{}", site.main_log());
+    site.tool(&["exception", "add", "u@example.com", "--countries", "CN", "--until", "2d"], "");
+    assert!(attempt(CN, "secret").starts_with("235"), "{}", site.main_log());
+    assert!(site.tool(&["log"], "").contains("u@example.com"));
+    site.tool(&["exception", "del", "1"], "");
+    site.run_tool(&["limits", "clear", "--all"], "");
+    site.run_tool(&["limits", "clear", "--account", "u@example.com"], "");
+    assert_eq!(site.tool(&["prune", "--keep", "90d"], ""), "deleted=0\n");
+    assert!(site.tool(&["flush"], "").contains("waiting=0"));
+    assert!(!site.main_log().contains("error="), "{}", site.main_log());
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn the_rights_in_the_example_do() {
+    let text = document("exim-config-examples/mariadb/schema.sql");
+    let words = ["CREATE DATABASE", "CREATE USER", "GRANT", "REVOKE"];
+    let rights = text.lines().filter_map(|line| line.strip_prefix("--   "));
+    let rights: Vec<_> = rights.filter(|s| words.iter().any(|w| s.starts_with(w))).collect();
+    let (_, table) = text.split_once("CREATE TABLE IF NOT EXISTS ").expect("the table");
+    // A comment in it has a semicolon.
+    let table: Vec<_> = table.lines().map(|line| line.split("  -- ").next().unwrap()).collect();
+    let table = format!("CREATE TABLE mail.{}", table.join("\n"));
+    follow(&Base::mariadb(), "example", &format!("{table}\n{}", rights.join("\n")));
+}
+
+#[test]
+fn the_steps_for_a_cluster_do() {
+    let text = document("docs/operations.md");
+    let blocks = text.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap());
+    follow(&Base::mariadb(), "cluster", &blocks.collect::<String>());
 }

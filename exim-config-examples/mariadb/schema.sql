@@ -1,15 +1,23 @@
 -- An account table that the query in authpolicy.toml fits, and the rights that Exim's side needs.
--- Whoever has a table of mailboxes already needs neither: change the query instead.
+-- Whoever has a table of mailboxes already needs no other: change the query instead.
 --
--- The user itself:  CREATE USER exim@localhost IDENTIFIED BY '...';
--- `authpolicy db init` makes connection_log and three tables of ours. It needs CREATE for that, once;
--- `authpolicy log` needs SELECT, `authpolicy prune` DELETE. Exim needs no more than these two,
+-- The database and its user, who has the right to make tables until `authpolicy db init` has made
+-- connection_log and four tables of ours, where they are missing:
+--   CREATE DATABASE mail CHARACTER SET utf8mb4;
+--   CREATE USER exim@localhost IDENTIFIED BY 'change-me';
+--   GRANT CREATE ON mail.* TO exim@localhost;
+-- After it, for AUTH:
+--   REVOKE CREATE ON mail.* FROM exim@localhost;
 --   GRANT SELECT ON mail.mailbox TO exim@localhost;
 --   GRANT INSERT ON mail.connection_log TO exim@localhost;
--- and for limits, exceptions and policy.new_country these besides:
+--   GRANT SELECT, INSERT, DELETE ON mail.authpolicy_delivered TO exim@localhost;
+-- for limits, policy.new_country and exceptions:
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON mail.authpolicy_count TO exim@localhost;
 --   GRANT SELECT, INSERT, UPDATE, DELETE ON mail.authpolicy_seen TO exim@localhost;
---   GRANT SELECT, INSERT, UPDATE, DELETE ON mail.authpolicy_exception TO exim@localhost;
+--   GRANT SELECT, INSERT, DELETE ON mail.authpolicy_exception TO exim@localhost;
+-- for `authpolicy log`, and for `authpolicy prune`, which needs both:
+--   GRANT SELECT ON mail.connection_log TO exim@localhost;
+--   GRANT DELETE ON mail.connection_log TO exim@localhost;
 
 CREATE TABLE IF NOT EXISTS mailbox (
   address         varchar(255) NOT NULL PRIMARY KEY,   -- in lower case, with the domain

@@ -19,7 +19,6 @@ use crate::config::Config;
 use crate::config::Database;
 use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
-use crate::error::StoreFault;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Candidate;
@@ -69,8 +68,10 @@ pub(super) fn run(config: &Config) -> Done {
 fn check_accounts(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.accounts.database, patience(config))?;
     let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
-    let found =
-        store.find(Sql::configured(&config.accounts.query), &parameters.collect::<Vec<_>>())?;
+    let query = Sql::configured(&config.accounts.query);
+    let found = store
+        .find(query, &parameters.collect::<Vec<_>>())
+        .map_err(|e| if config.accounts.query_is_default { e.about_table("account") } else { e })?;
     if found.columns.iter().any(|name| name == "password") {
         return Ok(String::from("ok the query runs"));
     }
@@ -126,14 +127,14 @@ fn check_slots(config: &Config) -> Result<String, Error> {
 }
 
 fn check_log(config: &Config) -> Result<String, Error> {
-    let mut store = Store::open(&config.log.database, patience(config))?;
-    if config.log.insert.contains("connection_log") && !store.has_table("connection_log")? {
-        let place = config.log.database.to_string();
-        let what = String::from("has no table connection_log: run `authpolicy db init`");
-        return Err(Error::Store { place, what, fault: StoreFault::NoTable });
-    }
-    store.prepare(Sql::configured(&config.log.insert))?;
-    if let Database::Sqlite(path) = &config.log.database {
+    let log = &config.log;
+    let mut store = Store::open(&log.database, patience(config))?;
+    // Looked at first, since who may not use a table may not see that it is there either.
+    store.prepare(Sql::configured(&log.insert)).map_err(|e| {
+        let is_known = log.insert.contains("connection_log");
+        if is_known { e.about_table("connection_log") } else { e }
+    })?;
+    if let Database::Sqlite(path) = &log.database {
         check_writable(path)?;
     }
     if let Some(table) = untransactional(config, &mut store)? {
@@ -192,51 +193,57 @@ fn untransactional(config: &Config, store: &mut Store) -> Result<Option<String>,
     Ok(names.find(|name| name != "connection_log" || insert.contains(name)))
 }
 
-/// Has statements on the tables of ours looked at that the configuration needs.
+/// What plugin and tool do with each table of ours.
+const OF_DELIVERED: &[&str] = &[
+    "INSERT INTO authpolicy_delivered (id) VALUES ('')",
+    "SELECT id FROM authpolicy_delivered",
+    "DELETE FROM authpolicy_delivered",
+];
+const OF_COUNT: &[&str] = &[
+    "REPLACE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+     VALUES ('', '', '', '', '', 0)",
+    "SELECT expires FROM authpolicy_count",
+    "UPDATE authpolicy_count SET expires = expires",
+];
+const OF_SEEN: &[&str] = &[
+    "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
+     VALUES ('', '', '', '', 0)",
+    "SELECT fingerprint FROM authpolicy_seen",
+    "UPDATE authpolicy_seen SET fingerprint = fingerprint",
+];
+const OF_EXCEPTION: &[&str] = &[
+    "SELECT expires FROM authpolicy_exception",
+    "INSERT INTO authpolicy_exception (username, expires) VALUES ('', 0)",
+    "DELETE FROM authpolicy_exception",
+];
+
+/// Has statements on the tables of ours looked at, not run.
 fn check_tables(config: &Config) -> Result<String, Error> {
     let policy = &config.policy;
     let limits = !policy.limits.list.is_empty();
     let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
     let mut store = Store::open(&config.log.database, patience(config))?;
     let mut found = Vec::new();
-    for (table, column, is_needed) in [
-        ("authpolicy_delivered", "id", false),
-        ("authpolicy_count", "expires", limits),
-        ("authpolicy_seen", "fingerprint", seen),
-        ("authpolicy_exception", "expires", false),
+    let mut all_fit = true;
+    for (table, statements, is_needed, otherwise) in [
+        ("authpolicy_delivered", OF_DELIVERED, false, "a row may be stored twice after an outage"),
+        ("authpolicy_count", OF_COUNT, limits, "there can be no limit"),
+        ("authpolicy_seen", OF_SEEN, seen, "there can be no known_good or new_country"),
+        ("authpolicy_exception", OF_EXCEPTION, false, "exceptions may be missing"),
     ] {
-        let values = match table {
-            "authpolicy_count" => {
-                "(rule, account, remote, value, attempt, expires) \
-                                   VALUES ('', '', '', '', '', 0)"
-            }
-            "authpolicy_seen" => {
-                "(account, remote, country, fingerprint, time) \
-                                  VALUES ('', '', '', '', 0)"
-            }
-            "authpolicy_delivered" => "(id) VALUES ('')",
-            _ => "(username, expires) VALUES ('', 0)",
-        };
-        // Looked at, not run.
-        let statements = [
-            Sql::of(&["REPLACE INTO ", table, " ", values]),
-            Sql::of(&["SELECT ", column, " FROM ", table]),
-            Sql::of(&["UPDATE ", table, " SET ", column, " = ", column]),
-            Sql::of(&["DELETE FROM ", table]),
-        ];
-        let checked = statements.into_iter().try_for_each(|sql| store.prepare(sql).map(|_| ()));
+        let checked = statements.iter().try_for_each(|sql| store.prepare(*sql).map(|_| ()));
         match checked {
             Ok(()) => found.push(format!("{table} ok")),
-            Err(e) if is_needed => return Err(e.about_table(table)),
-            Err(e) if e.is_about_table() && table == "authpolicy_delivered" => found.push(format!(
-                "{table} cannot be used, so that a row may be stored twice after an outage: {}",
-                e.about_table(table)
-            )),
-            Err(e) if e.is_about_table() => found.push(format!("{table} cannot be used")),
-            Err(e) => return Err(e),
+            Err(e) if e.is_about_table() && !is_needed => {
+                all_fit = false;
+                let e = e.about_table(table);
+                found.push(format!("{table} cannot be used, so that {otherwise}: {e}"));
+            }
+            Err(e) => return Err(e.about_table(table)),
         }
     }
-    Ok(format!("ok: {}", found.join(", ")))
+    let said = if all_fit { "ok:" } else { "warning" };
+    Ok(format!("{said} {}", found.join(", ")))
 }
 
 /// Warns of names that a database may take for one and we for several.

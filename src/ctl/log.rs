@@ -49,7 +49,11 @@ const COLUMNS: [&str; 7] =
 
 pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
-    if arguments.summary { summarize(&mut store, arguments) } else { list(&mut store, arguments) }
+    let shown = match arguments.summary {
+        true => summarize(&mut store, arguments),
+        false => list(&mut store, arguments),
+    };
+    shown.map_err(|e| e.about_table("connection_log"))
 }
 
 /// The filters as a condition; the values are bound.

@@ -58,7 +58,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     );
     let mut deleted: u64 = 0;
     loop {
-        let batch = store.execute(delete, &before())?;
+        let batch = store.execute(delete, &before());
+        let batch = batch.map_err(|e| e.about_table("connection_log"))?;
         deleted = deleted.saturating_add(batch);
         if shown {
             eprint!("\r{deleted} of {old} deleted");
