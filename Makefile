@@ -79,6 +79,7 @@ install: build
 	mv $(DESTDIR)/usr/bin/.authpolicy.new $(DESTDIR)/usr/bin/authpolicy
 	install -m 644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md $(DESTDIR)$(DOCS)
 	install -m 644 docs/*.md $(DESTDIR)$(DOCS)/docs
+	install -D -m 755 scripts/fetch-geoip $(DESTDIR)/usr/share/authpolicy/fetch-geoip
 	find exim-config-examples contrib -type f -exec install -D -m 644 {} $(DESTDIR)$(DOCS)/{} \;
 	install -d $(DESTDIR)/usr/lib/systemd/system
 	install -m 644 contrib/systemd/* $(DESTDIR)/usr/lib/systemd/system
