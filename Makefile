@@ -4,6 +4,9 @@ DESTDIR =
 CARGO   = cargo
 PLUGIN  = target/release/libauthpolicy.so
 TOOL    = target/release/authpolicy
+BUILT   = target/install
+# What both are made of; a directory is newer when something is gone from it.
+SOURCES = $(shell find .cargo Cargo.lock Cargo.toml build.rs include scripts/check-binaries src vendor)
 GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
 DOCS    = /usr/share/doc/authpolicy
 NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
@@ -20,11 +23,18 @@ help:
 	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
 	@echo 'make lint      formatting, clippy and what is linked (deny.toml) alone'
 
+# Copies, since cargo takes the two kinds of the library for one that has changed, and makes all anew each
+# time; and since what it makes for a demo or a test has the same name.
+build: $(BUILT)/libauthpolicy.so
+
 # The plugin by itself, and last: as one of two kinds of the library it would be linked without LTO.
-build:
+$(BUILT)/libauthpolicy.so: $(SOURCES)
 	$(CARGO) build --release --bins
 	$(CARGO) rustc --release --lib --crate-type cdylib
 	scripts/check-binaries $(PLUGIN) $(TOOL)
+	install -d $(BUILT)
+	install -m 755 $(TOOL) $(BUILT)/authpolicy
+	install -m 644 $(PLUGIN) $@
 
 demo:
 	scripts/install-packages exim4-daemon-heavy
@@ -73,9 +83,9 @@ deny:
 # The plugin goes in by rename: whoever overwrites a mapped file kills the Exims that run on it.
 install: build
 	install -d $(DESTDIR)/usr/lib/exim $(DESTDIR)/usr/bin $(DESTDIR)$(DOCS)/docs
-	install -m 644 $(PLUGIN) $(DESTDIR)/usr/lib/exim/.authpolicy.so.new
+	install -m 644 $(BUILT)/libauthpolicy.so $(DESTDIR)/usr/lib/exim/.authpolicy.so.new
 	mv $(DESTDIR)/usr/lib/exim/.authpolicy.so.new $(DESTDIR)/usr/lib/exim/authpolicy.so
-	install -m 755 $(TOOL) $(DESTDIR)/usr/bin/.authpolicy.new
+	install -m 755 $(BUILT)/authpolicy $(DESTDIR)/usr/bin/.authpolicy.new
 	mv $(DESTDIR)/usr/bin/.authpolicy.new $(DESTDIR)/usr/bin/authpolicy
 	install -m 644 README.md CHANGELOG.md SECURITY.md CONTRIBUTING.md $(DESTDIR)$(DOCS)
 	install -m 644 docs/*.md $(DESTDIR)$(DOCS)/docs
