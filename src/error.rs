@@ -96,11 +96,13 @@ impl Error {
     pub fn about_table(self, table: &str) -> Self {
         if let Self::Store { place, what, fault } = self {
             let what = match fault {
-                StoreFault::Denied => format!(
-                    "{what}: GRANT {} ON {table} to this user; if it is missing, run `authpolicy db \
-                     init` as one who may CREATE",
-                    rights(table)
-                ),
+                StoreFault::Denied => {
+                    let (rights, besides) = rights(table);
+                    format!(
+                        "{what}: GRANT {rights} ON {table} to this user{besides}; if it is missing, \
+                         run `authpolicy db init` as one who may CREATE"
+                    )
+                }
                 // They hold what nobody wants to begin anew.
                 StoreFault::NoTable if matches!(table, "account" | "connection_log") => {
                     format!("{what}: run `authpolicy db init`, or rename it back")
@@ -114,12 +116,15 @@ impl Error {
     }
 }
 
-/// What plugin and tool do with a table; exim-config-examples/mariadb/schema.sql has the same.
-fn rights(table: &str) -> &'static str {
+/// What a table is used for, and by some verbs of the tool besides; the same stands in
+/// exim-config-examples/mariadb/schema.sql.
+fn rights(table: &str) -> (&'static str, &'static str) {
     match table {
-        "account" => "SELECT (INSERT, UPDATE, DELETE for `authpolicy user`)",
-        "connection_log" => "INSERT (SELECT for `authpolicy log`, DELETE, too, for `prune`)",
-        "authpolicy_delivered" | "authpolicy_exception" => "SELECT, INSERT, DELETE",
-        _ => "SELECT, INSERT, UPDATE, DELETE",
+        "account" => ("SELECT", ", for `authpolicy user` INSERT, UPDATE and DELETE, too"),
+        "connection_log" => {
+            ("INSERT", ", for `authpolicy log` SELECT, too, for `prune` SELECT and DELETE")
+        }
+        "authpolicy_delivered" | "authpolicy_exception" => ("SELECT, INSERT, DELETE", ""),
+        _ => ("SELECT, INSERT, UPDATE, DELETE", ""),
     }
 }
