@@ -289,3 +289,24 @@ fn the_steps_for_a_cluster_do() {
     let blocks = text.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap());
     follow(&Base::mariadb(), "cluster", &blocks.collect::<String>());
 }
+
+#[test]
+fn a_server_that_was_reached_is_not_called_away() {
+    let base = Base::mariadb();
+    let Base::MariaDb(server, name, _) = &base else { panic!("MariaDB") };
+    let site = Site::new(base.clone(), POLICY);
+    let good = site.read("authpolicy.toml");
+    as_another(&site, server, name, "nobody");
+    let log = check(&site, "log");
+    assert!(log.contains("error 1044") && log.contains(": GRANT this user rights"), "{log}");
+    for (bad, code, want) in [
+        (good.replace("exim:", "exam:"), "1045", "correct user and password in database.url"),
+        (good.replace(&format!("/{name}?"), "/nil?"), "1049", ": CREATE DATABASE, or correct"),
+    ] {
+        assert_ne!(bad, good);
+        site.write_config(&bad);
+        let log = check(&site, "log");
+        assert!(log.starts_with("failed no database server takes us in"), "{log}");
+        assert!(log.contains(&format!("error {code}")) && log.contains(want), "{log}");
+    }
+}

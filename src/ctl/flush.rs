@@ -83,7 +83,7 @@ pub(super) fn check(config: &Config) -> Result<String, Error> {
     if !directory.exists() {
         return Ok(format!(
             "warning {} is missing: where the database takes no row, each AUTH is a 435. Run \
-             `authpolicy db init`",
+             `authpolicy db init`, or correct state.directory",
             directory.display()
         ));
     }

@@ -17,6 +17,7 @@ use super::Value;
 use super::refusal::fault;
 use super::refusal::is_silence;
 use super::refusal::message;
+use super::refusal::remedy;
 use crate::config::DatabaseUrl;
 use crate::error::Error;
 use crate::error::StoreFault;
@@ -80,6 +81,7 @@ impl Connection {
         let mut problems = Vec::new();
         // One that had no time, or less than it is due, may be there.
         let mut is_silent = !hosts.is_empty();
+        let mut is_heard = false;
         for host in hosts {
             let place = host.to_string();
             let Some(limit) = deadline.connect() else {
@@ -100,11 +102,15 @@ impl Connection {
                 }
                 Err(e) => {
                     is_silent &= is_silence(&e, limit >= deadline.due());
-                    problems.push(format!("{place}: {}", message(&e)));
+                    is_heard |= matches!(e, mysql::Error::MySqlError(_));
+                    problems.push(format!("{place}: {}{}", message(&e), remedy(&e)));
                 }
             }
         }
-        let place = String::from("no database server can be reached");
+        let place = match is_heard {
+            true => String::from("no database server takes us in"),
+            false => String::from("no database server can be reached"),
+        };
         let fault = if is_silent { StoreFault::Unreachable } else { StoreFault::Other };
         Err(Error::Store { place, what: problems.join("; "), fault })
     }

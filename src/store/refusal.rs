@@ -7,8 +7,8 @@ use crate::error::StoreFault;
 /// The server's word for a table that is not there, to a user who may know.
 const NO_SUCH_TABLE: u16 = 1146;
 
-/// Its word for a table that the user may not read, or that is not there.
-const DENIED: u16 = 1142;
+/// Its words for a table or a column that the user may not use, or that is not there.
+const DENIED: &[u16] = &[1142, 1143];
 
 /// Classes of SQLSTATE that say that values are at fault: of a wrong kind, against a constraint, or
 /// refused by a trigger or a view.
@@ -22,7 +22,7 @@ const OF_ROW: &[u16] = &[1265, 1366, 1526, 1748, 3819, 3988];
 pub(super) fn fault(code: u16, state: &str) -> StoreFault {
     match code {
         NO_SUCH_TABLE => StoreFault::NoTable,
-        DENIED => StoreFault::Denied,
+        _ if DENIED.contains(&code) => StoreFault::Denied,
         _ if OF_ROW.contains(&code) || OF_VALUES.iter().any(|class| state.starts_with(class)) => {
             StoreFault::Row
         }
@@ -47,6 +47,17 @@ pub(super) fn message(e: &mysql::Error) -> String {
         mysql::Error::FromValueError(_) | mysql::Error::FromRowError(_) => {
             String::from("a value has an unexpected type")
         }
+    }
+}
+
+/// What to do about a server that does not take us in.
+pub(super) fn remedy(e: &mysql::Error) -> &'static str {
+    let mysql::Error::MySqlError(e) = e else { return "" };
+    match e.code {
+        1045 | 1698 => ": correct user and password in database.url, or CREATE USER and GRANT",
+        1044 => ": GRANT this user rights on that database, or correct its name in database.url",
+        1049 => ": CREATE DATABASE, or correct its name in database.url",
+        _ => "",
     }
 }
 

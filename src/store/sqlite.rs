@@ -8,6 +8,7 @@
 //! each row and never begin anew: who finds it long at closing empties it.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,10 +57,17 @@ impl Connection {
                              becomes the owner of the state directory",
             ));
         }
-        let Some(path) = real_path(path).filter(|path| path.exists()) else {
+        let found = real_path(path).and_then(|path| path.try_exists().map(|is| is.then_some(path)));
+        let found = match found {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found,
+        };
+        let path = found
+            .map_err(|e| fail(&place, &format!("may not be looked at: {e}: {}", wants_rights())))?;
+        let Some(path) = path else {
             return Err(fail(
                 &place,
-                "does not exist: correct the url, or run `authpolicy db init` for a new one",
+                "does not exist: correct database.url, or run `authpolicy db init` for a new one",
             ));
         };
         let limit = deadline.connect().ok_or_else(|| fail(&place, "took too long"))?;
@@ -165,8 +173,8 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     if path.exists() {
         return Ok(());
     }
-    let path = &real_path(path).ok_or_else(|| {
-        fail(&place, "is in a directory that is missing: make it, or set state.directory to it")
+    let path = &real_path(path).map_err(|e| {
+        fail(&place, &format!("is in a directory that cannot be entered: {e}: make it, or set state.directory to it"))
     })?;
     state::create(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
     let made = rusqlite::Connection::open(path).and_then(|connection| {
@@ -180,9 +188,11 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
 }
 
 /// The path without links in it but for the last part, which SQLite is told not to follow.
-fn real_path(path: &Path) -> Option<PathBuf> {
-    let directory = path.parent()?.canonicalize().ok()?;
-    Some(directory.join(path.file_name()?))
+fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    Ok(directory.canonicalize()?.join(name))
 }
 
 fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
@@ -235,14 +245,7 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
             rusqlite::ErrorCode::ReadOnly
             | rusqlite::ErrorCode::CannotOpen
             | rusqlite::ErrorCode::PermissionDenied,
-        ) => fail(
-            place,
-            &format!(
-                "{e}: it, the files beside it and their directory must be writable for uid {}, \
-                 Exim's user",
-                Uid::effective()
-            ),
-        ),
+        ) => fail(place, &format!("{e}: {}", wants_rights())),
         // SQLite has no code for it.
         _ if e.to_string().starts_with("no such table") => {
             blame(place, e.to_string(), StoreFault::NoTable)
@@ -254,4 +257,11 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
         ) => blame(place, e.to_string(), StoreFault::Row),
         Some(_) | None => fail(place, &e.to_string()),
     }
+}
+
+fn wants_rights() -> String {
+    let uid = Uid::effective();
+    format!(
+        "it, the files beside it and their directory must be writable for uid {uid}, Exim's user"
+    )
 }
