@@ -128,10 +128,10 @@ impl<'a> Journal<'a> {
         }
         let directory = self.directory();
         match directory.symlink_metadata() {
-            Ok(meta) if is_our_directory(&meta) && meta.mode() & 0o077 == 0 => return Ok(()),
-            // What is in it is looked at file by file.
+            Ok(meta) if is_our_directory(&meta) && meta.mode() & 0o777 == 0o700 => return Ok(()),
+            // What is in it is looked at file by file. Nobody else could put a link here.
             Ok(meta) if is_our_directory(&meta) => {
-                return restrict(&open_directory(&directory)?, 0o700);
+                return fs::set_permissions(&directory, Permissions::from_mode(0o700));
             }
             Ok(_) => self.remove_foreign(&directory, is_our_directory)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -260,28 +260,19 @@ fn is_our_directory(meta: &Metadata) -> bool {
     meta.is_dir() && is_our_own(meta)
 }
 
-/// Whether it is a file of ours that nobody else writes to, of one name; of none when somebody has
-/// just deleted it.
+/// Whether it is a file of ours that we and nobody else may write to, of one name; of none when
+/// somebody has just deleted it.
 fn is_ours(meta: &Metadata) -> bool {
-    meta.is_file() && is_our_own(meta) && meta.mode() & 0o022 == 0 && meta.nlink() <= 1
+    meta.is_file() && is_our_own(meta) && meta.mode() & 0o622 == 0o600 && meta.nlink() <= 1
 }
 
 /// Whether the file is ours; nobody else reads it from now on, whoever has restored or copied it.
 fn claim(file: &File) -> io::Result<bool> {
     let meta = file.metadata()?;
     if is_ours(&meta) && meta.mode() & 0o077 != 0 {
-        restrict(file, 0o600)?;
+        file.set_permissions(Permissions::from_mode(0o600))?;
     }
     Ok(is_ours(&meta))
-}
-
-fn restrict(file: &File, mode: u32) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode))
-}
-
-fn open_directory(path: &Path) -> io::Result<File> {
-    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Whether what could not be opened has a place that is ours.

@@ -25,6 +25,7 @@ use common::journal::attempt;
 use common::journal::flush;
 use common::journal::give_table_back;
 use common::journal::names;
+use common::journal::put;
 use common::journal::site;
 use common::journal::take_table;
 use common::journal::value;
@@ -194,17 +195,26 @@ fn a_journal_that_others_may_read_is_ours_and_they_may_no_longer() {
     let site = site(Base::Sqlite, LATER);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    let modes = [("state/journal/rows", 0o644, 0o600), ("state/journal", 0o755, 0o700)];
-    for (name, mode, _) in modes {
+    let chmod = |name: &str, mode| {
         fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let mode = |name: &str| fs::metadata(site.path(name)).unwrap().permissions().mode() & 0o7777;
+    for wrong in [0o755, 0o500, 0] {
+        chmod("state/journal/rows", 0o644);
+        chmod("state/journal", wrong);
+        assert_eq!(attempt(&exim, "wrong"), REFUSED, "{wrong:o}: {}", site.main_log());
+        assert_eq!((mode("state/journal/rows"), mode("state/journal")), (0o600, 0o700));
     }
-    assert_eq!(attempt(&exim, "wrong"), REFUSED);
-    for (name, _, mode) in modes {
-        assert_eq!(fs::metadata(site.path(name)).unwrap().permissions().mode() & 0o7777, mode);
-    }
-    assert_eq!(site.lines().len(), 2, "{:?}", site.lines());
-    assert_eq!(flush(&site), [2, 0, 0, 0]);
-    assert_eq!(site.rows().len(), 2);
+    assert_eq!(site.lines().len(), 4, "{:?}", site.lines());
+    // What we may not write is in the way.
+    chmod("state/journal/rows", 0o400);
+    assert_eq!(attempt(&exim, "wrong"), REFUSED, "{}", site.main_log());
+    assert!(site.lines()[4].contains("/foreign.rows."), "{:?}", site.lines());
+    assert_eq!(flush(&site), [1, 0, 0, 0]);
+    let foreign = names(&site).pop().unwrap();
+    put(&site, "rows.old", site.read(&format!("state/journal/{foreign}")));
+    assert_eq!(flush(&site), [4, 0, 0, 0]);
+    assert_eq!(site.rows().len(), 5);
 }
 
 #[test]
