@@ -42,11 +42,12 @@ fn the_plugin_exports_the_contract_and_nothing_else() {
 
 /// The check that `make build` makes of what is to be installed.
 fn check_binaries(plugin: &Path, tool: &Path) -> (bool, String) {
-    let output = Command::new("scripts/check-binaries")
-        .args([plugin, tool])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
+    check_binaries_by(&mut Command::new("scripts/check-binaries"), plugin, tool)
+}
+
+fn check_binaries_by(command: &mut Command, plugin: &Path, tool: &Path) -> (bool, String) {
+    let output =
+        command.args([plugin, tool]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -114,5 +115,33 @@ fn what_is_not_is_found_out() {
     ] {
         let (passes, said) = check(&format!("{source}{more}"), &[]);
         assert!(!passes && said.contains(complaint), "{more}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_does_not_pass() {
+    let directory = tempfile::tempdir().unwrap();
+    let (plugin, tool) = (common::exim::plugin(), Path::new(env!("CARGO_BIN_EXE_authpolicy")));
+    let path = std::env::var("PATH").unwrap();
+    // The FAILING-th call ends as where memory is short.
+    let script = "#!/bin/sh\nat=$(($(cat \"$COUNT\") + 1))\necho $at >\"$COUNT\"\n\
+                  [ $at != $FAILING ] || exit 2\nPATH=$GREP_PATH exec grep \"$@\"\n";
+    let grep = directory.path().join("grep");
+    std::fs::write(&grep, script).unwrap();
+    assert!(Command::new("chmod").arg("755").arg(&grep).status().unwrap().success());
+    let count = directory.path().join("count");
+    let check = |failing: u32| {
+        std::fs::write(&count, "0").unwrap();
+        let mut command = Command::new("scripts/check-binaries");
+        command.env("PATH", format!("{}:{path}", directory.path().display()));
+        command.env("GREP_PATH", &path).env("COUNT", &count).env("FAILING", failing.to_string());
+        check_binaries_by(&mut command, &plugin, tool)
+    };
+    assert_eq!(check(0), (true, String::new()));
+    let calls: u32 = std::fs::read_to_string(&count).unwrap().trim().parse().unwrap();
+    assert!(calls > 10, "{calls}");
+    for failing in 1..=calls {
+        let (passes, said) = check(failing);
+        assert!(!passes && said.contains("ended with status 2"), "call {failing}: {said}");
     }
 }
