@@ -82,9 +82,8 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         Verb::Del { name: typed } => {
             let name = name(typed);
             let sql = "DELETE FROM account WHERE username = :name";
-            let done = change(&mut store, &name, sql, None)?;
-            forget_exceptions(config, &name)?;
-            Ok(done)
+            let done = change(&mut store, &name, sql, None);
+            done.and_then(|done| forget_exceptions(config, &name).map(|()| done))
         }
         Verb::Disable { name: typed } => {
             let sql = "UPDATE account SET active = 0 WHERE username = :name";
