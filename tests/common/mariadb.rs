@@ -76,7 +76,7 @@ impl MariaDb {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         install(directory.path());
         let port = free_port();
-        let server = Self::serve(directory.path(), port);
+        let server = Self::serve(directory.path(), port, &[]);
         let server = Self { directory, port, server: Mutex::new(server), databases: Mutex::new(0) };
         server.wait();
         let mut root = server.root("");
@@ -85,7 +85,7 @@ impl MariaDb {
         server
     }
 
-    fn serve(directory: &std::path::Path, port: u16) -> Child {
+    fn serve(directory: &std::path::Path, port: u16, more: &[String]) -> Child {
         let error_log = fs::File::create(directory.join("error.log")).unwrap();
         Command::new("mariadbd")
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"])
@@ -96,6 +96,7 @@ impl MariaDb {
             .arg(format!("--socket={}", directory.join("sock").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .arg(format!("--port={port}"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(error_log)
@@ -146,7 +147,12 @@ impl MariaDb {
 
     /// Starts it again.
     pub fn restart(&self) {
-        *self.child() = Self::serve(self.directory.path(), self.port);
+        self.restart_with(&[]);
+    }
+
+    /// The same with these arguments, too.
+    pub fn restart_with(&self, more: &[String]) {
+        *self.child() = Self::serve(self.directory.path(), self.port, more);
         self.wait();
     }
 

@@ -37,6 +37,7 @@ pub mod process;
 pub mod processes;
 pub mod site;
 pub mod smtp;
+pub mod stale;
 pub mod way;
 
 pub use self::dovecot::Dovecot;

@@ -1,0 +1,170 @@
+//! `accounts.serve_stale` and hosts of which nobody knows whether they are away: a server that
+//! answers but that this host cannot talk to, a name that does not resolve, and one that had no time.
+//! The log has a database of its own, which is there: what is missing is the account alone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+use std::time::Instant;
+
+use common::exim::free_port;
+use common::exim::users;
+use common::processes::Frozen;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::stale::Rig;
+
+/// A site where `u@example.com` is let in, and the log is elsewhere.
+fn rig() -> Rig {
+    let rig = common::stale::rig("serve_stale = \"24h\"\n", &["u"]);
+    rig.split();
+    rig
+}
+
+/// An attempt of the account that is remembered, and what Exim's log has of it.
+fn attempt(rig: &Rig) -> (String, String) {
+    let before = rig.site.lines().len();
+    let reply = rig.attempt("u", "secret");
+    (reply, rig.site.lines()[before..].join("\n"))
+}
+
+/// It is not served though it is remembered, for this reason.
+fn assert_unserved(rig: &Rig, reason: &str) {
+    assert_ne!(rig.remembered().len(), 0);
+    let (reply, lines) = attempt(rig);
+    assert_eq!(reply, CANNOT_TELL, "{reason}: {lines}");
+    assert!(lines.contains(reason), "{reason}: {lines}");
+}
+
+fn assert_served(rig: &Rig) {
+    let (reply, lines) = attempt(rig);
+    assert_eq!(reply, ACCEPTED, "{lines}");
+    assert!(lines.contains("the account is served as it was remembered"), "{lines}");
+}
+
+fn assert_asked(rig: &Rig) {
+    let (reply, lines) = attempt(rig);
+    assert_eq!(reply, ACCEPTED, "{lines}");
+    assert!(!lines.contains("as it was remembered"), "{lines}");
+}
+
+/// A certificate for the server of this name, which is its own authority; answers its path, and what
+/// the server is to be told of it.
+fn certificate(rig: &Rig, name: &str) -> (String, Vec<String>) {
+    let path = |kind: &str| rig.site.path(&format!("{name}.{kind}")).display().to_string();
+    let (certificate, key) = (path("crt"), path("key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-out", &certificate, "-keyout", &key])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    users::give_to_exim(rig.site.path(&format!("{name}.crt")).as_path());
+    let arguments = vec![format!("--ssl-cert={certificate}"), format!("--ssl-key={key}")];
+    (certificate, arguments)
+}
+
+#[test]
+fn a_server_whose_tls_fails_is_not_away() {
+    let rig = rig();
+    let url = rig.tcp_url();
+    let (trusted, arguments) = certificate(&rig, "trusted");
+    let (another, _) = certificate(&rig, "another");
+    let with = |authority: &str| format!("{url}?root_cert_path={authority}");
+    rig.server.kill();
+    rig.server.restart_with(&arguments);
+    rig.ask(&[&with(&trusted)], "");
+    assert_asked(&rig);
+    rig.ask(&[&with(&another)], "");
+    assert_unserved(&rig, "certificate");
+    rig.ask(&[&with("/nonexistent/ca.crt")], "");
+    assert_unserved(&rig, "No such file");
+    rig.ask(&[&with(&trusted)], "");
+    assert_asked(&rig);
+    rig.server.kill();
+    rig.server.restart();
+    assert_unserved(&rig, "does not have this capability");
+    rig.server.kill();
+    assert_served(&rig);
+}
+
+#[test]
+fn a_host_whose_name_does_not_resolve_is_not_away() {
+    let rig = rig();
+    let url = rig.tcp_url();
+    let other = |host: &str| url.replace(&format!("127.0.0.1:{}", rig.server.port), host);
+    // No name server is asked for a label of 64 letters (RFC 1035, 2.3.4).
+    let nameless = other(&format!("{}.example:3306", "a".repeat(64)));
+    let refusing = other(&format!("127.0.0.1:{}", free_port()));
+    for second in [&nameless, &refusing] {
+        rig.ask(&[&url, second], "");
+        assert_asked(&rig);
+        rig.server.kill();
+        match *second == nameless {
+            true => assert_unserved(&rig, "lookup"),
+            false => assert_served(&rig),
+        }
+        rig.server.restart();
+    }
+}
+
+#[test]
+fn a_host_that_had_no_time_is_not_away() {
+    let rig = rig();
+    let url = rig.tcp_url();
+    rig.ask(&[&url], "");
+    assert_asked(&rig);
+    rig.server.kill();
+    // Takes connections in, and says nothing.
+    let silent = TcpListener::bind(("127.0.0.1", rig.server.port)).unwrap();
+    // Of the attempt's time, some is gone when it connects.
+    rig.ask(&[&url], "connect_timeout = \"1s\"\nattempt_timeout = \"1s\"\n");
+    assert_unserved(&rig, "took too long");
+    rig.ask(&[&url], "connect_timeout = \"500ms\"\nattempt_timeout = \"20s\"\n");
+    assert_served(&rig);
+    drop(silent);
+}
+
+#[test]
+fn a_host_that_was_not_tried_in_time_is_not_away() {
+    const ATTEMPT: Duration = Duration::from_secs(11);
+    let rig = rig();
+    let url = rig.tcp_url();
+    let refusing = format!("127.0.0.1:{}", free_port());
+    let refusing = url.replace(&format!("127.0.0.1:{}", rig.server.port), &refusing);
+    let timeouts = "connect_timeout = \"10s\"\nattempt_timeout = \"11s\"\n";
+    rig.ask(&[&url, &refusing], timeouts);
+    assert_asked(&rig);
+    rig.server.kill();
+    assert_served(&rig);
+    let first = TcpListener::bind(("127.0.0.1", rig.server.port)).unwrap();
+    let reply = std::thread::scope(|scope| {
+        let client = scope.spawn(|| attempt(&rig));
+        let (connection, _) = first.accept().unwrap();
+        // All the time goes by while the first is asked, which then hangs up.
+        let frozen = Frozen::new(rig.exim.pid());
+        let start = Instant::now();
+        drop(connection);
+        while start.elapsed() < ATTEMPT {
+            sleep(Duration::from_millis(100));
+        }
+        drop(frozen);
+        client.join().unwrap()
+    });
+    assert_eq!(reply.0, CANNOT_TELL, "{}", reply.1);
+    assert!(reply.1.contains("not tried, attempt_timeout is over"), "{}", reply.1);
+}
