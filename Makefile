@@ -46,11 +46,14 @@ test:
 		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
 	scripts/fetch-geoip $(GEOIP)
 	$(MAKE) lint
+	rm -rf target/tmp/faults
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
+	scripts/fault-table --check
 	CARGO=$(CARGO) FUZZ_SECONDS=3 scripts/fuzz
 
 # What clients heard while things broke, for docs/operations.md.
 faults:
+	rm -rf target/tmp/faults
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test --test cluster $(patsubst tests/%.rs,--test %,$(wildcard tests/faults*.rs))
 	scripts/fault-table
 
