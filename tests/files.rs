@@ -106,12 +106,38 @@ fn under_umask_0_all_files_are_exims_alone() {
     assert_eq!(attempt(&exim, "wrong"), REFUSED);
     assert_eq!(salt(&exim).len(), 24, "{}", site.main_log());
     let found = state(&site);
-    for name in ["", "authpolicy.db", "authpolicy.db-wal", "dummy-hash", "decoy-key"] {
+    let names = ["", "authpolicy.db", "authpolicy.db-wal", "dummy-hash", "decoy-key", "hash-slots"];
+    for name in names {
         assert!(found.contains_key(name), "{name} is not in {found:?}");
     }
     for (name, facts) in &found {
         let mode = if name.is_empty() { 0o700 } else { 0o600 };
         assert_eq!(*facts, (owner, mode), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn under_umask_0_what_waits_and_what_is_remembered_is_exims_alone() {
+    let site = site(Base::mariadb());
+    let config = site.read("authpolicy.toml");
+    let config = config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");
+    site.write_config(&format!("{config}\n[log]\ndelivery = \"journal\"\n"));
+    let mut command = Command::new("sh");
+    let port = common::exim::free_port();
+    let exim = Exim::start_by(
+        command.args(["-c", OPEN, "exim4"]),
+        &site.path("exim.conf"),
+        port,
+        &["-oX", &port.to_string()],
+    );
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let owner: u32 = users::exim().0.parse().unwrap();
+    for directory in ["journal", "remembered"] {
+        assert_eq!(state(&site)[directory], (owner, 0o700));
+        let entries: Vec<_> = fs::read_dir(site.path("state").join(directory)).unwrap().collect();
+        assert_eq!(entries.len(), 1, "{directory}: {entries:?}");
+        let meta = entries[0].as_ref().unwrap().metadata().unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o7777), (owner, 0o600), "{directory}");
     }
 }
 

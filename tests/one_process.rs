@@ -111,6 +111,8 @@ impl Host {
             13 | 14 => ("country", vec![GB, config], (0, "GB")),
             15 => ("country", vec!["203.0.113.1", config], (0, "")),
             16 => ("allow", vec![GB, config], (0, "yes")),
+            17 => ("secret", vec!["u@example.com", GB, config], (4, "")),
+            18 => ("scram", vec!["iter", "u@example.com", GB, config], (0, "100000")),
             _ => ("version", vec![], (0, "authpolicy 0.1.0")),
         };
         let (code, text) = self.plugin.call(name, &arguments);

@@ -6,8 +6,6 @@ use std::ffi::CString;
 use std::ffi::c_int;
 use std::ffi::c_uchar;
 use std::ffi::c_void;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -22,9 +20,11 @@ type Call = unsafe extern "C" fn(*mut *mut c_uchar, c_int, *mut *mut c_uchar) ->
 /// Runs a test of this program that is a host, as Exim's user; answers what it printed.
 pub fn run(site: &Site, test: &str) -> String {
     let program = site.path("host");
-    // Exim's user may not get to where cargo built it.
-    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // Exim's user may not get to where cargo built it. A child makes the copy: what this process had
+    // open for writing, another test's child might have too, and then nobody could run it.
+    let mut copy = Command::new("install");
+    copy.args(["-m", "755"]).arg(std::env::current_exe().unwrap()).arg(&program);
+    assert!(copy.status().unwrap().success());
     let (uid, gid) = exim::users::exim();
     let output = Command::new(&program)
         .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=1"])
