@@ -50,9 +50,8 @@ fn calls(site: &Site) -> Vec<(String, &'static str)> {
     ]
 }
 
-/// What valgrind has to say after so many rounds of calls, a text for each of its findings.
-fn findings(site: &Site, rounds: usize) -> Vec<String> {
-    let calls = calls(site);
+/// What valgrind has to say after so many rounds of these calls, a text for each of its findings.
+fn findings(site: &Site, calls: &[(String, &str)], rounds: usize) -> Vec<String> {
     // Valgrind runs nothing that is set-user-id.
     let binary = site.path("exim4");
     fs::copy("/usr/sbin/exim4", &binary).expect("install exim4-daemon-heavy");
@@ -82,7 +81,9 @@ fn findings(site: &Site, rounds: usize) -> Vec<String> {
     child.stdin.take().unwrap().write_all(lines.repeat(rounds).as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let answers = String::from_utf8_lossy(&output.stdout).into_owned();
-    let answers: Vec<_> = answers.lines().map(|line| line.trim_start_matches("> ")).collect();
+    let answers = answers.lines().map(|line| line.trim_start_matches("> "));
+    // The prompt that the end of the input answers.
+    let answers: Vec<_> = answers.filter(|answer| !answer.is_empty()).collect();
     let want: Vec<_> = calls.iter().map(|(_, want)| *want).collect();
     for round in answers.chunks_exact(want.len()) {
         assert_eq!(round, want, "{}", site.read("log/main"));
@@ -96,9 +97,46 @@ fn findings(site: &Site, rounds: usize) -> Vec<String> {
     all.split("\n\n").map(str::to_owned).filter(|finding| !finding.trim().is_empty()).collect()
 }
 
-/// Those with one of our functions in them, or one of a crate of ours.
+/// Those with one of our functions in them, or one of a crate of ours, or with none that has a name.
 fn ours(findings: Vec<String>) -> Vec<String> {
-    findings.into_iter().filter(|finding| finding.contains(".rs:")).collect()
+    let is_ours =
+        |finding: &String| finding.contains(".rs:") || finding.contains("/authpolicy.so)");
+    findings.into_iter().filter(is_ours).collect()
+}
+
+fn sum(findings: &[String]) -> u64 {
+    findings.iter().filter_map(|finding| lost(finding)).sum()
+}
+
+/// What is lost with each call, and read when it is gone.
+const BROKEN: &str = "#include <stdlib.h>
+int broken(unsigned char **yield, int argc, unsigned char **argv) {
+    volatile char *gone = malloc(10);
+    *(char *volatile *)malloc(sizeof(char *)) = malloc(100);
+    gone[argc] = 0;
+    free((void *)gone);
+    *yield = (unsigned char *)(gone[argc] == 1 ? \"right\" : \"broken\");
+    return 0;
+}
+";
+
+/// Without it, what valgrind does not see would pass for what is not there.
+#[test]
+fn an_error_and_a_leak_that_grows_are_found() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    site.write("broken.c", BROKEN);
+    fs::create_dir(site.path("broken")).unwrap();
+    let plugin = site.path("broken/authpolicy.so");
+    let mut cc = Command::new("cc");
+    // Nothing in it has a name, as in a plugin that is installed.
+    cc.args(["-shared", "-fPIC", "-O0", "-s", "-o"]).arg(&plugin).arg(site.path("broken.c"));
+    assert!(cc.status().unwrap().success());
+    let calls = [(format!("${{dlfunc{{{}}}{{broken}}}}", plugin.display()), "broken")];
+    let few = ours(findings(&site, &calls, 2));
+    let errors: Vec<_> = few.iter().filter(|finding| lost(finding).is_none()).collect();
+    assert!(errors.iter().any(|error| error.starts_with("read of size 1")), "{few:#?}");
+    let many = ours(findings(&site, &calls, 12));
+    assert_eq!((sum(&few), sum(&many)), (4, 24), "{many:#?}");
 }
 
 /// How many blocks a finding says are lost; `None` for an error.
@@ -114,10 +152,10 @@ fn lost(finding: &str) -> Option<u64> {
 fn no_error_and_no_leak_that_grows() {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("u@example.com", "secret");
-    let few = ours(findings(&site, 2));
+    let calls = calls(&site);
+    let few = ours(findings(&site, &calls, 2));
     let errors: Vec<_> = few.iter().filter(|finding| lost(finding).is_none()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    let many = ours(findings(&site, 12));
-    let sum = |all: &[String]| all.iter().filter_map(|finding| lost(finding)).sum::<u64>();
+    let many = ours(findings(&site, &calls, 12));
     assert_eq!(sum(&many), sum(&few), "{many:#?}");
 }
