@@ -278,7 +278,9 @@ fn fingerprint(limits: &Limits, account: Option<&Account>) -> String {
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let mut each: Vec<_> = stored.iter().map(Secret::expose).collect();
     each.sort_unstable();
-    let mut all = Zeroizing::new(Vec::with_capacity(4096));
+    // Room for all of it at once: growing would leave copies behind.
+    let length = each.iter().map(|stored| stored.len().saturating_add(1)).sum();
+    let mut all = Zeroizing::new(Vec::with_capacity(length));
     for stored in each {
         all.extend_from_slice(stored);
         all.push(0);

@@ -143,7 +143,7 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
     let authorized = session.authorized.take();
     let asked = session.asked.take().filter(|asked| asked.authcid == authcid);
     // Without a name, somebody has begun a proof, or it is no attempt.
-    if authcid.is_empty() && asked.is_none() {
+    if authcid.is_empty() && asked.is_none() && authorized.is_none() {
         return Answer::EMPTY;
     }
     let name = match authorized {
