@@ -10,6 +10,9 @@
 
 mod round;
 
+use std::time::Duration;
+use std::time::Instant;
+
 pub use self::round::Delivered;
 pub use self::round::Pace;
 pub use self::round::deliver;
@@ -31,6 +34,9 @@ use crate::store::Value;
 const MEMORY: i64 = 30 * 24 * 3600;
 /// Old marks are deleted by the attempts whose id ends so: one in sixteen.
 const PRUNED_BY: char = '0';
+/// An attempt whose own row took longer than this takes none of others' along.
+const HELPFUL: Duration = Duration::from_millis(40);
+
 /// Has the row of an attempt stored, at the latest when the database is back.
 ///
 /// # Errors
@@ -43,12 +49,15 @@ pub fn record(
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     match config.log.delivery {
-        Delivery::Direct => match store_one(config, stores, record) {
-            Ok(()) => {
-                help(config, stores, &journal, record, log);
+        Delivery::Direct => match timed(|| store_one(config, stores, record)) {
+            (Ok(()), time) => {
+                // A server that is far or busy has no time for others' rows: `flush` has.
+                if time < HELPFUL {
+                    help(config, stores, &journal, record, log);
+                }
                 Ok(())
             }
-            Err(e) => {
+            (Err(e), _) => {
                 journal.append(record).map_err(|also| nowhere(&e, &also))?;
                 log.waits(&e);
                 Ok(())
@@ -62,6 +71,12 @@ pub fn record(
     }
 }
 
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let done = work();
+    (done, start.elapsed())
+}
+
 fn nowhere(store: &Error, journal: &Error) -> Error {
     let what = format!("no place took the row: {store}; {journal}");
     Error::System { place: String::from("log"), source: std::io::Error::other(what) }
@@ -70,8 +85,7 @@ fn nowhere(store: &Error, journal: &Error) -> Error {
 fn store_one(config: &Config, stores: &mut Stores<'_>, record: &Record) -> Result<(), Error> {
     let store = stores.log()?;
     let is_sure = store.is_sure_of_commits() && config.durability == Durability::Process;
-    let marks = if is_sure { Marks::Unused } else { Marks::Written };
-    store_together(store, &config.log, &[record], marks).map(|_| ())
+    store_together(store, &config.log, &[record], !is_sure, None).map(|_| ())
 }
 
 /// The database works again: takes some of what waits along, and deletes some old marks. What cannot
@@ -83,61 +97,70 @@ fn help(
     record: &Record,
     log: MailLog<'_>,
 ) {
-    let helped = stores.log().and_then(|store| {
-        if journal.has_rows() {
-            let delivered = deliver(store, &config.log, journal, Pace::of_attempt());
-            delivered.trouble.map_or(Ok(()), Err)?;
-        }
-        if record.id.ends_with(PRUNED_BY) {
-            prune(store)?;
-        }
-        Ok(())
-    });
+    let mut helped = Ok(());
+    if journal.has_rows() {
+        let delivered = deliver(config, stores, journal, Pace::of_attempt(config.timeouts));
+        helped = delivered.trouble.map_or(Ok(()), Err);
+    }
+    if record.id.ends_with(PRUNED_BY) {
+        helped = helped.and_then(|()| prune(stores.log()?).map(|_| ()));
+    }
     if let Err(e) = helped {
         log.trouble("journal", &e);
     }
 }
 
-/// What a mark is good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Marks {
-    /// Nothing: there are none, or they outlast a transaction that comes to nothing, or nobody will
-    /// ever look for this row.
-    Unused,
-    /// Who looks for this row later: it is new now.
-    Written,
-    /// A row that has one is stored.
-    Believed,
+/// How many rows a transaction had, and how many of them were new.
+#[derive(Default)]
+struct Together {
+    handled: usize,
+    new: usize,
 }
 
-/// All of them, or none; answers how many were not there yet.
+/// All of them, or none; or as many as there is time for, and at least one. With marks, who looks
+/// for a row later finds that it is stored.
 fn store_together(
     store: &mut Store,
     log: &Log,
     records: &[&Record],
-    marks: Marks,
-) -> Result<usize, Error> {
+    has_marks: bool,
+    until: Option<Instant>,
+) -> Result<Together, Error> {
     store.transaction(|store| {
-        let (mut marks, mut new) = (marks, 0_usize);
+        let (mut has_marks, mut is_believed) = (has_marks, None);
+        let mut done = Together::default();
         for record in records {
-            let is_new = if marks == Marks::Unused { Ok(true) } else { mark(store, &record.id) };
-            match is_new {
-                Ok(false) if marks == Marks::Believed => continue,
-                Ok(_) => {}
-                Err(e) if e.is_about_table() => marks = Marks::Unused,
-                Err(e) => return Err(e),
+            if done.handled > 0 && until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
+            let is_new = if has_marks { mark(store, &record.id) } else { Ok(true) };
+            let is_new = match is_new {
+                Err(e) if e.is_about_table() => {
+                    has_marks = false;
+                    true
+                }
+                is_new => is_new?,
+            };
+            done.handled = done.handled.saturating_add(1);
+            if !is_new && believes(store, &mut is_believed)? {
+                continue;
             }
             store.insert(Sql::configured(&log.insert), &record.row)?;
-            new = new.saturating_add(1);
+            done.new = done.new.saturating_add(1);
         }
-        Ok(new)
+        Ok(done)
     })
 }
 
-/// What the marks of earlier attempts are good for.
-fn known_marks(store: &mut Store) -> Result<Marks, Error> {
-    let has_transactions = store.has_transactions("authpolicy_delivered")?;
-    Ok(if has_transactions { Marks::Believed } else { Marks::Unused })
+/// Whether marks come and go with their rows: those that outlast a transaction that comes to nothing
+/// say nothing.
+fn believes(store: &mut Store, known: &mut Option<bool>) -> Result<bool, Error> {
+    let is = match *known {
+        Some(is) => is,
+        None => store.has_transactions("authpolicy_delivered")?,
+    };
+    *known = Some(is);
+    Ok(is)
 }
 
 /// Whether this is the first time. Where another process is at the same row, this one waits.

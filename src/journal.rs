@@ -37,6 +37,7 @@ use nix::fcntl::FlockArg;
 use nix::unistd::Uid;
 
 pub use self::batch::Batch;
+pub use self::batch::Fate;
 pub use self::census::Census;
 pub use self::lines::Line;
 pub use self::lines::Lines;
@@ -184,7 +185,7 @@ impl<'a> Journal<'a> {
             file.sync_data()?;
             self.sync(&self.directory())?;
         }
-        if file.metadata()?.len() >= LONG {
+        if file.metadata().is_ok_and(|meta| meta.len() >= LONG) {
             // Whoever comes first; the row is stored.
             let _ = rename_with_id(path, long).ok();
         }
@@ -210,7 +211,7 @@ impl<'a> Journal<'a> {
                     false => format!("give it to {} alone, and rename it to {BATCH}old in", user()),
                 };
                 let what = io::Error::other(format!(
-                    "belongs to somebody else, or others may write to it: it is {} now. If rows are \
+                    "is not Exim's user's own to write, or others may: it is {} now. If rows are \
                      in it, {remedy} {}",
                     to.display(),
                     self.directory().display()

@@ -223,7 +223,10 @@ impl Store {
     /// it has what was written.)
     #[must_use]
     pub fn is_sure_of_commits(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
+        match self {
+            Self::Sqlite(connection) => connection.has_short_wal(),
+            Self::MySql(_) => false,
+        }
     }
 
     /// What is committed from now on survives what it is to survive; a server has its own settings.
@@ -265,17 +268,14 @@ impl Store {
         }
     }
 
-    /// Gives what follows another time.
-    pub fn set_deadline(&mut self, deadline: Deadline) {
+    fn set_deadline(&mut self, deadline: Deadline) {
         match self {
             Self::Sqlite(connection) => connection.deadline = deadline,
             Self::MySql(connection) => connection.deadline = deadline,
         }
     }
 
-    /// Whether another statement may follow.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
+    fn is_usable(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
             Self::MySql(connection) => connection.is_usable(),

@@ -121,7 +121,7 @@ fn what_is_not_ours_in_the_state_directory_stops_no_attempt() {
         let lines = site.lines();
         assert_eq!(lines.len(), before + 3, "{number}: {lines:?}");
         assert!(
-            lines[before].contains("belongs to somebody else, or others may write"),
+            lines[before].contains("is not Exim's user's own to write, or others may"),
             "{number}"
         );
         assert!(lines[before + 1].contains("the row waits"), "{number}");

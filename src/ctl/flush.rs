@@ -16,7 +16,7 @@ use crate::journal::Journal;
 use crate::maillog::MailLog;
 use crate::stale;
 use crate::store::Deadline;
-use crate::store::Store;
+use crate::store::Stores;
 
 use super::Done;
 use super::say;
@@ -39,11 +39,10 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     if arguments.set_aside {
         journal.take_back()?;
     }
-    let mut total = Delivered::default();
-    let delivered = deliver_all(config, &journal, &mut total);
+    let delivered = deliver(config, &journal);
     stale::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
-    say(&format!("stored={}", total.stored));
-    say(&format!("known={}", total.known));
+    say(&format!("stored={}", delivered.stored));
+    say(&format!("known={}", delivered.known));
     let census = journal.census()?;
     say(&format!("waiting={}", census.waiting));
     if let Some(since) = census.since {
@@ -53,28 +52,24 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     for path in &census.foreign {
         say(&format!("foreign={}", path.display()));
     }
-    delivered.map(|()| census.waiting == 0)
+    delivered.trouble.map_or(Ok(!delivered.is_held), Err)
 }
 
-fn deliver_all(config: &Config, journal: &Journal<'_>, total: &mut Delivered) -> Result<(), Error> {
-    let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
-    while journal.has_rows() {
-        let mut store = Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts))?;
-        store.make_durable(config.durability)?;
-        let some = delivery::deliver(&mut store, &config.log, journal, Pace::of_flush(timeouts));
-        total.stored = total.stored.saturating_add(some.stored);
-        total.known = total.known.saturating_add(some.known);
-        if let Some(e) = some.trouble {
-            return Err(e);
-        }
-        // Where only `flush` delivers, nobody else does it.
-        delivery::prune(&mut store)?;
-        if some.stored == 0 && some.known == 0 && some.set_aside == 0 {
-            // Somebody else has the rest.
-            break;
-        }
+/// All that waits now: what comes meanwhile is the next one's.
+fn deliver(config: &Config, journal: &Journal<'_>) -> Delivered {
+    if !journal.has_rows() {
+        return Delivered::default();
     }
-    Ok(())
+    let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
+    let deadline = || Deadline::new(Instant::now(), timeouts);
+    let mut stores = Stores::new(config, deadline());
+    let mut delivered = delivery::deliver(config, &mut stores, journal, Pace::of_flush(timeouts));
+    // Where only `flush` delivers, nobody else does it.
+    stores.replace_deadline(deadline());
+    if let Err(e) = stores.log().and_then(delivery::prune) {
+        delivered.trouble.get_or_insert(e);
+    }
+    delivered
 }
 
 /// What `authpolicy config` says of the journal.

@@ -4,25 +4,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::Marks;
-use super::known_marks;
+use super::Together;
 use super::store_together;
-use crate::config::Log;
+use crate::config::Config;
 use crate::config::Timeouts;
 use crate::error::Error;
 use crate::error::StoreFault;
+use crate::journal::Fate;
 use crate::journal::Journal;
 use crate::journal::Line;
+use crate::journal::Record;
 use crate::store::Deadline;
-use crate::store::Store;
+use crate::store::Stores;
 
-/// How many milliseconds an attempt helps others' rows along, and with how many at a time; and how
-/// many bytes a file has at most that it looks at.
+/// How long an attempt helps others' rows along, and with how many at a time; and how many bytes a
+/// file has at most that it looks at.
 const HELP: Duration = Duration::from_millis(200);
 const HELP_ROWS: usize = 8;
 const HELP_LONGEST: u64 = 1 << 18;
 /// How many rows are stored at a time where nobody waits for it.
 const ROWS: usize = 200;
+/// So many rows in succession that fail, each alone, for no reason of theirs that we know: it is the
+/// database.
+const MOST_FAILURES: u32 = 3;
 
 /// What became of some rows.
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ pub struct Delivered {
     pub known: usize,
     /// How many no table takes, or could not be read.
     pub set_aside: usize,
+    /// Whether another process has some.
+    pub is_held: bool,
     /// What went wrong first with others, which go on waiting.
     pub trouble: Option<Error>,
 }
@@ -42,117 +48,182 @@ pub struct Delivered {
 pub struct Pace {
     rows: usize,
     longest: u64,
-    end: Option<Instant>,
-    timeouts: Option<Timeouts>,
+    /// Of all of it; else each transaction has its own time.
+    start: Option<Instant>,
+    timeouts: Timeouts,
 }
 
 impl Pace {
     /// Somebody waits for an answer.
-    pub(super) fn of_attempt() -> Self {
-        let end = Instant::now().checked_add(HELP);
-        Self { rows: HELP_ROWS, longest: HELP_LONGEST, end, timeouts: None }
+    pub(super) fn of_attempt(timeouts: Timeouts) -> Self {
+        let timeouts = Timeouts { attempt: HELP, ..timeouts };
+        Self { rows: HELP_ROWS, longest: HELP_LONGEST, start: Some(Instant::now()), timeouts }
     }
 
     /// Nobody waits: all of it, and each transaction has this time.
     #[must_use]
     pub fn of_flush(timeouts: Timeouts) -> Self {
-        Self { rows: ROWS, longest: u64::MAX, end: None, timeouts: Some(timeouts) }
+        Self { rows: ROWS, longest: u64::MAX, start: None, timeouts }
     }
 
-    fn is_over(self) -> bool {
-        self.end.is_some_and(|end| Instant::now() >= end)
+    /// When half of the time is over: what is done then is committed.
+    fn half(&self, start: Instant) -> Option<Instant> {
+        start.checked_add(self.timeouts.attempt.checked_div(2)?)
+    }
+
+    fn is_over(&self) -> bool {
+        let half = self.start.and_then(|start| self.half(start));
+        half.is_some_and(|half| Instant::now() >= half)
     }
 }
 
 /// Stores the rows that wait and that nobody else is storing, but for those that are appended
-/// meanwhile. What fails with one file leaves the others their turn.
-pub fn deliver(store: &mut Store, log: &Log, journal: &Journal<'_>, pace: Pace) -> Delivered {
-    let files = journal.batches().and_then(|files| Ok((files, known_marks(store)?)));
-    let (files, marks) = match files {
-        Ok(found) => found,
+/// meanwhile. What fails leaves the others their turn.
+pub fn deliver(
+    config: &Config,
+    stores: &mut Stores<'_>,
+    journal: &Journal<'_>,
+    pace: Pace,
+) -> Delivered {
+    let mut files = match journal.batches() {
+        Ok(files) => files,
         Err(e) => return Delivered { trouble: Some(e), ..Delivered::default() },
     };
-    let mut round = Round { store, log, journal, marks, pace, done: Delivered::default() };
+    if pace.start.is_some() && !files.is_empty() {
+        // Of all those that help, not each begins with what fails.
+        let first = from_anywhere(files.len());
+        files.rotate_left(first);
+    }
+    let own = Deadline::new(Instant::now(), pace.timeouts);
+    let before = stores.replace_deadline(own);
+    let done = Delivered::default();
+    let mut round = Round { config, stores, journal, pace, done, is_hopeless: false };
     for file in files {
         if let Err(e) = round.take(file) {
             round.done.trouble.get_or_insert(e);
         }
-        if pace.is_over() || !round.store.is_usable() {
+        if pace.is_over() || round.is_hopeless {
             break;
         }
     }
-    round.done
+    let done = round.done;
+    stores.replace_deadline(before);
+    done
 }
 
-struct Round<'a> {
-    store: &'a mut Store,
-    log: &'a Log,
+/// A number below this one.
+fn from_anywhere(length: usize) -> usize {
+    let id = usize::try_from(std::process::id()).unwrap_or(0);
+    id.checked_rem(length).unwrap_or(0)
+}
+
+struct Round<'a, 's> {
+    config: &'a Config,
+    stores: &'a mut Stores<'s>,
     journal: &'a Journal<'a>,
-    marks: Marks,
     pace: Pace,
     done: Delivered,
+    /// Whether no row can be stored now.
+    is_hopeless: bool,
 }
 
-impl Round<'_> {
+impl Round<'_, '_> {
     /// Stores the rows of a file, if nobody else does.
     fn take(&mut self, file: PathBuf) -> Result<(), Error> {
-        let Some(mut batch) = self.journal.lock(file, self.pace.longest)? else { return Ok(()) };
-        loop {
+        let Some(mut batch) = self.journal.lock(file.clone(), self.pace.longest)? else {
+            self.done.is_held |= file.exists();
+            return Ok(());
+        };
+        let mut is_done = true;
+        while !self.pace.is_over() && !self.is_hopeless {
             let lines = batch.next(self.pace.rows)?;
             if lines.is_empty() {
-                return batch.remove();
+                return if is_done { batch.remove() } else { Ok(()) };
             }
-            if let Some(timeouts) = self.pace.timeouts {
-                self.store.set_deadline(Deadline::new(Instant::now(), timeouts));
-            }
-            let stored = store(self.store, self.log, &lines, self.marks)?;
-            let set_aside = self.journal.settle(&batch, &lines, &stored.refused)?;
-            self.done.stored = self.done.stored.saturating_add(stored.new);
-            self.done.known = self.done.known.saturating_add(stored.known);
+            let fates = self.store(&lines);
+            is_done &= !fates.iter().any(|fate| matches!(fate, Fate::Waits));
+            let set_aside = self.journal.settle(&batch, &lines, &fates)?;
             self.done.set_aside = self.done.set_aside.saturating_add(set_aside);
-            if self.pace.is_over() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
-}
 
-/// What transactions came to.
-#[derive(Default)]
-struct Stored {
-    new: usize,
-    known: usize,
-    /// The index of each line whose row the database will never take, and what it says.
-    refused: Vec<(usize, String)>,
-}
-
-/// All rows of these lines, or none, but for what the database refuses for good.
-fn store(store: &mut Store, log: &Log, lines: &[Line], marks: Marks) -> Result<Stored, Error> {
-    let rows = lines.iter().enumerate();
-    let rows: Vec<_> = rows.filter_map(|(at, line)| Some((at, line.record.as_ref()?))).collect();
-    let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
-    let mut stored = Stored::default();
-    match store_together(store, log, &records, marks) {
-        Ok(new) => {
-            stored.new = new;
-            stored.known = records.len().saturating_sub(new);
-        }
-        // One by one, since some databases end the transaction with the row that they refuse.
-        Err(e) if is_about_row(&e) => {
-            for (at, record) in rows {
-                match store_together(store, log, &[record], marks) {
-                    Ok(0) => stored.known = stored.known.saturating_add(1),
-                    Ok(_) => stored.new = stored.new.saturating_add(1),
-                    Err(e) if is_about_row(&e) => stored.refused.push((at, e.to_string())),
-                    Err(e) => return Err(e),
+    /// Stores the rows of some lines: together, and where that fails, one by one, since it may be one
+    /// of them that the database does not take.
+    fn store(&mut self, lines: &[Line]) -> Vec<Fate> {
+        let waits = |line: &Line| if line.record.is_some() { Fate::Waits } else { Fate::Done };
+        let mut fates: Vec<_> = lines.iter().map(waits).collect();
+        let rows = lines.iter().enumerate();
+        let mut rows: Vec<_> =
+            rows.filter_map(|(at, line)| Some((at, line.record.as_ref()?))).collect();
+        // Those that fail do not stand before the others each time.
+        let first = from_anywhere(rows.len());
+        rows.rotate_left(first);
+        let mut left = &rows[..];
+        let (mut is_alone, mut failures) = (false, 0_u32);
+        while let Some((row, others)) = left.split_first()
+            && !self.pace.is_over()
+            && failures < MOST_FAILURES
+        {
+            let some = if is_alone { std::slice::from_ref(row) } else { left };
+            match self.store_some(some) {
+                Ok(done) => {
+                    let (handled, rest) = left.split_at(done.handled.min(left.len()));
+                    for (at, _) in handled {
+                        set(&mut fates, *at, Fate::Done);
+                    }
+                    (left, failures) = (rest, 0);
+                }
+                Err(e) if some.len() > 1 && may_be_about_row(&e) => is_alone = true,
+                Err(e) => {
+                    left = others;
+                    failures = failures.saturating_add(1);
+                    if e.store_fault() == Some(StoreFault::Row) {
+                        set(&mut fates, row.0, Fate::Refused(e.to_string()));
+                        failures = 0;
+                    } else {
+                        self.is_hopeless |= !may_be_about_row(&e);
+                        failures = if self.is_hopeless { MOST_FAILURES } else { failures };
+                        self.done.trouble.get_or_insert(e);
+                    }
                 }
             }
         }
-        Err(e) => return Err(e),
+        keep_behind(lines, &mut fates);
+        fates
     }
-    Ok(stored)
+
+    fn store_some(&mut self, rows: &[(usize, &Record)]) -> Result<Together, Error> {
+        let start = self.pace.start.unwrap_or_else(Instant::now);
+        self.stores.replace_deadline(Deadline::new(start, self.pace.timeouts));
+        let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
+        let (log, half) = (&self.config.log, self.pace.half(start));
+        let done = store_together(self.stores.log()?, log, &records, true, half)?;
+        self.done.stored = self.done.stored.saturating_add(done.new);
+        let known = done.handled.saturating_sub(done.new);
+        self.done.known = self.done.known.saturating_add(known);
+        Ok(done)
+    }
 }
 
-fn is_about_row(e: &Error) -> bool {
-    e.store_fault() == Some(StoreFault::Row)
+fn set(fates: &mut [Fate], at: usize, to: Fate) {
+    if let Some(fate) = fates.get_mut(at) {
+        *fate = to;
+    }
+}
+
+/// What stands behind a row that waits is not touched: it would be no row any longer.
+fn keep_behind(lines: &[Line], fates: &mut [Fate]) {
+    let mut waits = false;
+    for (line, fate) in lines.iter().zip(fates) {
+        if line.is_behind && waits {
+            *fate = Fate::Waits;
+        }
+        waits = matches!(fate, Fate::Waits);
+    }
+}
+
+/// Whether another row might be stored: not where the table is away, or the database.
+fn may_be_about_row(e: &Error) -> bool {
+    matches!(e.store_fault(), Some(StoreFault::Row | StoreFault::Other))
 }

@@ -24,6 +24,7 @@ use super::SET_ASIDE;
 use super::census::open;
 use super::claim;
 use super::is_at;
+use super::is_foreign;
 use super::is_ours;
 use super::record;
 use super::rename_with_id;
@@ -34,7 +35,7 @@ use crate::error::Error;
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 /// How many files may wait before no other is begun for the sake of being delivered.
-const MANY: usize = 8;
+const MANY: usize = 64;
 
 /// A file of rows, locked.
 pub struct Batch {
@@ -42,6 +43,17 @@ pub struct Batch {
     /// Its lock ends with it.
     file: Flock<File>,
     lines: Lines<BufReader<File>>,
+}
+
+/// What becomes of a line.
+#[derive(Debug)]
+pub enum Fate {
+    /// It is stored, or is to be set aside since it is not whole.
+    Done,
+    /// No table takes it, for this reason: it is to be set aside.
+    Refused(String),
+    /// It goes on waiting.
+    Waits,
 }
 
 impl Journal<'_> {
@@ -94,6 +106,7 @@ impl Journal<'_> {
         let file = match open(&path, true) {
             Ok(file) if claim(&file)? => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if !is_foreign(&e) && is_in_order(&path) => return Err(e),
             Ok(_) | Err(_) => return self.remove_foreign(&path, is_ours).map(|()| None),
         };
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -114,24 +127,18 @@ impl Journal<'_> {
         Ok(Some(Batch { path, file, lines }))
     }
 
-    /// These lines are done with: the rows are stored but for those with a reason, by their index,
-    /// which are set aside, as is what nobody can read. Answers how many were set aside.
+    /// Sets lines aside, and has no line looked at again but those that go on waiting; answers how
+    /// many were set aside.
     ///
     /// # Errors
     /// The rows cannot be set aside, or the file cannot be written: they will be delivered again.
-    pub fn settle(
-        &self,
-        batch: &Batch,
-        lines: &[Line],
-        refused: &[(usize, String)],
-    ) -> Result<usize, Error> {
-        let why = |at: usize| refused.iter().find(|(index, _)| *index == at).map(|(_, why)| &**why);
-        let aside: Vec<_> = lines
-            .iter()
-            .enumerate()
-            .filter_map(|(at, line)| match &line.record {
-                Some(_) => why(at).map(|why| (&*line.text, why)),
-                None => Some((&*line.text, "is not whole")),
+    pub fn settle(&self, batch: &Batch, lines: &[Line], fates: &[Fate]) -> Result<usize, Error> {
+        let with_fates = || lines.iter().zip(fates);
+        let aside: Vec<_> = with_fates()
+            .filter_map(|(line, fate)| match fate {
+                Fate::Done if line.record.is_none() => Some((&*line.text, "is not whole")),
+                Fate::Refused(why) => Some((&*line.text, &**why)),
+                Fate::Done | Fate::Waits => None,
             })
             .collect();
         if let Some((_, why)) = aside.first() {
@@ -141,7 +148,8 @@ impl Journal<'_> {
             let what = io::Error::other(format!("{what}: {why}"));
             self.log.trouble("journal", &failed(&path, what));
         }
-        for line in lines {
+        let done = with_fates().filter(|(_, fate)| !matches!(fate, Fate::Waits));
+        for (line, _) in done {
             batch.file.write_all_at(b"#", line.at).map_err(|e| failed(&batch.path, e))?;
         }
         Ok(aside.len())
@@ -207,6 +215,10 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+fn is_in_order(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| is_ours(&meta))
 }
 
 /// Whether nobody else gives this name.

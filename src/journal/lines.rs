@@ -17,6 +17,8 @@ pub struct Line {
     pub text: Vec<u8>,
     /// The row; `None` where it is not whole, or none.
     pub record: Option<Record>,
+    /// Whether it stands behind the one before, on the same line.
+    pub is_behind: bool,
 }
 
 /// Reads them.
@@ -67,12 +69,12 @@ impl<R: BufRead> Iterator for Lines<R> {
             let rest = text.split_off(zeros);
             let behind = at.saturating_add(u64::try_from(zeros).unwrap_or(u64::MAX));
             if text.is_empty() {
-                return Some(Ok(Line { at: behind, text: rest, record: None }));
+                return Some(Ok(Line { at: behind, text: rest, record: None, is_behind: false }));
             }
             if !rest.is_empty() {
-                self.rest = Some(Line { at: behind, text: rest, record: None });
+                self.rest = Some(Line { at: behind, text: rest, record: None, is_behind: true });
             }
-            return Some(Ok(Line { at, record: Record::read(&text), text }));
+            return Some(Ok(Line { at, record: Record::read(&text), text, is_behind: false }));
         }
     }
 }

@@ -15,8 +15,8 @@ const DENIED: &[u16] = &[1142, 1143];
 const OF_VALUES: &[&str] = &["22", "23", "44", "45"];
 
 /// Its words for a row that is at fault, whose SQLSTATE says nothing: it has no partition, fails a
-/// CHECK of MySQL's, or does not fit its column, strict mode or not.
-const OF_ROW: &[u16] = &[1265, 1366, 1526, 1748, 3819, 3988];
+/// CHECK of MySQL's, does not fit its column, strict mode or not, or cannot be compared with another.
+const OF_ROW: &[u16] = &[1265, 1267, 1271, 1366, 1526, 1748, 3819, 3988];
 
 /// What the server's code and SQLSTATE say.
 pub(super) fn fault(code: u16, state: &str) -> StoreFault {

@@ -33,6 +33,9 @@ use crate::state;
 /// Length of the WAL, in bytes, from which it is emptied: some forty rows, a page a row.
 /// docs/performance.md has the choice.
 const LONG_WAL: u64 = 40_000;
+/// Length of the WAL, in bytes, up to which its index has room: that is for 4062 pages of at least 512
+/// bytes (https://www.sqlite.org/walformat.html, 2.3), so for 2 MB, and a row is a few.
+const SHORT_WAL: u64 = 1 << 20;
 /// A row is a page in the WAL: small ones are sooner read. In bytes.
 const PAGE_SIZE: u32 = 1024;
 /// Virtual machine steps between two looks at the clock: well under a millisecond.
@@ -117,6 +120,12 @@ impl Connection {
 
     pub(super) fn roll_back(&mut self) -> Result<(), Error> {
         self.run("ROLLBACK")
+    }
+
+    /// Whether the WAL's index has room for what a row adds. Where it has to grow, and the disk is
+    /// full, a COMMIT fails that is in the WAL, and whoever opens the database first carries it out.
+    pub(super) fn has_short_wal(&self) -> bool {
+        fs::metadata(&self.wal).map_or(true, |wal| wal.len() < SHORT_WAL)
     }
 
     pub(super) fn sync_commits(&mut self) -> Result<(), Error> {

@@ -35,6 +35,11 @@ impl<'a> Stores<'a> {
         done
     }
 
+    /// Gives what follows another time; answers what it had.
+    pub fn replace_deadline(&mut self, deadline: Deadline) -> Deadline {
+        std::mem::replace(&mut self.deadline, deadline)
+    }
+
     /// Gives the connections back, for a client that is made to wait.
     pub fn close(&mut self) {
         self.accounts = None;
@@ -68,7 +73,10 @@ fn open<'s>(
     deadline: Deadline,
 ) -> Result<&'s mut Store, Error> {
     let store = match slot.take().filter(Store::is_usable) {
-        Some(store) => store,
+        Some(mut store) => {
+            store.set_deadline(deadline);
+            store
+        }
         None => Store::open(database, deadline)?,
     };
     Ok(slot.insert(store))

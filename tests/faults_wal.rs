@@ -1,0 +1,80 @@
+//! The embedded database with a long WAL, which somebody reads, on a full disk: a COMMIT that fails
+//! there is carried out by whoever opens the database first.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::Base;
+use common::journal::POLICY;
+use common::journal::attempt;
+use common::journal::flush;
+use common::journal::put;
+use common::journal::site;
+use common::mount::Mount;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+/// Pages that the first part of the WAL's index is for, and their length in the WAL, in bytes.
+const PAGES: u64 = 4062;
+const LENGTH: u64 = 1048;
+
+fn open(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    connection
+}
+
+/// Fills the WAL to the last page that its index has room for; who reads keeps it.
+fn fill_wal(path: &Path) -> [Connection; 2] {
+    let (reader, writer) = (open(path), open(path));
+    writer.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE pad (a)").unwrap();
+    reader.execute_batch("BEGIN; SELECT COUNT(*) FROM pad").unwrap();
+    let wal = path.with_extension("db-wal");
+    let pages = || fs::metadata(&wal).unwrap().len() / LENGTH;
+    while pages() < PAGES {
+        writer.execute_batch("INSERT INTO pad VALUES (1)").unwrap();
+    }
+    assert_eq!(pages(), PAGES);
+    [reader, writer]
+}
+
+#[test]
+fn a_commit_that_failed_and_is_carried_out_later_is_stored_once() {
+    let site = site(Base::Sqlite, POLICY);
+    let (state, copy) = (site.path("state"), site.path("copy"));
+    let cp = |from: &Path, to: &Path| {
+        assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    };
+    cp(&state, &copy);
+    let mount = Mount::over(&state, "8m");
+    cp(&copy.join("."), &state);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    // There is room in its page.
+    put(&site, "rows", "# a remark\n");
+    let others = fill_wal(&site.path("state/authpolicy.db"));
+    mount.fill();
+    let filler = fs::OpenOptions::new().write(true).open(site.path("state/filler")).unwrap();
+    filler.set_len(filler.metadata().unwrap().len() - 8192).unwrap();
+    drop(filler);
+    assert_eq!(attempt(&exim, "wrong"), REFUSED, "{}", site.main_log());
+    assert!(site.lines()[1].contains("the row waits"), "{:?}", site.lines());
+    drop(others);
+    mount.free();
+    let [stored, known, waiting, _] = flush(&site);
+    assert_eq!((stored + known, waiting), (1, 0));
+    let flags: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
+    assert_eq!(flags, [Some(true), Some(false)]);
+}
