@@ -5,8 +5,8 @@
 //! row again: what is marked is passed over. That holds for a row of its own attempt and for one
 //! that waited in the journal, for another host of the same cluster, and for a journal that was
 //! restored from a backup. A database without that table gets its rows, too, but one whose COMMIT
-//! had no answer may then be there twice. The embedded one always answers: there, only rows that
-//! have waited are marked.
+//! had no answer may then be there twice. The embedded one says whether it has committed, as a rule:
+//! there, only rows that have waited are marked.
 
 mod round;
 
