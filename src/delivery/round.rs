@@ -154,32 +154,30 @@ impl Round<'_, '_> {
         let waits = |line: &Line| if line.record.is_some() { Fate::Waits } else { Fate::Done };
         let mut fates: Vec<_> = lines.iter().map(waits).collect();
         let rows = lines.iter().enumerate();
-        let mut rows: Vec<_> =
+        let mut left: Vec<_> =
             rows.filter_map(|(at, line)| Some((at, line.record.as_ref()?))).collect();
-        // Those that fail do not stand before the others each time.
-        let first = from_anywhere(rows.len());
-        rows.rotate_left(first);
-        let mut left = &rows[..];
         let (mut is_alone, mut failures) = (false, 0_u32);
-        while let Some((row, others)) = left.split_first()
-            && !self.pace.is_over()
-            && failures < MOST_FAILURES
-        {
-            let some = if is_alone { std::slice::from_ref(row) } else { left };
-            match self.store_some(some) {
+        while !left.is_empty() && !self.pace.is_over() && failures < MOST_FAILURES {
+            let length = if is_alone { 1 } else { left.len() };
+            let some: Vec<_> = left.iter().take(length).copied().collect();
+            match self.store_some(&some) {
                 Ok(done) => {
-                    let (handled, rest) = left.split_at(done.handled.min(left.len()));
-                    for (at, _) in handled {
-                        set(&mut fates, *at, Fate::Done);
+                    for (at, _) in left.drain(..done.handled.min(length)) {
+                        set(&mut fates, at, Fate::Done);
                     }
-                    (left, failures) = (rest, 0);
+                    failures = 0;
                 }
-                Err(e) if some.len() > 1 && may_be_about_row(&e) => is_alone = true,
+                Err(e) if length > 1 && may_be_about_row(&e) => {
+                    is_alone = true;
+                    // Those that fail do not stand before the others each time.
+                    let first = from_anywhere(left.len());
+                    left.rotate_left(first);
+                }
                 Err(e) => {
-                    left = others;
+                    let (at, _) = left.remove(0);
                     failures = failures.saturating_add(1);
                     if e.store_fault() == Some(StoreFault::Row) {
-                        set(&mut fates, row.0, Fate::Refused(e.to_string()));
+                        set(&mut fates, at, Fate::Refused(e.to_string()));
                         failures = 0;
                     } else {
                         self.is_hopeless |= !may_be_about_row(&e);
