@@ -192,6 +192,29 @@ fn a_file_that_fails_for_no_known_reason_goes_on_waiting_and_others_get_there() 
     assert_eq!(site.rows().len(), 28);
 }
 
+/// Nor is each row a reason to try again.
+#[test]
+fn who_is_not_taken_in_asks_once() {
+    let site = site(Base::mariadb(), LATER);
+    let exim = site.exim();
+    for number in 0..3 {
+        assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+        put(&site, &format!("rows.{number}"), rows(5));
+    }
+    let good = site.read("authpolicy.toml");
+    site.write_config(&good.replace("exim:", "nobody:"));
+    let refused = "SELECT variable_value FROM information_schema.global_status \
+                   WHERE variable_name = 'Access_denied_errors'";
+    let Base::MariaDb(server, ..) = &site.base else { panic!("a server") };
+    let count = || server.root("").query_first::<u64, _>(refused).unwrap().unwrap();
+    let before = count();
+    assert_eq!(flush(&site), [0, 0, 18, 0]);
+    // One for the rows, and one for old marks.
+    assert!(count() <= before + 2, "{} and {before}", count());
+    site.write_config(&good);
+    assert_eq!(flush(&site), [18, 0, 0, 0]);
+}
+
 /// A row that keeps its INSERT waiting keeps no file behind it. (Those of its own transaction are
 /// the server's until that ends.)
 #[test]

@@ -167,7 +167,7 @@ impl Round<'_, '_> {
                     }
                     failures = 0;
                 }
-                Err(e) if length > 1 && may_be_about_row(&e) => {
+                Err(e) if length > 1 && !self.is_hopeless && may_be_about_row(&e) => {
                     is_alone = true;
                     // Those that fail do not stand before the others each time.
                     let first = from_anywhere(left.len());
@@ -196,7 +196,9 @@ impl Round<'_, '_> {
         self.stores.replace_deadline(Deadline::new(start, self.pace.timeouts));
         let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
         let (log, half) = (&self.config.log, self.pace.half(start));
-        let done = store_together(self.stores.log()?, log, &records, true, half)?;
+        // Who is not taken in need not ask again.
+        let store = self.stores.log().inspect_err(|_| self.is_hopeless = true)?;
+        let done = store_together(store, log, &records, true, half)?;
         self.done.stored = self.done.stored.saturating_add(done.new);
         let known = done.handled.saturating_sub(done.new);
         self.done.known = self.done.known.saturating_add(known);
