@@ -96,6 +96,8 @@ impl MariaDb {
             .arg(format!("--socket={}", directory.join("sock").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .arg(format!("--port={port}"))
+            // Tests at the same time share it, and some have hundreds of clients.
+            .arg("--max-connections=1000")
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
