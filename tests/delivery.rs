@@ -253,6 +253,14 @@ fn a_statement_that_commits_by_itself_stores_its_row_once() {
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
     assert_eq!(site.rows().len(), 1, "{}", site.main_log());
     assert_eq!(names_if_any(&site), 0);
+
+    // Where no mark tells that it is stored, it is not tried for ever.
+    site.sql("DROP TABLE authpolicy_delivered");
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(flush(&site), [0, 0, 0, 1]);
+    assert!(site.rows().len() < 10, "{}", site.rows().len());
+    let reasons = site.read("state/journal/set-aside");
+    assert!(reasons.contains("log.insert must not commit"), "{reasons}");
 }
 
 fn names_if_any(site: &Site) -> usize {

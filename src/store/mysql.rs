@@ -44,6 +44,8 @@ const CHANGED: u16 = 1020;
 
 /// Its word for a savepoint that is not there.
 const NO_SAVEPOINT: u16 = 1305;
+/// So many transactions in succession that were gone at their end: it is not other nodes that do it.
+const MOST_LOST: u32 = 3;
 
 /// Begins a transaction, and marks it: a node of a Galera cluster that aborts it for the sake of
 /// another node's, at the wrong moment, does not say so, and runs the next statement in a new one.
@@ -72,6 +74,8 @@ pub struct Connection {
     out_of_step: bool,
     /// Whether statements wait for a commit of their caller's.
     in_transaction: bool,
+    /// How many transactions in succession were gone at their end.
+    lost: u32,
     /// Whether the latest error says that the same again may succeed.
     pub(super) may_try_again: bool,
 }
@@ -97,6 +101,7 @@ impl Connection {
                         deadline,
                         out_of_step: false,
                         in_transaction: false,
+                        lost: 0,
                         may_try_again: false,
                     });
                 }
@@ -184,12 +189,22 @@ impl Connection {
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         self.in_transaction = false;
         self.limit()?;
-        run_both(&mut self.connection, COMMIT_MARKED).map_err(|e| {
-            let is_lost = matches!(&e, mysql::Error::MySqlError(e) if e.code == NO_SAVEPOINT);
-            let error = self.refused(&e);
-            self.may_try_again |= is_lost;
-            error
-        })
+        match run_both(&mut self.connection, COMMIT_MARKED) {
+            Err(mysql::Error::MySqlError(e)) if e.code == NO_SAVEPOINT => {
+                self.lost = self.lost.saturating_add(1);
+                self.may_try_again = self.lost < MOST_LOST;
+                let what = "a statement ended its transaction: log.insert must not commit";
+                Err(Error::Store {
+                    place: self.place.clone(),
+                    what: what.to_owned(),
+                    fault: StoreFault::Row,
+                })
+            }
+            done => {
+                self.lost = 0;
+                done.map_err(|e| self.refused(&e))
+            }
+        }
     }
 
     pub(super) fn roll_back(&mut self) -> Result<(), Error> {
