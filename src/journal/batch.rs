@@ -133,8 +133,13 @@ impl Journal<'_> {
     /// # Errors
     /// The rows cannot be set aside, or the file cannot be written: they will be delivered again.
     pub fn settle(&self, batch: &Batch, lines: &[Line], fates: &[Fate]) -> Result<usize, Error> {
-        let with_fates = || lines.iter().zip(fates);
-        let aside: Vec<_> = with_fates()
+        // First what needs no room, lest it be stored again.
+        remark(batch, lines, fates, |line, fate| {
+            matches!(fate, Fate::Done) && line.record.is_some()
+        })?;
+        let aside: Vec<_> = lines
+            .iter()
+            .zip(fates)
             .filter_map(|(line, fate)| match fate {
                 Fate::Done if line.record.is_none() => Some((&*line.text, "is not whole")),
                 Fate::Refused(why) => Some((&*line.text, &**why)),
@@ -148,10 +153,7 @@ impl Journal<'_> {
             let what = io::Error::other(format!("{what}: {why}"));
             self.log.trouble("journal", &failed(&path, what));
         }
-        let done = with_fates().filter(|(_, fate)| !matches!(fate, Fate::Waits));
-        for (line, _) in done {
-            batch.file.write_all_at(b"#", line.at).map_err(|e| failed(&batch.path, e))?;
-        }
+        remark(batch, lines, fates, |_, fate| !matches!(fate, Fate::Waits))?;
         Ok(aside.len())
     }
 
@@ -215,6 +217,19 @@ impl Batch {
         }
         Ok(())
     }
+}
+
+/// Has lines of these fates not looked at again.
+fn remark(
+    batch: &Batch,
+    lines: &[Line],
+    fates: &[Fate],
+    is_done: impl Fn(&Line, &Fate) -> bool,
+) -> Result<(), Error> {
+    for (line, _) in lines.iter().zip(fates).filter(|(line, fate)| is_done(line, fate)) {
+        batch.file.write_all_at(b"#", line.at).map_err(|e| failed(&batch.path, e))?;
+    }
+    Ok(())
 }
 
 fn is_in_order(path: &Path) -> bool {
