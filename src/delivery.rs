@@ -50,7 +50,10 @@ pub fn record(
     let journal = Journal::new(&config.state_directory, config.durability, log);
     match config.log.delivery {
         Delivery::Direct => match timed(|| store_one(config, stores, record)) {
-            (Ok(()), time) => {
+            (Ok(stored), time) => {
+                if stored.new == 0 {
+                    log.trouble("log", &ended());
+                }
                 // A server that is far or busy has no time for others' rows: `flush` has.
                 if time < HELPFUL {
                     help(config, stores, &journal, record, log);
@@ -82,10 +85,16 @@ fn nowhere(store: &Error, journal: &Error) -> Error {
     Error::System { place: String::from("log"), source: std::io::Error::other(what) }
 }
 
-fn store_one(config: &Config, stores: &mut Stores<'_>, record: &Record) -> Result<(), Error> {
+/// A row that nobody had stored before was there at the second try.
+fn ended() -> Error {
+    let what = "must neither begin nor end a transaction: rows may be lost, or be there twice";
+    Error::System { place: String::from("log.insert"), source: std::io::Error::other(what) }
+}
+
+fn store_one(config: &Config, stores: &mut Stores<'_>, record: &Record) -> Result<Together, Error> {
     let store = stores.log()?;
     let is_sure = store.is_sure_of_commits() && config.durability == Durability::Process;
-    store_together(store, &config.log, &[record], !is_sure, None).map(|_| ())
+    store_together(store, &config.log, &[record], !is_sure, None)
 }
 
 /// The database works again: takes some of what waits along, and deletes some old marks. What cannot

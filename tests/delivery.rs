@@ -19,19 +19,14 @@ use std::net::Shutdown;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
-use std::time::SystemTime;
 
 use authpolicy::config::Config;
-use authpolicy::journal::Record;
 use authpolicy::store::Deadline;
 use authpolicy::store::Stores;
-use authpolicy::store::Value;
 use common::Base;
 use common::Client;
-use common::MariaDb;
 use common::Site;
 use common::host;
 use common::journal::LATER;
@@ -40,28 +35,12 @@ use common::journal::attempt;
 use common::journal::flush;
 use common::journal::names;
 use common::journal::put;
+use common::journal::rows;
 use common::journal::site;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
-
-/// Rows as attempts append them.
-fn rows(count: usize) -> String {
-    let row = |number: usize| {
-        let row = vec![
-            ("time", Value::Int(1_584_446_690)),
-            ("protocol", Value::text("smtp")),
-            ("username", Value::text(&format!("u-{number}@example.com"))),
-            ("remote_ip", Value::text(GB)),
-            ("country", Value::text("GB")),
-            ("auth_ok", Value::Int(1)),
-            ("policy_reject", Value::Int(0)),
-        ];
-        format!("\n{}", Record::new(SystemTime::now(), row).unwrap().line())
-    };
-    (0..count).map(row).collect()
-}
 
 fn refuse_bad_names(site: &Site, how: &str) {
     site.sql(&match site.base {
@@ -79,41 +58,6 @@ fn refuse_bad_names(site: &Site, how: &str) {
 
 fn attempt_badly(exim: &common::Exim) {
     assert_eq!(Client::connect_from(exim.port, GB).plain(b"bad@example.com", b"x"), REFUSED);
-}
-
-#[test]
-fn marks_that_outlast_their_transaction_are_not_believed() {
-    let site = site(Base::mariadb(), POLICY);
-    let config = site.read("authpolicy.toml");
-    let limits = "[database]\nquery_timeout = \"1s\"\nattempt_timeout = \"4s\"\n";
-    site.write_config(&config.replace("[database]\n", limits));
-    site.sql("ALTER TABLE authpolicy_delivered ENGINE = MyISAM");
-    let exim = site.exim();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
-    let mut other = server.root(name);
-    other.query_drop("LOCK TABLES connection_log WRITE").unwrap();
-    assert_eq!(attempt(&exim, "wrong"), REFUSED, "{}", site.main_log());
-    other.query_drop("UNLOCK TABLES").unwrap();
-    assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_delivered"), 2, "marked already");
-    assert_eq!(flush(&site), [1, 0, 0, 0]);
-    assert_eq!(site.rows().len(), 2);
-}
-
-#[test]
-fn our_tables_have_transactions_whatever_the_server_prefers() {
-    let server = Arc::new(MariaDb::start());
-    server.root("").query_drop("SET GLOBAL default_storage_engine = MyISAM").unwrap();
-    let name = server.database();
-    let url = server.url(&name);
-    let site = site(Base::MariaDb(server, name, url), POLICY);
-    site.sql("DROP TABLE connection_log");
-    site.tool(&["db", "init"], "");
-    let without = "SELECT table_name FROM information_schema.tables \
-                   WHERE table_schema = DATABASE() AND engine <> 'InnoDB' AND table_name <> 'account'";
-    assert_eq!(site.texts(without), Vec::<String>::new());
-    let exim = site.exim();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
 }
 
 #[test]
@@ -233,38 +177,6 @@ fn a_row_that_hangs_holds_up_no_other_file() {
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
     assert_eq!(flush(&site), [1, 0, 1, 0]);
     assert_eq!(site.rows().len(), 1);
-}
-
-/// It has ended the transaction that it and its mark were in.
-#[test]
-fn a_statement_that_commits_by_itself_stores_its_row_once() {
-    let site = site(Base::mariadb(), POLICY);
-    site.sql(
-        "CREATE PROCEDURE log_attempt (name varchar(80)) BEGIN INSERT INTO connection_log \
-         (protocol, username, remote_ip, country) VALUES ('SMTP', name, '', ''); COMMIT; END",
-    );
-    let config = site.read("authpolicy.toml");
-    let insert = "[log]\ninsert = \"CALL log_attempt(:username)\"\n";
-    site.write_config(&format!("{config}\n{insert}"));
-    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
-    let mut root = server.root(name);
-    root.query_drop(format!("GRANT EXECUTE ON {name}.* TO exim@localhost")).unwrap();
-    let exim = site.exim();
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    assert_eq!(site.rows().len(), 1, "{}", site.main_log());
-    assert_eq!(names_if_any(&site), 0);
-
-    // Where no mark tells that it is stored, it is not tried for ever.
-    site.sql("DROP TABLE authpolicy_delivered");
-    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    assert_eq!(flush(&site), [0, 0, 0, 1]);
-    assert!(site.rows().len() < 10, "{}", site.rows().len());
-    let reasons = site.read("state/journal/set-aside");
-    assert!(reasons.contains("log.insert must not commit"), "{reasons}");
-}
-
-fn names_if_any(site: &Site) -> usize {
-    std::fs::read_dir(site.path("state/journal")).map_or(0, Iterator::count)
 }
 
 /// Hands on what is said to a server, and each of its answers late.

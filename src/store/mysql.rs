@@ -193,7 +193,7 @@ impl Connection {
             Err(mysql::Error::MySqlError(e)) if e.code == NO_SAVEPOINT => {
                 self.lost = self.lost.saturating_add(1);
                 self.may_try_again = self.lost < MOST_LOST;
-                let what = "a statement ended its transaction: log.insert must not commit";
+                let what = "the transaction was ended: log.insert must neither begin nor end one";
                 Err(Error::Store {
                     place: self.place.clone(),
                     what: what.to_owned(),
@@ -209,8 +209,12 @@ impl Connection {
 
     pub(super) fn roll_back(&mut self) -> Result<(), Error> {
         self.in_transaction = false;
-        self.limit()?;
-        self.connection.query_drop("ROLLBACK").map_err(|e| self.refused(&e))
+        let done = self
+            .limit()
+            .and_then(|()| self.connection.query_drop("ROLLBACK").map_err(|e| self.refused(&e)));
+        // The next transaction would commit what this one has done.
+        self.out_of_step |= done.is_err();
+        done
     }
 
     fn make_last(&mut self) -> mysql::Result<()> {

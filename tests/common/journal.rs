@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::SystemTime;
+
+use authpolicy::journal::Record;
+use authpolicy::store::Value;
 
 use super::Base;
 use super::Client;
@@ -42,6 +46,23 @@ pub fn take_table(site: &Site) {
 
 pub fn give_table_back(site: &Site) {
     site.sql("ALTER TABLE gone RENAME TO connection_log");
+}
+
+/// Rows as attempts append them.
+pub fn rows(count: usize) -> String {
+    let row = |number: usize| {
+        let row = vec![
+            ("time", Value::Int(1_584_446_690)),
+            ("protocol", Value::text("smtp")),
+            ("username", Value::text(&format!("u-{number}@example.com"))),
+            ("remote_ip", Value::text(GB)),
+            ("country", Value::text("GB")),
+            ("auth_ok", Value::Int(1)),
+            ("policy_reject", Value::Int(0)),
+        ];
+        format!("\n{}", Record::new(SystemTime::now(), row).unwrap().line())
+    };
+    (0..count).map(row).collect()
 }
 
 /// Makes a file in the journal, as attempts make it.
