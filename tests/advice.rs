@@ -310,3 +310,43 @@ fn a_server_that_was_reached_is_not_called_away() {
         assert!(log.contains(&format!("error {code}")) && log.contains(want), "{log}");
     }
 }
+
+#[test]
+fn a_server_of_a_list_that_is_of_no_use_is_told() {
+    let base = Base::mariadb();
+    let site = Site::new(base, POLICY);
+    let good = site.read("authpolicy.toml");
+    let url = format!("\"{}\"", site.url());
+    assert_eq!(check(&site, "servers"), "ok");
+    let closed = common::exim::free_port();
+    let elsewhere = format!("\"mysql://exim:x@127.0.0.1:{closed}/mail\"");
+    for (others, want) in [
+        (elsewhere, format!("127.0.0.1:{closed} mail: ")),
+        (url.replace("exim:", "exam:"), String::from("error 1045")),
+    ] {
+        site.write_config(&good.replace(&url, &format!("[{others}, {url}]")));
+        let (status, said) = config(&site);
+        let servers = check(&site, "servers");
+        assert!(status == 0 && servers.starts_with("warning "), "{said}");
+        assert!(servers.contains(&want), "{servers}");
+    }
+    site.write_config(&good.replace(&url, &format!("[{url}, {url}]")));
+    assert_eq!(check(&site, "servers"), "ok");
+}
+
+#[test]
+fn what_is_remembered_is_of_no_use_with_limits_in_the_same_database() {
+    let site = Site::new(Base::mariadb(), POLICY);
+    let good = site.read("authpolicy.toml");
+    let stale = good.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");
+    let limited = |text: &str| {
+        let limit = "[[policy.limit]]\nname = \"guessing\"\nper = \"account\"\n\
+                     count = \"passwords\"\nmax = 10\nwithin = \"1h\"\n";
+        text.replace("[policy]\n", "[policy]\nhash_nonce = \"x\"\n") + limit
+    };
+    for (text, is_useless) in [(&good, false), (&stale, false), (&limited(&stale), true)] {
+        site.write_config(text);
+        let told = check(&site, "serve_stale");
+        assert_eq!(told.starts_with("warning is of no use with limits"), is_useless, "{told}");
+    }
+}

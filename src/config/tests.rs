@@ -185,6 +185,10 @@ fn bad_configurations_name_line_and_key() {
             "[log]\nurl = \"mysql://exim:12/hunter2/hunter2@h/d\"",
             "line 4: log.url: has a /, @ or : after the host",
         ),
+        (
+            "[log]\nurl = \"mysql://exim:p@ss#hunter2@h/d\"",
+            "line 4: log.url: has a #: in user and password, write %23",
+        ),
         ("[log]\nurl = []", "line 4: log.url: names no database"),
         (
             "[log]\nurl = [\"sqlite:/a\", \"sqlite:/b\"]",

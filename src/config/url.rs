@@ -108,7 +108,12 @@ impl fmt::Display for Database {
 
 fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
     if !url.starts_with("mysql://") {
-        return Err(String::from("begins with neither sqlite: nor mysql://"));
+        return Err(String::from(
+            "begins with neither sqlite: nor mysql://, which is for MariaDB, too",
+        ));
+    }
+    if url.contains('#') {
+        return Err(String::from("has a #: in user and password, write %23"));
     }
     // Nothing of the crate's message: it could hold part of the URL, which holds a password.
     let options = Opts::from_url(url).map_err(|_| {

@@ -1,6 +1,7 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
 mod print;
+mod servers;
 
 use std::io;
 use std::path::Path;
@@ -42,11 +43,13 @@ use super::timestamp;
 pub(super) fn run(config: &Config) -> Done {
     print::print(config);
     let checks = [
+        ("servers", servers::check(config)),
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),
         ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
         ("names", check_names(config)),
+        ("serve_stale", servers::check_serve_stale(config)),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
         ("max_parallel_hashes", check_slots(config)),
