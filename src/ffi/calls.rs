@@ -269,7 +269,8 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer
         Some(fact) if field == "username" => Answer::text(kept::tainted(&fact)),
         Some(fact) => Answer::text(kept::plain(&fact)),
         None => {
-            let what = "knows status, reason, rule, country, asn, username, auth_ok, policy_reject";
+            let what = "knows status, reason, rule, country, asn, username, auth_ok, policy_reject: \
+                        correct the ${dlfunc} call";
             mail_log().trouble("last", &Error::Call(what.to_owned()));
             Answer::EMPTY
         }

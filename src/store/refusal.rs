@@ -54,7 +54,10 @@ pub(super) fn message(e: &mysql::Error) -> String {
 pub(super) fn remedy(e: &mysql::Error) -> &'static str {
     let mysql::Error::MySqlError(e) = e else { return "" };
     match e.code {
-        1045 | 1698 => ": correct user and password in database.url, or CREATE USER and GRANT",
+        1045 | 1698 => {
+            ": correct user and password in database.url (special characters are \
+             percent-encoded), or CREATE USER and GRANT"
+        }
         1044 => ": GRANT this user rights on that database, or correct its name in database.url",
         1049 => ": CREATE DATABASE, or correct its name in database.url",
         _ => "",
