@@ -43,13 +43,13 @@ use super::timestamp;
 pub(super) fn run(config: &Config) -> Done {
     print::print(config);
     let checks = [
-        ("servers", servers::check(config)),
+        ("servers", Ok(servers::check(config))),
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),
         ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
         ("names", check_names(config)),
-        ("serve_stale", servers::check_serve_stale(config)),
+        ("serve_stale", Ok(check_serve_stale(config))),
         ("geoip", check_geoip(config)),
         ("failure_time", check_failure_time(config)),
         ("max_parallel_hashes", check_slots(config)),
@@ -265,6 +265,19 @@ fn check_names(config: &Config) -> Result<String, Error> {
         "warning accounts.query returns no column username: names that the database takes for one, as \
          with accents, have limits, rules and memory of their own. Return the name as it is stored",
     ))
+}
+
+/// Whether anybody would be served by what is remembered.
+fn check_serve_stale(config: &Config) -> String {
+    let is_wanted = config.accounts.serve_stale.is_some();
+    let (limits, log) = (&config.policy.limits.list, &config.log.database);
+    if is_wanted && !limits.is_empty() && log.is_same(&config.accounts.database) {
+        return String::from(
+            "warning is of no use with limits in the same database: while that is away, they make \
+             each AUTH a 435. Have log.url name another server, or do without one of the two",
+        );
+    }
+    String::from("ok")
 }
 
 fn check_geoip(config: &Config) -> Result<String, Error> {
