@@ -136,6 +136,20 @@ fn a_file_that_fails_for_no_known_reason_goes_on_waiting_and_others_get_there() 
     assert_eq!(site.rows().len(), 28);
 }
 
+/// Though another of its file goes on waiting.
+#[test]
+fn what_was_set_aside_is_not_set_aside_again() {
+    let site = site(Base::mariadb(), LATER);
+    refuse_bad_names(&site, "1105");
+    let exim = site.exim();
+    attempt_badly(&exim);
+    let waiting = site.read("state/journal/rows");
+    put(&site, "rows", format!("\nno row at all{waiting}"));
+    assert_eq!(flush(&site), [0, 0, 1, 1]);
+    std::fs::remove_file(site.path("state/journal/set-aside")).unwrap();
+    assert_eq!(flush(&site), [0, 0, 1, 0]);
+}
+
 /// Nor is each row a reason to try again.
 #[test]
 fn who_is_not_taken_in_asks_once() {

@@ -133,19 +133,13 @@ impl Journal<'_> {
     /// # Errors
     /// The rows cannot be set aside, or the file cannot be written: they will be delivered again.
     pub fn settle(&self, batch: &Batch, lines: &[Line], fates: &[Fate]) -> Result<usize, Error> {
+        let with_fates = || lines.iter().zip(fates);
         // First what needs no room, lest it be stored again.
-        remark(batch, lines, fates, |line, fate| {
-            matches!(fate, Fate::Done) && line.record.is_some()
-        })?;
-        let aside: Vec<_> = lines
-            .iter()
-            .zip(fates)
-            .filter_map(|(line, fate)| match fate {
-                Fate::Done if line.record.is_none() => Some((&*line.text, "is not whole")),
-                Fate::Refused(why) => Some((&*line.text, &**why)),
-                Fate::Done | Fate::Waits => None,
-            })
-            .collect();
+        with_fates()
+            .filter(|(line, fate)| matches!(fate, Fate::Done) && line.record.is_some())
+            .try_for_each(|(line, _)| batch.remark(line))?;
+        let aside: Vec<_> =
+            with_fates().filter_map(|(line, fate)| Some((line, why_aside(line, fate)?))).collect();
         if let Some((_, why)) = aside.first() {
             let path = self.directory().join(SET_ASIDE);
             self.set_aside(&path, &aside).map_err(|e| failed(&path, e))?;
@@ -153,13 +147,13 @@ impl Journal<'_> {
             let what = io::Error::other(format!("{what}: {why}"));
             self.log.trouble("journal", &failed(&path, what));
         }
-        remark(batch, lines, fates, |_, fate| !matches!(fate, Fate::Waits))?;
+        aside.iter().try_for_each(|(line, _)| batch.remark(line))?;
         Ok(aside.len())
     }
 
     /// Adds lines to the file that an administrator looks at, but for those it has: who was killed
     /// after this and before they became remarks has set them aside already.
-    fn set_aside(&self, path: &Path, lines: &[(&[u8], &str)]) -> io::Result<()> {
+    fn set_aside(&self, path: &Path, lines: &[(&Line, &str)]) -> io::Result<()> {
         let known: HashSet<Vec<u8>> = match open(path, false) {
             Ok(file) => Lines::new(BufReader::new(file))
                 .map(|line| line.map(|line| line.text))
@@ -168,9 +162,9 @@ impl Journal<'_> {
             Err(_) => HashSet::new(),
         };
         let mut text = Vec::new();
-        for (line, why) in lines.iter().filter(|(line, _)| !known.contains(*line)) {
+        for (line, why) in lines.iter().filter(|(line, _)| !known.contains(&line.text)) {
             text.extend_from_slice(format!("\n# {}\n", why.escape_debug()).as_bytes());
-            text.extend_from_slice(line);
+            text.extend_from_slice(&line.text);
         }
         if text.is_empty() {
             return Ok(());
@@ -206,6 +200,11 @@ impl Batch {
         Ok(lines)
     }
 
+    /// Has a line not looked at again.
+    fn remark(&self, line: &Line) -> Result<(), Error> {
+        self.file.write_all_at(b"#", line.at).map_err(|e| failed(&self.path, e))
+    }
+
     /// All of it is done with.
     ///
     /// # Errors
@@ -219,17 +218,13 @@ impl Batch {
     }
 }
 
-/// Has lines of these fates not looked at again.
-fn remark(
-    batch: &Batch,
-    lines: &[Line],
-    fates: &[Fate],
-    is_done: impl Fn(&Line, &Fate) -> bool,
-) -> Result<(), Error> {
-    for (line, _) in lines.iter().zip(fates).filter(|(line, fate)| is_done(line, fate)) {
-        batch.file.write_all_at(b"#", line.at).map_err(|e| failed(&batch.path, e))?;
+/// Why a line is to be set aside, if it is.
+fn why_aside<'a>(line: &Line, fate: &'a Fate) -> Option<&'a str> {
+    match fate {
+        Fate::Done if line.record.is_none() => Some("is not whole"),
+        Fate::Refused(why) => Some(why),
+        Fate::Done | Fate::Waits => None,
     }
-    Ok(())
 }
 
 fn is_in_order(path: &Path) -> bool {
