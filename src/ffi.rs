@@ -12,6 +12,7 @@ mod deliberate;
 mod host;
 mod kept;
 mod reveal;
+mod version;
 
 use std::ffi::CStr;
 use std::ffi::c_char;

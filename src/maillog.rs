@@ -56,6 +56,21 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function=journal error={what:?}"));
     }
 
+    /// Exim is of a version whose functions we do not know; this line goes before all others.
+    pub fn unknown_version(self, answer: Option<&str>) {
+        let version = match answer {
+            Some(answer) => {
+                format!("this Exim calls itself {answer:?}, which is an unknown version")
+            }
+            None => String::from("this Exim does not tell its version"),
+        };
+        let what = format!(
+            "{version}: lines go to syslog and not to the main log, and names are not marked as \
+             tainted; see \"What is needed\" in docs/exim.md"
+        );
+        self.line(&format!("trouble function=version error={what:?}"));
+    }
+
     /// We have a bug.
     pub fn bug(self, function: &str) {
         self.line(&format!(

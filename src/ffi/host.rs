@@ -1,6 +1,7 @@
 //! What Exim offers to those it loads: found by name at run time, and done without where it is
-//! not there. The names are exported by Debian's binary (`nm -D`); their types are those of
-//! `local_scan.h` and `functions.h`, unchanged from 4.90 to 4.99 but where noted.
+//! not there. Debian's binary exports the names (`nm -D`). Their types are those of `local_scan.h`,
+//! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for it, and
+//! calls nothing whose type depends on a version that it does not know.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -9,15 +10,31 @@ use std::ffi::c_int;
 use std::ffi::c_uint;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use super::version::HostVersion;
+use crate::maillog::MailLog;
 
 /// `LOG_MAIN`
 const LOG_MAIN: c_int = 1;
 
-/// `void log_write(unsigned int selector, int flags, const char *format, ...)`
+/// `void log_write(unsigned int selector, int flags, const char *format, ...)`, up to 4.99.
 type LogWrite = unsafe extern "C" fn(c_uint, c_int, *const c_char, ...);
 
-/// `void *store_get_perm_3(int size, const void *proto_mem, const char *func, int line)`; before
-/// 4.96 the second is a `BOOL`, for which 1 is true.
+/// `void log_write(int flags, const char *format, ...)`, from 4.100.
+type LogWriteFrom4100 = unsafe extern "C" fn(c_int, *const c_char, ...);
+
+/// `const uschar *expand_string_2(const uschar *string, BOOL *textonly)`, from 4.97: the same type
+/// in all, as the size of a `BOOL` is not in it.
+type ExpandString2 = unsafe extern "C" fn(*const c_char, *mut c_void) -> *const c_char;
+
+/// `uschar *expand_string(uschar *string)`, up to 4.98.
+type ExpandString = unsafe extern "C" fn(*mut c_char) -> *mut c_char;
+
+/// `void *store_get_perm_3(int size, const void *proto_mem, const char *func, int line)`, from 4.96
+/// to 4.100; before 4.96 the second is a `BOOL`, for which 1 is true.
 type StoreGetPerm = unsafe extern "C" fn(c_int, *const c_void, *const c_char, c_int) -> *mut c_void;
 
 /// `GET_TAINTED`
@@ -29,44 +46,113 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     (!found.is_null()).then_some(found)
 }
 
-/// Writes a line to Exim's main log, or to syslog's mail.info where Exim does not offer that.
+/// The version of the Exim around us. A process asks once; a child of one that has asked runs the
+/// same program.
+fn version() -> &'static HostVersion {
+    static VERSION: OnceLock<HostVersion> = OnceLock::new();
+    VERSION.get_or_init(|| HostVersion::read(ask_version().as_deref()))
+}
+
+/// Has Exim expand `$version_number`, within the expansion that calls us. `None` if it exports no
+/// function for that.
+fn ask_version() -> Option<Vec<u8>> {
+    // Some versions before 4.98 write to what they expand.
+    let mut question = *b"$version_number\0";
+    let answer: *const c_char = if let Some(found) = symbol(c"expand_string_2") {
+        // SAFETY: a symbol of this name in Exim's process is the function of this type.
+        let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString2>(found) };
+        // SAFETY: a NUL-terminated text that outlives the call; the second may be NULL.
+        unsafe { expand(question.as_ptr().cast(), ptr::null_mut()) }
+    } else {
+        let found = symbol(c"expand_string")?;
+        // SAFETY: as above.
+        let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString>(found) };
+        // SAFETY: as above, and it may be written to.
+        unsafe { expand(question.as_mut_ptr().cast()) }
+    };
+    if answer.is_null() {
+        return None;
+    }
+    // A copy at once: Exim uses the memory again when the expansion around us ends.
+    // SAFETY: not null, thus NUL-terminated text that nobody changes meanwhile.
+    Some(unsafe { CStr::from_ptr(answer) }.to_bytes().to_vec())
+}
+
+/// Writes a line to Exim's main log, or to syslog's mail.info where Exim does not offer that or is of
+/// an unknown version.
 pub(super) fn log(line: &str) {
     #[cfg(feature = "deliberate-panic")]
     super::deliberate::at_the_end(line);
-    // No NUL can be in there: what could contain one is escaped.
-    let Ok(line) = CString::new(line) else { return };
-    match symbol(c"log_write") {
-        Some(found) => {
-            // SAFETY: a symbol of this name in Exim's process is the function of this type.
+    let version = version();
+    if let HostVersion::Unknown(answer) = version {
+        static SAID: AtomicBool = AtomicBool::new(false);
+        if !SAID.swap(true, Ordering::Relaxed) {
+            MailLog::new(&to_syslog).unknown_version(answer.as_deref());
+        }
+    }
+    match (version, symbol(c"log_write")) {
+        (HostVersion::Unknown(_), _) | (_, None) => to_syslog(line),
+        (HostVersion::UpTo4_99, Some(found)) => {
+            // SAFETY: a symbol of this name in an Exim of these versions is the function of this
+            // type.
             let log_write = unsafe { std::mem::transmute::<*mut c_void, LogWrite>(found) };
+            let Some(line) = terminated(line) else { return };
             // SAFETY: the format takes one string, and gets one that outlives the call.
             unsafe { log_write(0, LOG_MAIN, c"%s".as_ptr(), line.as_ptr()) };
         }
-        None => {
-            // SAFETY: as for `log_write`. The connection that libc opens is close-on-exec.
-            unsafe {
-                libc::syslog(libc::LOG_MAIL | libc::LOG_INFO, c"%s".as_ptr(), line.as_ptr());
-            }
+        (HostVersion::From4_100, Some(found)) => {
+            // SAFETY: as above.
+            let log_write = unsafe { std::mem::transmute::<*mut c_void, LogWriteFrom4100>(found) };
+            let Some(line) = terminated(line) else { return };
+            // SAFETY: as above.
+            unsafe { log_write(LOG_MAIN, c"%s".as_ptr(), line.as_ptr()) };
         }
     }
 }
 
-/// Whether Exim plays through a dialogue for an administrator (`-bh`): no row then.
+fn to_syslog(line: &str) {
+    let Some(line) = terminated(line) else { return };
+    // SAFETY: the format takes one string, and gets one that outlives the call. The connection that
+    // libc opens is close-on-exec.
+    unsafe { libc::syslog(libc::LOG_MAIL | libc::LOG_INFO, c"%s".as_ptr(), line.as_ptr()) };
+}
+
+/// No NUL can be in a line: what could contain one is escaped.
+fn terminated(line: &str) -> Option<CString> {
+    CString::new(line).ok()
+}
+
+/// True if Exim plays through a dialogue for an administrator (`-bh`): no row then.
+///
+/// The variable is a `BOOL`, of four bytes or of one, and another variable may follow it at once. On a
+/// little-endian machine its first byte is the value in both.
 pub(super) fn is_host_checking() -> bool {
     symbol(c"host_checking").is_some_and(|found| {
-        // SAFETY: a symbol of this name in Exim's process is a `BOOL`, an unsigned int, that lives
-        // as long as the process.
-        unsafe { found.cast::<c_uint>().read() != 0 }
+        let is_wide = cfg!(target_endian = "big") && *version() == HostVersion::UpTo4_99;
+        if is_wide {
+            // SAFETY: a symbol of this name in an Exim of these versions is an unsigned int that lives
+            // as long as the process.
+            unsafe { found.cast::<c_uint>().read_unaligned() != 0 }
+        } else {
+            // SAFETY: a symbol of this name in Exim's process is a variable of at least one byte that
+            // lives as long as the process.
+            unsafe { found.cast::<u8>().read() != 0 }
+        }
     })
 }
 
 /// A copy that Exim treats like the client's own words, so that it refuses to use them as a file
-/// name; `None` where Exim does not track that (before 4.93, or built without the symbols).
+/// name; `None` where Exim does not track that (before 4.93, or built without the symbols), or is of
+/// an unknown version.
 pub(super) fn tainted(text: &CStr) -> Option<&'static CStr> {
+    if matches!(version(), HostVersion::Unknown(_)) {
+        return None;
+    }
     // Before 4.93 `store_get_perm_3` exists with another type; this one came with tracking.
     symbol(c"string_copy_taint_function")?;
     let found = symbol(c"store_get_perm_3")?;
-    // SAFETY: a symbol of this name beside the one above is the function of this type.
+    // SAFETY: a symbol of this name beside the one above, in an Exim of a known version, is the
+    // function of this type.
     let store_get_perm = unsafe { std::mem::transmute::<*mut c_void, StoreGetPerm>(found) };
     let bytes = text.to_bytes_with_nul();
     let size = c_int::try_from(bytes.len()).ok()?;
