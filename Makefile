@@ -45,6 +45,7 @@ test:
 		libauthen-ntlm-perl libcrypt-dev libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
 		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
 	scripts/fetch-geoip $(GEOIP)
+	scripts/fetch-exims target/exims
 	$(MAKE) lint
 	rm -rf target/tmp/faults
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test

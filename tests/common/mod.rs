@@ -22,6 +22,7 @@ pub mod dovecot;
 pub mod driver;
 pub mod example;
 pub mod exim;
+pub mod exims;
 pub mod fault;
 pub mod galera;
 pub mod gsasl;

@@ -1,0 +1,150 @@
+//! The Exims that the plugin is tried with: Debian 12's, and newer ones, each with its own C library,
+//! which scripts/fetch-exims has unpacked into folders.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::Site;
+
+/// Runs a program in an unpacked folder: `sh -c ENTER enter FOLDER SITE PROGRAM...` in a mount
+/// namespace of its own. The site has the same path inside. Its socket is what libc's syslog()
+/// connects to.
+const ENTER: &str = r#"set -e
+folder=$1 site=$2
+shift 2
+mount -t tmpfs -o mode=755 tmpfs "$folder/dev"
+for device in null zero urandom; do
+    : >"$folder/dev/$device"
+    mount --bind "/dev/$device" "$folder/dev/$device"
+done
+ln -s "$site/syslog" "$folder/dev/log"
+mount --bind /proc "$folder/proc"
+mount -t tmpfs -o mode=1777 tmpfs "$folder/tmp"
+mkdir -p "$folder$site"
+mount --bind "$site" "$folder$site"
+exec chroot "$folder" "$@""#;
+
+/// One Exim.
+pub struct Installed {
+    pub name: &'static str,
+    folder: Option<PathBuf>,
+    /// As `exim4 -bV` tells it.
+    pub version: String,
+}
+
+impl Installed {
+    /// Debian 12's.
+    pub fn system() -> Self {
+        let output = Command::new("exim4").arg("-bV").output().expect("install exim4-daemon-heavy");
+        let version = version(&String::from_utf8_lossy(&output.stdout));
+        Self { name: "the machine's own", folder: None, version }
+    }
+
+    /// One that scripts/fetch-exims has put there; `None` if trixie-backports has none.
+    pub fn fetched(name: &'static str) -> Option<Self> {
+        let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/exims");
+        let folder = all.join(name);
+        let reason = fs::read_to_string(all.join(format!("{name}.absent")));
+        match (fs::read_to_string(folder.join("version")), reason) {
+            (Ok(told), _) => Some(Self { name, folder: Some(folder), version: version(&told) }),
+            (Err(_), Ok(reason)) if name.starts_with("backports-") => {
+                tell(&format!("{name} is NOT tested: {}", reason.trim_end()));
+                None
+            }
+            (Err(e), _) => panic!("{}: {e}: scripts/fetch-exims target/exims", folder.display()),
+        }
+    }
+
+    /// True if the plugin must know its types: docs/exim.md names these versions.
+    pub fn is_known(&self) -> bool {
+        let mut parts = self.version.split('.');
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        parts.next() == Some("4")
+            && parts.next().is_some_and(|minor| ["96", "98", "99", "100"].contains(&minor))
+            && parts.next().is_none_or(is_number)
+            && parts.next().is_none()
+    }
+
+    /// Exim on this site.
+    pub fn command(&self, site: &Site) -> Command {
+        self.command_of(site, Path::new("/usr/sbin/exim4"))
+    }
+
+    /// The same by another file of the site.
+    pub fn command_of(&self, site: &Site, program: &Path) -> Command {
+        let Some(folder) = &self.folder else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", ENTER, "enter"]).arg(folder).arg(site.directory());
+        command.arg(program);
+        command
+    }
+
+    /// A copy of this Exim in a site, in which it calls itself differently: by the mark with which
+    /// Exim's own test suite finds the place (version.c). The new version must be as long.
+    pub fn renamed(&self, site: &Site, version: &str) -> PathBuf {
+        let folder = self.folder.as_deref().unwrap_or(Path::new("/"));
+        let mut bytes = fs::read(folder.join("usr/sbin/exim4")).unwrap();
+        let place = |version: &str| format!("{version}\0<<eximversion>>").into_bytes();
+        let (old, new) = (place(&self.version), place(version));
+        assert_eq!(old.len(), new.len());
+        let at = bytes.windows(old.len()).position(|window| window == old);
+        let at = at.expect("Exim's mark");
+        bytes.splice(at..at + old.len(), new);
+        let program = site.path("exim4");
+        fs::write(&program, bytes).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+}
+
+/// The version in what `exim4 -bV` prints.
+fn version(told: &str) -> String {
+    let rest = told.split("Exim version ").nth(1).unwrap_or_else(|| panic!("no version: {told}"));
+    rest.split_whitespace().next().unwrap().to_owned()
+}
+
+/// Prints a line even if the test passes.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "versions: {line}");
+}
+
+/// What comes to syslog within a site.
+pub struct Syslog(UnixDatagram);
+
+impl Syslog {
+    pub fn of(site: &Site) -> Self {
+        let path = site.path("syslog");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self(socket)
+    }
+
+    /// What has come since the last time, without the priority. It is there when Exim has answered: each
+    /// line was sent before.
+    pub fn messages(&self) -> Vec<String> {
+        let mut buffer = [0; 8192];
+        let mut messages = Vec::new();
+        while let Ok(length) = self.0.recv(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            // Facility mail, severity info.
+            let text = text.strip_prefix("<22>").unwrap_or_else(|| panic!("{text}"));
+            messages.push(text.trim_end_matches('\0').to_owned());
+        }
+        messages
+    }
+
+    /// The lines in them, from the word after the plugin's name on.
+    pub fn lines(&self) -> Vec<String> {
+        let lines = self.messages().into_iter().map(|text| {
+            let line = text.split_once(" authpolicy: ");
+            line.unwrap_or_else(|| panic!("{text}")).1.to_owned()
+        });
+        lines.collect()
+    }
+}
