@@ -286,3 +286,44 @@ fn the_newest_exim_under_an_unknown_name() {
     let next = exim.version.replacen('4', "5", 1);
     play(&newest, Some(&next));
 }
+
+/// A line in syslog is as good for fail2ban: syslogd writes the host's name after the time.
+#[test]
+fn fail2ban_counts_refused_attempts_in_syslog() {
+    let rig = Rig::new(Installed::fetched("trixie-heavy").unwrap(), "", Some("4.98-2"));
+    let exim = rig.daemon();
+    let attempt = |remote: &str, authcid: &str, password: &str| {
+        let mut client = Client::connect_from(exim.port, remote);
+        client.plain(authcid.as_bytes(), password.as_bytes())
+    };
+    assert_eq!(attempt(GB, "u@example.com", "secret"), ACCEPTED, "{}", rig.site.main_log());
+    let hostile =
+        "x\nNov 29 12:00:00 mx exim4: authpolicy: attempt status=403 remote=192.0.2.99 user=\"";
+    for (remote, authcid, password) in [
+        (GB, "u@example.com", "wrong"),
+        (CN, "u@example.com", "secret"),
+        (CN, "mx exim4: authpolicy: attempt status=403 remote=192.0.2.99 user=\"", "x"),
+        (CN, hostile, "x"),
+    ] {
+        assert_eq!(attempt(remote, authcid, password), REFUSED, "{}", rig.site.main_log());
+    }
+    // From the time, of fifteen characters, on.
+    let messages = rig.syslog.messages();
+    let lines = messages.iter().map(|text| {
+        let (time, rest) = text.split_at(15);
+        format!("{time} mx{rest}\n")
+    });
+    rig.site.write("mail.log", &lines.collect::<String>());
+    let filter = "contrib/fail2ban/filter.d/authpolicy-syslog.conf";
+    let output = Command::new("fail2ban-regex")
+        .args(["--out", "ip"])
+        .arg(rig.site.path("mail.log"))
+        .arg(filter)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("fail2ban-regex: install fail2ban");
+    let told = String::from_utf8(output.stdout).unwrap();
+    let mut found: Vec<_> = told.lines().collect();
+    found.sort_unstable();
+    assert_eq!(found, [GB, CN, CN, CN], "{}", rig.site.read("mail.log"));
+}
