@@ -119,30 +119,56 @@ impl Rig {
     }
 }
 
+/// The main options and ACLs that a site's Exim gets, with calls of the plugin in capitals.
+const MAIN: &str = "keep_environment =
+smtp_accept_max_per_host = PRELOAD
+acl_smtp_connect = acl_before
+acl_smtp_vrfy = acl_taint
+acl_smtp_expn = acl_around
+begin acl
+acl_before:
+  warn set acl_c_policy = ALLOW
+  accept
+acl_taint:
+  deny condition = ${lookup{x}lsearch{/nonexistent/LAST}{yes}{no}}
+  accept
+acl_around:
+  deny message = [${map{<, 1,2}{$item${if match{ab}{(b)}{$1${uc:CHECK}$1}}$item}}]
+";
+
+const CRAM_MD5: &str = "begin authenticators
+cram:
+  driver = cram_md5
+  public_name = CRAM-MD5
+  server_secret = SECRET
+  server_condition = AUTHORIZE
+  server_set_id = FINISH
+";
+
 /// Adds to the site's Exim: `preload` in the daemon, `allow` at connect, and `cram_md5`.
 fn configure(site: &Site, ipv6: &str) {
-    let call = |function: &str, arguments: &str| site.dlfunc(function, arguments);
-    let (preload, allow) = (call("preload", "{}"), call("allow", "{$sender_host_address}"));
-    let of_the_name = |function: &str| call(function, "{$auth1}{$sender_host_address}");
-    let (secret, authorize) = (of_the_name("secret"), of_the_name("authorize"));
-    let finish = of_the_name("finish");
-    let username =
-        format!("${{dlfunc{{{}}}{{last}}{{username}}}}", site.path("authpolicy.so").display());
-    let head = format!(
-        "{ipv6}keep_environment =\nsmtp_accept_max_per_host = {preload}\nacl_smtp_connect = acl_before\n\
-         acl_smtp_vrfy = acl_taint\nbegin acl\nacl_before:\n  warn set acl_c_policy = {allow}\n  accept\n\
-         acl_taint:\n  deny condition = ${{lookup{{x}}lsearch{{/nonexistent/{username}}}{{yes}}{{no}}}}\n  accept\n"
-    );
-    let cram = format!(
-        "begin authenticators\ncram:\n  driver = cram_md5\n  public_name = CRAM-MD5\n  \
-         server_secret = {secret}\n  server_condition = {authorize}\n  server_set_id = {finish}\n"
-    );
-    let changes = [
-        ("begin acl\n", &*head),
-        ("begin authenticators\n", &cram),
-        ("deny message = ", "deny message = allow=$acl_c_policy "),
+    let name = "{$auth1}{$sender_host_address}";
+    let so = site.path("authpolicy.so");
+    let last = format!("${{dlfunc{{{}}}{{last}}{{username}}}}", so.display());
+    let calls = [
+        ("PRELOAD", site.dlfunc("preload", "{}")),
+        ("ALLOW", site.dlfunc("allow", "{$sender_host_address}")),
+        ("LAST", last),
+        ("CHECK", site.dlfunc("check", &format!("{{u@example.com}}{{wrong}}{{{GB}}}"))),
+        ("SECRET", site.dlfunc("secret", name)),
+        ("AUTHORIZE", site.dlfunc("authorize", name)),
+        ("FINISH", site.dlfunc("finish", name)),
     ];
-    site.write("exim.conf", &with(&site.read("exim.conf"), &changes));
+    let config = with(
+        &site.read("exim.conf"),
+        &[
+            ("deny message = ", "deny message = allow=$acl_c_policy "),
+            ("begin acl\n", &format!("{ipv6}{MAIN}")),
+            ("begin authenticators\n", CRAM_MD5),
+        ],
+    );
+    let changes = calls.each_ref().map(|(word, call)| (*word, call.as_str()));
+    site.write("exim.conf", &with(&config, &changes));
 }
 
 /// The ways to log in.
@@ -232,6 +258,16 @@ fn play_taint(rig: &mut Rig) {
     assert!(is_refused || !rig.is_known, "{} {reply} {panic_log}", rig.exim.version);
 }
 
+/// The expansion around the first call of a process stays as it is, though the plugin has Exim expand
+/// something meanwhile.
+fn play_expansion(rig: &mut Rig) {
+    let mut client = rig.pipes(&["-bs"]);
+    let reply = client.command("EXPN somebody");
+    assert_eq!(reply, "550 [1bNOb1,2bNOb2]", "{}", rig.exim.version);
+    let attempts = rig.new_lines().into_iter().filter(|line| line.starts_with("attempt "));
+    assert_eq!((attempts.count(), rig.site.rows().len()), (2, rig.rows + 2));
+}
+
 /// Plays everything on an Exim, under the name that it is to give itself.
 fn play(exim: &dyn Fn() -> Option<Installed>, renamed: Option<&str>) {
     for ipv6 in ["disable_ipv6 = true\n", ""] {
@@ -241,6 +277,7 @@ fn play(exim: &dyn Fn() -> Option<Installed>, renamed: Option<&str>) {
         play_pipes(&mut rig);
         assert_eq!(rig.site.panic_log(), "", "{} {}", rig.exim.name, rig.exim.version);
         play_taint(&mut rig);
+        play_expansion(&mut rig);
         let told = if rig.is_known { "known" } else { "UNKNOWN to this plugin, lines in syslog" };
         let named = renamed.map(|name| format!(" as {name}")).unwrap_or_default();
         let ipv6 = if ipv6.is_empty() { "" } else { ", without IPv6" };
