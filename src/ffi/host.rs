@@ -56,7 +56,7 @@ fn version() -> &'static HostVersion {
 /// Has Exim expand `$version_number`, within the expansion that calls us. `None` if it exports no
 /// function for that.
 fn ask_version() -> Option<Vec<u8>> {
-    // Some versions before 4.98 write to what they expand.
+    // The type of `expand_string` allows it to write to the text.
     let mut question = *b"$version_number\0";
     let answer: *const c_char = if let Some(found) = symbol(c"expand_string_2") {
         // SAFETY: a symbol of this name in Exim's process is the function of this type.
