@@ -4,6 +4,7 @@
 //! gets 535 and a row; what only the administrator's configuration can get wrong is an error.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::secret::Secret;
@@ -118,6 +119,8 @@ pub enum Proof {
     Refuted,
     /// Nobody could look at it, for this reason.
     Unknown(String),
+    /// Nobody could look at it, since other attempts took all the room of this limit.
+    NoRoom(Arc<str>),
     /// Nobody looked at it, since the client was refused before.
     Unchecked,
     /// The client did not wait for anybody to look at it.
@@ -133,6 +136,7 @@ impl Proof {
             | Self::Proved
             | Self::Refuted
             | Self::Unknown(_)
+            | Self::NoRoom(_)
             | Self::Unchecked
             | Self::GivenUp => true,
         }

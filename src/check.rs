@@ -3,11 +3,12 @@
 //! There is no path from an error to an acceptance: every `Err` ends in "cannot tell".
 
 mod credentials;
-mod guesses;
-mod hashing;
+mod limits;
 mod reveal;
+mod room;
 mod rules;
 
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -15,6 +16,7 @@ use std::time::UNIX_EPOCH;
 
 pub use self::reveal::Revealed;
 pub use self::reveal::allow;
+pub use self::reveal::prove;
 pub use self::reveal::reveal;
 pub use self::reveal::scram;
 use crate::account::Login;
@@ -27,6 +29,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
+use crate::journal::Record;
 use crate::limit::Standing;
 use crate::maillog::MailLog;
 use crate::policy;
@@ -41,6 +44,7 @@ use crate::policy::Rule;
 use crate::policy::Rules;
 use crate::policy::Ruling;
 use crate::policy::Weighed;
+use crate::settlement::Settlement;
 use crate::store::Deadline;
 use crate::store::Stores;
 use crate::verdict::Verdict;
@@ -120,8 +124,10 @@ struct Findings {
     earlier_error: Option<String>,
     /// Where the attempt stands with the limits.
     standing: Option<Standing>,
-    /// Whether an earlier call for this attempt has found that out.
-    was_entered: bool,
+    /// True if an earlier call for this attempt has looked at the limits.
+    was_looked_at: bool,
+    /// When this call began.
+    start: Instant,
     /// The fingerprint that makes the address known good.
     known_good: Option<String>,
     /// The fingerprint of the stored password.
@@ -187,20 +193,18 @@ fn decide(
         // What is remembered lets in, and refuses nobody.
         error = error.or(findings.unreachable.take());
     }
-    // Whatever was found before something broke.
-    if error.is_some() && verdict.decision.answer != Answer::CannotTell {
-        let reject = verdict.decision.policy_reject;
-        verdict.decision = Decision { policy_reject: reject, ..Decision::CANNOT_TELL };
+    if let Some(e) = &error {
+        // The row says what was found before something broke.
+        let rule = e.full_limit().map(|limit| Rule::Limit(Arc::clone(limit)));
+        let policy_reject = verdict.decision.policy_reject;
+        verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };
     }
-    if let Err(e) = guesses::settle(world, &mut stores, &mut findings, &verdict) {
+    let unsettled = settle(world, attempt, &mut stores, &mut findings, &verdict);
+    if let Err(e) = record(world, attempt, &mut stores, (&verdict, unsettled), moment) {
         verdict.decision = Decision::CANNOT_TELL;
         error = error.or(Some(e));
     }
-    if let Err(e) = record(world, attempt, &mut stores, &verdict, moment) {
-        verdict.decision = Decision::CANNOT_TELL;
-        error = error.or(Some(e));
-    }
-    guesses::tidy(world, &mut stores, &findings);
+    limits::tidy(world, &mut stores, &findings);
     // Before any wait for `failure_time`: a client that is made to wait holds no connection.
     drop(stores);
     world.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
@@ -241,7 +245,8 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier)
         login,
         earlier_error: allowed.error,
         standing: earlier.standing,
-        was_entered: false,
+        was_looked_at: false,
+        start: moment.start,
         known_good: None,
         fingerprint: String::new(),
         was_guess: false,
@@ -290,7 +295,7 @@ fn examine(
         return Ok(());
     }
     findings.username = printable(findings.login.user().as_bytes());
-    if guesses::enter(world, attempt, stores, findings)? {
+    if limits::look(world, attempt, stores, findings)? {
         return Ok(());
     }
     let memory = credentials::memory(world, attempt, findings);
@@ -300,12 +305,12 @@ fn examine(
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
     }
+    if limits::look_again(world, attempt, account, stores, findings)? {
+        return Ok(());
+    }
     let name = findings.username.clone();
     let layers = policy.layers(&name, account.map(|account| &account.rules));
     rules::hold(world, &layers, stores, findings)?;
-    if guesses::enter_again(world, attempt, account, stores, findings)? {
-        return Ok(());
-    }
     findings.found.credentials = credentials::weigh(world, attempt, account, stores, findings)?;
     rules::greet(world, &layers, stores, findings)?;
     credentials::remember(world, account, memory, findings);
@@ -322,12 +327,30 @@ fn conclude(world: World<'_>, findings: &Findings) -> Verdict {
     }
 }
 
+/// Settles the attempt with the limits; returns what has to be settled later, with the row.
+fn settle(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+    verdict: &Verdict,
+) -> Option<Settlement> {
+    let settlement = limits::settlement(world, attempt, findings, verdict);
+    match limits::settle(world, stores, &settlement) {
+        Ok(()) => None,
+        Err(e) => {
+            world.log.waits(&e);
+            Some(settlement)
+        }
+    }
+}
+
 /// Writes the row.
 fn record(
     world: World<'_>,
     attempt: &Attempt,
     stores: &mut Stores<'_>,
-    verdict: &Verdict,
+    (verdict, unsettled): (&Verdict, Option<Settlement>),
     moment: Moment,
 ) -> Result<(), Error> {
     if world.mode != Mode::Real {
@@ -335,7 +358,8 @@ fn record(
     }
     let protocol = protocol(world, attempt);
     let entry = Entry { time: moment.time, attempt, verdict, protocol };
-    delivery::record(world.config, stores, &entry.record()?, world.log)
+    let record = Record { settlement: unsettled, ..entry.record()? };
+    delivery::record(world.config, stores, &record, world.log)
 }
 
 fn protocol<'a>(world: World<'a>, attempt: &'a Attempt) -> &'a str {

@@ -174,6 +174,13 @@ fn seconds_before_now(ago: Duration) -> i64 {
     i64::try_from(now.saturating_sub(ago).as_secs()).unwrap_or(0)
 }
 
+/// Milliseconds since 1970, now.
+#[allow(clippy::disallowed_methods, reason = "the tool compares clocks")]
+fn milliseconds_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(0)
+}
+
 /// Seconds since 1970 as a date.
 fn timestamp(seconds: i64) -> String {
     let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));

@@ -48,6 +48,14 @@ pub fn record(
     log: MailLog<'_>,
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
+    if record.settlement.is_some() {
+        // The database has just failed to settle the attempt: row and settlement wait together.
+        match journal.append(record) {
+            Ok(()) => return Ok(()),
+            // The entries of the attempt count as failures in the end, and let nobody in.
+            Err(e) => log.trouble("journal", &e),
+        }
+    }
     match config.log.delivery {
         Delivery::Direct => match timed(|| store_one(config, stores, record)) {
             (Ok(stored), time) => {
@@ -119,6 +127,20 @@ fn help(
     }
 }
 
+/// Delivers some of what waits before a limit refuses: among it may be the settlement of attempts that were
+/// right, whose reservations count as failures by now. True if something was delivered.
+pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> bool {
+    let journal = Journal::new(&config.state_directory, config.durability, log);
+    if !journal.has_rows() {
+        return false;
+    }
+    let delivered = deliver(config, stores, &journal, Pace::of_attempt(config.timeouts));
+    if let Some(e) = &delivered.trouble {
+        log.trouble("journal", e);
+    }
+    delivered.stored > 0
+}
+
 /// How many rows a transaction had, and how many of them were new.
 #[derive(Default)]
 struct Together {
@@ -155,10 +177,26 @@ fn store_together(
                 continue;
             }
             store.insert(Sql::configured(&log.insert), &record.row)?;
+            settle(store, record)?;
             done.new = done.new.saturating_add(1);
         }
         Ok(done)
     })
+}
+
+/// Writes what the attempt could not settle itself. A database that has lost its tables for limits gets its
+/// rows all the same.
+fn settle(store: &mut Store, record: &Record) -> Result<(), Error> {
+    let settlement = record.settlement.as_ref();
+    match settlement.map_or(Ok(()), |settlement| settlement.write_within(store)) {
+        Err(e) if e.is_about_table() => Ok(()),
+        settled => settled,
+    }
+}
+
+/// Settles an attempt whose row no table takes.
+fn settle_alone(store: &mut Store, record: &Record) -> Result<(), Error> {
+    store.transaction(|store| settle(store, record))
 }
 
 /// Whether marks come and go with their rows: those that outlast a transaction that comes to nothing

@@ -5,6 +5,7 @@
 //! password or a hash.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Why an attempt cannot be decided.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,14 @@ pub enum Error {
         /// Which column or scheme, without its value.
         what: String,
     },
+    /// Others' attempts in progress left no room with a limit.
+    #[error(
+        "limit {limit}: other attempts in progress took all of its room for database.attempt_timeout"
+    )]
+    NoRoom {
+        /// The limit's name.
+        limit: Arc<str>,
+    },
     /// The system: a file, a user, a directory.
     #[error("{place}: {source}")]
     System {
@@ -79,6 +88,21 @@ impl Error {
             Self::Store { fault, .. } => Some(*fault),
             Self::Config { .. }
             | Self::Call(_)
+            | Self::Geo { .. }
+            | Self::Account { .. }
+            | Self::NoRoom { .. }
+            | Self::System { .. } => None,
+        }
+    }
+
+    /// The limit that had no room, if it is one that is at fault.
+    #[must_use]
+    pub fn full_limit(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::NoRoom { limit } => Some(limit),
+            Self::Config { .. }
+            | Self::Call(_)
+            | Self::Store { .. }
             | Self::Geo { .. }
             | Self::Account { .. }
             | Self::System { .. } => None,

@@ -1,98 +1,116 @@
-//! The counting behind limits, in a table of ours that all hosts of one log share.
+//! The counters behind limits, in a table that all hosts of one log database share.
 //!
-//! An attempt is entered before its password is hashed, under a lock that those who are counted
-//! together share, so that a burst gets no more guesses than the limit. When its outcome is known,
-//! its entry stays or goes. An entry that nobody settles, since its process was killed, stays.
+//! A counter belongs to a limit and its subject: an address, an account, or both. It holds values: passwords,
+//! accounts, or whatever else the limit counts. A row of the table is one of these:
+//!
+//! - a failure: `attempt` is empty. Only failures refuse.
+//! - a reservation of an attempt in progress, under the attempt's id. It takes room, so that parallel guesses
+//!   get no more answers than the limit. When the lease is over it counts as a failure: its process was
+//!   killed or stopped, and its guess must not be free.
+//! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS`]). It takes room, and never
+//!   counts as a failure.
+//! - a lock: `value` is empty.
+
+mod settled;
+mod standing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::settled::Outcome;
+pub use self::settled::Settled;
+pub use self::standing::Standing;
+pub use self::standing::Subject;
 use crate::error::Error;
 use crate::policy::Action;
 use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Per;
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Value;
 
-/// Longer names are counted by this many bytes of theirs.
+/// The longest name that is counted, in bytes. Longer names are cut.
 const MAX_NAME: usize = 255;
-/// At most so many entries that are over are deleted by one attempt.
+/// The most expired entries that one attempt deletes.
 const PRUNED_AT_ONCE: i64 = 60;
-/// For so long, in milliseconds, are they kept that are over: another host's clock may be behind.
+/// How long expired entries are kept, in milliseconds, because another host's clock may be behind.
 const MARGIN: i64 = 600_000;
-/// How long a lock stays in the table, in milliseconds: far longer than anybody holds it.
+/// How far another host's clock may be ahead, in milliseconds, before its reservations count as failures.
+const CLOCK_MARGIN: i64 = 20_000;
+/// How long a lock stays in the table, in milliseconds. No transaction holds it that long.
 const LOCK_TIME: i64 = 60_000;
+/// What a lease has beside twice `attempt_timeout`, in milliseconds: time to hash on a busy machine.
+const LEASE: i64 = 20_000;
+/// The first character of `attempt` in a reservation of a SCRAM exchange without a proof. It sorts after all
+/// hexadecimal digits.
+const KEYS: char = '~';
 
-/// An attempt as limits see it.
-pub struct Subject {
-    /// The authcid in lower case, with the default domain.
-    account: String,
-    /// What the address counts as.
-    remote: String,
-    country: String,
-    /// The truncated hash of the password.
-    pwhash: String,
-    /// Tells this attempt from all others.
-    attempt: String,
+/// How long an attempt in progress may take before it counts as a failure, in milliseconds.
+#[must_use]
+pub fn lease(attempt_timeout: Duration) -> i64 {
+    milliseconds(attempt_timeout).saturating_mul(2).saturating_add(LEASE)
+}
+
+/// The time of a look at the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
     /// Milliseconds since 1970.
-    now: i64,
+    pub now: i64,
+    /// See [`lease`].
+    pub lease: i64,
 }
 
-impl Subject {
-    /// Gives an attempt a name of its own.
-    ///
-    /// # Errors
-    /// The system gives no random bytes.
-    pub fn new(
-        account: &str,
-        remote: String,
-        country: String,
-        pwhash: String,
-        now: i64,
-    ) -> Result<Self, Error> {
-        let mut bytes = [0_u8; 8];
-        getrandom::fill(&mut bytes).map_err(|e| Error::System {
-            place: String::from("random numbers"),
-            source: std::io::Error::other(e.to_string()),
-        })?;
-        let attempt = base16ct::lower::encode_string(&bytes);
-        Ok(Self { account: name(account), remote, country, pwhash, attempt, now })
+/// One limit's counter for one subject, and the value that the attempt would add.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    limit: Limit,
+    account: String,
+    remote: String,
+    value: String,
+    /// True if the table holds a reservation of the attempt.
+    is_held: bool,
+}
+
+impl Counter {
+    /// Its limit.
+    #[must_use]
+    pub fn limit(&self) -> &Limit {
+        &self.limit
     }
 
-    fn value(&self, count: Count) -> &str {
-        let value = match count {
-            Count::Failures => &self.attempt,
-            // Of a driver that shows us no password, each is one.
-            Count::Passwords if self.pwhash.is_empty() => &self.attempt,
-            Count::Passwords => &self.pwhash,
-            Count::Accounts => &self.account,
-            Count::Remotes => &self.remote,
-            Count::Countries => &self.country,
-        };
-        // The empty value is a lock.
-        if value.is_empty() { "-" } else { value }
+    /// True if an attempt needs room there before its password is looked at.
+    fn is_rejecting(&self) -> bool {
+        self.limit.action == Action::Reject
     }
 
-    fn entry(&self, limit: &Limit) -> Entry {
-        let (account, remote) = match limit.per {
-            Per::Remote => ("", &*self.remote),
-            Per::Account => (&*self.account, ""),
-            Per::AccountAndRemote => (&*self.account, &*self.remote),
-        };
-        Entry {
-            rule: Arc::clone(&limit.name),
-            account: account.to_owned(),
-            remote: remote.to_owned(),
-            value: self.value(limit.count).to_owned(),
-            attempt: self.attempt.clone(),
-            is_distinct: limit.count != Count::Failures,
-            expires: self.now.saturating_add(milliseconds(limit.within)),
-        }
+    /// Orders locks, so that two attempts never wait for each other.
+    fn key(&self) -> (&str, &str, &str) {
+        (&self.limit.name, &self.account, &self.remote)
+    }
+
+    fn owned_key(&self) -> (String, String, String) {
+        let (limit, account, remote) = self.key();
+        (limit.to_owned(), account.to_owned(), remote.to_owned())
+    }
+
+    fn expires(&self, clock: Clock) -> i64 {
+        clock.now.saturating_add(milliseconds(self.limit.within))
+    }
+
+    fn parameters(&self, value: &str, attempt: &str, expires: i64) -> [(&'static str, Value); 6] {
+        [
+            ("rule", Value::text(&self.limit.name)),
+            ("account", Value::text(&self.account)),
+            ("remote", Value::text(&self.remote)),
+            ("value", Value::text(value)),
+            ("attempt", Value::text(attempt)),
+            ("expires", Value::Int(expires)),
+        ]
     }
 }
 
-/// A name as the table holds it.
+/// Cuts a name to what the table holds.
 #[must_use]
 pub fn name(name: &str) -> String {
     let mut end = name.len().min(MAX_NAME);
@@ -106,206 +124,216 @@ fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What stands in the table for an attempt.
-#[derive(Debug, Clone)]
-struct Entry {
-    rule: Arc<str>,
-    account: String,
-    remote: String,
-    value: String,
-    attempt: String,
-    /// Whether a later one of the same value takes its place.
-    is_distinct: bool,
-    expires: i64,
+/// The state of a counter, as one attempt sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// As many values have failed as the limit allows.
+    Reached,
+    /// The values in progress may reach the limit: there is no room for another one now.
+    Full,
+    /// The attempt's value has failed before, and takes no more room.
+    Known,
+    /// The attempt's value has room.
+    Room,
 }
 
-impl Entry {
-    fn parameters(&self, value: &str, attempt: &str) -> [(&'static str, Value); 6] {
-        [
-            ("rule", Value::text(&self.rule)),
-            ("account", Value::text(&self.account)),
-            ("remote", Value::text(&self.remote)),
-            ("value", Value::text(value)),
-            ("attempt", Value::text(attempt)),
-            ("expires", Value::Int(self.expires)),
-        ]
-    }
+/// The condition of an entry that counts as a failure; see [`bounds`].
+pub const FAILED: &str =
+    "attempt < '~' AND (attempt = '' OR expires <= :begun OR expires > :ahead)";
+/// The condition of an entry that counts at all.
+const LIVE: &str = "rule = :rule AND account = :account AND remote = :remote \
+                    AND expires > :now AND expires < :latest AND value <> ''";
+
+/// The parameters of [`FAILED`], and of the entries that have not expired: `now` and `latest`. An entry
+/// that expires after `latest` comes from a clock that was wrong, and does not count.
+#[must_use]
+pub fn bounds(limit: &Limit, clock: Clock) -> [(&'static str, Value); 4] {
+    let within = milliseconds(limit.within);
+    let end = clock.now.saturating_add(within);
+    [
+        ("now", Value::Int(clock.now)),
+        ("latest", Value::Int(end.saturating_add(within))),
+        ("begun", Value::Int(end.saturating_sub(clock.lease))),
+        ("ahead", Value::Int(end.saturating_add(CLOCK_MARGIN))),
+    ]
 }
 
-/// Where an attempt stands with the limits, until it is settled.
-#[derive(Debug, Default)]
-pub struct Standing {
-    /// Each limit that refuses, and whether it is crossed.
-    pub crossed: Vec<(Arc<str>, bool)>,
-    /// How long the attempt has to wait.
-    pub delay: Duration,
-    entries: Vec<Entry>,
-}
-
-impl Standing {
-    /// Adds what other limits say.
-    pub fn join(&mut self, other: Self) {
-        self.crossed.extend(other.crossed);
-        self.delay = self.delay.max(other.delay);
-        self.entries.extend(other.entries);
-    }
-
-    /// Adds what one limit says; under `log_only` nobody is made to wait.
-    fn add(&mut self, limit: &Limit, is_crossed: bool, log_only: bool) {
-        match limit.action {
-            Action::Reject => self.crossed.push((Arc::clone(&limit.name), is_crossed)),
-            Action::Delay(time) if is_crossed && !log_only => self.delay = self.delay.max(time),
-            Action::Delay(_) => {}
-        }
-    }
-
-    /// Whether there is nothing to settle.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Whether a limit refuses the attempt.
-    #[must_use]
-    pub fn is_crossed(&self) -> bool {
-        self.crossed.iter().any(|(_, is_crossed)| *is_crossed)
-    }
-}
-
-/// Looks whether an attempt is beyond any of these limits, and enters it unless one refuses it;
-/// under `log_only`, none does.
+/// Looks at a counter. Reads a bounded number of entries.
 ///
 /// # Errors
 /// The database cannot tell.
-pub fn enter(
-    store: &mut Store,
-    limits: &[&Limit],
-    subject: &Subject,
-    log_only: bool,
-) -> Result<Standing, Error> {
-    store.transaction(|store| {
-        // All locks before the first look: what is seen from then on does not change, and must be
-        // what those have done who held a lock before.
-        for limit in limits {
-            lock(store, subject, limit)?;
-        }
-        let mut standing = Standing::default();
-        for limit in limits {
-            let is_crossed = is_crossed(store, limit, subject)?;
-            standing.add(limit, is_crossed, log_only);
-            if !(is_crossed && limit.action == Action::Reject) {
-                standing.entries.push(subject.entry(limit));
-            }
-        }
-        if standing.is_crossed() && !log_only {
-            standing.entries.clear();
-        }
-        for entry in &standing.entries {
-            insert(store, entry, &entry.value, &entry.attempt)?;
-        }
-        Ok(standing)
+pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State, Error> {
+    // The index is named, because the optimizer's choice depends on the statistics of the moment: the live
+    // entries of one counter are few, those of all are not.
+    let from = store.dialect(
+        "FROM authpolicy_count INDEXED BY authpolicy_count_live WHERE ",
+        "FROM authpolicy_count FORCE INDEX (live) WHERE ",
+    );
+    let own = store.dialect(
+        "FROM authpolicy_count NOT INDEXED WHERE ",
+        "FROM authpolicy_count FORCE INDEX (PRIMARY) WHERE ",
+    );
+    let sql = Sql::of(&[
+        "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
+        from,
+        LIVE,
+        " AND ",
+        FAILED,
+        " LIMIT :max) AS failed) AS failed, (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
+        from,
+        LIVE,
+        " AND value <> :value LIMIT :max) AS others) AS others, EXISTS (SELECT 1 ",
+        own,
+        LIVE,
+        " AND value = :value AND ",
+        FAILED,
+        ") AS known",
+    ]);
+    let own = [
+        ("rule", Value::text(&counter.limit.name)),
+        ("account", Value::text(&counter.account)),
+        ("remote", Value::text(&counter.remote)),
+        ("value", Value::text(&counter.value)),
+        ("max", Value::Int(counter.limit.max.into())),
+    ];
+    let parameters: Vec<_> = own.into_iter().chain(bounds(&counter.limit, clock)).collect();
+    let rows = store.query(sql, &parameters)?;
+    let number = |column| rows.first().and_then(|row| row.text(column).parse::<u32>().ok());
+    let most = |column| number(column).unwrap_or(u32::MAX);
+    Ok(if most("failed") >= counter.limit.max {
+        State::Reached
+    } else if number("known") == Some(1) {
+        State::Known
+    } else if most("others") < counter.limit.max {
+        State::Room
+    } else {
+        State::Full
     })
 }
 
-/// The same without entering it.
-///
-/// # Errors
-/// The database cannot tell.
-pub fn look(
-    store: &mut Store,
-    limits: &[&Limit],
-    subject: &Subject,
-    log_only: bool,
-) -> Result<Standing, Error> {
-    let mut standing = Standing::default();
-    for limit in limits {
-        standing.add(limit, is_crossed(store, limit, subject)?, log_only);
-    }
-    Ok(standing)
+/// What came of a reservation.
+#[derive(Debug)]
+pub enum Reserved {
+    /// Each counter has it.
+    Yes,
+    /// Failures have reached these limits meanwhile.
+    Reached(Vec<Arc<str>>),
+    /// The attempts in progress leave no room with this limit.
+    Full(Arc<str>),
 }
 
-/// Keeps the entries of an attempt that counts, and takes back those of another.
+/// Reserves room with all counters of an attempt, or with none: one transaction under all locks.
 ///
 /// # Errors
 /// The database did not do it.
-pub fn settle(store: &mut Store, standing: &mut Standing, counts: bool) -> Result<(), Error> {
-    const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
-                       AND remote = :remote AND value = :value AND attempt = :attempt";
-    // Each failure stays as it was entered.
-    let mut entries = std::mem::take(&mut standing.entries);
-    entries.retain(|entry| !counts || entry.is_distinct);
-    if entries.is_empty() {
-        return Ok(());
-    }
-    store.transaction(|store| {
-        for entry in &entries {
-            if counts {
-                insert(store, entry, &entry.value, "")?;
+pub fn reserve(
+    store: &mut Store,
+    standing: &mut Standing,
+    purpose: Purpose,
+    clock: Clock,
+) -> Result<Reserved, Error> {
+    let mut counters: Vec<_> = standing.rejecting().collect();
+    counters.sort_by(|one, other| one.key().cmp(&other.key()));
+    let mut wanted = Vec::new();
+    let reserved = store.transaction(|store| {
+        // All locks before the first look: a transaction sees what was committed before its first look,
+        // which must include the work of all who held a lock before.
+        counters.iter().try_for_each(|counter| lock(store, counter, clock))?;
+        let (mut reached, mut full) = (Vec::new(), None);
+        wanted.clear();
+        for counter in &counters {
+            match look(store, counter, clock)? {
+                State::Reached => reached.push(Arc::clone(&counter.limit.name)),
+                State::Full => full = full.or_else(|| Some(Arc::clone(&counter.limit.name))),
+                // It is there already: many attempts with one value leave one entry.
+                State::Known => {}
+                State::Room => wanted.push(*counter),
             }
-            store.execute(SQL, &entry.parameters(&entry.value, &entry.attempt))?;
         }
-        Ok(())
-    })
+        if !reached.is_empty() {
+            return Ok(Reserved::Reached(reached));
+        }
+        if let Some(limit) = full {
+            return Ok(Reserved::Full(limit));
+        }
+        for counter in &wanted {
+            let (attempt, expires) = standing.reservation(counter, purpose, clock);
+            replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
+        }
+        Ok(Reserved::Yes)
+    })?;
+    if matches!(reserved, Reserved::Yes) {
+        let keys: Vec<_> = wanted.iter().map(|counter| counter.owned_key()).collect();
+        standing.hold(purpose, &keys);
+    }
+    Ok(reserved)
 }
 
-/// Makes everybody else wait who is counted with this attempt. A transaction of SQLite does already.
-/// The row changes each time, within a millisecond too: what a node of a cluster does not change, it
-/// does not hold against what others do.
-fn lock(store: &mut Store, subject: &Subject, limit: &Limit) -> Result<(), Error> {
+/// What room is reserved for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A guess: the password, or a proof of it, is here.
+    Guess,
+    /// The keys of a SCRAM exchange, whose client may never show a proof.
+    Keys,
+}
+
+/// Turns the reservations of a SCRAM exchange into those of a guess: the client has shown its proof.
+///
+/// # Errors
+/// The database did not do it.
+pub fn confirm(store: &mut Store, standing: &mut Standing, clock: Clock) -> Result<(), Error> {
+    if standing.wants_confirmation() {
+        let of_account = standing.counters().iter().filter(|counter| is_of_account(counter));
+        let counters: Vec<_> = of_account.filter(|counter| counter.is_held).collect();
+        store.transaction(|store| {
+            for counter in &counters {
+                let (attempt, expires) = standing.reservation(counter, Purpose::Guess, clock);
+                replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
+                let (attempt, _) = standing.reservation(counter, Purpose::Keys, clock);
+                delete(store, &counter.parameters(&counter.value, &attempt, 0))?;
+            }
+            Ok(())
+        })?;
+    }
+    standing.holds = standing.holds.map(|_| Purpose::Guess);
+    Ok(())
+}
+
+/// True if the counter counts for an account alone, so that others than the guesser suffer from it.
+fn is_of_account(counter: &Counter) -> bool {
+    counter.limit.per == Per::Account
+}
+
+/// Makes all attempts wait that share this counter. A transaction of SQLite does that already. The row
+/// changes each time, within one millisecond too, because a node of a cluster only compares changed rows with
+/// those of other nodes.
+fn lock(store: &mut Store, counter: &Counter, clock: Clock) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
                        VALUES (:rule, :account, :remote, '', '', :expires) \
                        ON DUPLICATE KEY UPDATE expires = GREATEST(expires + 1, :expires)";
     let sql = store.dialect("", SQL);
     if !sql.is_empty() {
-        let expires = subject.now.saturating_add(LOCK_TIME);
-        let lock = Entry { expires, ..subject.entry(limit) };
-        store.execute(sql, &lock.parameters("", ""))?;
+        let expires = clock.now.saturating_add(LOCK_TIME);
+        store.execute(sql, &counter.parameters("", "", expires))?;
     }
     Ok(())
 }
 
-fn insert(store: &mut Store, entry: &Entry, value: &str, attempt: &str) -> Result<(), Error> {
+fn replace(store: &mut Store, parameters: &[(&'static str, Value)]) -> Result<(), Error> {
     const SQL: &str = "REPLACE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
                        VALUES (:rule, :account, :remote, :value, :attempt, :expires)";
-    store.execute(SQL, &entry.parameters(value, attempt)).map(|_| ())
+    store.execute(SQL, parameters).map(|_| ())
 }
 
-/// What ends later than this is of a clock that went wrong, and does not count.
-#[must_use]
-pub fn latest(limit: &Limit, now: i64) -> i64 {
-    now.saturating_add(milliseconds(limit.within).saturating_mul(2))
+fn delete(store: &mut Store, parameters: &[(&'static str, Value)]) -> Result<(), Error> {
+    const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
+                       AND remote = :remote AND value = :value AND attempt = :attempt";
+    store.execute(SQL, parameters).map(|_| ())
 }
 
-/// Whether as many are there as are borne.
-fn is_crossed(store: &mut Store, limit: &Limit, subject: &Subject) -> Result<bool, Error> {
-    // By this index whatever the statistics of the moment say: the live entries of this limit and
-    // subject are few, those of all are not.
-    let sql = store.dialect(
-        "SELECT COUNT(*) AS n FROM (SELECT DISTINCT value FROM authpolicy_count \
-         INDEXED BY authpolicy_count_live \
-         WHERE rule = :rule AND account = :account AND remote = :remote \
-         AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live",
-        "SELECT COUNT(*) AS n FROM (SELECT DISTINCT value FROM authpolicy_count \
-         FORCE INDEX (live) \
-         WHERE rule = :rule AND account = :account AND remote = :remote \
-         AND expires > :now AND expires < :latest AND value <> '' LIMIT :max) AS live",
-    );
-    let entry = subject.entry(limit);
-    let parameters = [
-        ("rule", Value::text(&entry.rule)),
-        ("account", Value::text(&entry.account)),
-        ("remote", Value::text(&entry.remote)),
-        ("now", Value::Int(subject.now)),
-        ("latest", Value::Int(latest(limit, subject.now))),
-        ("max", Value::Int(limit.max.into())),
-    ];
-    let rows = store.query(sql, &parameters)?;
-    let live = rows.first().and_then(|row| row.text("n").parse::<u32>().ok()).unwrap_or(u32::MAX);
-    Ok(live >= limit.max)
-}
-
-/// Deletes what is over, a bounded number of entries; answers how many. They are looked up without a
-/// lock and deleted one by one: a DELETE of a range would make those wait who enter live ones.
+/// Deletes a bounded number of expired entries; returns how many. They are looked up without a lock and
+/// deleted one by one: a DELETE of a range would make those wait who add live ones.
 ///
 /// # Errors
 /// The database did not do it.
@@ -331,8 +359,8 @@ pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
     })
 }
 
-/// Forgets what was counted: of an account, of an address, or of everybody. Answers how many entries
-/// that were.
+/// Forgets what was counted: of an account, of an address, or of everybody. Returns how many entries that
+/// were.
 ///
 /// # Errors
 /// The database did not do it.

@@ -215,20 +215,6 @@ pub fn verify_all(
     verify(stored, settings, candidate, dummy, false)
 }
 
-/// Whether one of the stored passwords matches whose check takes no work. For an attempt that is then
-/// accepted: others would be told by the time that a guess was right.
-#[must_use]
-pub fn matches_at_once(stored: &[Secret], settings: &Settings, candidate: Candidate<'_>) -> bool {
-    !candidate.password.expose().is_empty()
-        && too_many(stored, settings).is_ok()
-        && stored.iter().any(|stored| match Content::read(stored, settings) {
-            Ok(Content::Password(_, stored)) if stored.work() == 0 => {
-                stored.matches(candidate) == Ok(true)
-            }
-            Ok(_) | Err(_) => false,
-        })
-}
-
 fn verify(
     stored: &[Secret],
     settings: &Settings,

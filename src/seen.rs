@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::limit::name;
@@ -13,15 +16,16 @@ use crate::store::Value;
 const FRESH: i64 = 3600;
 
 /// A login of an account.
-pub struct Login<'a> {
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Login {
     /// The account's name.
-    pub account: &'a str,
+    pub account: String,
     /// What the address counts as.
-    pub remote: &'a str,
+    pub remote: String,
     /// The country's code, or empty.
-    pub country: &'a str,
+    pub country: String,
     /// Of the stored password.
-    pub fingerprint: &'a str,
+    pub fingerprint: String,
     /// Seconds since 1970.
     pub now: i64,
 }
@@ -53,14 +57,14 @@ pub fn known_good(
 ///
 /// # Errors
 /// The database cannot tell.
-pub fn is_new_country(store: &mut Store, login: &Login<'_>, since: i64) -> Result<bool, Error> {
+pub fn is_new_country(store: &mut Store, login: &Login, since: i64) -> Result<bool, Error> {
     const SQL: &str = "SELECT EXISTS (SELECT 1 FROM authpolicy_seen WHERE account = :account \
                        AND country = :country AND time >= :since) AS here, \
                        EXISTS (SELECT 1 FROM authpolicy_seen WHERE account = :account \
                        AND country <> '' AND time >= :since) AS anywhere";
     let parameters = [
-        ("account", Value::text(&name(login.account))),
-        ("country", Value::text(login.country)),
+        ("account", Value::text(&name(&login.account))),
+        ("country", Value::text(&login.country)),
         ("since", Value::Int(since)),
     ];
     let rows = store.query(SQL, &parameters)?;
@@ -71,30 +75,28 @@ pub fn is_new_country(store: &mut Store, login: &Login<'_>, since: i64) -> Resul
     Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
 }
 
-/// Remembers a login.
+/// Remembers a login, within a transaction of the caller. One that was remembered later stays.
 ///
 /// # Errors
 /// The database did not do it.
-pub fn remember(store: &mut Store, login: &Login<'_>) -> Result<(), Error> {
+pub fn remember(store: &mut Store, login: &Login) -> Result<(), Error> {
     const KNOWN: &str = "SELECT 1 FROM authpolicy_seen WHERE account = :account \
                          AND remote = :remote AND country = :country \
-                         AND fingerprint = :fingerprint AND time > :fresh";
+                         AND (time > :now OR (fingerprint = :fingerprint AND time > :fresh))";
     const SQL: &str = "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
                        VALUES (:account, :remote, :country, :fingerprint, :now)";
     let parameters = [
-        ("account", Value::text(&name(login.account))),
-        ("remote", Value::text(login.remote)),
-        ("country", Value::text(login.country)),
-        ("fingerprint", Value::text(login.fingerprint)),
+        ("account", Value::text(&name(&login.account))),
+        ("remote", Value::text(&login.remote)),
+        ("country", Value::text(&login.country)),
+        ("fingerprint", Value::text(&login.fingerprint)),
         ("now", Value::Int(login.now)),
         ("fresh", Value::Int(login.now.saturating_sub(FRESH))),
     ];
-    store.transaction(|store| {
-        if store.query(KNOWN, &parameters)?.is_empty() {
-            store.execute(SQL, &parameters)?;
-        }
-        Ok(())
-    })
+    if store.query(KNOWN, &parameters)?.is_empty() {
+        store.execute(SQL, &parameters)?;
+    }
+    Ok(())
 }
 
 /// Makes an address of an account no longer known good; without one, all of them.

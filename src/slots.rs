@@ -12,8 +12,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::fcntl::FcntlArg;
@@ -23,8 +21,6 @@ use nix::unistd::Uid;
 use crate::error::Error;
 
 const FILE_NAME: &str = "hash-slots";
-/// Between two looks at slots that are all taken. Two hundred who wait take an eighth of a CPU so.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Of each CPU by default: more of them are no faster, and each takes its memory.
 const SLOTS_OF_CPU: usize = 2;
 const FEWEST_BY_DEFAULT: u32 = 4;
@@ -98,27 +94,15 @@ impl Slots {
         Ok(false)
     }
 
-    /// Waits until it has taken a slot.
-    ///
-    /// # Errors
-    /// None was free for so long.
-    pub fn wait(&self, most: Duration) -> Result<(), Error> {
-        let start = Instant::now();
-        loop {
-            let left = most.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                let count = self.count.unwrap_or_else(default_count);
-                let why = format!(
-                    "all accounts.max_parallel_hashes = {count} were taken for \
-                     database.attempt_timeout: too many attempts at the same time"
-                );
-                return Err(fail(&self.path, why));
-            }
-            thread::sleep(left.min(PAUSE));
-            if self.take()? {
-                return Ok(());
-            }
-        }
+    /// Says that none was free for as long as an attempt may wait.
+    #[must_use]
+    pub fn exhausted(&self) -> Error {
+        let count = self.count.unwrap_or_else(default_count);
+        let why = format!(
+            "all accounts.max_parallel_hashes = {count} were taken for database.attempt_timeout: too many \
+             attempts at the same time"
+        );
+        fail(&self.path, why)
     }
 
     fn lock(&self, slot: u32) -> Result<(), Errno> {
@@ -180,10 +164,10 @@ mod tests {
         }
         let late = open();
         assert!(!late.take().unwrap(), "three are taken");
-        let message = late.wait(Duration::from_millis(1)).unwrap_err().to_string();
+        let message = late.exhausted().to_string();
         assert!(message.contains("max_parallel_hashes = 3"), "{message}");
         taken.pop();
-        assert!(late.wait(Duration::from_secs(60)).is_ok(), "one was given back");
+        assert!(late.take().unwrap(), "one was given back");
         assert!(!open().take().unwrap());
     }
 

@@ -275,6 +275,14 @@ impl Store {
         }
     }
 
+    /// True if the server has ended the connection while it had nothing to do.
+    fn has_hung_up(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::MySql(connection) => connection.has_hung_up(),
+        }
+    }
+
     fn is_usable(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,

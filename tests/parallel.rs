@@ -22,6 +22,9 @@ use common::Base;
 use common::Client;
 use common::Exim;
 use common::Site;
+use common::hashing::ARGON2;
+use common::hashing::start;
+use common::hashing::stop_while_it_hashes;
 use common::limits::NO;
 use common::limits::YES;
 use common::limits::attempt;
@@ -32,14 +35,13 @@ use common::processes::Frozen;
 use common::processes::children;
 use common::processes::has_open;
 use common::processes::signal;
+use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
-/// 64 MiB and three passes, of "test".
-const ARGON2: &str = "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc";
 const U: &str = "u@example.com";
 const ACCEPTED_LINE: &str = "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB";
 const CANNOT_TELL_LINE: &str =
@@ -64,14 +66,6 @@ fn accept(site: &Site, exim: &Exim) {
     assert_eq!(attempt(exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
     expect_line(site, ACCEPTED_LINE);
     assert_eq!(flags(site), (YES, NO));
-}
-
-/// An attempt that does not wait for its turn among others.
-fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
-    let (port, name, password) = (exim.port, name.to_owned(), password.to_owned());
-    thread::spawn(move || {
-        Client::connect_from(port, GB).plain(name.as_bytes(), password.as_bytes())
-    })
 }
 
 /// Takes so many slots, as Exim's processes do.
@@ -171,28 +165,52 @@ fn whoever_gets_no_slot_in_time_is_435_and_no_guess() {
     }
 }
 
-/// What takes no work waits for nobody, unless a right password could still be refused.
+/// Who keeps the slots busy must not learn from the answers to cheap hashes which password is right.
 #[test]
-fn a_right_password_in_clear_needs_no_slot() {
+fn a_right_password_in_clear_waits_for_a_slot_as_a_wrong_one_does() {
     let site = site(Base::Sqlite, "max_parallel_hashes = 1", "2s", "");
     let exim = site.exim();
     accept(&site, &exim);
     wait_for_the_end(&exim);
     site.sql("UPDATE account SET password = '{PLAIN}test'");
     let held = hold(&site, 1);
-    accept(&site, &exim);
-    assert_eq!(attempt(&exim, GB, U, "wrong"), CANNOT_TELL, "it takes as long as that of nobody");
-    let config = site.read("authpolicy.toml");
-    let policy = "[policy]\nnew_country = \"reject\"\n";
-    site.write_config(&config.replace("[policy]\n", policy));
-    assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "as a wrong one");
-    site.write_config(&config);
-    site.sql("UPDATE account SET active = 0");
-    assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "as a wrong one");
+    for password in ["test", "wrong"] {
+        assert_eq!(attempt(&exim, GB, U, password), CANNOT_TELL, "{password}");
+        expect_line(&site, CANNOT_TELL_LINE);
+        assert!(site.lines().pop().unwrap().contains("max_parallel_hashes = 1"), "{password}");
+        assert_eq!(flags(&site), (None, NO), "{password}");
+    }
     drop(held);
-    assert_eq!(attempt(&exim, GB, U, "test"), REFUSED, "disabled");
-    site.sql("UPDATE account SET active = 1");
     accept(&site, &exim);
+}
+
+/// Whoever is refused anyway takes no slot that others wait for.
+#[test]
+fn an_attempt_that_is_refused_anyway_does_not_wait_for_a_slot() {
+    let policy = "deny_countries = [\"CN\"]";
+    let site = site(Base::Sqlite, "max_parallel_hashes = 1", "50s", policy);
+    let exim = site.exim();
+    accept(&site, &exim);
+    wait_for_the_end(&exim);
+    let refused = |remote, auth_ok: Option<bool>| {
+        assert_eq!(attempt(&exim, remote, U, "test"), REFUSED);
+        assert_eq!(flags(&site), (auth_ok, YES), "{:?}", site.lines());
+    };
+    refused(CN, YES);
+    let held = hold(&site, 1);
+    refused(CN, None);
+    expect_line(
+        &site,
+        "status=403 reason=policy rule=policy.deny_countries auth_ok=- policy_reject=1 country=CN",
+    );
+    site.sql("UPDATE account SET active = 0");
+    refused(GB, None);
+    expect_line(
+        &site,
+        "status=403 reason=disabled rule=account.disabled auth_ok=- policy_reject=1 country=GB",
+    );
+    drop(held);
+    refused(GB, YES);
 }
 
 #[test]
@@ -221,23 +239,6 @@ fn whoever_waits_for_a_slot_holds_no_database_connection() {
     assert_eq!(flags(&site), (YES, NO));
 }
 
-/// An attempt that was stopped while it hashed, and its client.
-fn stop_while_it_hashes(exim: &Exim) -> (u32, JoinHandle<String>) {
-    loop {
-        let client = start(exim, U, "test");
-        while !client.is_finished() {
-            let frozen = Frozen::new(exim.pid());
-            if let Some(&pid) = frozen.hashing().first() {
-                frozen.keep(pid);
-                return (pid, client);
-            }
-            drop(frozen);
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(client.join().unwrap(), ACCEPTED);
-    }
-}
-
 #[test]
 fn a_stopped_process_keeps_its_slot_alone_and_a_killed_one_gives_it_back() {
     for (slots, reply) in [(1, CANNOT_TELL), (2, ACCEPTED)] {
@@ -245,7 +246,7 @@ fn a_stopped_process_keeps_its_slot_alone_and_a_killed_one_gives_it_back() {
         let site = site(Base::Sqlite, &given, "2s", "");
         let exim = site.exim();
         accept(&site, &exim);
-        let (stopped, client) = stop_while_it_hashes(&exim);
+        let (stopped, client) = stop_while_it_hashes(&exim, U, "test");
         for _ in 0..3 {
             assert_eq!(attempt(&exim, GB, U, "test"), reply, "{given}: {}", site.main_log());
         }

@@ -1,22 +1,27 @@
 //! The account, and what its stored passwords say to the client's.
 
+use std::sync::Arc;
+
 use super::Findings;
 use super::Mode;
 use super::World;
-use super::hashing;
+use super::limits;
+use super::room;
+use super::room::Leave;
+use super::room::Needs;
 use crate::account;
 use crate::account::Account;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
 use crate::error::StoreFault;
+use crate::limit::Purpose;
 use crate::password;
 use crate::password::Candidate;
 use crate::password::Dummy;
 use crate::policy;
 use crate::policy::Answer;
 use crate::policy::Credentials;
-use crate::policy::NewCountry;
 use crate::secret::Secret;
 use crate::stale::Memory;
 use crate::store::Stores;
@@ -99,6 +104,30 @@ fn is_readable(world: World<'_>, account: Option<&Account>) -> bool {
     password::is_guessable(stored, &world.config.accounts.passwords)
 }
 
+/// Takes the room that the attempt needs to have its password looked at; `None` if it is not looked at. An
+/// attempt that is refused whatever its password takes no room of others: it is hashed only where a slot is
+/// free at once, so that the row says whether the password was right.
+fn approach(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<Option<Leave>, Error> {
+    let policy = &world.config.policy;
+    if policy::skips_password(policy, &findings.found.ruling) {
+        return Ok(None);
+    }
+    if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
+        return room::take_idle_slot(world);
+    }
+    let needs = Needs { purpose: Purpose::Guess, slot: true };
+    let leave = room::take(world, stores, findings, needs)?;
+    if leave.is_none() {
+        limits::refuse(world, attempt, stores, findings);
+    }
+    Ok(leave)
+}
+
 /// Holds the password against those stored, or against a dummy where there is no account.
 fn verify(
     world: World<'_>,
@@ -109,33 +138,21 @@ fn verify(
 ) -> Result<Credentials, Error> {
     let accounts = &world.config.accounts;
     let settings = &accounts.passwords;
-    let policy = &world.config.policy;
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let candidate = Candidate { password, login: findings.login.typed() };
-    let refused =
-        policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some();
-    // Whoever is let in at once takes no room of those who hash. Not where a right password may yet be
-    // refused: with all room taken, its 535 would stand out among the 435 of wrong ones.
-    let may_be_refused = refused || policy.new_country == NewCountry::Reject;
-    let is_right_at_once =
-        !may_be_refused && password::matches_at_once(stored, settings, candidate);
-    let room = match is_right_at_once {
-        true => None,
-        false => hashing::room(world, stores)?,
-    };
+    let refused = policy::refuses(&world.config.policy, &findings.found.ruling)
+        || findings.found.disabled.is_some();
     let verified = stores.meanwhile(|| {
         let dummy = Dummy::load(&world.config.state_directory, accounts.dummy_hash(), settings);
-        let verified = match (is_right_at_once, refused) {
-            (true, _) => Ok(true),
-            (false, true) => password::verify_all(stored, settings, candidate, &dummy),
-            (false, false) => password::verify_any(stored, settings, candidate, &dummy),
+        let verified = match refused {
+            true => password::verify_all(stored, settings, candidate, &dummy),
+            false => password::verify_any(stored, settings, candidate, &dummy),
         };
         if world.mode == Mode::Real && verified.is_ok() {
             dummy.learn(stored, settings);
         }
         verified
     });
-    drop(room);
     findings.was_guess = match &verified {
         Err(_) => is_readable(world, account),
         // The answer will not say so, and limits must hold all the same.
@@ -172,11 +189,10 @@ pub(super) fn weigh(
             let account = findings.login.user().to_owned();
             return Err(Error::Account { account, what: why.clone() });
         }
-        Proof::Password(_)
-            if policy::skips_password(&world.config.policy, &findings.found.ruling) =>
-        {
-            Credentials::Unchecked
-        }
-        Proof::Password(password) => verify(world, password, account, stores, findings)?,
+        Proof::NoRoom(limit) => return Err(Error::NoRoom { limit: Arc::clone(limit) }),
+        Proof::Password(password) => match approach(world, attempt, stores, findings)? {
+            Some(_leave) => verify(world, password, account, stores, findings)?,
+            None => Credentials::Unchecked,
+        },
     })
 }

@@ -6,9 +6,10 @@ use super::Findings;
 use super::Moment;
 use super::World;
 use super::credentials;
-use super::guesses;
-use super::hashing;
+use super::limits;
 use super::locate;
+use super::room;
+use super::room::Needs;
 use super::rules;
 use crate::account::Account;
 use crate::attempt::Attempt;
@@ -16,6 +17,7 @@ use crate::attempt::Proof;
 use crate::attempt::printable;
 use crate::error::Error;
 use crate::limit;
+use crate::limit::Purpose;
 use crate::limit::Standing;
 use crate::password;
 use crate::password::Decoy;
@@ -42,22 +44,21 @@ pub enum Revealed {
     Untold(String),
 }
 
-/// Enters an attempt with the limits, and finds the one password of an account that is stored in
-/// clear.
+/// Takes room with the limits, and finds the one password of an account that is stored in clear. Where the
+/// attempt stands with the limits is settled by `finish`.
 ///
 /// # Errors
-/// The database cannot tell, or the account's data cannot be understood.
+/// The database cannot tell, there is no room, or the account's data cannot be understood.
 pub fn reveal(
     world: World<'_>,
     attempt: &Attempt,
     moment: Moment,
     earlier: Earlier,
-) -> Result<(Revealed, Standing), Error> {
+) -> (Result<Revealed, Error>, Option<Standing>) {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let mut findings = locate(world, attempt, moment, earlier);
     let revealed = secret_of(world, attempt, &mut stores, &mut findings);
-    let standing = findings.standing.take().unwrap_or_default();
-    hand_over(revealed, standing, &mut stores)
+    (revealed, findings.standing.take())
 }
 
 /// What there is to say before anybody looks at the stored password.
@@ -83,11 +84,11 @@ fn approach(
         return Ok(Approached::Nobody);
     }
     findings.username = printable(findings.login.user().as_bytes());
-    if guesses::enter(world, attempt, stores, findings)? {
+    if limits::look(world, attempt, stores, findings)? {
         return Ok(Approached::Refused);
     }
     let found = credentials::look_up(world, attempt, stores, findings)?;
-    if guesses::enter_again(world, attempt, found.as_ref(), stores, findings)? {
+    if limits::look_again(world, attempt, found.as_ref(), stores, findings)? {
         return Ok(Approached::Refused);
     }
     if let Some(canonical) = found.as_ref().and_then(|account| account.username.as_ref()) {
@@ -104,13 +105,20 @@ fn secret_of(
 ) -> Result<Revealed, Error> {
     let account = match approach(world, attempt, stores, findings)? {
         Approached::Refused => return Ok(Revealed::Refused),
-        Approached::Account(account) => account,
-        Approached::Nobody => return Ok(Revealed::Nobody),
+        Approached::Account(account) => Some(account),
+        Approached::Nobody => None,
     };
-    let layers = world.config.policy.layers(&findings.username, Some(&account.rules));
+    let own = account.as_ref().map(|account| &account.rules);
+    let layers = world.config.policy.layers(&findings.username, own);
+    // A guess at an account that is disabled tells nothing, and takes no room.
     if layers.iter().any(|(_, rules)| rules.disabled) {
         return Ok(Revealed::Nobody);
     }
+    let needs = Needs { purpose: Purpose::Guess, slot: false };
+    if attempt.authcid.is_some() && room::take(world, stores, findings, needs)?.is_none() {
+        return Ok(Revealed::Refused);
+    }
+    let Some(account) = account else { return Ok(Revealed::Nobody) };
     let [stored] = &account.passwords[..] else {
         let what = "has not exactly one password, and this mechanism needs it in clear";
         return Ok(Revealed::Untold(what.to_owned()));
@@ -139,27 +147,41 @@ pub struct Scram {
     pub proof: Proof,
 }
 
-/// Enters an attempt with the limits, and finds the keys that SCRAM needs. A right proof is
-/// confirmed to the client before anybody asks for the policy, which therefore comes first here.
+/// Takes room with the limits, and finds the keys that SCRAM needs. A right proof is confirmed to the client
+/// before anybody asks for the policy, which therefore comes first here. Where the attempt stands with the limits
+/// is settled by `finish`.
 ///
 /// # Errors
-/// The database cannot tell, or the account's data cannot be understood.
+/// The database cannot tell, there is no room, or the account's data cannot be understood.
 pub fn scram(
     world: World<'_>,
     attempt: &Attempt,
     moment: Moment,
     earlier: Earlier,
-) -> Result<(Scram, Standing), Error> {
+) -> (Result<Scram, Error>, Option<Standing>) {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let mut findings = locate(world, attempt, moment, earlier);
     let scram = keys_of(world, attempt, &mut stores, &mut findings);
-    let mut standing = findings.standing.take().unwrap_or_default();
-    let is_refused = matches!(&scram, Ok(Scram { proof: Proof::Unchecked, .. }));
-    if is_refused && !standing.is_empty() {
-        // What the policy refuses is no guess, and the client may never come back to hear it.
-        limit::settle(stores.log()?, &mut standing, false)?;
+    (scram, findings.standing.take())
+}
+
+/// Notes that the client of a SCRAM exchange has shown its proof: from now on the attempt is a guess.
+///
+/// # Errors
+/// The database cannot tell.
+pub fn prove(
+    world: World<'_>,
+    attempt: &Attempt,
+    moment: Moment,
+    standing: &mut Standing,
+) -> Result<(), Error> {
+    let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
+    let findings = locate(world, attempt, moment, Earlier::default());
+    let clock = limits::clock(world, &findings);
+    if standing.wants_confirmation() {
+        limit::confirm(stores.log()?, standing, clock).map_err(limits::about_count)?;
     }
-    hand_over(scram, standing, &mut stores)
+    Ok(())
 }
 
 fn keys_of(
@@ -184,17 +206,24 @@ fn keys_of(
     if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
         return Ok(fake(Proof::Unchecked));
     }
-    let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
-    // A right proof is confirmed before anybody could say that its country is new.
-    findings.found.credentials = Credentials::Right;
-    rules::greet(world, &layers, stores, findings)?;
-    if policy::decide(policy, &findings.found).answer == Answer::Reject {
+    if account.is_some() {
+        // A right proof is confirmed before anybody could say that its country is new.
+        findings.found.credentials = Credentials::Right;
+        rules::greet(world, &layers, stores, findings)?;
+        if policy::decide(policy, &findings.found).answer == Answer::Reject {
+            return Ok(fake(Proof::Unchecked));
+        }
+    }
+    // The keys of a password in clear are made anew each time.
+    let is_clear = |stored| matches!(password::clear(stored, settings), Ok(Some(_)));
+    let passwords = account.as_ref().map_or(&[][..], |account| &account.passwords);
+    let needs = Needs { purpose: Purpose::Keys, slot: passwords.iter().any(is_clear) };
+    let is_subject = attempt.authcid.is_some();
+    let leave = is_subject.then(|| room::take(world, stores, findings, needs)).transpose()?;
+    if matches!(leave, Some(None)) {
         return Ok(fake(Proof::Unchecked));
     }
-    // Of a password in clear they are made anew each time.
-    let is_clear = |stored| matches!(password::clear(stored, settings), Ok(Some(_)));
-    let costs = account.passwords.iter().any(is_clear);
-    let _room = costs.then(|| hashing::room(world, stores)).transpose()?;
+    let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
     for stored in &account.passwords {
         let keys = password::scram(stored, settings, mechanism, &decoy)
             .map_err(|fault| broken(findings, fault))?;
@@ -215,24 +244,12 @@ fn decoy(world: World<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> 
     Ok(Decoy::new(&key, name, mechanism))
 }
 
-/// What was found out, and where the attempt stands; what we cannot tell is no guess.
-fn hand_over<T>(
-    found: Result<T, Error>,
-    mut standing: Standing,
-    stores: &mut Stores<'_>,
-) -> Result<(T, Standing), Error> {
-    if found.is_err() && !standing.is_empty() {
-        let _ = stores.log().and_then(|log| limit::settle(log, &mut standing, false)).ok();
-    }
-    found.map(|found| (found, standing))
-}
-
 /// Decides what hangs on the address alone.
 #[must_use]
 pub fn allow(world: World<'_>, attempt: &Attempt, moment: Moment) -> Allowed {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let mut findings = locate(world, attempt, moment, Earlier::default());
-    let looked = guesses::look_at_address(world, &mut stores, &mut findings);
+    let looked = limits::look_at_address(world, &mut stores, &mut findings);
     let policy = &world.config.policy;
     let ruling = policy::judge(policy, &policy.layers("", None), &findings.facts);
     match (looked, ruling) {

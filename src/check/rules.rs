@@ -4,7 +4,7 @@
 use super::Findings;
 use super::Mode;
 use super::World;
-use super::guesses;
+use super::limits;
 use crate::error::Error;
 use crate::exception;
 use crate::policy;
@@ -45,7 +45,7 @@ pub(super) fn greet(
         }
         return Ok(());
     }
-    findings.found.is_new_country = guesses::is_new_country(world, stores, findings)?;
+    findings.found.is_new_country = limits::is_new_country(world, stores, findings)?;
     let decision = policy::decide(policy, &findings.found);
     if decision.rule == Some(Rule::NewCountry) {
         except(world, layers, stores, findings)?;

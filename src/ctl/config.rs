@@ -1,5 +1,6 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
+mod limits;
 mod print;
 mod servers;
 
@@ -42,6 +43,8 @@ use super::timestamp;
 
 pub(super) fn run(config: &Config) -> Done {
     print::print(config);
+    let hashed = time_dearest_hash(config);
+    let dearest = hashed.as_ref().ok().copied();
     let checks = [
         ("servers", Ok(servers::check(config))),
         ("accounts", check_accounts(config)),
@@ -51,8 +54,9 @@ pub(super) fn run(config: &Config) -> Done {
         ("names", check_names(config)),
         ("serve_stale", Ok(check_serve_stale(config))),
         ("geoip", check_geoip(config)),
-        ("failure_time", check_failure_time(config)),
+        ("failure_time", hashed.map(|time| check_failure_time(config, time))),
         ("max_parallel_hashes", check_slots(config)),
+        ("limits", limits::check(config, dearest.unwrap_or_default())),
     ];
     let mut first = None;
     for (what, result) in checks {
@@ -82,8 +86,8 @@ fn check_accounts(config: &Config) -> Result<String, Error> {
     Err(Error::Config { file: config.path.clone(), what })
 }
 
-/// Measures what a refusal costs for the dearest account known.
-fn check_failure_time(config: &Config) -> Result<String, Error> {
+/// Measures how long the dearest stored password known takes to check.
+fn time_dearest_hash(config: &Config) -> Result<Duration, Error> {
     let accounts = &config.accounts;
     let settings = &accounts.passwords;
     let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash(), settings);
@@ -99,19 +103,24 @@ fn check_failure_time(config: &Config) -> Result<String, Error> {
     let nobody = Secret::new(vec![b'x'; MAX_PASSWORD]);
     let start = Instant::now();
     dummy.top_up(0, Candidate { password: &nobody, login: "" });
-    let time = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(0));
+    Ok(start.elapsed())
+}
+
+/// Compares what a refusal costs for the dearest account known with `failure_time`.
+fn check_failure_time(config: &Config, dearest: Duration) -> String {
+    let time = Duration::from_millis(u64::try_from(dearest.as_millis()).unwrap_or(0));
     let (time, floor) = (time.max(Duration::from_millis(1)), config.failure_time);
     let found = format!("the dearest stored password known takes {}", format_duration(time));
     if time < floor {
-        return Ok(format!("ok {found}"));
+        return format!("ok {found}");
     }
     let floor = format_duration(floor);
     let directory = config.state_directory.display();
-    Ok(format!(
+    format!(
         "warning {found}, policy.failure_time = {floor} is no longer: where accounts are stored in \
          different ways, the time of a 535 tells them apart. Raise it, or remove \
          {directory}/dummy-hash where no account is that dear any more"
-    ))
+    )
 }
 
 /// How many hash at the same time.

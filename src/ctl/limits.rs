@@ -12,9 +12,11 @@ use crate::attempt::Remote;
 use crate::config::Config;
 use crate::error::Error;
 use crate::limit;
+use crate::limit::Clock;
 use crate::policy::Limit;
 use crate::rules;
 use crate::seen;
+use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -61,17 +63,16 @@ fn list(config: &Config, store: &mut Store) -> Done {
     let now = seconds_before_now(Duration::ZERO).saturating_mul(1000);
     let mut found = false;
     for limit in &config.policy.limits.list {
-        let sql = "SELECT account, remote, COUNT(DISTINCT value) AS n, MIN(expires) AS first \
-                   FROM authpolicy_count WHERE rule = :rule AND value <> '' AND expires > :now \
-                   AND expires < :latest \
-                   GROUP BY account, remote HAVING COUNT(DISTINCT value) >= :max \
-                   ORDER BY account, remote";
-        let parameters = [
-            ("rule", Value::text(&limit.name)),
-            ("now", Value::Int(now)),
-            ("latest", Value::Int(limit::latest(limit, now))),
-            ("max", Value::Int(limit.max.into())),
-        ];
+        let sql = Sql::of(&[
+            "SELECT account, remote, COUNT(DISTINCT value) AS n, MIN(expires) AS first \
+             FROM authpolicy_count WHERE rule = :rule AND value <> '' AND expires > :now \
+             AND expires < :latest AND ",
+            limit::FAILED,
+            " GROUP BY account, remote HAVING COUNT(DISTINCT value) >= :max ORDER BY account, remote",
+        ]);
+        let own = [("rule", Value::text(&limit.name)), ("max", Value::Int(limit.max.into()))];
+        let clock = Clock { now, lease: limit::lease(config.timeouts.attempt) };
+        let parameters: Vec<_> = own.into_iter().chain(limit::bounds(limit, clock)).collect();
         for row in store.query(sql, &parameters)? {
             found = true;
             let first: i64 = row.text("first").parse().unwrap_or(now);

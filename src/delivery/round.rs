@@ -5,6 +5,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::Together;
+use super::settle_alone;
 use super::store_together;
 use crate::config::Config;
 use crate::config::Timeouts;
@@ -174,9 +175,9 @@ impl Round<'_, '_> {
                     left.rotate_left(first);
                 }
                 Err(e) => {
-                    let (at, _) = left.remove(0);
+                    let (at, record) = left.remove(0);
                     failures = failures.saturating_add(1);
-                    if e.store_fault() == Some(StoreFault::Row) {
+                    if e.store_fault() == Some(StoreFault::Row) && self.settle(record) {
                         set(&mut fates, at, Fate::Refused(e.to_string()));
                         failures = 0;
                     } else {
@@ -189,6 +190,21 @@ impl Round<'_, '_> {
         }
         keep_behind(lines, &mut fates);
         fates
+    }
+
+    /// Settles the attempt of a row that no table takes; false if that has to wait.
+    fn settle(&mut self, record: &Record) -> bool {
+        if record.settlement.is_none() {
+            return true;
+        }
+        let settled = self.stores.log().and_then(|store| settle_alone(store, record));
+        match settled {
+            Ok(()) => true,
+            Err(e) => {
+                self.done.trouble.get_or_insert(e);
+                false
+            }
+        }
     }
 
     fn store_some(&mut self, rows: &[(usize, &Record)]) -> Result<Together, Error> {

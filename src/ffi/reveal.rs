@@ -1,6 +1,7 @@
 //! What drivers get that hold a client's proof against it themselves: a password, or SCRAM's keys.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::calls::Answer;
@@ -21,13 +22,15 @@ use crate::session::Asked;
 use crate::session::Scram;
 use crate::session::Session;
 
+const NO_KEYS: &str = "has keys that could not be asked for, see the line above";
+
 /// The password that a driver needs to prove for itself that the client has it.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let start = Instant::now();
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
     let could_not_tell = session.asked.as_ref().is_some_and(|asked| {
         let is_this = Some(&asked.authcid) == authcid.as_ref() && asked.scram.is_some();
-        is_this && matches!(asked.proof, Proof::Unknown(_))
+        is_this && matches!(asked.proof, Proof::Unknown(_) | Proof::NoRoom(_))
     });
     if could_not_tell {
         // The keys are empty since nobody can tell: no other way round the policy.
@@ -41,12 +44,9 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
             let allowed = session.allowed(&attempt.remote.text());
             let settings = session.settings(attempt.options.config.as_deref())?;
             let earlier = Earlier { allowed, standing: None };
-            check::reveal(world(settings), &attempt, moment(), earlier)
+            Ok(check::reveal(world(settings), &attempt, moment(), earlier))
         });
-    let (revealed, standing) = match revealed {
-        Ok((revealed, standing)) => (Ok(revealed), Some(standing)),
-        Err(e) => (Err(e), None),
-    };
+    let (revealed, standing) = revealed.unwrap_or_else(|e| (Err(e), None));
     let no_secret = || Outcome::NoSecret.into();
     let (answer, proof) = match revealed {
         Ok(Revealed::Password(password)) => {
@@ -57,8 +57,7 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
         Ok(Revealed::Untold(why)) => (no_secret(), Proof::Unknown(why)),
         Err(e) => {
             mail_log().trouble("secret", &e);
-            let why = String::from("could not be asked for, see the line above");
-            (Outcome::CannotTell.into(), Proof::Unknown(why))
+            (Outcome::CannotTell.into(), unknown(&e, "could not be asked for, see the line above"))
         }
     };
     session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing, scram: None });
@@ -81,10 +80,12 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
     if !goes_on {
         session.asked = Some(begin_scram(session, authcid, arguments));
     }
-    let Some(scram) = session.asked.as_mut().and_then(|asked| asked.scram.as_mut()) else {
+    if is_of_proof {
+        note_proof(session, arguments);
+    }
+    let Some(scram) = session.asked.as_ref().and_then(|asked| asked.scram.as_ref()) else {
         return Answer::EMPTY;
     };
-    scram.proof_came |= is_of_proof;
     let keys = &scram.keys;
     match *field {
         b"iter" => Answer::text(kept::plain(&keys.iterations)),
@@ -99,6 +100,34 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
     }
 }
 
+/// Notes that the client's proof has come, before the driver gets what it needs to check it. If that cannot be
+/// noted, it gets nothing.
+fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
+    let Some(mut asked) = session.asked.take() else { return };
+    let Some(scram) = &mut asked.scram else { return };
+    let is_first = !std::mem::replace(&mut scram.proof_came, true);
+    if let Some(standing) = asked.standing.as_mut().filter(|_| is_first) {
+        let noted = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
+            let settings = session.settings(attempt.options.config.as_deref())?;
+            check::prove(world(settings), &attempt, moment(), standing)
+        });
+        if let Err(e) = noted {
+            mail_log().trouble("scram", &e);
+            scram.keys = Keys::none();
+            asked.proof = unknown(&e, NO_KEYS);
+        }
+    }
+    session.asked = Some(asked);
+}
+
+/// What is known of a proof that could not be looked at.
+fn unknown(e: &Error, why: &str) -> Proof {
+    match e.full_limit() {
+        Some(limit) => Proof::NoRoom(Arc::clone(limit)),
+        None => Proof::Unknown(why.to_owned()),
+    }
+}
+
 fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Asked {
     let start = Instant::now();
     session.begin();
@@ -106,14 +135,14 @@ fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> As
         let allowed = session.allowed(&attempt.remote.text());
         let settings = session.settings(attempt.options.config.as_deref())?;
         let earlier = Earlier { allowed, standing: None };
-        check::scram(world(settings), &attempt, moment(), earlier)
+        Ok(check::scram(world(settings), &attempt, moment(), earlier))
     });
-    let (keys, proof, standing) = match found {
-        Ok((found, standing)) => (found.keys, found.proof, Some(standing)),
+    let (found, standing) = found.unwrap_or_else(|e| (Err(e), None));
+    let (keys, proof) = match found {
+        Ok(found) => (found.keys, found.proof),
         Err(e) => {
             mail_log().trouble("scram", &e);
-            let why = String::from("has keys that could not be asked for, see the line above");
-            (Keys::none(), Proof::Unknown(why), None)
+            (Keys::none(), unknown(&e, NO_KEYS))
         }
     };
     let scram = Some(Scram { keys, proof_came: false });

@@ -11,8 +11,11 @@ use sha2::Sha256;
 
 use crate::config::INSERT_PARAMETERS;
 use crate::error::Error;
+use crate::settlement::Settlement;
 use crate::store::Value;
 
+/// The member of a line that holds the settlement.
+const SETTLEMENT: &str = "settlement";
 /// Bytes of the SHA-256 that stand before a line: what they guard against is chance.
 const CHECKSUM: usize = 8;
 /// Random bytes of an id, beside its milliseconds: enough for all hosts of a cluster.
@@ -26,6 +29,8 @@ pub struct Record {
     pub id: String,
     /// The parameters of `log.insert`.
     pub row: Vec<(&'static str, Value)>,
+    /// What the attempt could not settle itself, and is written with its row.
+    pub settlement: Option<Settlement>,
 }
 
 impl Record {
@@ -38,7 +43,7 @@ impl Record {
             place: String::from("random numbers"),
             source: std::io::Error::other(e.to_string()),
         })?;
-        Ok(Self { id, row })
+        Ok(Self { id, row, settlement: None })
     }
 
     /// When the attempt began, in seconds since 1970.
@@ -60,6 +65,10 @@ impl Record {
                 Value::Text(_) => Json::from(value.to_text()),
             };
             object.insert((*name).to_owned(), value);
+        }
+        // It is made of texts and numbers, which JSON can always hold.
+        if let Some(Ok(settlement)) = self.settlement.as_ref().map(serde_json::to_value) {
+            object.insert(SETTLEMENT.to_owned(), settlement);
         }
         let json = Json::Object(object).to_string();
         format!("{} {json}", checksum(json.as_bytes()))
@@ -87,7 +96,9 @@ impl Record {
             };
             Some((*name, value))
         });
-        Some(Self { id, row: row.collect::<Option<_>>()? })
+        let row = row.collect::<Option<_>>()?;
+        let settlement = object.remove(SETTLEMENT).map(serde_json::from_value);
+        Some(Self { id, row, settlement: settlement.transpose().ok()? })
     }
 }
 

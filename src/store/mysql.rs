@@ -2,12 +2,18 @@
 
 use std::collections::HashMap;
 use std::ffi::c_long;
+use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use mysql::Conn;
 use mysql::OptsBuilder;
 use mysql::Params;
 use mysql::prelude::Queryable;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
+use nix::poll::PollTimeout;
+use nix::poll::poll;
 
 use super::Deadline;
 use super::Found;
@@ -247,6 +253,15 @@ impl Connection {
     /// Whether another statement may follow.
     pub(super) fn is_usable(&self) -> bool {
         !self.out_of_step
+    }
+
+    /// True if the server has ended the connection. It says nothing unasked but goodbye.
+    #[allow(unsafe_code, reason = "the crate lends its descriptor as a number")]
+    pub(super) fn has_hung_up(&self) -> bool {
+        // SAFETY: the connection owns the descriptor, and outlives this borrow of it.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.connection.as_raw_fd()) };
+        let mut asked = [PollFd::new(socket, PollFlags::POLLIN)];
+        poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     fn refused(&mut self, e: &mysql::Error) -> Error {

@@ -15,13 +15,15 @@ pub struct Stores<'a> {
     deadline: Deadline,
     accounts: Option<Store>,
     log: Option<Store>,
+    /// True if the connections had nothing to do for a while: a server may have ended them.
+    were_idle: bool,
 }
 
 impl<'a> Stores<'a> {
     /// Opens nothing yet.
     #[must_use]
     pub fn new(config: &'a Config, deadline: Deadline) -> Self {
-        Self { config, deadline, accounts: None, log: None }
+        Self { config, deadline, accounts: None, log: None, were_idle: false }
     }
 
     /// Does something that takes time and no database: `attempt_timeout` stands still meanwhile.
@@ -29,6 +31,7 @@ impl<'a> Stores<'a> {
         let start = Instant::now();
         let done = work();
         self.deadline.extend(start.elapsed());
+        self.were_idle = true;
         for store in [&mut self.accounts, &mut self.log].into_iter().flatten() {
             store.set_deadline(self.deadline);
         }
@@ -51,6 +54,9 @@ impl<'a> Stores<'a> {
     /// # Errors
     /// It cannot be reached.
     pub fn accounts(&mut self) -> Result<&mut Store, Error> {
+        if self.were_idle {
+            self.accounts = self.accounts.take().filter(|store| !store.has_hung_up());
+        }
         open(&mut self.accounts, &self.config.accounts.database, self.deadline)
     }
 
@@ -61,6 +67,9 @@ impl<'a> Stores<'a> {
     pub fn log(&mut self) -> Result<&mut Store, Error> {
         let shared = self.config.log.database.is_same(&self.config.accounts.database);
         let slot = if shared { &mut self.accounts } else { &mut self.log };
+        if self.were_idle {
+            *slot = slot.take().filter(|store| !store.has_hung_up());
+        }
         let store = open(slot, &self.config.log.database, self.deadline)?;
         store.make_durable(self.config.durability)?;
         Ok(store)

@@ -26,6 +26,7 @@ pub mod exims;
 pub mod fault;
 pub mod galera;
 pub mod gsasl;
+pub mod hashing;
 pub mod host;
 pub mod journal;
 pub mod limits;

@@ -1,0 +1,422 @@
+//! An attempt and the limits: whether failures refuse it before its password is looked at, and what is settled
+//! when its outcome is known.
+
+use std::time::Instant;
+
+use zeroize::Zeroizing;
+
+use super::Findings;
+use super::Mode;
+use super::World;
+use super::rules;
+use crate::account::Account;
+use crate::attempt::Attempt;
+use crate::attempt::Proof;
+use crate::delivery;
+use crate::error::Error;
+use crate::limit;
+use crate::limit::Clock;
+use crate::limit::Outcome;
+use crate::limit::Standing;
+use crate::limit::Subject;
+use crate::policy;
+use crate::policy::Answer;
+use crate::policy::Credentials;
+use crate::policy::Decision;
+use crate::policy::FailType;
+use crate::policy::Limit;
+use crate::policy::Limits;
+use crate::policy::Looked;
+use crate::policy::NewCountry;
+use crate::policy::Per;
+use crate::policy::Rule;
+use crate::policy::Ruling;
+use crate::pwhash;
+use crate::pwhash::pwhash;
+use crate::secret::Secret;
+use crate::seen;
+use crate::settlement::Settlement;
+use crate::store::Deadline;
+use crate::store::Stores;
+use crate::verdict::Verdict;
+
+const COUNT: &str = "authpolicy_count";
+const SEEN: &str = "authpolicy_seen";
+/// The one address of this machine, and of everybody who plays with `exim -bh`.
+const LOCAL: &str = "local";
+/// One attempt in so many deletes expired entries.
+const TIDIED_BY_ONE_IN: i64 = 4;
+/// Enough to tell a changed password from the one before, and too few to find it out.
+const FINGERPRINT_BITS: u8 = 20;
+
+/// The time now. The attempt may have waited since it began.
+pub(super) fn clock(world: World<'_>, findings: &Findings) -> Clock {
+    let waited = i64::try_from(findings.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let lease = limit::lease(world.config.timeouts.attempt);
+    Clock { now: findings.facts.now.saturating_add(waited), lease }
+}
+
+/// Adds a remedy where the table of counters is missing.
+pub(super) fn about_count(e: Error) -> Error {
+    e.about_table(COUNT)
+}
+
+/// What the address of an attempt counts as.
+fn remote(world: World<'_>, findings: &Findings) -> String {
+    match (world.mode, findings.facts.address) {
+        (Mode::Played, _) | (_, None) => LOCAL.to_owned(),
+        (Mode::Real | Mode::Asked, Some(address)) => world.config.policy.limits.remote(address),
+    }
+}
+
+/// The truncated hash of the client's password, under one of the account's names.
+fn password_hash(world: World<'_>, attempt: &Attempt, account: &str) -> String {
+    match &attempt.proof {
+        Proof::Password(password) => {
+            let nonce = world.config.policy.limits.hash_nonce.expose();
+            pwhash(nonce, account, password.expose(), pwhash::BITS)
+        }
+        Proof::Awaited
+        | Proof::Proved
+        | Proof::Refuted
+        | Proof::Unknown(_)
+        | Proof::NoRoom(_)
+        | Proof::Unchecked
+        | Proof::GivenUp => String::new(),
+    }
+}
+
+/// Looks whether failures refuse the attempt, before its account is asked for; true if they do. An attempt that
+/// an earlier call has looked at is not looked at again.
+pub(super) fn look(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    let policy = &world.config.policy;
+    let layers = policy.layers(findings.login.key(), None);
+    let ruling = policy::judge(policy, &layers, &findings.facts);
+    // It is refused whatever the limits say.
+    let is_barred = policy::refuses(policy, &ruling)
+        && matches!(&ruling, Ruling::Refuse(rule) if rule.is_final());
+    findings.was_looked_at = findings.standing.is_some();
+    if !findings.was_looked_at && is_subject(&attempt.proof) && !is_barred {
+        if policy.limits.want_country() && findings.facts.country == Looked::InVain {
+            return Err(rules::unreadable(findings));
+        }
+        let login = findings.login.key().to_owned();
+        findings.known_good = known_good(world, &login, stores, findings)?;
+        let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
+        let is_known_good = findings.known_good.is_some();
+        let holds = |limit: &&Limit| limit.holds(is_trusted, is_known_good);
+        let holding: Vec<_> = policy.limits.list.iter().filter(holds).collect();
+        if !policy.limits.list.is_empty() {
+            findings.standing = Some(Standing::new()?);
+        }
+        look_at(world, attempt, (&login, &holding), stores, findings)?;
+        let is_refused = findings.standing.as_ref().is_some_and(Standing::is_refused);
+        if is_refused
+            && world.mode == Mode::Real
+            && delivery::catch_up(world.config, stores, world.log)
+        {
+            findings.standing = Some(Standing::new()?);
+            look_at(world, attempt, (&login, &holding), stores, findings)?;
+        }
+    }
+    Ok(refuse(world, attempt, stores, findings))
+}
+
+/// True if limits hold for such a proof. Nobody knows why a driver did not find a proof right: an outage on its
+/// side must lock nobody out.
+fn is_subject(proof: &Proof) -> bool {
+    match proof {
+        Proof::Password(_) | Proof::Awaited | Proof::Proved => true,
+        Proof::Refuted
+        | Proof::Unknown(_)
+        | Proof::NoRoom(_)
+        | Proof::Unchecked
+        | Proof::GivenUp => false,
+    }
+}
+
+/// Looks at the limits that were not looked at before the account was known, true if they refuse: those that the
+/// attempt was exempt from, if the password has changed since the login that made its address known good; and
+/// those of the account's canonical name, where the client gave another name.
+pub(super) fn look_again(
+    world: World<'_>,
+    attempt: &Attempt,
+    account: Option<&Account>,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    let limits = &world.config.policy.limits;
+    findings.fingerprint = fingerprint(limits, account);
+    if findings.was_looked_at || findings.standing.is_none() {
+        return Ok(false);
+    }
+    let login = findings.login.key().to_owned();
+    let canonical = account
+        .and_then(|account| account.username.as_deref())
+        .map(|name| name.trim().to_lowercase())
+        .filter(|name| *name != login);
+    let mut more: Vec<(String, Vec<&Limit>)> = Vec::new();
+    let those =
+        |holds: &dyn Fn(Per) -> bool| limits.list.iter().filter(|limit| holds(limit.per)).collect();
+    // An account that cannot be reached is as it was.
+    let is_asked = findings.unreachable.is_none();
+    let was_good = findings.known_good.as_ref().filter(|_| is_asked);
+    if was_good.is_some_and(|known| *known != findings.fingerprint) {
+        if world.mode != Mode::Asked {
+            seen::forget(stores.log()?, &login, Some(&remote(world, findings)))?;
+        }
+        more.push((login, those(&|per| per == Per::Account)));
+    }
+    if let Some(canonical) = canonical {
+        let known = known_good(world, &canonical, stores, findings)?;
+        let is_known_good = known.is_some_and(|known| known == findings.fingerprint);
+        let holding = those(&|per| match per {
+            Per::Remote => false,
+            Per::Account => !is_known_good,
+            Per::AccountAndRemote => true,
+        });
+        more.push((canonical, holding));
+    }
+    let is_more = more.iter().any(|(_, holding)| !holding.is_empty());
+    for (name, holding) in &more {
+        look_at(world, attempt, (name, holding), stores, findings)?;
+    }
+    Ok(is_more && refuse(world, attempt, stores, findings))
+}
+
+/// Looks at the counters of these limits under one of the account's names.
+fn look_at(
+    world: World<'_>,
+    attempt: &Attempt,
+    (account, limits): (&str, &[&Limit]),
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let clock = clock(world, findings);
+    let remote = remote(world, findings);
+    let country = findings.facts.country.known().map(|country| country.to_string());
+    let Some(standing) = findings.standing.as_mut().filter(|_| !limits.is_empty()) else {
+        return Ok(());
+    };
+    let subject = Subject {
+        account,
+        remote: &remote,
+        country: &country.unwrap_or_default(),
+        pwhash: &password_hash(world, attempt, account),
+    };
+    for limit in limits {
+        let counter = standing.counter(limit, &subject);
+        let state = limit::look(stores.log()?, &counter, clock).map_err(about_count)?;
+        standing.note(limit, state, world.config.policy.log_only);
+        // A proof that was found right counts in no case.
+        if !matches!(attempt.proof, Proof::Proved) {
+            standing.count_with(counter);
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the limits that hold for an address whatever the account.
+pub(super) fn look_at_address(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let policy = &world.config.policy;
+    let is_trusted = world.mode != Mode::Played && findings.facts.is_trusted(policy);
+    let limits = policy.limits.list.iter().filter(|limit| limit.per == Per::Remote);
+    let remote = remote(world, findings);
+    let subject = Subject { account: "", remote: &remote, country: "", pwhash: "" };
+    let clock = clock(world, findings);
+    let mut standing = Standing::new()?;
+    for limit in limits.filter(|limit| limit.holds(is_trusted, false)) {
+        let counter = standing.counter(limit, &subject);
+        let state = limit::look(stores.log()?, &counter, clock).map_err(about_count)?;
+        standing.note(limit, state, policy.log_only);
+    }
+    findings.facts.limits = standing.reached;
+    Ok(())
+}
+
+/// Has the limits say their word, and makes the client wait; true if one refuses.
+pub(super) fn refuse(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> bool {
+    let policy = &world.config.policy;
+    if let Some(standing) = &mut findings.standing {
+        findings.facts.limits.clone_from(&standing.reached);
+        let delay = std::mem::take(&mut standing.delay);
+        let is_refused = findings.facts.is_beyond_a_limit();
+        if !delay.is_zero() && !is_refused {
+            stores.close();
+            stores.meanwhile(|| (world.wait)(delay));
+        }
+    }
+    if policy.log_only || !findings.facts.is_beyond_a_limit() {
+        return false;
+    }
+    let layers = policy.layers(&findings.username, None);
+    findings.judge(policy, &layers);
+    findings.found.credentials = match attempt.proof {
+        Proof::Proved => Credentials::Right,
+        Proof::Refuted => Credentials::Wrong,
+        Proof::GivenUp => Credentials::Nonsense,
+        Proof::Password(_)
+        | Proof::Awaited
+        | Proof::Unknown(_)
+        | Proof::NoRoom(_)
+        | Proof::Unchecked => Credentials::Unchecked,
+    };
+    true
+}
+
+/// The fingerprint that this address of the account is known by.
+fn known_good(
+    world: World<'_>,
+    account: &str,
+    stores: &mut Stores<'_>,
+    findings: &Findings,
+) -> Result<Option<String>, Error> {
+    let limits = &world.config.policy.limits;
+    let remote = remote(world, findings);
+    if !limits.want_known_good() || remote == LOCAL {
+        return Ok(None);
+    }
+    let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);
+    let since = findings.facts.seconds().saturating_sub(memory);
+    seen::known_good(stores.log()?, account, &remote, since).map_err(|e| e.about_table(SEEN))
+}
+
+/// The same whatever the order of the account's stored passwords, and whatever name the client gave.
+fn fingerprint(limits: &Limits, account: Option<&Account>) -> String {
+    if !limits.want_known_good() {
+        return String::new();
+    }
+    let stored = account.map_or(&[][..], |account| &account.passwords);
+    let mut each: Vec<_> = stored.iter().map(Secret::expose).collect();
+    each.sort_unstable();
+    // Room for all of it at once: growing would leave copies behind.
+    let length = each.iter().map(|stored| stored.len().saturating_add(1)).sum();
+    let mut all = Zeroizing::new(Vec::with_capacity(length));
+    for stored in each {
+        all.extend_from_slice(stored);
+        all.push(0);
+    }
+    pwhash(limits.hash_nonce.expose(), "", &all, FINGERPRINT_BITS)
+}
+
+/// Whether the account has not been seen in this country, but in others.
+pub(super) fn is_new_country(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &Findings,
+) -> Result<bool, Error> {
+    let memory = world.config.policy.country_memory.as_secs();
+    let now = findings.facts.seconds();
+    let since = now.saturating_sub(i64::try_from(memory).unwrap_or(i64::MAX));
+    let country = findings.facts.country.known();
+    let login = seen::Login {
+        account: findings.username.trim().to_lowercase(),
+        remote: String::new(),
+        country: country.map(|country| country.to_string()).unwrap_or_default(),
+        fingerprint: String::new(),
+        now,
+    };
+    seen::is_new_country(stores.log()?, &login, since).map_err(|e| e.about_table(SEEN))
+}
+
+/// What an outcome means to the limits. A right password that a new country refuses is taken for a wrong one, as
+/// one from there would be: else the limits would tell which it was.
+fn outcome(attempt: &Attempt, findings: &Findings, decision: &Decision) -> Outcome {
+    let failed = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
+    let is_new = decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry);
+    if matches!(attempt.proof, Proof::GivenUp) {
+        Outcome::GivenUp
+    } else if failed || is_new || findings.was_guess {
+        Outcome::Failed
+    } else {
+        Outcome::Released
+    }
+}
+
+/// What is to be settled: the attempt's counters, and where the account was let in from.
+pub(super) fn settlement(
+    world: World<'_>,
+    attempt: &Attempt,
+    findings: &mut Findings,
+    verdict: &Verdict,
+) -> Settlement {
+    let clock = clock(world, findings);
+    let outcome = outcome(attempt, findings, &verdict.decision);
+    let seen = logins(world, findings, verdict);
+    Settlement::new(findings.standing.take().as_ref(), outcome, seen, clock)
+}
+
+/// The names that the account was let in under, for known good addresses and new countries.
+fn logins(world: World<'_>, findings: &Findings, verdict: &Verdict) -> Vec<seen::Login> {
+    let decision = &verdict.decision;
+    let let_in = decision.answer == Answer::Accept
+        && (decision.rule.is_none() || decision.rule == Some(Rule::NewCountry))
+        && decision.reason != Some(FailType::WouldReject);
+    let policy = &world.config.policy;
+    let wanted = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
+    let remote = remote(world, findings);
+    if !let_in || !wanted || remote == LOCAL {
+        return Vec::new();
+    }
+    let canonical = findings.username.trim().to_lowercase();
+    let login = findings.login.key().to_owned();
+    let mut names = vec![login, canonical];
+    names.dedup();
+    let logins = names.into_iter().map(|account| seen::Login {
+        account,
+        remote: remote.clone(),
+        country: verdict.country_text(),
+        fingerprint: findings.fingerprint.clone(),
+        now: findings.facts.seconds(),
+    });
+    logins.collect()
+}
+
+/// Settles an attempt before its answer, within a `query_timeout` of its own.
+pub(super) fn settle(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    settlement: &Settlement,
+) -> Result<(), Error> {
+    if world.mode == Mode::Asked || settlement.is_empty() {
+        return Ok(());
+    }
+    let mut timeouts = world.config.timeouts;
+    timeouts.attempt = timeouts.query;
+    let before = stores.replace_deadline(Deadline::new(Instant::now(), timeouts));
+    let settled = stores.log().and_then(|store| settlement.write(store));
+    stores.replace_deadline(before);
+    settled
+}
+
+/// Now and then, when all is done, deletes some of what is over. If it cannot be done now, it is
+/// somebody else's turn.
+pub(super) fn tidy(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) {
+    let policy = &world.config.policy;
+    if world.mode == Mode::Asked || findings.facts.now.rem_euclid(TIDIED_BY_ONE_IN) != 0 {
+        return;
+    }
+    if !policy.limits.list.is_empty() {
+        let now = findings.facts.now;
+        let _ = stores.log().and_then(|log| limit::prune(log, now)).ok();
+    }
+    if policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore {
+        let memory = policy.country_memory.max(policy.limits.known_good);
+        let now = findings.facts.seconds();
+        let _ = stores.log().and_then(|log| seen::prune(log, now, memory)).ok();
+    }
+}

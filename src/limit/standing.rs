@@ -1,0 +1,154 @@
+//! The standing of one attempt with the limits, from the first look to its settlement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Clock;
+use super::Count;
+use super::Counter;
+use super::KEYS;
+use super::Per;
+use super::Purpose;
+use super::State;
+use super::is_of_account;
+use super::name;
+use crate::error::Error;
+use crate::policy::Action;
+use crate::policy::Limit;
+
+/// Where an attempt stands with the limits.
+#[derive(Debug)]
+pub struct Standing {
+    /// Tells this attempt from all others.
+    attempt: String,
+    counters: Vec<Counter>,
+    /// What room is reserved for in the table, if it is.
+    pub(super) holds: Option<Purpose>,
+    /// Each limit that rejects, and true if failures have reached it.
+    pub reached: Vec<(Arc<str>, bool)>,
+    /// How long the client has to wait.
+    pub delay: Duration,
+}
+
+/// What an attempt has to count.
+pub struct Subject<'a> {
+    /// The account's name in lower case, with the default domain.
+    pub account: &'a str,
+    /// What the address counts as.
+    pub remote: &'a str,
+    /// The country's code, or empty.
+    pub country: &'a str,
+    /// The truncated hash of the password; empty where it is not shown to us.
+    pub pwhash: &'a str,
+}
+
+impl Standing {
+    /// Gives an attempt an id of its own.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn new() -> Result<Self, Error> {
+        let mut bytes = [0_u8; 8];
+        getrandom::fill(&mut bytes).map_err(|e| Error::System {
+            place: String::from("random numbers"),
+            source: std::io::Error::other(e.to_string()),
+        })?;
+        Ok(Self {
+            attempt: base16ct::lower::encode_string(&bytes),
+            counters: Vec::new(),
+            holds: None,
+            reached: Vec::new(),
+            delay: Duration::ZERO,
+        })
+    }
+
+    /// The counter that a limit has for a subject.
+    #[must_use]
+    pub fn counter(&self, limit: &Limit, subject: &Subject<'_>) -> Counter {
+        let account = name(subject.account);
+        let value = match limit.count {
+            Count::Failures => &self.attempt,
+            // A driver that shows us no password: each counts as another one.
+            Count::Passwords if subject.pwhash.is_empty() => &self.attempt,
+            Count::Passwords => subject.pwhash,
+            Count::Accounts => &account,
+            Count::Remotes => subject.remote,
+            Count::Countries => subject.country,
+        };
+        // The empty value is a lock.
+        let value = if value.is_empty() { "-" } else { value }.to_owned();
+        let (account, remote) = match limit.per {
+            Per::Remote => (String::new(), subject.remote.to_owned()),
+            Per::Account => (account, String::new()),
+            Per::AccountAndRemote => (account, subject.remote.to_owned()),
+        };
+        Counter { limit: limit.clone(), account, remote, value, is_held: false }
+    }
+
+    /// Adds what a look at a counter has found. Under `log_only` no client has to wait.
+    pub fn note(&mut self, limit: &Limit, state: State, log_only: bool) {
+        let is_reached = state == State::Reached;
+        match limit.action {
+            Action::Reject => self.reached.push((Arc::clone(&limit.name), is_reached)),
+            Action::Delay(time) if is_reached && !log_only => self.delay = self.delay.max(time),
+            Action::Delay(_) => {}
+        }
+    }
+
+    /// Notes that failures have reached these limits meanwhile.
+    pub fn note_reached(&mut self, limits: &[Arc<str>]) {
+        for (name, is_reached) in &mut self.reached {
+            *is_reached |= limits.contains(name);
+        }
+    }
+
+    /// Has a failure of the attempt counted there.
+    pub fn count_with(&mut self, counter: Counter) {
+        self.counters.push(counter);
+    }
+
+    /// True if failures have reached a limit that rejects.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.reached.iter().any(|(_, is_reached)| *is_reached)
+    }
+
+    /// The counters where the attempt needs room.
+    pub fn rejecting(&self) -> impl Iterator<Item = &Counter> {
+        self.counters.iter().filter(|counter| counter.is_rejecting())
+    }
+
+    /// True if the client's proof changes a reservation.
+    #[must_use]
+    pub fn wants_confirmation(&self) -> bool {
+        self.holds == Some(Purpose::Keys)
+            && self.counters.iter().any(|counter| counter.is_held && is_of_account(counter))
+    }
+
+    /// Notes which counters hold a reservation.
+    pub(super) fn hold(&mut self, purpose: Purpose, keys: &[(String, String, String)]) {
+        self.holds = Some(purpose);
+        for counter in &mut self.counters {
+            counter.is_held = keys.contains(&counter.owned_key());
+        }
+    }
+
+    pub(super) fn counters(&self) -> &[Counter] {
+        &self.counters
+    }
+
+    /// The id and the end of a reservation.
+    pub(super) fn reservation(
+        &self,
+        counter: &Counter,
+        purpose: Purpose,
+        clock: Clock,
+    ) -> (String, i64) {
+        let expires = counter.expires(clock);
+        if purpose == Purpose::Keys && is_of_account(counter) {
+            let id = self.attempt.get(1..).unwrap_or_default();
+            return (format!("{KEYS}{id}"), expires.min(clock.now.saturating_add(clock.lease)));
+        }
+        (self.attempt.clone(), expires)
+    }
+}

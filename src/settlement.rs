@@ -1,0 +1,66 @@
+//! The settlement of an attempt: what its outcome changes in the tables that limits and new countries
+//! need. It can wait in the journal, so it names rows and values, and no configuration.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::limit;
+use crate::limit::Clock;
+use crate::limit::Outcome;
+use crate::limit::Standing;
+use crate::seen;
+use crate::store::Store;
+
+const COUNT: &str = "authpolicy_count";
+const SEEN: &str = "authpolicy_seen";
+
+/// What is to be written when the outcome of an attempt is known. To write it twice does no harm.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Settlement {
+    counters: Vec<limit::Settled>,
+    /// Where the account was let in from.
+    seen: Vec<seen::Login>,
+}
+
+impl Settlement {
+    /// The settlement of an attempt.
+    #[must_use]
+    pub fn new(
+        standing: Option<&Standing>,
+        outcome: Outcome,
+        seen: Vec<seen::Login>,
+        clock: Clock,
+    ) -> Self {
+        let counters = standing.map_or_else(Vec::new, |standing| standing.settle(outcome, clock));
+        Self { counters, seen }
+    }
+
+    /// True if there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counters.is_empty() && self.seen.is_empty()
+    }
+
+    /// Writes all of it, or nothing.
+    ///
+    /// # Errors
+    /// The database did not do it.
+    pub fn write(&self, store: &mut Store) -> Result<(), Error> {
+        store.transaction(|store| self.write_within(store))
+    }
+
+    /// The same within a transaction of the caller.
+    ///
+    /// # Errors
+    /// The database did not do it.
+    pub fn write_within(&self, store: &mut Store) -> Result<(), Error> {
+        for settled in &self.counters {
+            settled.write(store).map_err(|e| e.about_table(COUNT))?;
+        }
+        for login in &self.seen {
+            seen::remember(store, login).map_err(|e| e.about_table(SEEN))?;
+        }
+        Ok(())
+    }
+}

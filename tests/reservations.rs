@@ -1,0 +1,490 @@
+//! Attempts in progress under limits, in a real Exim, on both databases: a right password is never refused because
+//! others log in at the same moment, and many guesses at once get no more answers than the limit.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use authpolicy::slots::Slots;
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::hashing::ARGON2;
+use common::hashing::start;
+use common::hashing::stop_while_it_hashes;
+use common::limits::LIMITED;
+use common::limits::NO;
+use common::limits::YES;
+use common::limits::attempt;
+use common::limits::expect_line;
+use common::limits::flags;
+use common::limits::limit;
+use common::limits::site;
+use common::processes::signal;
+use common::site::CN;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+const U: &str = "u@example.com";
+/// No address is exempt because of its logins before.
+const NONE_KNOWN_GOOD: &str = "known_good = \"0s\"";
+/// All entries but locks, and those of attempts in progress.
+const ENTRIES: &str = "SELECT COUNT(*) FROM authpolicy_count WHERE value <> ''";
+const RESERVATIONS: &str =
+    "SELECT COUNT(*) FROM authpolicy_count WHERE value <> '' AND attempt <> ''";
+
+/// Gives all accounts a hash that takes some 20 ms, so that attempts at the same time meet.
+fn make_hashes_dear(site: &Site) {
+    let hash = site.tool(&["hash", "--scheme", "BLF-CRYPT", "--cost", "8"], "secret");
+    site.sql(&format!("UPDATE account SET password = '{}'", hash.trim()));
+}
+
+/// Has the attempts wait for so long.
+fn wait_at_most(site: &Site, time: &str) {
+    let longer = format!("[database]\nquery_timeout = \"60s\"\nattempt_timeout = \"{time}\"");
+    site.write_config(&site.read("authpolicy.toml").replace("[database]", &longer));
+}
+
+/// So many clients from one address at the same time; their replies.
+fn together(
+    exim: &Exim,
+    clients: usize,
+    words: impl Fn(usize) -> (String, String) + Sync,
+) -> Vec<String> {
+    let (port, barrier) = (exim.port, Barrier::new(clients));
+    thread::scope(|scope| {
+        let attempt = |number: usize| {
+            let (barrier, words) = (&barrier, &words);
+            scope.spawn(move || {
+                let mut client = Client::connect_from(port, GB);
+                let (name, password) = words(number);
+                barrier.wait();
+                client.plain(name.as_bytes(), password.as_bytes())
+            })
+        };
+        let attempts: Vec<_> = (0..clients).map(attempt).collect();
+        attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect()
+    })
+}
+
+/// The latest rows are all like this.
+fn expect_rows(site: &Site, count: usize, want: (Option<bool>, Option<bool>)) {
+    let rows = site.rows();
+    let latest = rows.iter().rev().take(count);
+    let found: Vec<_> = latest.map(|row| (row.auth_ok, row.policy_reject)).collect();
+    assert_eq!(found, vec![want; count], "{:?}", site.lines());
+}
+
+#[test]
+fn an_office_logs_in_at_once_behind_one_address() {
+    const USERS: usize = 25;
+    for base in Base::all() {
+        let site = site(base, NONE_KNOWN_GOOD, &[limit("spraying", "remote", "accounts", 10)]);
+        for number in 0..USERS {
+            let sql = format!(
+                "INSERT INTO account (username, password) \
+                 SELECT 'u{number}@example.com', password FROM account WHERE username = '{U}'"
+            );
+            site.sql(&sql);
+        }
+        make_hashes_dear(&site);
+        wait_at_most(&site, "60s");
+        let exim = site.exim();
+        let words = |number| (format!("u{number}@example.com"), String::from("secret"));
+        let replies = together(&exim, USERS, words);
+        assert_eq!(replies, vec![ACCEPTED; USERS], "{:?}", site.lines());
+        expect_rows(&site, USERS, (YES, NO));
+        expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
+        assert_eq!(site.count(ENTRIES), 0);
+        // Ten that fail are too many, as ever.
+        let words = |number| (format!("u{number}@example.com"), String::from("wrong"));
+        let replies = together(&exim, USERS, words);
+        assert_eq!(replies, vec![REFUSED; USERS], "{:?}", site.lines());
+        let rows = site.rows();
+        let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
+        assert_eq!((rows.len(), hashed), (2 * USERS, 10), "{:?}", site.lines());
+        assert_eq!(attempt(&exim, GB, "u24@example.com", "secret"), REFUSED);
+        assert_eq!(flags(&site), LIMITED);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn one_user_logs_in_with_many_connections_at_once() {
+    const CONNECTIONS: usize = 8;
+    for base in Base::all() {
+        let limits = [limit("guessing", "account", "failures", 3)];
+        let site = site(base, NONE_KNOWN_GOOD, &limits);
+        make_hashes_dear(&site);
+        wait_at_most(&site, "60s");
+        let exim = site.exim();
+        let right = |_| (U.to_owned(), String::from("secret"));
+        let replies = together(&exim, CONNECTIONS, right);
+        assert_eq!(replies, vec![ACCEPTED; CONNECTIONS], "{:?}", site.lines());
+        expect_rows(&site, CONNECTIONS, (YES, NO));
+        assert_eq!(site.count(ENTRIES), 0);
+        // With two failures there is room for one at a time.
+        for _ in 0..2 {
+            assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
+            assert_eq!(flags(&site), (NO, NO));
+        }
+        let replies = together(&exim, CONNECTIONS, right);
+        assert_eq!(replies, vec![ACCEPTED; CONNECTIONS], "{:?}", site.lines());
+        expect_rows(&site, CONNECTIONS, (YES, NO));
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0));
+    }
+}
+
+/// The locks of both are taken in one order, so that no server has to break a deadlock.
+#[test]
+fn two_accounts_that_are_aliases_of_each_other_log_in_at_once() {
+    const CLIENTS: usize = 12;
+    for base in Base::all() {
+        let limits = [limit("guessing", "account", "failures", 3)];
+        let site = site(base, NONE_KNOWN_GOOD, &limits);
+        make_hashes_dear(&site);
+        let query = "SELECT password, CASE username WHEN 'u@example.com' THEN 'v@example.com' \
+                     ELSE 'u@example.com' END AS username FROM account WHERE username = :user";
+        site.write_config(&site.read("authpolicy.toml").replace(common::site::QUERY, query));
+        wait_at_most(&site, "60s");
+        let exim = site.exim();
+        let deadlocks = || match &site.base {
+            Base::Sqlite => 0,
+            Base::MariaDb(server, name, _) => {
+                let sql = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
+                           WHERE VARIABLE_NAME = 'Innodb_deadlocks'";
+                server.root(name).query_first::<u64, _>(sql).unwrap().unwrap()
+            }
+        };
+        let before = deadlocks();
+        let words = |number: usize| {
+            (["u@example.com", "v@example.com"][number % 2].to_owned(), String::from("secret"))
+        };
+        let replies = together(&exim, CLIENTS, words);
+        assert_eq!(replies, vec![ACCEPTED; CLIENTS], "{:?}", site.lines());
+        expect_rows(&site, CLIENTS, (YES, NO));
+        assert_eq!((deadlocks(), site.count(ENTRIES)), (before, 0));
+        // A failure counts for both names.
+        assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
+        assert_eq!(
+            site.count("SELECT COUNT(DISTINCT account) FROM authpolicy_count WHERE value <> ''"),
+            2
+        );
+    }
+}
+
+#[test]
+fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
+    for base in Base::all() {
+        let site = site(base, NONE_KNOWN_GOOD, &[limit("guessing", "account", "failures", 3)]);
+        let config = site.read("authpolicy.toml");
+        site.write_config(&config.replace("[accounts]\n", "[accounts]\nmax_parallel_hashes = 1\n"));
+        wait_at_most(&site, "3s");
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{}", site.main_log());
+        expect_rows(&site, 1, (YES, NO));
+        let held = Slots::open(&site.path("state"), Some(1)).unwrap();
+        while !held.take().unwrap() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let waiting = start(&exim, U, "secret");
+        let mut most = 0;
+        while !waiting.is_finished() {
+            most = most.max(site.count(RESERVATIONS));
+            thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!((most, &*waiting.join().unwrap()), (0, CANNOT_TELL));
+        expect_line(
+            &site,
+            "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB",
+        );
+        assert!(site.lines().pop().unwrap().contains("max_parallel_hashes = 1 were taken"));
+        assert_eq!(flags(&site), (None, NO));
+        drop(held);
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED);
+        assert_eq!(site.count(ENTRIES), 0);
+    }
+}
+
+/// A site whose account takes long to hash, with room for one guess at it.
+fn narrow_site(base: Base) -> Site {
+    let site = site(base, NONE_KNOWN_GOOD, &[limit("guessing", "account", "failures", 1)]);
+    site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+    wait_at_most(&site, "2s");
+    site
+}
+
+/// As if so many seconds had passed.
+fn age_entries(site: &Site, seconds: u32) {
+    site.sql(&format!("UPDATE authpolicy_count SET expires = expires - {seconds}000"));
+}
+
+/// Others in progress make an attempt wait, and at worst hear 435, also one whose password is right: the answer would
+/// be one guess more. Whoever is killed while it hashes has paid for its guess when its lease is over.
+#[test]
+fn all_room_is_held_by_an_attempt_that_is_killed() {
+    for base in Base::all() {
+        let site = narrow_site(base);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
+        expect_rows(&site, 1, (YES, NO));
+        let (stopped, client) = stop_while_it_hashes(&exim, U, "guess");
+        assert_eq!(site.count(RESERVATIONS), 1);
+        for password in ["test", "wrong"] {
+            assert_eq!(attempt(&exim, GB, U, password), CANNOT_TELL, "{password}");
+            let rule =
+                "status=503 reason=internal rule=guessing auth_ok=- policy_reject=0 country=GB";
+            expect_line(&site, rule);
+            let line = site.lines().pop().unwrap();
+            assert!(line.contains("error=\"limit guessing: other attempts in progress"), "{line}");
+            assert_eq!(flags(&site), (None, NO));
+        }
+        assert_eq!(site.run_tool(&["limits"], "").status.code(), Some(1), "nobody is refused");
+        assert_eq!(site.count(ENTRIES), 1, "an attempt that waited in vain leaves nothing");
+        signal("KILL", &[stopped]);
+        let _ = client.join();
+        assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "until the lease is over");
+        age_entries(&site, 24);
+        assert_eq!(attempt(&exim, GB, U, "test"), REFUSED);
+        expect_line(
+            &site,
+            "status=403 reason=policy rule=guessing auth_ok=- policy_reject=1 country=GB",
+        );
+        assert_eq!(flags(&site), LIMITED);
+        assert!(site.tool(&["limits"], "").starts_with("limit=guessing account=\"u@example.com\""));
+        assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED, "another account");
+    }
+}
+
+/// An attempt that outlasts its lease settles all the same.
+#[test]
+fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
+    for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
+        for base in Base::all() {
+            let site = narrow_site(base);
+            let exim = site.exim();
+            assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
+            let (stopped, client) = stop_while_it_hashes(&exim, U, password);
+            age_entries(&site, 24);
+            assert_eq!(attempt(&exim, GB, U, "test"), REFUSED, "{password}");
+            assert_eq!(flags(&site), LIMITED, "{password}");
+            signal("CONT", &[stopped]);
+            assert_eq!(client.join().unwrap(), reply, "{password}");
+            assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (failed, 0), "{password}");
+            let then = if failed == 0 { ACCEPTED } else { REFUSED };
+            assert_eq!(attempt(&exim, GB, U, "test"), then, "{password}");
+        }
+    }
+}
+
+/// The server falls while an attempt hashes: its outcome waits in the journal, beside its row.
+#[test]
+fn the_server_is_away_between_reservation_and_settlement() {
+    for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
+        let server = std::sync::Arc::new(common::MariaDb::start());
+        let name = server.database();
+        let url = server.url(&name);
+        let site = narrow_site(Base::MariaDb(std::sync::Arc::clone(&server), name, url));
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
+        let (stopped, client) = stop_while_it_hashes(&exim, U, password);
+        server.kill();
+        signal("CONT", &[stopped]);
+        assert_eq!(client.join().unwrap(), reply, "{:?}", site.lines());
+        let rows = site.read("state/journal/rows");
+        assert!(rows.contains("\"settlement\":{\"counters\":[{"), "{rows}");
+        server.restart();
+        let [wrote, entries] = ["connection_log", "authpolicy_count WHERE value <> ''"]
+            .map(|table| site.count(&format!("SELECT COUNT(*) FROM {table}")));
+        assert_eq!((wrote, entries), (1, 1), "before delivery");
+        // As long after as an office that finds itself locked out: the next attempt delivers first.
+        age_entries(&site, 24);
+        let next = if failed == 0 { ACCEPTED } else { REFUSED };
+        assert_eq!(attempt(&exim, GB, U, "test"), next, "{:?}", site.lines());
+        let last = if failed == 0 { (YES, NO) } else { LIMITED };
+        assert_eq!(flags(&site), last);
+        assert_eq!(site.tool(&["flush"], "").lines().next(), Some("stored=0"));
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (failed, 0), "{password}");
+        let decided = if failed == 0 { (YES, NO) } else { (NO, NO) };
+        let rows = site.rows();
+        assert_eq!((rows.len(), (rows[1].auth_ok, rows[1].policy_reject)), (3, decided));
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+/// A server that has ended the connection while we hashed is asked again.
+#[test]
+fn a_server_ends_idle_connections_while_an_attempt_hashes() {
+    for limits in [vec![], vec![limit("guessing", "account", "failures", 3)]] {
+        let server = std::sync::Arc::new(common::MariaDb::start());
+        for variable in
+            ["wait_timeout", "idle_transaction_timeout", "idle_write_transaction_timeout"]
+        {
+            server.root("").query_drop(format!("SET GLOBAL {variable} = 1")).unwrap();
+        }
+        let name = server.database();
+        let url = server.url(&name);
+        let base = Base::MariaDb(std::sync::Arc::clone(&server), name, url);
+        let policy = format!("{NONE_KNOWN_GOOD}\nnew_country = \"reject\"");
+        let site = site(base, &policy, &limits);
+        site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED, "{}", site.main_log());
+        let (stopped, client) = stop_while_it_hashes(&exim, U, "test");
+        // Until the server has ended it; nothing else is connected to this database.
+        let connections = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'exim'";
+        while server.root("").query_first::<u32, _>(connections).unwrap() != Some(0) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        signal("CONT", &[stopped]);
+        assert_eq!(client.join().unwrap(), ACCEPTED, "{:?}", site.lines());
+        expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
+        expect_rows(&site, 2, (YES, NO));
+        assert_eq!(site.count(ENTRIES), 0);
+        assert!(!site.main_log().contains("trouble"), "{}", site.main_log());
+    }
+}
+
+/// A delay is over before anything is reserved, and reserves nothing itself.
+#[test]
+fn a_delay_beside_a_limit_that_rejects() {
+    for base in Base::all() {
+        let delay = limit("slow", "remote", "failures", 1) + "action = \"delay\"\ndelay = \"1s\"\n";
+        let site =
+            site(base, NONE_KNOWN_GOOD, &[delay, limit("guessing", "account", "failures", 5)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(site.count(ENTRIES), 0);
+        assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0), "one with each limit");
+        let begun = std::time::Instant::now();
+        let waiting = start(&exim, U, "secret");
+        while begun.elapsed() < Duration::from_millis(700) {
+            assert_eq!(site.count(RESERVATIONS), 0, "{:?}", site.lines());
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(waiting.join().unwrap(), ACCEPTED);
+        assert!(begun.elapsed() >= Duration::from_secs(1), "it was made to wait");
+        expect_rows(&site, 1, (YES, NO));
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0));
+    }
+}
+
+/// What is refused whatever its password is holds no room of the account's owner.
+#[test]
+fn an_attempt_from_a_refused_country_reserves_nothing() {
+    for base in Base::all() {
+        let policy = format!("{NONE_KNOWN_GOOD}\ndeny_countries = [\"CN\"]");
+        let site = site(base, &policy, &[limit("guessing", "account", "failures", 1)]);
+        site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+        wait_at_most(&site, "2s");
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
+        let (port, done) = (exim.port, std::sync::atomic::AtomicBool::new(false));
+        thread::scope(|scope| {
+            let refused = scope.spawn(|| {
+                let mut replies = Vec::new();
+                for _ in 0..5 {
+                    replies.push(Client::connect_from(port, CN).plain(U.as_bytes(), b"guess"));
+                }
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+                replies
+            });
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(site.count(ENTRIES), 0);
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert_eq!(refused.join().unwrap(), vec![REFUSED; 5]);
+        });
+        expect_rows(&site, 5, (NO, YES));
+        assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED);
+    }
+}
+
+/// Entries of release 0.1.0 as it was at first: an attempt kept its entry when it had failed.
+#[test]
+fn entries_of_the_former_release_are_read() {
+    for base in Base::all() {
+        let limits = [limit("guessing", "account", "failures", 2)];
+        let site = site(base, NONE_KNOWN_GOOD, &limits);
+        wait_at_most(&site, "2s");
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{}", site.main_log());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = i64::try_from(now.as_millis()).unwrap();
+        let add = |attempt: &str, age: i64| {
+            let expires = now - age * 1000 + 600_000;
+            site.sql(&format!(
+                "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+                 VALUES ('guessing', '{U}', '', '{attempt}', '{attempt}', {expires})"
+            ));
+        };
+        // One in progress, and one that failed a minute ago: all the room is taken, and nobody is refused.
+        add("00112233445566aa", 0);
+        add("00112233445566bb", 60);
+        assert_eq!(attempt(&exim, GB, U, "secret"), CANNOT_TELL);
+        expect_line(
+            &site,
+            "status=503 reason=internal rule=guessing auth_ok=- policy_reject=0 country=GB",
+        );
+        site.sql("DELETE FROM authpolicy_count WHERE attempt = '00112233445566aa'");
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED);
+        // Two that failed are as many as the limit allows.
+        add("00112233445566cc", 60);
+        assert_eq!(attempt(&exim, GB, U, "secret"), REFUSED);
+        assert_eq!(flags(&site), LIMITED);
+    }
+}
+
+/// A million entries of one counter cost a look no more than a few.
+#[test]
+fn a_look_reads_a_bounded_number_of_entries() {
+    const ROWS_READ: &str = "SELECT CAST(SUM(VARIABLE_VALUE) AS UNSIGNED) FROM information_schema.GLOBAL_STATUS \
+                             WHERE VARIABLE_NAME IN ('HANDLER_READ_NEXT', 'HANDLER_READ_RND_NEXT', 'HANDLER_READ_KEY')";
+    let server = std::sync::Arc::new(common::MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let delay = |name: &str, count: &str| {
+        limit(name, "remote", count, 5) + "action = \"delay\"\ndelay = \"1ms\"\n"
+    };
+    let base = Base::MariaDb(std::sync::Arc::clone(&server), name, url);
+    let limits = [
+        delay("slow", "failures"),
+        delay("slower", "accounts"),
+        limit("guessing", "account", "passwords", 5),
+    ];
+    let site = site(base, NONE_KNOWN_GOOD, &limits);
+    let exim = site.exim();
+    let cost = || {
+        let read = || server.root("").query_first::<u64, _>(ROWS_READ).unwrap().unwrap();
+        let before = read();
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{:?}", site.lines());
+        expect_rows(&site, 1, (YES, NO));
+        read() - before
+    };
+    let few = cost();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let expires = now.as_millis() + 300_000;
+    for (rule, attempt) in [("slow", "''"), ("slower", "''"), ("slow", "HEX(seq)")] {
+        site.sql(&format!(
+            "INSERT IGNORE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+             SELECT '{rule}', '', '{GB}', CONCAT('value', seq), {attempt}, {expires} FROM seq_1_to_350000"
+        ));
+    }
+    let many = cost();
+    assert!(many < few + 200, "{few} before, {many} beside a million entries");
+}
