@@ -7,6 +7,7 @@ mod limits;
 mod reveal;
 mod room;
 mod rules;
+mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,12 +200,12 @@ fn decide(
         let policy_reject = verdict.decision.policy_reject;
         verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };
     }
-    let unsettled = settle(world, attempt, &mut stores, &mut findings, &verdict);
+    let unsettled = settle::settle(world, attempt, &mut stores, &mut findings, &verdict);
     if let Err(e) = record(world, attempt, &mut stores, (&verdict, unsettled), moment) {
         verdict.decision = Decision::CANNOT_TELL;
         error = error.or(Some(e));
     }
-    limits::tidy(world, &mut stores, &findings);
+    settle::tidy(world, &mut stores, &findings);
     // Before any wait for `failure_time`: a client that is made to wait holds no connection.
     drop(stores);
     world.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
@@ -324,24 +325,6 @@ fn conclude(world: World<'_>, findings: &Findings) -> Verdict {
         country: findings.facts.country.known(),
         asn: findings.facts.asn.known(),
         username: findings.username.clone(),
-    }
-}
-
-/// Settles the attempt with the limits; returns what has to be settled later, with the row.
-fn settle(
-    world: World<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-    verdict: &Verdict,
-) -> Option<Settlement> {
-    let settlement = limits::settlement(world, attempt, findings, verdict);
-    match limits::settle(world, stores, &settlement) {
-        Ok(()) => None,
-        Err(e) => {
-            world.log.waits(&e);
-            Some(settlement)
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! An attempt and the limits: whether failures refuse it before its password is looked at, and what is settled
 //! when its outcome is known.
 
-use std::time::Instant;
-
 use zeroize::Zeroizing;
 
 use super::Findings;
@@ -16,36 +14,25 @@ use crate::delivery;
 use crate::error::Error;
 use crate::limit;
 use crate::limit::Clock;
-use crate::limit::Outcome;
 use crate::limit::Standing;
 use crate::limit::Subject;
 use crate::policy;
-use crate::policy::Answer;
 use crate::policy::Credentials;
-use crate::policy::Decision;
-use crate::policy::FailType;
 use crate::policy::Limit;
 use crate::policy::Limits;
 use crate::policy::Looked;
-use crate::policy::NewCountry;
 use crate::policy::Per;
-use crate::policy::Rule;
 use crate::policy::Ruling;
 use crate::pwhash;
 use crate::pwhash::pwhash;
 use crate::secret::Secret;
 use crate::seen;
-use crate::settlement::Settlement;
-use crate::store::Deadline;
 use crate::store::Stores;
-use crate::verdict::Verdict;
 
 const COUNT: &str = "authpolicy_count";
 const SEEN: &str = "authpolicy_seen";
 /// The one address of this machine, and of everybody who plays with `exim -bh`.
-const LOCAL: &str = "local";
-/// One attempt in so many deletes expired entries.
-const TIDIED_BY_ONE_IN: i64 = 4;
+pub(super) const LOCAL: &str = "local";
 /// Enough to tell a changed password from the one before, and too few to find it out.
 const FINGERPRINT_BITS: u8 = 20;
 
@@ -62,7 +49,7 @@ pub(super) fn about_count(e: Error) -> Error {
 }
 
 /// What the address of an attempt counts as.
-fn remote(world: World<'_>, findings: &Findings) -> String {
+pub(super) fn remote(world: World<'_>, findings: &Findings) -> String {
     match (world.mode, findings.facts.address) {
         (Mode::Played, _) | (_, None) => LOCAL.to_owned(),
         (Mode::Real | Mode::Asked, Some(address)) => world.config.policy.limits.remote(address),
@@ -331,92 +318,4 @@ pub(super) fn is_new_country(
         now,
     };
     seen::is_new_country(stores.log()?, &login, since).map_err(|e| e.about_table(SEEN))
-}
-
-/// What an outcome means to the limits. A right password that a new country refuses is taken for a wrong one, as
-/// one from there would be: else the limits would tell which it was.
-fn outcome(attempt: &Attempt, findings: &Findings, decision: &Decision) -> Outcome {
-    let failed = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
-    let is_new = decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry);
-    if matches!(attempt.proof, Proof::GivenUp) {
-        Outcome::GivenUp
-    } else if failed || is_new || findings.was_guess {
-        Outcome::Failed
-    } else {
-        Outcome::Released
-    }
-}
-
-/// What is to be settled: the attempt's counters, and where the account was let in from.
-pub(super) fn settlement(
-    world: World<'_>,
-    attempt: &Attempt,
-    findings: &mut Findings,
-    verdict: &Verdict,
-) -> Settlement {
-    let clock = clock(world, findings);
-    let outcome = outcome(attempt, findings, &verdict.decision);
-    let seen = logins(world, findings, verdict);
-    Settlement::new(findings.standing.take().as_ref(), outcome, seen, clock)
-}
-
-/// The names that the account was let in under, for known good addresses and new countries.
-fn logins(world: World<'_>, findings: &Findings, verdict: &Verdict) -> Vec<seen::Login> {
-    let decision = &verdict.decision;
-    let let_in = decision.answer == Answer::Accept
-        && (decision.rule.is_none() || decision.rule == Some(Rule::NewCountry))
-        && decision.reason != Some(FailType::WouldReject);
-    let policy = &world.config.policy;
-    let wanted = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
-    let remote = remote(world, findings);
-    if !let_in || !wanted || remote == LOCAL {
-        return Vec::new();
-    }
-    let canonical = findings.username.trim().to_lowercase();
-    let login = findings.login.key().to_owned();
-    let mut names = vec![login, canonical];
-    names.dedup();
-    let logins = names.into_iter().map(|account| seen::Login {
-        account,
-        remote: remote.clone(),
-        country: verdict.country_text(),
-        fingerprint: findings.fingerprint.clone(),
-        now: findings.facts.seconds(),
-    });
-    logins.collect()
-}
-
-/// Settles an attempt before its answer, within a `query_timeout` of its own.
-pub(super) fn settle(
-    world: World<'_>,
-    stores: &mut Stores<'_>,
-    settlement: &Settlement,
-) -> Result<(), Error> {
-    if world.mode == Mode::Asked || settlement.is_empty() {
-        return Ok(());
-    }
-    let mut timeouts = world.config.timeouts;
-    timeouts.attempt = timeouts.query;
-    let before = stores.replace_deadline(Deadline::new(Instant::now(), timeouts));
-    let settled = stores.log().and_then(|store| settlement.write(store));
-    stores.replace_deadline(before);
-    settled
-}
-
-/// Now and then, when all is done, deletes some of what is over. If it cannot be done now, it is
-/// somebody else's turn.
-pub(super) fn tidy(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) {
-    let policy = &world.config.policy;
-    if world.mode == Mode::Asked || findings.facts.now.rem_euclid(TIDIED_BY_ONE_IN) != 0 {
-        return;
-    }
-    if !policy.limits.list.is_empty() {
-        let now = findings.facts.now;
-        let _ = stores.log().and_then(|log| limit::prune(log, now)).ok();
-    }
-    if policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore {
-        let memory = policy.country_memory.max(policy.limits.known_good);
-        let now = findings.facts.seconds();
-        let _ = stores.log().and_then(|log| seen::prune(log, now, memory)).ok();
-    }
 }

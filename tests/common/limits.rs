@@ -1,9 +1,13 @@
 //! Sites with limits, and attempts at their accounts.
 
+use std::sync::Barrier;
+use std::thread;
+
 use super::Base;
 use super::Client;
 use super::Exim;
 use super::Site;
+use super::site::GB;
 
 pub const YES: Option<bool> = Some(true);
 pub const NO: Option<bool> = Some(false);
@@ -42,4 +46,53 @@ pub fn expect_line(site: &Site, want: &str) {
     let lines = site.lines();
     let line = lines.last().unwrap();
     assert!(line.starts_with(&format!("attempt {want} ")), "{line}");
+}
+
+/// No address is exempt because of its logins before.
+pub const NONE_KNOWN_GOOD: &str = "known_good = \"0s\"";
+/// All entries but locks, and those of attempts in progress.
+pub const ENTRIES: &str = "SELECT COUNT(*) FROM authpolicy_count WHERE value <> ''";
+pub const RESERVATIONS: &str =
+    "SELECT COUNT(*) FROM authpolicy_count WHERE value <> '' AND attempt <> ''";
+
+/// Gives all accounts a hash that takes some 20 ms, so that attempts at the same time meet.
+pub fn make_hashes_dear(site: &Site) {
+    let hash = site.tool(&["hash", "--scheme", "BLF-CRYPT", "--cost", "8"], "secret");
+    site.sql(&format!("UPDATE account SET password = '{}'", hash.trim()));
+}
+
+/// Has the attempts wait for so long.
+pub fn wait_at_most(site: &Site, time: &str) {
+    let longer = format!("[database]\nquery_timeout = \"60s\"\nattempt_timeout = \"{time}\"");
+    site.write_config(&site.read("authpolicy.toml").replace("[database]", &longer));
+}
+
+/// So many clients from one address at the same time; their replies.
+pub fn together(
+    exim: &Exim,
+    clients: usize,
+    words: impl Fn(usize) -> (String, String) + Sync,
+) -> Vec<String> {
+    let (port, barrier) = (exim.port, Barrier::new(clients));
+    thread::scope(|scope| {
+        let attempt = |number: usize| {
+            let (barrier, words) = (&barrier, &words);
+            scope.spawn(move || {
+                let mut client = Client::connect_from(port, GB);
+                let (name, password) = words(number);
+                barrier.wait();
+                client.plain(name.as_bytes(), password.as_bytes())
+            })
+        };
+        let attempts: Vec<_> = (0..clients).map(attempt).collect();
+        attempts.into_iter().map(|attempt| attempt.join().unwrap()).collect()
+    })
+}
+
+/// The latest rows are all like this.
+pub fn expect_rows(site: &Site, count: usize, want: (Option<bool>, Option<bool>)) {
+    let rows = site.rows();
+    let latest = rows.iter().rev().take(count);
+    let found: Vec<_> = latest.map(|row| (row.auth_ok, row.policy_reject)).collect();
+    assert_eq!(found, vec![want; count], "{:?}", site.lines());
 }

@@ -37,6 +37,7 @@ pub mod mount;
 pub mod outcome;
 pub mod process;
 pub mod processes;
+pub mod scram;
 pub mod site;
 pub mod smtp;
 pub mod stale;

@@ -1,0 +1,126 @@
+//! The settlement of an attempt with the limits, when its outcome is known.
+
+use std::time::Instant;
+
+use super::Findings;
+use super::Mode;
+use super::World;
+use super::limits::LOCAL;
+use super::limits::clock;
+use super::limits::remote;
+use crate::attempt::Attempt;
+use crate::attempt::Proof;
+use crate::limit;
+use crate::limit::Outcome;
+use crate::policy::Answer;
+use crate::policy::Decision;
+use crate::policy::FailType;
+use crate::policy::NewCountry;
+use crate::policy::Rule;
+use crate::seen;
+use crate::settlement::Settlement;
+use crate::store::Deadline;
+use crate::store::Stores;
+use crate::verdict::Verdict;
+
+/// One attempt in so many deletes expired entries.
+const TIDIED_BY_ONE_IN: i64 = 4;
+
+/// What an outcome means to the limits. A right password that a new country refuses is taken for a wrong one, as
+/// one from there would be: else the limits would tell which it was.
+fn outcome(attempt: &Attempt, findings: &Findings, decision: &Decision) -> Outcome {
+    let failed = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
+    let is_new = decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry);
+    if matches!(attempt.proof, Proof::GivenUp) {
+        Outcome::GivenUp
+    } else if failed || is_new || findings.was_guess {
+        Outcome::Failed
+    } else {
+        Outcome::Released
+    }
+}
+
+/// What is to be settled: the attempt's counters, and where the account was let in from.
+fn settlement(
+    world: World<'_>,
+    attempt: &Attempt,
+    findings: &mut Findings,
+    verdict: &Verdict,
+) -> Settlement {
+    let clock = clock(world, findings);
+    let outcome = outcome(attempt, findings, &verdict.decision);
+    let seen = logins(world, findings, verdict);
+    Settlement::new(findings.standing.take().as_ref(), outcome, seen, clock)
+}
+
+/// The names that the account was let in under, for known good addresses and new countries.
+fn logins(world: World<'_>, findings: &Findings, verdict: &Verdict) -> Vec<seen::Login> {
+    let decision = &verdict.decision;
+    let let_in = decision.answer == Answer::Accept
+        && (decision.rule.is_none() || decision.rule == Some(Rule::NewCountry))
+        && decision.reason != Some(FailType::WouldReject);
+    let policy = &world.config.policy;
+    let wanted = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
+    let remote = remote(world, findings);
+    if !let_in || !wanted || remote == LOCAL {
+        return Vec::new();
+    }
+    let canonical = findings.username.trim().to_lowercase();
+    let login = findings.login.key().to_owned();
+    let mut names = vec![login, canonical];
+    names.dedup();
+    let logins = names.into_iter().map(|account| seen::Login {
+        account,
+        remote: remote.clone(),
+        country: verdict.country_text(),
+        fingerprint: findings.fingerprint.clone(),
+        now: findings.facts.seconds(),
+    });
+    logins.collect()
+}
+
+/// Settles the attempt before its answer; returns what has to be settled later, with its row.
+pub(super) fn settle(
+    world: World<'_>,
+    attempt: &Attempt,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+    verdict: &Verdict,
+) -> Option<Settlement> {
+    let settlement = settlement(world, attempt, findings, verdict);
+    if world.mode == Mode::Asked || settlement.is_empty() {
+        return None;
+    }
+    // A query_timeout of its own: what came before may have used up the attempt's time.
+    let mut timeouts = world.config.timeouts;
+    timeouts.attempt = timeouts.query;
+    let before = stores.replace_deadline(Deadline::new(Instant::now(), timeouts));
+    let settled = stores.log().and_then(|store| settlement.write(store));
+    stores.replace_deadline(before);
+    let e = settled.err()?;
+    if world.mode == Mode::Played {
+        // There is no row that it could wait with: the attempt counts as a failure when its lease is over.
+        world.log.trouble("check", &e);
+        return None;
+    }
+    world.log.waits(&e);
+    Some(settlement)
+}
+
+/// Now and then, when all is done, deletes some of what is over. If it cannot be done now, it is
+/// somebody else's turn.
+pub(super) fn tidy(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) {
+    let policy = &world.config.policy;
+    if world.mode == Mode::Asked || findings.facts.now.rem_euclid(TIDIED_BY_ONE_IN) != 0 {
+        return;
+    }
+    if !policy.limits.list.is_empty() {
+        let now = findings.facts.now;
+        let _ = stores.log().and_then(|log| limit::prune(log, now)).ok();
+    }
+    if policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore {
+        let memory = policy.country_memory.max(policy.limits.known_good);
+        let now = findings.facts.seconds();
+        let _ = stores.log().and_then(|log| seen::prune(log, now, memory)).ok();
+    }
+}

@@ -1,0 +1,179 @@
+//! Attempts that are killed, stopped, or lose their database while they hold a reservation, in a real Exim.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::thread;
+use std::time::Duration;
+
+use common::Base;
+use common::Site;
+use common::hashing::ARGON2;
+use common::hashing::stop_while_it_hashes;
+use common::limits::ENTRIES;
+use common::limits::LIMITED;
+use common::limits::NO;
+use common::limits::NONE_KNOWN_GOOD;
+use common::limits::RESERVATIONS;
+use common::limits::YES;
+use common::limits::attempt;
+use common::limits::expect_line;
+use common::limits::expect_rows;
+use common::limits::flags;
+use common::limits::limit;
+use common::limits::site;
+use common::limits::wait_at_most;
+use common::processes::signal;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+use mysql::prelude::Queryable;
+
+const U: &str = "u@example.com";
+
+/// A site whose account takes long to hash, with room for one guess at it.
+fn narrow_site(base: Base) -> Site {
+    let site = site(base, NONE_KNOWN_GOOD, &[limit("guessing", "account", "failures", 1)]);
+    site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+    wait_at_most(&site, "2s");
+    site
+}
+
+/// As if so many seconds had passed.
+fn age_entries(site: &Site, seconds: u32) {
+    site.sql(&format!("UPDATE authpolicy_count SET expires = expires - {seconds}000"));
+}
+
+/// Others in progress make an attempt wait, and at worst hear 435, also one whose password is right: the answer would
+/// be one guess more. Whoever is killed while it hashes has paid for its guess when its lease is over.
+#[test]
+fn all_room_is_held_by_an_attempt_that_is_killed() {
+    for base in Base::all() {
+        let site = narrow_site(base);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
+        expect_rows(&site, 1, (YES, NO));
+        let (stopped, client) = stop_while_it_hashes(&exim, U, "guess");
+        assert_eq!(site.count(RESERVATIONS), 1);
+        for password in ["test", "wrong"] {
+            assert_eq!(attempt(&exim, GB, U, password), CANNOT_TELL, "{password}");
+            let rule =
+                "status=503 reason=internal rule=guessing auth_ok=- policy_reject=0 country=GB";
+            expect_line(&site, rule);
+            let line = site.lines().pop().unwrap();
+            assert!(line.contains("error=\"limit guessing: other attempts in progress"), "{line}");
+            assert_eq!(flags(&site), (None, NO));
+        }
+        assert_eq!(site.run_tool(&["limits"], "").status.code(), Some(1), "nobody is refused");
+        assert_eq!(site.count(ENTRIES), 1, "an attempt that waited in vain leaves nothing");
+        signal("KILL", &[stopped]);
+        let _ = client.join();
+        assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "until the lease is over");
+        age_entries(&site, 24);
+        assert_eq!(attempt(&exim, GB, U, "test"), REFUSED);
+        expect_line(
+            &site,
+            "status=403 reason=policy rule=guessing auth_ok=- policy_reject=1 country=GB",
+        );
+        assert_eq!(flags(&site), LIMITED);
+        assert!(site.tool(&["limits"], "").starts_with("limit=guessing account=\"u@example.com\""));
+        assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED, "another account");
+    }
+}
+
+/// An attempt that outlasts its lease settles all the same.
+#[test]
+fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
+    for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
+        for base in Base::all() {
+            let site = narrow_site(base);
+            let exim = site.exim();
+            assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
+            let (stopped, client) = stop_while_it_hashes(&exim, U, password);
+            age_entries(&site, 24);
+            assert_eq!(attempt(&exim, GB, U, "test"), REFUSED, "{password}");
+            assert_eq!(flags(&site), LIMITED, "{password}");
+            signal("CONT", &[stopped]);
+            assert_eq!(client.join().unwrap(), reply, "{password}");
+            assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (failed, 0), "{password}");
+            let then = if failed == 0 { ACCEPTED } else { REFUSED };
+            assert_eq!(attempt(&exim, GB, U, "test"), then, "{password}");
+        }
+    }
+}
+
+/// The server falls while an attempt hashes: its outcome waits in the journal, beside its row.
+#[test]
+fn the_server_is_away_between_reservation_and_settlement() {
+    for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
+        let server = std::sync::Arc::new(common::MariaDb::start());
+        let name = server.database();
+        let url = server.url(&name);
+        let site = narrow_site(Base::MariaDb(std::sync::Arc::clone(&server), name, url));
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
+        let (stopped, client) = stop_while_it_hashes(&exim, U, password);
+        server.kill();
+        signal("CONT", &[stopped]);
+        assert_eq!(client.join().unwrap(), reply, "{:?}", site.lines());
+        let rows = site.read("state/journal/rows");
+        assert!(rows.contains("\"settlement\":{\"counters\":[{"), "{rows}");
+        server.restart();
+        let [wrote, entries] = ["connection_log", "authpolicy_count WHERE value <> ''"]
+            .map(|table| site.count(&format!("SELECT COUNT(*) FROM {table}")));
+        assert_eq!((wrote, entries), (1, 1), "before delivery");
+        // As long after as an office that finds itself locked out: the next attempt delivers first.
+        age_entries(&site, 24);
+        let next = if failed == 0 { ACCEPTED } else { REFUSED };
+        assert_eq!(attempt(&exim, GB, U, "test"), next, "{:?}", site.lines());
+        let last = if failed == 0 { (YES, NO) } else { LIMITED };
+        assert_eq!(flags(&site), last);
+        assert_eq!(site.tool(&["flush"], "").lines().next(), Some("stored=0"));
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (failed, 0), "{password}");
+        let decided = if failed == 0 { (YES, NO) } else { (NO, NO) };
+        let rows = site.rows();
+        assert_eq!((rows.len(), (rows[1].auth_ok, rows[1].policy_reject)), (3, decided));
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+/// A server that has ended the connection while we hashed is asked again.
+#[test]
+fn a_server_ends_idle_connections_while_an_attempt_hashes() {
+    for limits in [vec![], vec![limit("guessing", "account", "failures", 3)]] {
+        let server = std::sync::Arc::new(common::MariaDb::start());
+        for variable in
+            ["wait_timeout", "idle_transaction_timeout", "idle_write_transaction_timeout"]
+        {
+            server.root("").query_drop(format!("SET GLOBAL {variable} = 1")).unwrap();
+        }
+        let name = server.database();
+        let url = server.url(&name);
+        let base = Base::MariaDb(std::sync::Arc::clone(&server), name, url);
+        let policy = format!("{NONE_KNOWN_GOOD}\nnew_country = \"reject\"");
+        let site = site(base, &policy, &limits);
+        site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED, "{}", site.main_log());
+        let (stopped, client) = stop_while_it_hashes(&exim, U, "test");
+        // Until the server has ended it; nothing else is connected to this database.
+        let connections = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'exim'";
+        while server.root("").query_first::<u32, _>(connections).unwrap() != Some(0) {
+            thread::sleep(Duration::from_millis(50));
+        }
+        signal("CONT", &[stopped]);
+        assert_eq!(client.join().unwrap(), ACCEPTED, "{:?}", site.lines());
+        expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
+        expect_rows(&site, 2, (YES, NO));
+        assert_eq!(site.count(ENTRIES), 0);
+        assert!(!site.main_log().contains("trouble"), "{}", site.main_log());
+    }
+}

@@ -1,0 +1,162 @@
+//! SCRAM under limits: a guess is one whether its client waits for the answer or not, and keys alone are none.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use common::Base;
+use common::Site;
+use common::limits::ENTRIES;
+use common::limits::NO;
+use common::limits::RESERVATIONS;
+use common::limits::YES;
+use common::limits::flags;
+use common::limits::limit;
+use common::scram::Connection;
+use common::scram::End;
+use common::scram::attempt;
+use common::scram::site;
+use common::scram::with_policy;
+use common::site::CN;
+use common::site::GB;
+
+const MECHANISM: &str = "SCRAM-SHA-256";
+const U: &str = "u@example.com";
+
+/// A site with these limits, where no address is exempt because of its logins before.
+fn limited(base: Base, limits: &[String]) -> Site {
+    let site = site(base);
+    let head = "hash_nonce = \"x\"\nknown_good = \"0s\"\n";
+    with_policy(&site, &format!("{head}{}", limits.concat()));
+    site
+}
+
+fn play(site: &Site, password: &str) -> End {
+    attempt(site, MECHANISM, GB, U, password)
+}
+
+/// An exchange up to the keys; the client says nothing more.
+fn ask_for_keys(site: &Site) -> Connection {
+    let mut exim = Connection::open(site, MECHANISM);
+    exim.expand("server_scram_salt", U, GB).unwrap();
+    exim
+}
+
+/// A client that gives up after it has the keys counts against its address, and not against the account.
+#[test]
+fn an_exchange_that_is_given_up_counts_for_the_address_alone() {
+    for base in Base::all() {
+        let both = limit("both", "account+remote", "failures", 2);
+        let limits = [
+            limit("account", "account", "failures", 2),
+            limit("remote", "remote", "failures", 3),
+            both,
+        ];
+        let site = limited(base, &limits);
+        assert_eq!(play(&site, "secret"), End::Accepted);
+        assert_eq!((flags(&site), site.count(ENTRIES)), ((YES, NO), 0));
+        let mut exim = ask_for_keys(&site);
+        assert_eq!(site.count(RESERVATIONS), 3, "it takes room with each limit meanwhile");
+        exim.expand("server_set_id", U, GB);
+        assert_eq!(flags(&site), (None, NO), "{:?}", site.lines());
+        let of =
+            |rule: &str| site.count(&format!("{ENTRIES} AND attempt = '' AND rule = '{rule}'"));
+        assert_eq!((of("account"), of("remote"), of("both")), (0, 1, 1));
+        assert_eq!(site.count(RESERVATIONS), 0);
+    }
+}
+
+/// The same for one whose client is never heard of again.
+#[test]
+fn an_exchange_that_lapses_counts_for_the_address_alone() {
+    for base in Base::all() {
+        let limits =
+            [limit("account", "account", "failures", 1), limit("remote", "remote", "failures", 2)];
+        let site = limited(base, &limits);
+        assert_eq!(play(&site, "secret"), End::Accepted);
+        drop(ask_for_keys(&site));
+        assert_eq!(site.count(RESERVATIONS), 2);
+        // As if its lease were over.
+        site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
+        assert_eq!(play(&site, "secret"), End::Accepted, "{:?}", site.lines());
+        assert_eq!(flags(&site), (YES, NO));
+        drop(ask_for_keys(&site));
+        site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
+        assert_eq!(play(&site, "secret"), End::WrongProof, "two of its address are too many");
+        assert_eq!(flags(&site), (None, YES));
+    }
+}
+
+/// From its proof on an exchange is a guess at the account, even if its process is killed before the answer.
+#[test]
+fn an_exchange_that_is_killed_after_its_proof_counts_for_the_account() {
+    for base in Base::all() {
+        let site = limited(base, &[limit("account", "account", "failures", 1)]);
+        assert_eq!(play(&site, "secret"), End::Accepted);
+        let mut exim = ask_for_keys(&site);
+        exim.expand("server_key", U, GB).unwrap();
+        drop(exim);
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (1, 1));
+        site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
+        assert_eq!(play(&site, "secret"), End::WrongProof, "{:?}", site.lines());
+        assert_eq!(flags(&site), (None, YES));
+    }
+}
+
+/// An exchange that finds no room gets no keys, and the row names the limit.
+#[test]
+fn an_exchange_without_room_is_no_answer() {
+    for base in Base::all() {
+        let site = limited(base, &[limit("account", "account", "failures", 1)]);
+        let short = "attempt_timeout = \"2s\"\n\n[accounts]\n";
+        site.write_config(&site.read("authpolicy.toml").replace("\n[accounts]\n", short));
+        assert_eq!(play(&site, "secret"), End::Accepted, "{:?}", site.lines());
+        let _held = ask_for_keys(&site);
+        assert_eq!(play(&site, "secret"), End::NoKeys, "{:?}", site.lines());
+        assert_eq!(flags(&site), (None, None));
+        let line = site.lines().pop().unwrap();
+        assert!(line.starts_with("attempt status=503 reason=internal rule=account "), "{line}");
+        assert!(line.contains("other attempts in progress took all of its room"), "{line}");
+    }
+}
+
+/// Guesses with SCRAM are guesses, whatever is counted; one that nobody waits for is none, and
+/// what the policy refuses is none.
+#[test]
+fn scram_is_under_limits() {
+    let all = Base::all().into_iter().zip(["failures", "passwords"]);
+    for (base, count) in all {
+        let site = site(base);
+        with_policy(
+            &site,
+            &format!(
+                "hash_nonce = \"x\"\nknown_good = \"0s\"\n[[policy.limit]]\nname = \"guessing\"\n\
+                 per = \"account\"\ncount = \"{count}\"\nmax = 2\nwithin = \"10m\"\n"
+            ),
+        );
+        let mechanism = "SCRAM-SHA-256";
+        let play = |password| attempt(&site, mechanism, GB, "u@example.com", password);
+        assert_eq!(play("secret"), End::Accepted);
+        for _ in 0..3 {
+            let mut exim = Connection::open(&site, mechanism);
+            exim.expand("server_scram_salt", "u@example.com", GB).unwrap();
+            exim.expand("server_set_id", "u@example.com", GB);
+        }
+        for _ in 0..3 {
+            // Refused, and gone without a word.
+            let mut exim = Connection::open(&site, mechanism);
+            exim.expand("server_scram_salt", "u@example.com", CN).unwrap();
+        }
+        assert_eq!(play("wrong"), End::WrongProof);
+        assert_eq!(play("secret"), End::Accepted);
+        assert_eq!(play("wrong"), End::WrongProof);
+        assert_eq!(play("secret"), End::WrongProof, "no keys of the account beyond the limit");
+        let row = site.rows().pop().unwrap();
+        assert_eq!((row.auth_ok, row.policy_reject), (None, YES));
+    }
+}
