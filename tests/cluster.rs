@@ -214,10 +214,81 @@ fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster)
     assert!(hashed + untold >= MAX, "{hashed} guesses, {untold} times 435");
 }
 
+/// Two hosts that ask two nodes, with these limits and all the time that their attempts need.
+fn patient_hosts(cluster: &Cluster, limits: &str) -> [Site; 2] {
+    let limits = format!("known_good = \"0s\"\n{limits}");
+    let sites = [host(cluster, &[0], &limits), host(cluster, &[1], &limits)];
+    clean(cluster, &sites[0]);
+    for site in &sites {
+        let config = site.read("authpolicy.toml");
+        let config = config.replace(load::QUERY, "WHERE username = :user");
+        let patient = "query_timeout = \"60s\"\nattempt_timeout = \"60s\"\n";
+        site.write_config(&config.replace(SHORT, patient));
+    }
+    sites
+}
+
+/// So many right logins over both hosts at once; each name comes from its number.
+fn log_in_at_once(sites: &[Site; 2], clients: usize, name: impl Fn(usize) -> String + Sync) {
+    let exims = [sites[0].exim(), sites[1].exim()];
+    let start = Barrier::new(clients);
+    let replies: Vec<String> = std::thread::scope(|scope| {
+        let log_in = |number: usize| {
+            let (port, start, name) = (exims[number % 2].port, &start, name(number));
+            scope.spawn(move || {
+                let mut client = Client::connect_from(port, GB);
+                start.wait();
+                client.plain(name.as_bytes(), b"secret")
+            })
+        };
+        let clients: Vec<_> = (0..clients).map(log_in).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let lines = || sites.iter().map(Site::lines).collect::<Vec<_>>();
+    assert!(replies.iter().all(|reply| reply == ACCEPTED), "{replies:?} {:?}", lines());
+}
+
+/// Nobody with a right password is refused because of others, and nothing of them stays.
+fn right_passwords_over_two_nodes_are_accepted(cluster: &Cluster) {
+    const USERS: usize = 25;
+    const CONNECTIONS: usize = 8;
+    let limits =
+        [limit("spraying", "remote", "accounts", 10), limit("guessing", "account", "failures", 3)];
+    let sites = patient_hosts(cluster, &limits.concat());
+    let mut root = cluster.root(0, "mail");
+    for number in 0..USERS {
+        let sql = format!(
+            "INSERT INTO account SELECT 'u{number}@example.com', password, NULL, NULL, NULL, 1 FROM account \
+             WHERE username = 'u@example.com'"
+        );
+        root.query_drop(sql).unwrap();
+    }
+    log_in_at_once(&sites, USERS, |number| format!("u{number}@example.com"));
+    log_in_at_once(&sites, CONNECTIONS, |_| String::from("u@example.com"));
+    let query = "SELECT password, CASE username WHEN 'u1@example.com' THEN 'u2@example.com' \
+                 ELSE 'u1@example.com' END AS username FROM account WHERE username = :user";
+    for site in &sites {
+        site.write_config(&site.read("authpolicy.toml").replace(common::site::QUERY, query));
+    }
+    log_in_at_once(&sites, CONNECTIONS, |number| format!("u{}@example.com", 1 + number % 2));
+    sites.iter().for_each(load::flush);
+    for node in cluster.nodes() {
+        let mut root = cluster.root(node, "mail");
+        let accepted =
+            "SELECT COUNT(*) FROM connection_log WHERE auth_ok = 1 AND policy_reject = 0";
+        let rows: Option<usize> = root.query_first(accepted).unwrap();
+        assert_eq!(rows, Some(USERS + 2 * CONNECTIONS), "node {node}");
+        let entries: Option<usize> =
+            root.query_first("SELECT COUNT(*) FROM authpolicy_count WHERE value <> ''").unwrap();
+        assert_eq!(entries, Some(0), "node {node}");
+    }
+}
+
 #[test]
 fn a_cluster() {
     let cluster = Cluster::start();
     two_hosts_write_to_two_nodes(&cluster);
+    right_passwords_over_two_nodes_are_accepted(&cluster);
     for _ in 0..8 {
         a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(&cluster);
     }

@@ -118,7 +118,7 @@ fn an_exchange_without_room_is_no_answer() {
         assert_eq!(play(&site, "secret"), End::Accepted, "{:?}", site.lines());
         let _held = ask_for_keys(&site);
         assert_eq!(play(&site, "secret"), End::NoKeys, "{:?}", site.lines());
-        assert_eq!(flags(&site), (None, None));
+        assert_eq!(flags(&site), (None, NO));
         let line = site.lines().pop().unwrap();
         assert!(line.starts_with("attempt status=503 reason=internal rule=account "), "{line}");
         assert!(line.contains("other attempts in progress took all of its room"), "{line}");
