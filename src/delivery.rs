@@ -127,8 +127,7 @@ fn help(
     }
 }
 
-/// Delivers some of what waits before a limit refuses: among it may be the settlement of attempts that were
-/// right, whose reservations count as failures by now. True if something was delivered.
+/// Delivers some of what waits; true if something was delivered.
 pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> bool {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     if !journal.has_rows() {

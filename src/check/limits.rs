@@ -1,6 +1,8 @@
 //! An attempt and the limits: whether failures refuse it before its password is looked at, and what is settled
 //! when its outcome is known.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::Findings;
@@ -15,6 +17,7 @@ use crate::error::Error;
 use crate::limit;
 use crate::limit::Clock;
 use crate::limit::Standing;
+use crate::limit::State;
 use crate::limit::Subject;
 use crate::policy;
 use crate::policy::Credentials;
@@ -102,14 +105,6 @@ pub(super) fn look(
             findings.standing = Some(Standing::new()?);
         }
         look_at(world, attempt, (&login, &holding), stores, findings)?;
-        let is_refused = findings.standing.as_ref().is_some_and(Standing::is_refused);
-        if is_refused
-            && world.mode == Mode::Real
-            && delivery::catch_up(world.config, stores, world.log)
-        {
-            findings.standing = Some(Standing::new()?);
-            look_at(world, attempt, (&login, &holding), stores, findings)?;
-        }
     }
     Ok(refuse(world, attempt, stores, findings))
 }
@@ -200,11 +195,30 @@ fn look_at(
         let counter = standing.counter(limit, &subject);
         let state = limit::look(stores.log()?, &counter, clock).map_err(about_count)?;
         standing.note(limit, state, world.config.policy.log_only);
-        // A proof that was found right counts in no case.
-        if !matches!(attempt.proof, Proof::Proved) {
-            standing.count_with(counter);
-        }
+        standing.count_with(counter);
     }
+    if standing.is_refused() && world.mode == Mode::Real {
+        catch_up(world, stores, standing, clock)?;
+    }
+    Ok(())
+}
+
+/// Delivers what waits before a limit refuses, and looks again: among it may be the settlement of right passwords,
+/// whose reservations count as failures by now.
+fn catch_up(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    standing: &mut Standing,
+    clock: Clock,
+) -> Result<(), Error> {
+    if !delivery::catch_up(world.config, stores, world.log) {
+        return Ok(());
+    }
+    let reached = standing.rejecting().map(|counter| {
+        let state = limit::look(stores.log()?, counter, clock).map_err(about_count)?;
+        Ok((Arc::clone(&counter.limit().name), state == State::Reached))
+    });
+    standing.reached = reached.collect::<Result<_, Error>>()?;
     Ok(())
 }
 

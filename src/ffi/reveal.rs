@@ -104,8 +104,8 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
 /// noted, it gets nothing.
 fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
     let Some(mut asked) = session.asked.take() else { return };
-    let Some(scram) = &mut asked.scram else { return };
-    let is_first = !std::mem::replace(&mut scram.proof_came, true);
+    let is_first =
+        asked.scram.as_mut().is_some_and(|scram| !std::mem::replace(&mut scram.proof_came, true));
     if let Some(standing) = asked.standing.as_mut().filter(|_| is_first) {
         let noted = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
             let settings = session.settings(attempt.options.config.as_deref())?;
@@ -113,7 +113,7 @@ fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
         });
         if let Err(e) = noted {
             mail_log().trouble("scram", &e);
-            scram.keys = Keys::none();
+            asked.scram = Some(Scram { keys: Keys::none(), proof_came: true });
             asked.proof = unknown(&e, NO_KEYS);
         }
     }

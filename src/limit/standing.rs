@@ -118,6 +118,12 @@ impl Standing {
         self.counters.iter().filter(|counter| counter.is_rejecting())
     }
 
+    /// True if room is reserved for the attempt.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.holds.is_some()
+    }
+
     /// True if the client's proof changes a reservation.
     #[must_use]
     pub fn wants_confirmation(&self) -> bool {
