@@ -4,6 +4,7 @@
 //! above knows which of them answered.
 
 mod deadline;
+mod handles;
 mod mysql;
 mod refusal;
 mod sqlite;

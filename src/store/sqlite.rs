@@ -25,6 +25,7 @@ use super::Found;
 use super::Parameters;
 use super::Row;
 use super::Value;
+use super::handles::Claim;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
@@ -47,6 +48,8 @@ pub struct Connection {
     wal: PathBuf,
     connection: rusqlite::Connection,
     pub(super) deadline: Deadline,
+    /// Given back after the connection is closed: fields are dropped in this order.
+    _claim: Claim,
 }
 
 impl Connection {
@@ -60,19 +63,8 @@ impl Connection {
                              becomes the owner of the state directory",
             ));
         }
-        let found = real_path(path).and_then(|path| path.try_exists().map(|is| is.then_some(path)));
-        let found = match found {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            found => found,
-        };
-        let path = found
-            .map_err(|e| fail(&place, &format!("may not be looked at: {e}: {}", wants_rights())))?;
-        let Some(path) = path else {
-            return Err(fail(
-                &place,
-                "does not exist: correct database.url, or run `authpolicy db init` for a new one",
-            ));
-        };
+        let (path, meta) = existing(path, &place)?;
+        let claim = Claim::new(&path, &meta).map_err(|what| fail(&place, &what))?;
         let limit = deadline.connect().ok_or_else(|| fail(&place, "took too long"))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -86,7 +78,7 @@ impl Connection {
             .map_err(|e| refused(&place, &e))?;
         let mut wal = path.into_os_string();
         wal.push("-wal");
-        Ok(Self { place, wal: wal.into(), connection: opened, deadline })
+        Ok(Self { place, wal: wal.into(), connection: opened, deadline, _claim: claim })
     }
 
     pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
@@ -193,6 +185,19 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     made.map_err(|e| {
         let _ = fs::remove_file(path).ok();
         refused(&place, &e)
+    })
+}
+
+/// The path as SQLite is to open it, and the file that is there.
+fn existing(path: &Path, place: &str) -> Result<(PathBuf, fs::Metadata), Error> {
+    let found = real_path(path).and_then(|path| path.metadata().map(|meta| (path, meta)));
+    found.map_err(|e| {
+        if e.kind() == io::ErrorKind::NotFound {
+            let what =
+                "does not exist: correct database.url, or run `authpolicy db init` for a new one";
+            return fail(place, what);
+        }
+        fail(place, &format!("may not be looked at: {e}: {}", wants_rights()))
     })
 }
 
