@@ -128,12 +128,9 @@ fn dispatch(cli: Cli) -> Done {
     let config = match verb {
         // It touches nothing of the state directory.
         Configured::Geoip(_) => config,
-        Configured::Db(db::Verb::Init) => {
-            owner::make_directory(&config.state_directory)?;
-            owner::become_owner(config)?
-        }
-        Configured::Config
-        | Configured::User(_)
+        Configured::Db(verb) => return db::run(config, &verb),
+        Configured::Config => return config::run(config),
+        Configured::User(_)
         | Configured::Test(_)
         | Configured::Log(_)
         | Configured::Exception(_)
@@ -142,8 +139,8 @@ fn dispatch(cli: Cli) -> Done {
         | Configured::Prune(_) => owner::become_owner(config)?,
     };
     match verb {
-        Configured::Config => config::run(&config),
-        Configured::Db(verb) => db::run(&config, &verb),
+        // Done above.
+        Configured::Config | Configured::Db(_) => Ok(true),
         Configured::User(verb) => user::run(&config, &verb),
         Configured::Test(arguments) => test::run(&config, &arguments),
         Configured::Log(arguments) => log::run(&config, &arguments),

@@ -76,6 +76,8 @@ pub enum StoreFault {
     Denied,
     /// Take these values, now or later.
     Row,
+    /// Read its own file, which is damaged.
+    Damaged,
     /// Something else.
     Other,
 }
@@ -132,7 +134,10 @@ impl Error {
                     format!("{what}: run `authpolicy db init`, or rename it back")
                 }
                 StoreFault::NoTable => format!("{what}: run `authpolicy db init`"),
-                StoreFault::Unreachable | StoreFault::Row | StoreFault::Other => what,
+                StoreFault::Unreachable
+                | StoreFault::Row
+                | StoreFault::Damaged
+                | StoreFault::Other => what,
             };
             return Self::Store { place, what, fault };
         }

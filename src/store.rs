@@ -11,6 +11,9 @@ mod sqlite;
 mod stores;
 
 pub use self::deadline::Deadline;
+pub use self::sqlite::Incoming;
+pub use self::sqlite::back_up;
+pub use self::sqlite::restore;
 pub use self::stores::Stores;
 use crate::config::Database;
 use crate::config::Durability;
@@ -238,6 +241,17 @@ impl Store {
         match (self, durability) {
             (Self::Sqlite(connection), Durability::Disk) => connection.sync_commits(),
             (Self::Sqlite(_), Durability::Process) | (Self::MySql(_), _) => Ok(()),
+        }
+    }
+
+    /// Reads all of an embedded database; a server looks after its tables itself.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub fn check(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(connection) => connection.check(),
+            Self::MySql(_) => Ok(()),
         }
     }
 

@@ -22,6 +22,7 @@ use common::Exim;
 use common::Site;
 use common::exim::free_port;
 use common::journal::flush;
+use common::journal::value;
 use common::load;
 use common::load::Attempt;
 use common::process::children;
@@ -130,6 +131,22 @@ fn embedded_perl_that_has_the_database_open_is_found_as_well() {
     site.write("count.pl", &code);
     let options = format!("perl_startup = do '{}'", site.path("count.pl").display());
     look_at_two_attempts(&site, &exim(&site, &options, "set acl_c_n = ${perl{number}}"));
+}
+
+#[test]
+fn config_warns_of_a_connection_in_which_exim_has_the_database_open() {
+    let site = site();
+    let exim = exim(&site, "", &count(&site));
+    let check = || value(&site.tool(&["config"], ""), "check.embedded");
+    assert_eq!(check(), "ok the database is whole");
+    let client = Client::connect_from(exim.port, GB);
+    let told = check();
+    let process = format!("warning Exim's process {} keeps ", children(exim.pid())[0]);
+    assert!(told.starts_with(&process) && told.contains("state/authpolicy.db open"), "{told}");
+    assert!(told.contains("Remove the ${lookup sqlite}"), "{told}");
+    drop(client);
+    wait(&exim);
+    assert_eq!(check(), "ok the database is whole");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
+mod embedded;
 mod limits;
 mod print;
 mod servers;
@@ -41,12 +42,16 @@ use super::patience;
 use super::say;
 use super::timestamp;
 
-pub(super) fn run(config: &Config) -> Done {
+pub(super) fn run(config: Config) -> Done {
+    // Root alone may look into Exim's processes.
+    let holders = embedded::find_holders(&config);
+    let config = &owner::become_owner(config)?;
     print::print(config);
     let hashed = time_dearest_hash(config);
     let dearest = hashed.as_ref().ok().copied();
     let checks = [
         ("servers", Ok(servers::check(config))),
+        ("embedded", embedded::check(config, &holders)),
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),

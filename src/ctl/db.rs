@@ -1,4 +1,6 @@
-//! `authpolicy db init`: makes what is missing, and leaves alone what is there.
+//! `authpolicy db`: makes what is missing and leaves alone what is there; backup and restore.
+
+mod copies;
 
 use clap::Subcommand;
 
@@ -7,7 +9,9 @@ use crate::error::Error;
 use crate::store;
 use crate::store::Store;
 
+use self::copies::Copy;
 use super::Done;
+use super::owner;
 use super::patience;
 use super::say;
 
@@ -44,10 +48,26 @@ const TABLES: [(&str, &str, &str); 5] = [
 pub(super) enum Verb {
     /// Make the databases' tables where they are missing; what exists is never altered.
     Init,
+    /// Copy the embedded database, as it is now, to a new file; Exim may run.
+    Backup(Copy),
+    /// Put a backup in the embedded database's place; Exim may run.
+    Restore(Copy),
 }
 
-pub(super) fn run(config: &Config, verb: &Verb) -> Done {
-    let Verb::Init = verb;
+/// Runs a verb. The files of backup and restore are opened as the user who called, the rest is done as
+/// the owner of the state directory.
+pub(super) fn run(config: Config, verb: &Verb) -> Done {
+    match verb {
+        Verb::Init => {
+            owner::make_directory(&config.state_directory)?;
+            init(&owner::become_owner(config)?)
+        }
+        Verb::Backup(copy) => copies::back_up(config, copy),
+        Verb::Restore(copy) => copies::restore(config, copy),
+    }
+}
+
+fn init(config: &Config) -> Done {
     let accounts = &config.accounts;
     // With a query of the administrator's own, the accounts are in a table of their own.
     if accounts.query_is_default {

@@ -7,6 +7,8 @@
 //! has moved is forgotten when the last one closes, so that SQLite alone would move it again with
 //! each row and never begin anew: who finds it long at closing empties it.
 
+mod copies;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -20,6 +22,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::ToSqlOutput;
 use rusqlite::types::ValueRef;
 
+pub use self::copies::Incoming;
+pub use self::copies::back_up;
+pub use self::copies::restore;
 use super::Deadline;
 use super::Found;
 use super::Parameters;
@@ -41,6 +46,10 @@ const SHORT_WAL: u64 = 1 << 20;
 const PAGE_SIZE: u32 = 1024;
 /// Virtual machine steps between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 1000;
+
+/// Says how to get a database that is damaged back.
+const REMEDY: &str = "restore a backup with `authpolicy db restore FILE`, or move the database and the \
+                      files beside it away and run `authpolicy db init`";
 
 /// An open embedded database.
 pub struct Connection {
@@ -66,10 +75,7 @@ impl Connection {
         let (path, meta) = existing(path, &place)?;
         let claim = Claim::new(&path, &meta).map_err(|what| fail(&place, &what))?;
         let limit = deadline.connect().ok_or_else(|| fail(&place, "took too long"))?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let opened = rusqlite::Connection::open_with_flags(&path, flags)
+        let opened = rusqlite::Connection::open_with_flags(&path, flags())
             .and_then(|connection| {
                 connection.busy_timeout(limit)?;
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -188,6 +194,12 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     })
 }
 
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+}
+
 /// The path as SQLite is to open it, and the file that is there.
 fn existing(path: &Path, place: &str) -> Result<(PathBuf, fs::Metadata), Error> {
     let found = real_path(path).and_then(|path| path.metadata().map(|meta| (path, meta)));
@@ -260,6 +272,9 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
             | rusqlite::ErrorCode::CannotOpen
             | rusqlite::ErrorCode::PermissionDenied,
         ) => fail(place, &format!("{e}: {}", wants_rights())),
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            blame(place, format!("{e}: {REMEDY}"), StoreFault::Damaged)
+        }
         // SQLite has no code for it.
         _ if e.to_string().starts_with("no such table") => {
             blame(place, e.to_string(), StoreFault::NoTable)

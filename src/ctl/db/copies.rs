@@ -1,0 +1,178 @@
+//! `authpolicy db backup` and `authpolicy db restore`: the embedded database as one file.
+
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::ValueEnum;
+use nix::unistd::Uid;
+
+use crate::config::Config;
+use crate::config::Database;
+use crate::ctl::Done;
+use crate::ctl::owner;
+use crate::ctl::patience;
+use crate::ctl::say;
+use crate::error::Error;
+use crate::sql::Sql;
+use crate::store;
+use crate::store::Incoming;
+
+/// A database of the configuration.
+#[derive(Clone, ValueEnum)]
+enum Of {
+    Accounts,
+    Log,
+}
+
+#[derive(Args)]
+pub(in crate::ctl) struct Copy {
+    /// The backup: a new file to be written, or the one to be restored.
+    file: PathBuf,
+    /// Which database, where accounts and log are in two embedded ones.
+    #[arg(long, value_enum)]
+    of: Option<Of>,
+}
+
+/// The database that is meant, and the statements that have to fit it.
+struct Chosen<'a> {
+    path: &'a Path,
+    statements: Vec<Sql<'a>>,
+}
+
+/// Copies the database to a file that only the caller can read.
+pub(super) fn back_up(config: Config, copy: &Copy) -> Done {
+    choose(&config, copy)?;
+    is_elsewhere(&config, &copy.file)?;
+    let file = create(&copy.file).map_err(|source| system(&copy.file, source))?;
+    let done = write(config, copy, &file);
+    if done.is_err() && file.set_len(0).is_ok() && fs::remove_file(&copy.file).is_err() {
+        eprintln!("authpolicy: {} is left behind, empty: delete it", copy.file.display());
+    }
+    done
+}
+
+fn write(config: Config, copy: &Copy, file: &File) -> Done {
+    let config = owner::become_owner(config)?;
+    let chosen = choose(&config, copy)?;
+    let length = store::back_up(chosen.path, file, patience(&config))?;
+    say(&format!("database={}", chosen.path.display()));
+    say(&format!("backup={}", copy.file.display()));
+    say(&format!("bytes={length}"));
+    Ok(true)
+}
+
+/// Puts a file in the database's place.
+pub(super) fn restore(config: Config, copy: &Copy) -> Done {
+    choose(&config, copy)?;
+    let file = open(&config, copy, &copy.file)?;
+    let wal = with_wal(&copy.file);
+    let wal = if wal.exists() { Some(open(&config, copy, &wal)?) } else { None };
+    owner::make_directory(&config.state_directory)?;
+    let config = owner::become_owner(config)?;
+    let chosen = choose(&config, copy)?;
+    let from = Incoming { name: &copy.file, file: &file, wal: wal.as_ref() };
+    let aside = store::restore(chosen.path, &from, &chosen.statements, patience(&config))?;
+    say(&format!("restored={}", chosen.path.display()));
+    if let Some(aside) = aside {
+        say(&format!("aside={}", aside.display()));
+    }
+    Ok(true)
+}
+
+/// The embedded database of the configuration, or the one that is asked for where there are two.
+fn choose<'a>(config: &'a Config, copy: &Copy) -> Result<Chosen<'a>, Error> {
+    let embedded = |database: &'a Database| match database {
+        Database::Sqlite(path) => Some(path.as_path()),
+        Database::MySql(_) => None,
+    };
+    let (accounts, log) = (embedded(&config.accounts.database), embedded(&config.log.database));
+    let wrong = |what: &str| Error::Config { file: config.path.clone(), what: String::from(what) };
+    let path = match (copy.of.as_ref(), accounts, log) {
+        (None, Some(accounts), Some(log)) if accounts != log => {
+            return Err(wrong("names two embedded databases: add --of accounts or --of log"));
+        }
+        (None, Some(path), _) | (None, None, Some(path)) => path,
+        (Some(Of::Accounts), Some(path), _) | (Some(Of::Log), _, Some(path)) => path,
+        (None, None, None) | (Some(Of::Accounts), None, _) | (Some(Of::Log), _, None) => {
+            return Err(wrong(
+                "names no embedded database here: copy the server's with its own tools, as \
+                 mariadb-dump",
+            ));
+        }
+    };
+    let mut statements = Vec::new();
+    if accounts == Some(path) {
+        statements.push(Sql::configured(&config.accounts.query));
+    }
+    if log == Some(path) {
+        statements.push(Sql::configured(&config.log.insert));
+    }
+    Ok(Chosen { path, statements })
+}
+
+/// A backup in the state directory would be lost with it, and Exim's user could lead root's to another
+/// place.
+fn is_elsewhere(config: &Config, file: &Path) -> Result<(), Error> {
+    let directory = match file.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => file,
+    };
+    let directory = directory.canonicalize().map_err(|source| system(directory, source))?;
+    let state = config.state_directory.canonicalize();
+    if state.is_ok_and(|state| directory.starts_with(state)) {
+        let source = io::Error::other("is in the state directory: name a file outside of it");
+        return Err(system(file, source));
+    }
+    Ok(())
+}
+
+/// Makes a file for the caller alone. One that is there already has to be the caller's own, and empty.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.clone().create_new(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let meta = path.symlink_metadata()?;
+    let is_ours = meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0;
+    if !(is_ours && meta.is_file() && meta.len() == 0 && meta.nlink() == 1) {
+        return Err(io::Error::other("exists, and is not overwritten: name a new file"));
+    }
+    options.open(path)
+}
+
+/// Opens a file that is to be restored. The database itself must not be among them: closing it here
+/// would drop the locks that SQLite has on it.
+fn open(config: &Config, copy: &Copy, path: &Path) -> Result<File, Error> {
+    let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
+    let chosen = choose(config, copy)?.path;
+    let given = id(path).map_err(|source| system(path, source))?;
+    for known in [chosen, &with_wal(chosen)] {
+        if id(known).is_ok_and(|known| known == given) {
+            return Err(system(path, io::Error::other("is the database itself: name a backup")));
+        }
+    }
+    if !path.is_file() {
+        return Err(system(path, io::Error::other("is not a regular file")));
+    }
+    File::open(path).map_err(|source| system(path, source))
+}
+
+fn with_wal(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+fn system(place: &Path, source: io::Error) -> Error {
+    Error::System { place: place.display().to_string(), source }
+}
