@@ -34,6 +34,9 @@ use crate::store::Value;
 const MEMORY: i64 = 30 * 24 * 3600;
 /// Old marks are deleted by the attempts whose id ends so: one in sixteen.
 const PRUNED_BY: char = '0';
+/// How often an attempt looks whether another process has written the settlements that wait, and the time between.
+const CATCH_UP_TRIES: u32 = 20;
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt whose own row took longer than this takes none of others' along.
 const HELPFUL: Duration = Duration::from_millis(40);
 
@@ -127,17 +130,37 @@ fn help(
     }
 }
 
-/// Delivers some of what waits; true if something was delivered.
-pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> bool {
+/// What became of settlements that waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// None waited.
+    Nothing,
+    /// All are written.
+    All,
+    /// Some go on waiting.
+    Waits,
+}
+
+/// Writes the settlements that wait in this host's journal, with their rows. Waits for a moment if another process
+/// is at it.
+pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> CaughtUp {
     let journal = Journal::new(&config.state_directory, config.durability, log);
-    if !journal.has_rows() {
-        return false;
+    if !journal.has_settlements() {
+        return CaughtUp::Nothing;
     }
-    let delivered = deliver(config, stores, &journal, Pace::of_attempt(config.timeouts));
-    if let Some(e) = &delivered.trouble {
-        log.trouble("journal", e);
+    for _ in 0..CATCH_UP_TRIES {
+        let delivered = deliver(config, stores, &journal, Pace::of_settlements(config.timeouts));
+        if !journal.has_settlements() {
+            return CaughtUp::All;
+        }
+        if let Some(e) = &delivered.trouble {
+            log.trouble("journal", e);
+            break;
+        }
+        stores.close();
+        stores.meanwhile(|| std::thread::sleep(CATCH_UP_PAUSE));
     }
-    delivered.stored > 0
+    CaughtUp::Waits
 }
 
 /// How many rows a transaction had, and how many of them were new.

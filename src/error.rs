@@ -55,6 +55,15 @@ pub enum Error {
         /// The limit's name.
         limit: Arc<str>,
     },
+    /// Failures have reached a limit, but earlier attempts of this host are not settled yet.
+    #[error(
+        "limit {limit}: the outcome of earlier attempts waits in this host's journal: `authpolicy flush` says what \
+         is in the way"
+    )]
+    Unsettled {
+        /// The limit's name.
+        limit: Arc<str>,
+    },
     /// The system: a file, a user, a directory.
     #[error("{place}: {source}")]
     System {
@@ -93,15 +102,16 @@ impl Error {
             | Self::Geo { .. }
             | Self::Account { .. }
             | Self::NoRoom { .. }
+            | Self::Unsettled { .. }
             | Self::System { .. } => None,
         }
     }
 
-    /// The limit that had no room, if it is one that is at fault.
+    /// The limit that cannot tell now, if it is one that is at fault.
     #[must_use]
     pub fn full_limit(&self) -> Option<&Arc<str>> {
         match self {
-            Self::NoRoom { limit } => Some(limit),
+            Self::NoRoom { limit } | Self::Unsettled { limit } => Some(limit),
             Self::Config { .. }
             | Self::Call(_)
             | Self::Store { .. }

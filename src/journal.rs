@@ -52,6 +52,8 @@ const DIRECTORY: &str = "journal";
 const ROWS: &str = "rows";
 /// What was appended to before, and is to be delivered: with an id behind it.
 const BATCH: &str = "rows.";
+/// What rows that wait with a settlement are appended to, also with an id behind it: attempts look for it.
+const SETTLEMENTS: &str = "rows.settlements";
 /// What is not ours, though it has the name of something that is: with an id behind it.
 const FOREIGN: &str = "foreign.";
 /// Rows that no database takes, or that nobody can read; also with an id behind it.
@@ -96,9 +98,10 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// The directory is missing, full, or not ours.
     pub fn append(&self, record: &Record) -> Result<(), Error> {
-        let path = self.directory().join(ROWS);
+        let name = if record.settlement.is_some() { SETTLEMENTS } else { ROWS };
+        let path = self.directory().join(name);
         let line = format!("\n{}", record.line());
-        let added = self.prepare().and_then(|()| self.add(&path, line.as_bytes(), BATCH));
+        let added = self.prepare().and_then(|()| self.add(&path, line.as_bytes(), batch_of(&path)));
         added.map_err(|source| Error::System { place: path.display().to_string(), source })
     }
 
@@ -161,7 +164,7 @@ impl<'a> Journal<'a> {
             Err((file, Errno::EWOULDBLOCK)) => {
                 // Delivered just now, and then it has another name already; if not, it gets one.
                 if is_at(path, &file) {
-                    rename_with_id(path, BATCH)?;
+                    rename_with_id(path, batch_of(path))?;
                 }
                 return Ok(None);
             }
@@ -231,6 +234,17 @@ impl<'a> Journal<'a> {
             Durability::Disk => File::open(directory)?.sync_all(),
         }
     }
+}
+
+/// What the name of a file begins with when it is to be delivered.
+fn batch_of(path: &Path) -> &'static str {
+    const BATCH_OF_SETTLEMENTS: &str = "rows.settlements.";
+    if is_of_settlements(path) { BATCH_OF_SETTLEMENTS } else { BATCH }
+}
+
+/// True if the rows of this file wait with settlements.
+fn is_of_settlements(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SETTLEMENTS))
 }
 
 /// Gives the file this name, with an id that sorts by the time when it was last written; answers

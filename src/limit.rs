@@ -8,7 +8,7 @@
 //!   get no more answers than the limit. When the lease is over it counts as a failure: its process was
 //!   killed or stopped, and its guess must not be free.
 //! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS`]). It takes room, and never
-//!   counts as a failure.
+//!   counts as a failure of the account.
 //! - a lock: `value` is empty.
 
 mod settled;
@@ -68,8 +68,8 @@ pub struct Counter {
     account: String,
     remote: String,
     value: String,
-    /// True if the table holds a reservation of the attempt.
-    is_held: bool,
+    /// The ids of the reservations that the table may hold for the attempt.
+    held: Vec<String>,
 }
 
 impl Counter {
@@ -87,11 +87,6 @@ impl Counter {
     /// Orders locks, so that two attempts never wait for each other.
     fn key(&self) -> (&str, &str, &str) {
         (&self.limit.name, &self.account, &self.remote)
-    }
-
-    fn owned_key(&self) -> (String, String, String) {
-        let (limit, account, remote) = self.key();
-        (limit.to_owned(), account.to_owned(), remote.to_owned())
     }
 
     fn expires(&self, clock: Clock) -> i64 {
@@ -131,8 +126,8 @@ pub enum State {
     Reached,
     /// The values in progress may reach the limit: there is no room for another one now.
     Full,
-    /// The attempt's value has failed before, and takes no more room.
-    Known,
+    /// The attempt's value has failed before, and takes no more room: until this time, in milliseconds since 1970.
+    Known(i64),
     /// The attempt's value has room.
     Room,
 }
@@ -144,18 +139,23 @@ pub const FAILED: &str =
 const LIVE: &str = "rule = :rule AND account = :account AND remote = :remote \
                     AND expires > :now AND expires < :latest AND value <> ''";
 
-/// The parameters of [`FAILED`], and of the entries that have not expired: `now` and `latest`. An entry
-/// that expires after `latest` comes from a clock that was wrong, and does not count.
+/// The parameters of [`FAILED`], and of the entries that have not expired: `now` and `latest`.
 #[must_use]
 pub fn bounds(limit: &Limit, clock: Clock) -> [(&'static str, Value); 4] {
     let within = milliseconds(limit.within);
     let end = clock.now.saturating_add(within);
     [
         ("now", Value::Int(clock.now)),
-        ("latest", Value::Int(end.saturating_add(within))),
+        ("latest", Value::Int(latest(limit, clock))),
         ("begun", Value::Int(end.saturating_sub(clock.lease))),
         ("ahead", Value::Int(end.saturating_add(CLOCK_MARGIN))),
     ]
+}
+
+/// An entry that expires later than this, in milliseconds since 1970, comes from a clock that was wrong or from a
+/// longer `within`, and does not count.
+fn latest(limit: &Limit, clock: Clock) -> i64 {
+    clock.now.saturating_add(milliseconds(limit.within).saturating_mul(2))
 }
 
 /// Looks at a counter. Reads a bounded number of entries.
@@ -182,7 +182,7 @@ pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State,
         " LIMIT :max) AS failed) AS failed, (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
         from,
         LIVE,
-        " AND value <> :value LIMIT :max) AS others) AS others, EXISTS (SELECT 1 ",
+        " AND value <> :value LIMIT :max) AS others) AS others, (SELECT MAX(expires) ",
         own,
         LIVE,
         " AND value = :value AND ",
@@ -198,13 +198,14 @@ pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State,
     ];
     let parameters: Vec<_> = own.into_iter().chain(bounds(&counter.limit, clock)).collect();
     let rows = store.query(sql, &parameters)?;
-    let number = |column| rows.first().and_then(|row| row.text(column).parse::<u32>().ok());
-    let most = |column| number(column).unwrap_or(u32::MAX);
-    Ok(if most("failed") >= counter.limit.max {
+    let number = |column| rows.first().and_then(|row| row.text(column).parse::<i64>().ok());
+    let max = i64::from(counter.limit.max);
+    let most = |column| number(column).unwrap_or(i64::MAX);
+    Ok(if most("failed") >= max {
         State::Reached
-    } else if number("known") == Some(1) {
-        State::Known
-    } else if most("others") < counter.limit.max {
+    } else if let Some(until) = number("known") {
+        State::Known(until)
+    } else if most("others") < max {
         State::Room
     } else {
         State::Full
@@ -222,51 +223,61 @@ pub enum Reserved {
     Full(Arc<str>),
 }
 
-/// Reserves room with all counters of an attempt, or with none: one transaction under all locks.
+/// Reserves room with all counters of an attempt, or with none: one transaction under all locks. What the attempt
+/// has reserved before, for the keys of a SCRAM exchange, is given back.
 ///
 /// # Errors
-/// The database did not do it.
+/// The database did not do it, or did not say so. What it may have done is settled with the attempt.
 pub fn reserve(
     store: &mut Store,
     standing: &mut Standing,
     purpose: Purpose,
     clock: Clock,
 ) -> Result<Reserved, Error> {
+    let before = standing.begin_reservation(purpose, clock);
     let mut counters: Vec<_> = standing.rejecting().collect();
     counters.sort_by(|one, other| one.key().cmp(&other.key()));
-    let mut wanted = Vec::new();
     let reserved = store.transaction(|store| {
         // All locks before the first look: a transaction sees what was committed before its first look,
         // which must include the work of all who held a lock before.
         counters.iter().try_for_each(|counter| lock(store, counter, clock))?;
-        let (mut reached, mut full) = (Vec::new(), None);
-        wanted.clear();
-        for counter in &counters {
-            match look(store, counter, clock)? {
-                State::Reached => reached.push(Arc::clone(&counter.limit.name)),
-                State::Full => full = full.or_else(|| Some(Arc::clone(&counter.limit.name))),
-                // It is there already: many attempts with one value leave one entry.
-                State::Known => {}
-                State::Room => wanted.push(*counter),
-            }
-        }
+        give_back(store, &counters, &before)?;
+        let states = counters.iter().map(|counter| look(store, counter, clock));
+        let states: Vec<_> = states.collect::<Result<_, _>>()?;
+        let with =
+            |wanted| counters.iter().zip(&states).filter(move |(_, state)| **state == wanted);
+        let name = |(counter, _): (&&Counter, &State)| Arc::clone(&counter.limit.name);
+        let reached: Vec<_> = with(State::Reached).map(name).collect();
         if !reached.is_empty() {
             return Ok(Reserved::Reached(reached));
         }
-        if let Some(limit) = full {
-            return Ok(Reserved::Full(limit));
+        if let Some(full) = with(State::Full).next() {
+            return Ok(Reserved::Full(name(full)));
         }
-        for counter in &wanted {
+        for (counter, state) in counters.iter().zip(&states) {
             let (attempt, expires) = standing.reservation(counter, purpose, clock);
-            replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
+            // A failure that outlasts the attempt holds its room: many attempts with one value leave one entry.
+            let outlasts = clock.now.saturating_add(clock.lease);
+            if !matches!(state, State::Known(until) if *until > outlasts) {
+                replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
+            }
         }
         Ok(Reserved::Yes)
     })?;
-    if matches!(reserved, Reserved::Yes) {
-        let keys: Vec<_> = wanted.iter().map(|counter| counter.owned_key()).collect();
-        standing.hold(purpose, &keys);
+    if !matches!(reserved, Reserved::Yes) {
+        standing.forget_reservations();
     }
     Ok(reserved)
+}
+
+/// Deletes earlier reservations of the attempt.
+fn give_back(store: &mut Store, counters: &[&Counter], ids: &[String]) -> Result<(), Error> {
+    for counter in counters {
+        for id in ids {
+            delete(store, &counter.parameters(&counter.value, id, 0))?;
+        }
+    }
+    Ok(())
 }
 
 /// What room is reserved for.
@@ -276,28 +287,6 @@ pub enum Purpose {
     Guess,
     /// The keys of a SCRAM exchange, whose client may never show a proof.
     Keys,
-}
-
-/// Turns the reservations of a SCRAM exchange into those of a guess: the client has shown its proof.
-///
-/// # Errors
-/// The database did not do it.
-pub fn confirm(store: &mut Store, standing: &mut Standing, clock: Clock) -> Result<(), Error> {
-    if standing.wants_confirmation() {
-        let of_account = standing.counters().iter().filter(|counter| is_of_account(counter));
-        let counters: Vec<_> = of_account.filter(|counter| counter.is_held).collect();
-        store.transaction(|store| {
-            for counter in &counters {
-                let (attempt, expires) = standing.reservation(counter, Purpose::Guess, clock);
-                replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
-                let (attempt, _) = standing.reservation(counter, Purpose::Keys, clock);
-                delete(store, &counter.parameters(&counter.value, &attempt, 0))?;
-            }
-            Ok(())
-        })?;
-    }
-    standing.holds = standing.holds.map(|_| Purpose::Guess);
-    Ok(())
 }
 
 /// True if the counter counts for an account alone, so that others than the guesser suffer from it.

@@ -246,7 +246,7 @@ fn a_stopped_process_keeps_its_slot_alone_and_a_killed_one_gives_it_back() {
         let site = site(Base::Sqlite, &given, "2s", "");
         let exim = site.exim();
         accept(&site, &exim);
-        let (stopped, client) = stop_while_it_hashes(&exim, U, "test");
+        let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "test");
         for _ in 0..3 {
             assert_eq!(attempt(&exim, GB, U, "test"), reply, "{given}: {}", site.main_log());
         }

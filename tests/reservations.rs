@@ -165,7 +165,8 @@ fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
             &site,
             "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB",
         );
-        assert!(site.lines().pop().unwrap().contains("max_parallel_hashes = 1 were taken"));
+        let line = site.lines().pop().unwrap();
+        assert!(line.contains("max_parallel_hashes = 1 were taken"), "{line}");
         assert_eq!(flags(&site), (None, NO));
         drop(held);
         assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED);
@@ -177,7 +178,7 @@ fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
 #[test]
 fn a_delay_beside_a_limit_that_rejects() {
     for base in Base::all() {
-        let delay = limit("slow", "remote", "failures", 1) + "action = \"delay\"\ndelay = \"1s\"\n";
+        let delay = limit("slow", "remote", "failures", 1) + "action = \"delay\"\ndelay = \"3s\"\n";
         let site =
             site(base, NONE_KNOWN_GOOD, &[delay, limit("guessing", "account", "failures", 5)]);
         let exim = site.exim();
@@ -187,12 +188,12 @@ fn a_delay_beside_a_limit_that_rejects() {
         assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0), "one with each limit");
         let begun = std::time::Instant::now();
         let waiting = start(&exim, U, "secret");
-        while begun.elapsed() < Duration::from_millis(700) {
+        while begun.elapsed() < Duration::from_secs(1) {
             assert_eq!(site.count(RESERVATIONS), 0, "{:?}", site.lines());
             thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(waiting.join().unwrap(), ACCEPTED);
-        assert!(begun.elapsed() >= Duration::from_secs(1), "it was made to wait");
+        assert!(begun.elapsed() >= Duration::from_secs(3), "it was made to wait");
         expect_rows(&site, 1, (YES, NO));
         assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0));
     }
@@ -260,6 +261,26 @@ fn entries_of_the_former_release_are_read() {
         // Two that failed are as many as the limit allows.
         add("00112233445566cc", 60);
         assert_eq!(attempt(&exim, GB, U, "secret"), REFUSED);
+        assert_eq!(flags(&site), LIMITED);
+    }
+}
+
+/// `within` was thirty days, and is ten minutes now: what failed under the old one counts again when it fails again.
+#[test]
+fn a_failure_under_a_longer_time_counts_again_when_it_fails_again() {
+    for base in Base::all() {
+        let site = site(base, NONE_KNOWN_GOOD, &[limit("spraying", "remote", "accounts", 1)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let expires = now.as_millis() + 29 * 24 * 3_600_000;
+        site.sql(&format!(
+            "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+             VALUES ('spraying', '', '{GB}', '{U}', '', {expires})"
+        ));
+        assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
+        assert_eq!(flags(&site), (NO, NO));
+        assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), REFUSED);
         assert_eq!(flags(&site), LIMITED);
     }
 }

@@ -10,10 +10,13 @@
 
 mod common;
 
+use std::fs::File;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use common::Base;
+use common::Exim;
 use common::Site;
 use common::hashing::ARGON2;
 use common::hashing::stop_while_it_hashes;
@@ -36,6 +39,8 @@ use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
+use nix::fcntl::Flock;
+use nix::fcntl::FlockArg;
 
 const U: &str = "u@example.com";
 
@@ -61,7 +66,7 @@ fn all_room_is_held_by_an_attempt_that_is_killed() {
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
         expect_rows(&site, 1, (YES, NO));
-        let (stopped, client) = stop_while_it_hashes(&exim, U, "guess");
+        let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "guess");
         assert_eq!(site.count(RESERVATIONS), 1);
         for password in ["test", "wrong"] {
             assert_eq!(attempt(&exim, GB, U, password), CANNOT_TELL, "{password}");
@@ -97,7 +102,7 @@ fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
             let site = narrow_site(base);
             let exim = site.exim();
             assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
-            let (stopped, client) = stop_while_it_hashes(&exim, U, password);
+            let (stopped, client) = stop_while_it_hashes(&site, &exim, U, password);
             age_entries(&site, 24);
             assert_eq!(attempt(&exim, GB, U, "test"), REFUSED, "{password}");
             assert_eq!(flags(&site), LIMITED, "{password}");
@@ -114,17 +119,17 @@ fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
 #[test]
 fn the_server_is_away_between_reservation_and_settlement() {
     for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
-        let server = std::sync::Arc::new(common::MariaDb::start());
+        let server = Arc::new(common::MariaDb::start());
         let name = server.database();
         let url = server.url(&name);
-        let site = narrow_site(Base::MariaDb(std::sync::Arc::clone(&server), name, url));
+        let site = narrow_site(Base::MariaDb(Arc::clone(&server), name, url));
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
-        let (stopped, client) = stop_while_it_hashes(&exim, U, password);
+        let (stopped, client) = stop_while_it_hashes(&site, &exim, U, password);
         server.kill();
         signal("CONT", &[stopped]);
         assert_eq!(client.join().unwrap(), reply, "{:?}", site.lines());
-        let rows = site.read("state/journal/rows");
+        let rows = site.read("state/journal/rows.settlements");
         assert!(rows.contains("\"settlement\":{\"counters\":[{"), "{rows}");
         server.restart();
         let [wrote, entries] = ["connection_log", "authpolicy_count WHERE value <> ''"]
@@ -145,11 +150,95 @@ fn the_server_is_away_between_reservation_and_settlement() {
     }
 }
 
+/// A site on a server of its own, whose address has room for one failure, and on which a right password waits in the
+/// journal to be settled, for longer than its lease.
+fn unsettled_site(policy: &str) -> (Site, Exim, Arc<common::MariaDb>) {
+    let server = Arc::new(common::MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let base = Base::MariaDb(Arc::clone(&server), name, url);
+    let policy = format!("{NONE_KNOWN_GOOD}\n{policy}");
+    let site = site(base, &policy, &[limit("guessing", "remote", "failures", 1)]);
+    site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+    wait_at_most(&site, "2s");
+    let allow = site.dlfunc("allow", "{$sender_host_address}");
+    let acl = format!(
+        "acl_smtp_auth = acl_allow\nbegin acl\nacl_allow:\n  warn set acl_c_policy = {allow}\n  accept\n"
+    );
+    site.write("exim.conf", &site.read("exim.conf").replace("begin acl\n", &acl));
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(flags(&site), (YES, NO));
+    let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "test");
+    server.kill();
+    signal("CONT", &[stopped]);
+    assert_eq!(client.join().unwrap(), ACCEPTED, "{:?}", site.lines());
+    server.restart();
+    age_entries(&site, 24);
+    (site, exim, server)
+}
+
+/// `allow` looks at limits before anybody gives a name, and settles what waits first as well.
+#[test]
+fn allow_settles_what_waits_before_it_refuses() {
+    let (site, exim, _server) = unsettled_site("");
+    assert_eq!(site.count(RESERVATIONS), 1);
+    assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{:?}", site.lines());
+    expect_rows(&site, 3, (YES, NO));
+    assert_eq!(site.count(ENTRIES), 0);
+}
+
+/// While another process holds the journal's file, nobody knows whether failures have reached the limit.
+#[test]
+fn an_attempt_is_not_refused_while_settlements_wait() {
+    let (site, exim, _server) = unsettled_site("");
+    let path = site.path("state/journal/rows.settlements");
+    let held = File::options().write(true).open(path).unwrap();
+    let held = Flock::lock(held, FlockArg::LockExclusiveNonblock).unwrap();
+    assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "{:?}", site.lines());
+    let line = site.lines().pop().unwrap();
+    assert!(line.contains("limit guessing: the outcome of earlier attempts waits"), "{line}");
+    assert_eq!(flags(&site).0, None);
+    drop(held);
+    assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{:?}", site.lines());
+    assert_eq!((flags(&site), site.count(ENTRIES)), ((YES, NO), 0));
+}
+
+/// A backup holds up COMMITs: the reservation is made after its attempt has given up, and is settled all the same.
+#[test]
+fn a_reservation_is_made_after_its_attempt_has_given_up() {
+    let server = Arc::new(common::MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let base = Base::MariaDb(Arc::clone(&server), name, url);
+    let site = site(base, NONE_KNOWN_GOOD, &[limit("guessing", "account", "failures", 1)]);
+    let config = site.read("authpolicy.toml");
+    let short =
+        "[database]\nconnect_timeout = \"1s\"\nquery_timeout = \"1s\"\nattempt_timeout = \"2s\"";
+    site.write_config(&config.replace("[database]", short));
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{}", site.main_log());
+    let mut backup = server.root("");
+    for stage in ["START", "FLUSH", "BLOCK_DDL", "BLOCK_COMMIT"] {
+        backup.query_drop(format!("BACKUP STAGE {stage}")).unwrap();
+    }
+    assert_eq!(attempt(&exim, GB, U, "secret"), CANNOT_TELL, "{:?}", site.lines());
+    backup.query_drop("BACKUP STAGE END").unwrap();
+    let connections = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'exim'";
+    while server.root("").query_first::<u32, _>(connections).unwrap() != Some(0) {
+        thread::sleep(Duration::from_millis(20));
+    }
+    common::load::flush(&site);
+    assert_eq!((flags(&site).0, site.count(ENTRIES)), (None, 0), "{:?}", site.lines());
+    assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED);
+    assert_eq!(site.panic_log(), "");
+}
+
 /// A server that has ended the connection while we hashed is asked again.
 #[test]
 fn a_server_ends_idle_connections_while_an_attempt_hashes() {
     for limits in [vec![], vec![limit("guessing", "account", "failures", 3)]] {
-        let server = std::sync::Arc::new(common::MariaDb::start());
+        let server = Arc::new(common::MariaDb::start());
         for variable in
             ["wait_timeout", "idle_transaction_timeout", "idle_write_transaction_timeout"]
         {
@@ -157,13 +246,13 @@ fn a_server_ends_idle_connections_while_an_attempt_hashes() {
         }
         let name = server.database();
         let url = server.url(&name);
-        let base = Base::MariaDb(std::sync::Arc::clone(&server), name, url);
+        let base = Base::MariaDb(Arc::clone(&server), name, url);
         let policy = format!("{NONE_KNOWN_GOOD}\nnew_country = \"reject\"");
         let site = site(base, &policy, &limits);
         site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED, "{}", site.main_log());
-        let (stopped, client) = stop_while_it_hashes(&exim, U, "test");
+        let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "test");
         // Until the server has ended it; nothing else is connected to this database.
         let connections = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'exim'";
         while server.root("").query_first::<u32, _>(connections).unwrap() != Some(0) {

@@ -108,6 +108,47 @@ fn an_exchange_that_is_killed_after_its_proof_counts_for_the_account() {
     }
 }
 
+/// An exchange whose room has gone to others since it got its keys takes room anew for its proof.
+#[test]
+fn a_proof_that_comes_late_is_under_the_limit_as_any_other() {
+    for base in Base::all() {
+        let site = limited(base, &[limit("account", "account", "failures", 1)]);
+        assert_eq!(play(&site, "secret"), End::Accepted);
+        let mut late = ask_for_keys(&site);
+        site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
+        assert_eq!(play(&site, "wrong"), End::WrongProof);
+        assert_eq!(flags(&site), (NO, NO));
+        assert_eq!(late.expand("server_key", U, GB).as_deref(), Some(""), "no keys of the account");
+        assert_eq!(late.expand("server_password", U, GB), None);
+        late.expand("server_set_id", U, GB);
+        assert_eq!(flags(&site), (None, YES), "{:?}", site.lines());
+        assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (1, 0));
+    }
+}
+
+/// What is refused whatever its proof is holds no room of the account's owner, with `secret` and with `scram`.
+#[test]
+fn a_refused_place_takes_no_room_with_drivers() {
+    for base in Base::all() {
+        let site = limited(base, &[limit("account", "account", "failures", 1)]);
+        assert_eq!(play(&site, "secret"), End::Accepted);
+        let clear = "clear@example.com";
+        for (option, name, remote, entries) in [
+            ("server_scram_salt", U, CN, 0),
+            ("server_password", clear, CN, 0),
+            ("server_password", clear, GB, 1),
+        ] {
+            let mut exim = Connection::open(&site, MECHANISM);
+            let said = exim.expand(option, name, remote);
+            assert!(said.is_some_and(|said| !said.is_empty()), "{option} {remote}");
+            assert_eq!(site.count(RESERVATIONS), entries, "{option} {remote}: {:?}", site.lines());
+            exim.expand("server_set_id", name, remote);
+            assert_eq!(site.count(RESERVATIONS), 0, "{option} {remote}");
+        }
+        assert_eq!(flags(&site), (NO, NO), "without `authorize`, the proof was wrong");
+    }
+}
+
 /// An exchange that finds no room gets no keys, and the row names the limit.
 #[test]
 fn an_exchange_without_room_is_no_answer() {

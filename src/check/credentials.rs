@@ -153,11 +153,12 @@ fn verify(
         }
         verified
     });
-    findings.was_guess = match &verified {
-        Err(_) => is_readable(world, account),
-        // The answer will not say so, and limits must hold all the same.
-        Ok(right) => findings.unreachable.is_some() && account.is_some() && !right,
-    };
+    findings.was_guess = !refused
+        && match &verified {
+            Err(_) => is_readable(world, account),
+            // The answer will not say so, and limits must hold all the same.
+            Ok(right) => findings.unreachable.is_some() && account.is_some() && !right,
+        };
     let login = findings.login.user();
     let right =
         verified.map_err(|fault| Error::Account { account: login.to_owned(), what: fault.0 })?;

@@ -13,6 +13,7 @@ use crate::account::Account;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::delivery;
+use crate::delivery::CaughtUp;
 use crate::error::Error;
 use crate::limit;
 use crate::limit::Clock;
@@ -197,21 +198,25 @@ fn look_at(
         standing.note(limit, state, world.config.policy.log_only);
         standing.count_with(counter);
     }
-    if standing.is_refused() && world.mode == Mode::Real {
-        catch_up(world, stores, standing, clock)?;
-    }
-    Ok(())
+    catch_up(world, stores, findings)
 }
 
-/// Delivers what waits before a limit refuses, and looks again: among it may be the settlement of right passwords,
-/// whose reservations count as failures by now.
-fn catch_up(
+/// Before a limit refuses, writes the settlements that wait in this host's journal, and looks again: reservations of
+/// right passwords count as failures until their settlement is written.
+pub(super) fn catch_up(
     world: World<'_>,
     stores: &mut Stores<'_>,
-    standing: &mut Standing,
-    clock: Clock,
+    findings: &mut Findings,
 ) -> Result<(), Error> {
-    if !delivery::catch_up(world.config, stores, world.log) {
+    let clock = clock(world, findings);
+    let Some(standing) = findings.standing.as_mut().filter(|standing| standing.is_refused()) else {
+        return Ok(());
+    };
+    if world.mode != Mode::Real {
+        return Ok(());
+    }
+    let caught_up = delivery::catch_up(world.config, stores, world.log);
+    if caught_up == CaughtUp::Nothing {
         return Ok(());
     }
     let reached = standing.rejecting().map(|counter| {
@@ -219,7 +224,13 @@ fn catch_up(
         Ok((Arc::clone(&counter.limit().name), state == State::Reached))
     });
     standing.reached = reached.collect::<Result<_, Error>>()?;
-    Ok(())
+    let refusing = standing.reached.iter().find(|(_, is_reached)| *is_reached);
+    match refusing {
+        Some((limit, _)) if caught_up == CaughtUp::Waits => {
+            Err(Error::Unsettled { limit: Arc::clone(limit) })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Looks at the limits that hold for an address whatever the account.
@@ -239,12 +250,15 @@ pub(super) fn look_at_address(
         let counter = standing.counter(limit, &subject);
         let state = limit::look(stores.log()?, &counter, clock).map_err(about_count)?;
         standing.note(limit, state, policy.log_only);
+        standing.count_with(counter);
     }
-    findings.facts.limits = standing.reached;
+    findings.standing = Some(standing);
+    catch_up(world, stores, findings)?;
+    findings.facts.limits = findings.standing.take().map(|s| s.reached).unwrap_or_default();
     Ok(())
 }
 
-/// Has the limits say their word, and makes the client wait; true if one refuses.
+/// Makes the client wait where a limit delays it; true if a limit refuses the attempt.
 pub(super) fn refuse(
     world: World<'_>,
     attempt: &Attempt,

@@ -16,7 +16,6 @@ use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::attempt::printable;
 use crate::error::Error;
-use crate::limit;
 use crate::limit::Purpose;
 use crate::limit::Standing;
 use crate::password;
@@ -26,6 +25,8 @@ use crate::password::Keys;
 use crate::policy;
 use crate::policy::Answer;
 use crate::policy::Credentials;
+use crate::policy::Layer;
+use crate::policy::Rules;
 use crate::policy::Ruling;
 use crate::secret::Secret;
 use crate::state;
@@ -110,13 +111,15 @@ fn secret_of(
     };
     let own = account.as_ref().map(|account| &account.rules);
     let layers = world.config.policy.layers(&findings.username, own);
-    // A guess at an account that is disabled tells nothing, and takes no room.
+    // A guess at an account that is disabled, or from a refused place, tells nothing and takes no room.
     if layers.iter().any(|(_, rules)| rules.disabled) {
         return Ok(Revealed::Nobody);
     }
-    let needs = Needs { purpose: Purpose::Guess, slot: false };
-    if attempt.authcid.is_some() && room::take(world, stores, findings, needs)?.is_none() {
-        return Ok(Revealed::Refused);
+    if attempt.authcid.is_some() && !is_refused_by_rule(world, &layers, stores, findings)? {
+        let needs = Needs { purpose: Purpose::Guess, slot: false };
+        if room::take(world, stores, findings, needs)?.is_none() {
+            return Ok(Revealed::Refused);
+        }
     }
     let Some(account) = account else { return Ok(Revealed::Nobody) };
     let [stored] = &account.passwords[..] else {
@@ -133,6 +136,23 @@ fn secret_of(
         },
         Revealed::Password,
     ))
+}
+
+/// True if a rule refuses the attempt, which `authorize` or `finish` will say. Rules are only asked for where the
+/// attempt would take room.
+fn is_refused_by_rule(
+    world: World<'_>,
+    layers: &[(Layer, &Rules)],
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+) -> Result<bool, Error> {
+    let needs_room =
+        findings.standing.as_ref().is_some_and(|standing| standing.rejecting().next().is_some());
+    if !needs_room {
+        return Ok(false);
+    }
+    rules::hold(world, layers, stores, findings)?;
+    Ok(policy::refuses(&world.config.policy, &findings.found.ruling))
 }
 
 fn broken(findings: &Findings, fault: Fault) -> Error {
@@ -165,23 +185,25 @@ pub fn scram(
     (scram, findings.standing.take())
 }
 
-/// Notes that the client of a SCRAM exchange has shown its proof: from now on the attempt is a guess.
+/// Takes room for a guess when the client of a SCRAM exchange has shown its proof; false if failures have reached a
+/// limit since it got its keys.
 ///
 /// # Errors
-/// The database cannot tell.
+/// The database cannot tell, or there is no room.
 pub fn prove(
     world: World<'_>,
     attempt: &Attempt,
     moment: Moment,
-    standing: &mut Standing,
-) -> Result<(), Error> {
+    earlier: Earlier,
+) -> (Result<bool, Error>, Option<Standing>) {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
-    let findings = locate(world, attempt, moment, Earlier::default());
-    let clock = limits::clock(world, &findings);
-    if standing.wants_confirmation() {
-        limit::confirm(stores.log()?, standing, clock).map_err(limits::about_count)?;
-    }
-    Ok(())
+    let mut findings = locate(world, attempt, moment, earlier);
+    let needs = Needs { purpose: Purpose::Guess, slot: false };
+    let taken = match findings.standing.as_ref().is_some_and(Standing::holds_keys) {
+        true => room::take(world, &mut stores, &mut findings, needs).map(|leave| leave.is_some()),
+        false => Ok(true),
+    };
+    (taken, findings.standing.take())
 }
 
 fn keys_of(
@@ -206,14 +228,6 @@ fn keys_of(
     if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
         return Ok(fake(Proof::Unchecked));
     }
-    if account.is_some() {
-        // A right proof is confirmed before anybody could say that its country is new.
-        findings.found.credentials = Credentials::Right;
-        rules::greet(world, &layers, stores, findings)?;
-        if policy::decide(policy, &findings.found).answer == Answer::Reject {
-            return Ok(fake(Proof::Unchecked));
-        }
-    }
     // The keys of a password in clear are made anew each time.
     let is_clear = |stored| matches!(password::clear(stored, settings), Ok(Some(_)));
     let passwords = account.as_ref().map_or(&[][..], |account| &account.passwords);
@@ -224,6 +238,12 @@ fn keys_of(
         return Ok(fake(Proof::Unchecked));
     }
     let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
+    // A right proof is confirmed before anybody could say that its country is new.
+    findings.found.credentials = Credentials::Right;
+    rules::greet(world, &layers, stores, findings)?;
+    if policy::decide(policy, &findings.found).answer == Answer::Reject {
+        return Ok(fake(Proof::Unchecked));
+    }
     for stored in &account.passwords {
         let keys = password::scram(stored, settings, mechanism, &decoy)
             .map_err(|fault| broken(findings, fault))?;

@@ -47,7 +47,9 @@ pub(super) fn take(
     needs: Needs,
 ) -> Result<Option<Leave>, Error> {
     let mut sleeps = Sleeps::new(world.config.timeouts.attempt);
-    let mut blocked_by = None;
+    let full = findings.standing.as_mut().and_then(|standing| standing.full.take());
+    let full = full.filter(|_| reserves(world));
+    let mut blocked_by = full.map(Blocked::Limit);
     loop {
         let blocked = match try_to_take(world, stores, findings, needs, blocked_by)? {
             Tried::Taken(leave) => return Ok(Some(leave)),
@@ -105,7 +107,7 @@ fn try_to_take(
     needs: Needs,
     blocked_by: Option<Blocked>,
 ) -> Result<Tried, Error> {
-    // A look without locks, where the room was full before.
+    // A look without locks before locks are taken. Those who wait for a slot do not ask the database.
     if matches!(blocked_by, Some(Blocked::Limit(_)))
         && let Some(tried) = look(world, stores, findings)?
     {
@@ -116,18 +118,35 @@ fn try_to_take(
         Some(Slot::Free(slots)) => Some(slots),
         Some(Slot::Unbounded) | None => None,
     };
-    Ok(match reserve(world, stores, findings, needs.purpose)? {
-        Reserved::Yes => Tried::Taken(Leave(slot)),
-        Reserved::Reached(limits) => refuse(findings, &limits),
-        Reserved::Full(limit) => Tried::Blocked(Blocked::Limit(limit)),
-    })
+    if matches!(blocked_by, Some(Blocked::Slots(_)))
+        && let Some(tried) = look(world, stores, findings)?
+    {
+        return Ok(tried);
+    }
+    match reserve(world, stores, findings, needs.purpose)? {
+        Reserved::Yes => Ok(Tried::Taken(Leave(slot))),
+        Reserved::Reached(limits) => {
+            drop(slot);
+            refuse(world, stores, findings, limits)
+        }
+        Reserved::Full(limit) => Ok(Tried::Blocked(Blocked::Limit(limit))),
+    }
 }
 
-fn refuse(findings: &mut Findings, limits: &[Arc<str>]) -> Tried {
+/// Failures have reached these limits, unless settlements wait that say otherwise.
+fn refuse(
+    world: World<'_>,
+    stores: &mut Stores<'_>,
+    findings: &mut Findings,
+    limits: Vec<Arc<str>>,
+) -> Result<Tried, Error> {
     if let Some(standing) = &mut findings.standing {
-        standing.note_reached(limits);
+        standing.note_reached(&limits);
     }
-    Tried::Refused
+    limits::catch_up(world, stores, findings)?;
+    let is_refused = findings.standing.as_ref().is_some_and(limit::Standing::is_refused);
+    let limit = limits.into_iter().next().filter(|_| !is_refused);
+    Ok(limit.map_or(Tried::Refused, |limit| Tried::Blocked(Blocked::Limit(limit))))
 }
 
 /// Looks whether the limits have room; `None` if they have.
@@ -136,6 +155,9 @@ fn look(
     stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<Option<Tried>, Error> {
+    if !reserves(world) {
+        return Ok(None);
+    }
     let clock = limits::clock(world, findings);
     let (mut reached, mut full) = (Vec::new(), None);
     for counter in findings.standing.iter().flat_map(limit::Standing::rejecting) {
@@ -144,16 +166,21 @@ fn look(
         match state.map_err(limits::about_count)? {
             State::Reached => reached.push(Arc::clone(name)),
             State::Full => full = full.or_else(|| Some(Arc::clone(name))),
-            State::Known | State::Room => {}
+            State::Known(_) | State::Room => {}
         }
     }
     if !reached.is_empty() {
-        return Ok(Some(refuse(findings, &reached)));
+        return refuse(world, stores, findings, reached).map(Some);
     }
     Ok(full.map(|limit| Tried::Blocked(Blocked::Limit(limit))))
 }
 
-/// Reserves room with all limits that reject; under `log_only` none does.
+/// True if attempts reserve room: nobody is refused under `log_only`, and a question is no attempt.
+fn reserves(world: World<'_>) -> bool {
+    !world.config.policy.log_only && world.mode != Mode::Asked
+}
+
+/// Reserves room with all limits that reject.
 fn reserve(
     world: World<'_>,
     stores: &mut Stores<'_>,
@@ -161,9 +188,8 @@ fn reserve(
     purpose: Purpose,
 ) -> Result<Reserved, Error> {
     let clock = limits::clock(world, findings);
-    let is_free = world.config.policy.log_only || world.mode == Mode::Asked;
     match &mut findings.standing {
-        Some(standing) if !is_free && standing.rejecting().next().is_some() => {
+        Some(standing) if reserves(world) && standing.rejecting().next().is_some() => {
             let reserved = limit::reserve(stores.log()?, standing, purpose, clock);
             reserved.map_err(limits::about_count)
         }

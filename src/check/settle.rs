@@ -12,7 +12,6 @@ use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::limit;
 use crate::limit::Outcome;
-use crate::limit::Standing;
 use crate::policy::Answer;
 use crate::policy::Decision;
 use crate::policy::FailType;
@@ -32,10 +31,9 @@ const TIDIED_BY_ONE_IN: i64 = 4;
 fn outcome(attempt: &Attempt, findings: &Findings, decision: &Decision) -> Outcome {
     let failed = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
     let is_new = decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry);
-    let is_reserved = findings.standing.as_ref().is_some_and(Standing::is_reserved);
     if matches!(attempt.proof, Proof::GivenUp) {
         Outcome::GivenUp
-    } else if matches!(attempt.proof, Proof::Proved) && !is_reserved {
+    } else if matches!(attempt.proof, Proof::Proved) && !findings.was_looked_at {
         // A driver has proved it without asking us: it counts in no case.
         Outcome::Released
     } else if failed || is_new || findings.was_guess {

@@ -51,6 +51,8 @@ pub struct Pace {
     longest: u64,
     /// Of all of it; else each transaction has its own time.
     start: Option<Instant>,
+    /// True for rows with settlements alone.
+    settlements: bool,
     timeouts: Timeouts,
 }
 
@@ -58,13 +60,26 @@ impl Pace {
     /// Somebody waits for an answer.
     pub(super) fn of_attempt(timeouts: Timeouts) -> Self {
         let timeouts = Timeouts { attempt: HELP, ..timeouts };
-        Self { rows: HELP_ROWS, longest: HELP_LONGEST, start: Some(Instant::now()), timeouts }
+        Self {
+            rows: HELP_ROWS,
+            longest: HELP_LONGEST,
+            start: Some(Instant::now()),
+            settlements: false,
+            timeouts,
+        }
+    }
+
+    /// An attempt cannot be decided before others are settled.
+    pub(super) fn of_settlements(timeouts: Timeouts) -> Self {
+        let timeouts = Timeouts { attempt: timeouts.query, ..timeouts };
+        let start = Some(Instant::now());
+        Self { rows: ROWS, longest: u64::MAX, start, settlements: true, timeouts }
     }
 
     /// Nobody waits: all of it, and each transaction has this time.
     #[must_use]
     pub fn of_flush(timeouts: Timeouts) -> Self {
-        Self { rows: ROWS, longest: u64::MAX, start: None, timeouts }
+        Self { rows: ROWS, longest: u64::MAX, start: None, settlements: false, timeouts }
     }
 
     /// When half of the time is over: what is done then is committed.
@@ -86,7 +101,8 @@ pub fn deliver(
     journal: &Journal<'_>,
     pace: Pace,
 ) -> Delivered {
-    let mut files = match journal.batches() {
+    let files = if pace.settlements { journal.batches_of_settlements() } else { journal.batches() };
+    let mut files = match files {
         Ok(files) => files,
         Err(e) => return Delivered { trouble: Some(e), ..Delivered::default() },
     };

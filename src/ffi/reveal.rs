@@ -100,21 +100,32 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
     }
 }
 
-/// Notes that the client's proof has come, before the driver gets what it needs to check it. If that cannot be
-/// noted, it gets nothing.
+/// Has the attempt take room for a guess when the client's proof has come, before the driver gets what it needs to
+/// check it. Without room the driver gets no keys, and asks `secret`.
 fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
     let Some(mut asked) = session.asked.take() else { return };
     let is_first =
         asked.scram.as_mut().is_some_and(|scram| !std::mem::replace(&mut scram.proof_came, true));
-    if let Some(standing) = asked.standing.as_mut().filter(|_| is_first) {
-        let noted = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
-            let settings = session.settings(attempt.options.config.as_deref())?;
-            check::prove(world(settings), &attempt, moment(), standing)
-        });
-        if let Err(e) = noted {
-            mail_log().trouble("scram", &e);
+    if is_first && asked.standing.is_some() {
+        let proved =
+            Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
+                let settings = session.settings(attempt.options.config.as_deref())?;
+                let earlier = Earlier { allowed: None, standing: asked.standing.take() };
+                Ok(check::prove(world(settings), &attempt, moment(), earlier))
+            });
+        let (proved, standing) = proved.unwrap_or_else(|e| (Err(e), asked.standing.take()));
+        asked.standing = standing;
+        let refused = match proved {
+            Ok(true) => None,
+            Ok(false) => Some(Proof::Unchecked),
+            Err(e) => {
+                mail_log().trouble("scram", &e);
+                Some(unknown(&e, NO_KEYS))
+            }
+        };
+        if let Some(proof) = refused {
             asked.scram = Some(Scram { keys: Keys::none(), proof_came: true });
-            asked.proof = unknown(&e, NO_KEYS);
+            asked.proof = proof;
         }
     }
     session.asked = Some(asked);

@@ -21,10 +21,13 @@ use super::Line;
 use super::Lines;
 use super::ROWS;
 use super::SET_ASIDE;
+use super::SETTLEMENTS;
+use super::batch_of;
 use super::census::open;
 use super::claim;
 use super::is_at;
 use super::is_foreign;
+use super::is_of_settlements;
 use super::is_ours;
 use super::record;
 use super::rename_with_id;
@@ -63,17 +66,42 @@ impl Journal<'_> {
         !self.waiting().unwrap_or_default().is_empty()
     }
 
-    /// The files of rows, the oldest first, for `lock`.
+    /// True if there may be rows that wait with settlements.
+    #[must_use]
+    pub fn has_settlements(&self) -> bool {
+        self.waiting().unwrap_or_default().iter().any(|path| is_of_settlements(path))
+    }
+
+    /// The files of rows for `lock`: those with settlements, and then the oldest first.
     ///
     /// # Errors
     /// The directory is not ours, or cannot be read.
     pub fn batches(&self) -> Result<Vec<PathBuf>, Error> {
-        let rows = self.directory().join(ROWS);
+        let mut files = self.list(&[SETTLEMENTS, ROWS])?;
+        files.sort_by_key(|path| !is_of_settlements(path));
+        Ok(files)
+    }
+
+    /// The files of rows with settlements, for `lock`.
+    ///
+    /// # Errors
+    /// As for `batches`.
+    pub fn batches_of_settlements(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut files = self.list(&[SETTLEMENTS])?;
+        files.retain(|path| is_of_settlements(path));
+        Ok(files)
+    }
+
+    /// All files that no attempt appends to; those of these names are made such ones.
+    fn list(&self, names: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        let appended = [SETTLEMENTS, ROWS].map(|name| self.directory().join(name));
         let listed = self.prepare().and_then(|()| {
             let mut files = self.waiting()?;
-            files.retain(|path| *path != rows);
+            files.retain(|path| !appended.contains(path));
             if files.len() < MANY {
-                files.extend(self.begin_another(&rows)?);
+                for name in names {
+                    files.extend(self.begin_another(&self.directory().join(name))?);
+                }
             }
             Ok(files)
         });
@@ -82,7 +110,7 @@ impl Journal<'_> {
 
     /// Has the next attempt begin another file, once nobody adds to this one any longer.
     fn begin_another(&self, rows: &Path) -> io::Result<Option<PathBuf>> {
-        let Some(path) = rename_with_id(rows, BATCH)? else { return Ok(None) };
+        let Some(path) = rename_with_id(rows, batch_of(rows))? else { return Ok(None) };
         for _ in 0..LOCK_TRIES {
             match open(&path, true).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
                 Ok(Err((_, Errno::EWOULDBLOCK))) => std::thread::sleep(LOCK_PAUSE),
@@ -117,7 +145,7 @@ impl Journal<'_> {
         // A name that somebody gave it may be given to another one meanwhile.
         let path = match has_id(&path) {
             true => path,
-            false => rename_with_id(&path, BATCH)?.unwrap_or(path),
+            false => rename_with_id(&path, batch_of(&path))?.unwrap_or(path),
         };
         // Who had it before may have delivered it.
         if !is_at(&path, &file) || file.metadata()?.size() > longest {
@@ -234,7 +262,7 @@ fn is_in_order(path: &Path) -> bool {
 /// Whether nobody else gives this name.
 fn has_id(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_prefix(BATCH).is_some_and(record::is_id)
+    name.strip_prefix(batch_of(path)).is_some_and(record::is_id)
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

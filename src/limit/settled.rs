@@ -5,10 +5,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Clock;
-use super::Counter;
 use super::Standing;
 use super::delete;
 use super::is_of_account;
+use super::latest;
 use crate::error::Error;
 use crate::store::Store;
 use crate::store::Value;
@@ -32,10 +32,18 @@ pub struct Settled {
     account: String,
     remote: String,
     value: String,
-    /// The id of the reservation to delete.
-    reservation: Option<String>,
+    /// The ids of the reservations to delete.
+    reservations: Vec<String>,
+    failed: Option<Failed>,
+}
+
+/// A failure.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Failed {
     /// Until when the value counts as failed, in milliseconds since 1970.
-    failed_until: Option<i64>,
+    until: i64,
+    /// A failure that is there already and ends later than this comes from a wrong clock, or from a longer `within`.
+    latest: i64,
 }
 
 impl Standing {
@@ -48,23 +56,19 @@ impl Standing {
                 Outcome::GivenUp => !is_of_account(counter),
                 Outcome::Released => false,
             };
-            let reservation = self.held(counter, clock);
-            (failed || reservation.is_some()).then(|| Settled {
+            (failed || !counter.held.is_empty()).then(|| Settled {
                 rule: counter.limit.name.to_string(),
                 account: counter.account.clone(),
                 remote: counter.remote.clone(),
                 value: counter.value.clone(),
-                reservation,
-                failed_until: failed.then(|| counter.expires(clock)),
+                reservations: counter.held.clone(),
+                failed: failed.then(|| Failed {
+                    until: counter.expires(clock),
+                    latest: latest(&counter.limit, clock),
+                }),
             })
         });
         settled.collect()
-    }
-
-    /// The id of the attempt's reservation with a counter, if it has one.
-    fn held(&self, counter: &Counter, clock: Clock) -> Option<String> {
-        let purpose = self.holds.filter(|_| counter.is_held)?;
-        Some(self.reservation(counter, purpose, clock).0)
     }
 }
 
@@ -74,20 +78,24 @@ impl Settled {
     /// # Errors
     /// The database did not do it.
     pub fn write(&self, store: &mut Store) -> Result<(), Error> {
-        // A failure that is there already never ends sooner by another one.
+        // A failure that is there already never ends sooner by another one, unless it would not count.
         const FAIL: (&str, &str) = (
             "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
              VALUES (:rule, :account, :remote, :value, :attempt, :expires) \
-             ON CONFLICT DO UPDATE SET expires = MAX(expires, excluded.expires)",
+             ON CONFLICT DO UPDATE SET \
+             expires = CASE WHEN expires < :latest THEN MAX(expires, :expires) ELSE :expires END",
             "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
              VALUES (:rule, :account, :remote, :value, :attempt, :expires) \
-             ON DUPLICATE KEY UPDATE expires = GREATEST(expires, :expires)",
+             ON DUPLICATE KEY UPDATE \
+             expires = IF(expires < :latest, GREATEST(expires, :expires), :expires)",
         );
-        if let Some(until) = self.failed_until {
+        if let Some(Failed { until, latest }) = self.failed {
             let sql = store.dialect(FAIL.0, FAIL.1);
-            store.execute(sql, &self.parameters("", until))?;
+            let parameters = self.parameters("", until).into_iter();
+            let parameters: Vec<_> = parameters.chain([("latest", Value::Int(latest))]).collect();
+            store.execute(sql, &parameters)?;
         }
-        if let Some(reservation) = &self.reservation {
+        for reservation in &self.reservations {
             delete(store, &self.parameters(reservation, 0))?;
         }
         Ok(())

@@ -23,7 +23,9 @@ pub struct Standing {
     attempt: String,
     counters: Vec<Counter>,
     /// What room is reserved for in the table, if it is.
-    pub(super) holds: Option<Purpose>,
+    holds: Option<Purpose>,
+    /// A limit that has no room now.
+    pub full: Option<Arc<str>>,
     /// Each limit that rejects, and true if failures have reached it.
     pub reached: Vec<(Arc<str>, bool)>,
     /// How long the client has to wait.
@@ -57,6 +59,7 @@ impl Standing {
             attempt: base16ct::lower::encode_string(&bytes),
             counters: Vec::new(),
             holds: None,
+            full: None,
             reached: Vec::new(),
             delay: Duration::ZERO,
         })
@@ -82,13 +85,17 @@ impl Standing {
             Per::Account => (account, String::new()),
             Per::AccountAndRemote => (account, subject.remote.to_owned()),
         };
-        Counter { limit: limit.clone(), account, remote, value, is_held: false }
+        Counter { limit: limit.clone(), account, remote, value, held: Vec::new() }
     }
 
     /// Adds what a look at a counter has found. Under `log_only` no client has to wait.
     pub fn note(&mut self, limit: &Limit, state: State, log_only: bool) {
         let is_reached = state == State::Reached;
         match limit.action {
+            Action::Reject if state == State::Full => {
+                self.full = Some(Arc::clone(&limit.name));
+                self.reached.push((Arc::clone(&limit.name), false));
+            }
             Action::Reject => self.reached.push((Arc::clone(&limit.name), is_reached)),
             Action::Delay(time) if is_reached && !log_only => self.delay = self.delay.max(time),
             Action::Delay(_) => {}
@@ -118,24 +125,36 @@ impl Standing {
         self.counters.iter().filter(|counter| counter.is_rejecting())
     }
 
-    /// True if room is reserved for the attempt.
+    /// True if room is reserved for the keys of a SCRAM exchange alone.
     #[must_use]
-    pub fn is_reserved(&self) -> bool {
-        self.holds.is_some()
-    }
-
-    /// True if the client's proof changes a reservation.
-    #[must_use]
-    pub fn wants_confirmation(&self) -> bool {
+    pub fn holds_keys(&self) -> bool {
         self.holds == Some(Purpose::Keys)
-            && self.counters.iter().any(|counter| counter.is_held && is_of_account(counter))
     }
 
-    /// Notes which counters hold a reservation.
-    pub(super) fn hold(&mut self, purpose: Purpose, keys: &[(String, String, String)]) {
+    /// Notes the reservations that are about to be made; returns the ids of those made before. They are noted
+    /// first, because a database may make them and not say so.
+    pub(super) fn begin_reservation(&mut self, purpose: Purpose, clock: Clock) -> Vec<String> {
+        let mut before: Vec<_> =
+            self.counters.iter().flat_map(|counter| counter.held.iter().cloned()).collect();
+        before.sort();
+        before.dedup();
         self.holds = Some(purpose);
+        let mut counters = std::mem::take(&mut self.counters);
+        for counter in counters.iter_mut().filter(|counter| counter.is_rejecting()) {
+            let (id, _) = self.reservation(counter, purpose, clock);
+            if !counter.held.contains(&id) {
+                counter.held.push(id);
+            }
+        }
+        self.counters = counters;
+        before
+    }
+
+    /// Notes that the table holds no reservation.
+    pub(super) fn forget_reservations(&mut self) {
+        self.holds = None;
         for counter in &mut self.counters {
-            counter.is_held = keys.contains(&counter.owned_key());
+            counter.held.clear();
         }
     }
 

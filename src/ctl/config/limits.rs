@@ -55,7 +55,10 @@ fn outlasts_lease(config: &Config, dearest_hash: Duration) -> Option<String> {
 fn check_clock(config: &Config) -> Result<Option<String>, Error> {
     let mut store = Store::open(&config.log.database, patience(config))?;
     // The embedded database has this host's clock.
-    let sql = store.dialect("", "SELECT ROUND(UNIX_TIMESTAMP(SYSDATE(6)) * 1000) AS now");
+    let sql = store.dialect(
+        "",
+        "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000 AS now",
+    );
     if sql.is_empty() {
         return Ok(None);
     }
