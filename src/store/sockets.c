@@ -6,6 +6,11 @@
  * leads the calls of this one object here; libc and Exim go on as they were. Writing needs none of
  * it: what is sent to the server fits the socket's buffer. For unix sockets Linux takes the limit
  * of a connect from SO_SNDTIMEO (unix(7), socket(7)).
+ *
+ * A signal ends a call that has a limit, even with SA_RESTART (signal(7)). Exim has a handler for
+ * SIGUSR1, which exiwhat sends to each of its processes. The call is made again with the time that is
+ * left. A unix socket whose connect was interrupted is as it was before. TCP sockets do not block in
+ * connect: the crate polls them, and polls again after a signal.
  */
 #include <errno.h>
 #include <sys/socket.h>
@@ -44,12 +49,20 @@ static int limit(int fd, int option)
 
 int __wrap_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
-    if (address->sa_family == AF_UNIX && !limit(fd, SO_SNDTIMEO))
-        return -1;
-    return __real_connect(fd, address, length);
+    if (address->sa_family != AF_UNIX)
+        return __real_connect(fd, address, length);
+    int done;
+    do
+        done = limit(fd, SO_SNDTIMEO) ? __real_connect(fd, address, length) : -1;
+    while (done < 0 && errno == EINTR);
+    return done;
 }
 
 ssize_t __wrap_recv(int fd, void *buffer, size_t length, int flags)
 {
-    return limit(fd, SO_RCVTIMEO) ? __real_recv(fd, buffer, length, flags) : -1;
+    ssize_t got;
+    do
+        got = limit(fd, SO_RCVTIMEO) ? __real_recv(fd, buffer, length, flags) : -1;
+    while (got < 0 && errno == EINTR);
+    return got;
 }
