@@ -1,14 +1,17 @@
-//! Link arguments, and the one file in C: no code is made, nothing is fetched.
+//! Link arguments, and the two files in C: no code is made, nothing is fetched.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=src/store/sockets.c");
-    let mut sockets = cc::Build::new();
+    let mut sources = cc::Build::new();
+    for file in ["src/store/sockets.c", "src/store/names.c"] {
+        println!("cargo::rerun-if-changed={file}");
+        sources.file(file);
+    }
     // Optimised in each profile: _FORTIFY_SOURCE (.cargo/config.toml) wants it.
-    sockets.file("src/store/sockets.c").warnings(true).opt_level(2).compile("authpolicy_sockets");
+    sources.warnings(true).opt_level(2).compile("authpolicy_sockets");
     link_unwinder();
     for target in ["cdylib-link-arg", "link-arg-bins"] {
-        println!("cargo::rustc-{target}=-Wl,--wrap=connect,--wrap=recv");
+        println!("cargo::rustc-{target}=-Wl,--wrap=connect,--wrap=recv,--wrap=getaddrinfo");
     }
     for argument in [
         "-Wl,-soname,authpolicy.so",

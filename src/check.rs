@@ -206,6 +206,7 @@ fn decide(
         error = error.or(Some(e));
     }
     settle::tidy(world, &mut stores, &findings);
+    stores.troubles().for_each(|e| world.log.trouble("check", &e));
     // Before any wait for `failure_time`: a client that is made to wait holds no connection.
     drop(stores);
     world.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());

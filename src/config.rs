@@ -221,6 +221,11 @@ impl Config {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         file::File::parse(text)
             .and_then(|file| file.check(path))
+            .map(|mut config| {
+                config.accounts.database.remember_in(&config.state_directory);
+                config.log.database.remember_in(&config.state_directory);
+                config
+            })
             .map_err(|problem| Error::Config { file: path.to_owned(), what: problem.locate(text) })
     }
 

@@ -4,11 +4,16 @@
 //! above knows which of them answered.
 
 mod deadline;
+mod dns;
 mod handles;
+mod message;
 mod mysql;
+mod names;
 mod refusal;
+mod remembered;
 mod sqlite;
 mod stores;
+mod unreached;
 
 pub use self::deadline::Deadline;
 pub use self::sqlite::Incoming;
@@ -295,6 +300,14 @@ impl Store {
         match self {
             Self::Sqlite(_) => false,
             Self::MySql(connection) => connection.has_hung_up(),
+        }
+    }
+
+    /// A fault that did not keep us from opening it.
+    fn trouble(&self) -> Option<Error> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::MySql(connection) => connection.trouble(),
         }
     }
 

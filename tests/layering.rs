@@ -111,6 +111,7 @@ const UNSAFE: &[&str] = &[
     "password/libcrypt.rs",
     "store/handles.rs",
     "store/mysql.rs",
+    "store/names.rs",
 ];
 
 fn sources(directory: &Path) -> Vec<PathBuf> {

@@ -1,6 +1,7 @@
 //! `url`: which database, and for a server which hosts of it.
 
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 
 use mysql::Opts;
@@ -9,6 +10,8 @@ use mysql::Opts;
 #[derive(Clone)]
 pub struct DatabaseUrl {
     options: Opts,
+    /// The directory where the addresses of the host are remembered.
+    memory: Option<PathBuf>,
 }
 
 impl DatabaseUrl {
@@ -16,6 +19,18 @@ impl DatabaseUrl {
     #[must_use]
     pub fn options(&self) -> &Opts {
         &self.options
+    }
+
+    /// The name or address of the host, without brackets.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.options.get_ip_or_hostname().trim_matches(['[', ']']).to_owned()
+    }
+
+    /// The directory where the addresses of the host are remembered.
+    #[must_use]
+    pub fn memory(&self) -> Option<&Path> {
+        self.memory.as_deref()
     }
 }
 
@@ -69,6 +84,13 @@ impl Database {
             urls => {
                 urls.iter().map(|url| parse_host(url)).collect::<Result<_, _>>().map(Self::MySql)
             }
+        }
+    }
+
+    /// Has the addresses of hosts remembered in this directory.
+    pub(super) fn remember_in(&mut self, directory: &Path) {
+        if let Self::MySql(hosts) = self {
+            hosts.iter_mut().for_each(|host| host.memory = Some(directory.to_owned()));
         }
     }
 
@@ -129,5 +151,5 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
         let what = "has a /, @ or : after the host: in user and password, write %2F, %40, %3A";
         return Err(String::from(what));
     }
-    Ok(DatabaseUrl { options })
+    Ok(DatabaseUrl { options, memory: None })
 }

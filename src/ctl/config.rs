@@ -52,6 +52,7 @@ pub(super) fn run(config: Config) -> Done {
     let checks = [
         ("servers", Ok(servers::check(config))),
         ("embedded", embedded::check(config, &holders)),
+        ("host_names", Ok(servers::check_names(config))),
         ("accounts", check_accounts(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),

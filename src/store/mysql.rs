@@ -5,6 +5,7 @@ use std::ffi::c_long;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
+use std::time::Instant;
 
 use mysql::Conn;
 use mysql::OptsBuilder;
@@ -20,10 +21,10 @@ use super::Found;
 use super::Parameters;
 use super::Row;
 use super::Value;
+use super::names;
 use super::refusal::fault;
-use super::refusal::is_silence;
 use super::refusal::message;
-use super::refusal::remedy;
+use super::unreached::Unreached;
 use crate::config::DatabaseUrl;
 use crate::error::Error;
 use crate::error::StoreFault;
@@ -75,6 +76,8 @@ const MOST_STATEMENTS: usize = 64;
 pub struct Connection {
     place: String,
     connection: Conn,
+    /// The reason why remembered addresses were used.
+    silence: Option<String>,
     pub(super) deadline: Deadline,
     /// Whether server and we may disagree about whose turn it is.
     out_of_step: bool,
@@ -99,11 +102,12 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            match connect(host, limit) {
-                Ok(connection) => {
+            match reach(host, limit) {
+                Ok((connection, silence)) => {
                     return Ok(Self {
                         place,
                         connection,
+                        silence,
                         deadline,
                         out_of_step: false,
                         in_transaction: false,
@@ -111,10 +115,10 @@ impl Connection {
                         may_try_again: false,
                     });
                 }
-                Err(e) => {
-                    is_silent &= is_silence(&e, limit >= deadline.due());
-                    is_heard |= matches!(e, mysql::Error::MySqlError(_));
-                    problems.push(format!("{place}: {}{}", message(&e), remedy(&e)));
+                Err(unreached) => {
+                    is_silent &= unreached.is_silent(limit >= deadline.due());
+                    is_heard |= unreached.is_heard();
+                    problems.push(format!("{place}: {unreached}"));
                 }
             }
         }
@@ -250,6 +254,13 @@ impl Connection {
         Ok(())
     }
 
+    /// A fault that did not keep us from connecting: no name server could tell the host's address.
+    pub(super) fn trouble(&self) -> Option<Error> {
+        let silence = self.silence.as_ref()?;
+        let what = format!("{silence}: connected to a remembered address");
+        Some(Error::Store { place: self.place.clone(), what, fault: StoreFault::Other })
+    }
+
     /// Whether another statement may follow.
     pub(super) fn is_usable(&self) -> bool {
         !self.out_of_step
@@ -286,10 +297,40 @@ fn sockets_within(time: Duration) {
     authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
 }
 
-fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
+/// Connects to a host, within this time: finds its addresses, and tries each.
+fn reach(host: &DatabaseUrl, limit: Duration) -> Result<(Conn, Option<String>), Unreached> {
+    let end = Instant::now().checked_add(limit);
+    let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
+    let mut unreached = Unreached::default();
+    if host.options().get_socket().is_some() {
+        let connected = connect(host, limit, limit).map_err(|e| unreached.with(None, e))?;
+        return Ok((connected, None));
+    }
+    sockets_within(limit);
+    let found = names::resolve(host, limit).map_err(Unreached::nameless)?;
+    unreached.silence = found.silence;
+    let mut untried = u32::try_from(found.addresses.len()).unwrap_or(u32::MAX);
+    for address in &found.addresses {
+        let left = left();
+        if left.is_zero() {
+            break;
+        }
+        // An address that is silent leaves time for those after it.
+        let share = left.checked_div(untried).unwrap_or(left);
+        untried = untried.saturating_sub(1);
+        match names::toward(*address, || connect(host, left, share)) {
+            Ok(connection) => return Ok((connection, unreached.silence)),
+            Err(e) => unreached = unreached.with(Some(*address), e),
+        }
+    }
+    Err(unreached)
+}
+
+/// Logs in within `limit`; TCP connects within `share`.
+fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Result<Conn> {
     sockets_within(limit);
     let options = OptsBuilder::from_opts(host.options().clone())
-        .tcp_connect_timeout(Some(limit))
+        .tcp_connect_timeout(Some(share))
         .write_timeout(Some(limit))
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.

@@ -43,6 +43,11 @@ impl<'a> Stores<'a> {
         std::mem::replace(&mut self.deadline, deadline)
     }
 
+    /// Faults that did not keep us from opening the databases that are open.
+    pub fn troubles(&self) -> impl Iterator<Item = Error> {
+        [&self.accounts, &self.log].into_iter().flatten().filter_map(Store::trouble)
+    }
+
     /// Gives the connections back, for a client that is made to wait.
     pub fn close(&mut self) {
         self.accounts = None;

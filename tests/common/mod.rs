@@ -34,6 +34,7 @@ pub mod load;
 pub mod mariadb;
 pub mod mmdb;
 pub mod mount;
+pub mod name_server;
 pub mod outcome;
 pub mod process;
 pub mod processes;

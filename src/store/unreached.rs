@@ -1,0 +1,66 @@
+//! The reasons why one host of a database could not be used.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::refusal::is_silence;
+use super::refusal::message;
+use super::refusal::remedy;
+
+/// The failures of one host: of its name, or of each address tried.
+#[derive(Default)]
+pub(super) struct Unreached {
+    /// The reason why the name has no address.
+    nameless: Option<String>,
+    /// The reason why remembered addresses were tried.
+    pub(super) silence: Option<String>,
+    tried: Vec<(Option<SocketAddr>, mysql::Error)>,
+}
+
+impl Unreached {
+    /// A host whose name has no address, for this reason.
+    pub(super) fn nameless(reason: String) -> Self {
+        Self { nameless: Some(reason), ..Self::default() }
+    }
+
+    /// Adds the failure of one address, or of a socket.
+    pub(super) fn with(mut self, address: Option<SocketAddr>, e: mysql::Error) -> Self {
+        self.tried.push((address, e));
+        self
+    }
+
+    /// True if nobody was there to say no. A name without an address says nothing about the host.
+    pub(super) fn is_silent(&self, had_its_time: bool) -> bool {
+        let all = || self.tried.iter().all(|(_, e)| is_silence(e, had_its_time));
+        self.nameless.is_none() && !self.tried.is_empty() && all()
+    }
+
+    /// True if a server said why it does not take us in.
+    pub(super) fn is_heard(&self) -> bool {
+        self.tried.iter().any(|(_, e)| matches!(e, mysql::Error::MySqlError(_)))
+    }
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(reason) = &self.nameless {
+            return f.write_str(reason);
+        }
+        if let Some(silence) = &self.silence {
+            write!(f, "{silence}; at the remembered address: ")?;
+        }
+        if self.tried.is_empty() {
+            return f.write_str("took too long");
+        }
+        for (i, (address, e)) in self.tried.iter().enumerate() {
+            f.write_str(if i == 0 { "" } else { ", " })?;
+            if let Some(address) =
+                address.filter(|_| self.tried.len() > 1 || self.silence.is_some())
+            {
+                write!(f, "{}: ", address.ip())?;
+            }
+            write!(f, "{}{}", message(e), remedy(e))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,441 @@
+//! Names of database hosts: they resolve in Exim as in the tool, and name servers that do not answer
+//! cost no more than `connect_timeout`. Each test has a network and an /etc of its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::MariaDb;
+use common::Site;
+use common::exim::users::give_to_exim;
+use common::name_server::Etc;
+use common::name_server::Manner;
+use common::name_server::NameServer;
+use common::name_server::in_namespace;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const TIMEOUTS: &str = "connect_timeout = \"1s\"\nattempt_timeout = \"5s\"\n";
+/// Less than libc takes for three silent servers, however Exim sets it up.
+const SHORT: &str = "connect_timeout = \"500ms\"\nattempt_timeout = \"2s\"\n";
+/// Beyond all that an attempt may take here, far below what libc takes for silent servers.
+const SOON: Duration = Duration::from_secs(20);
+/// As bad as resolv.conf can be: each server would be asked five times, for half a minute each.
+const PATIENT: &str = "options timeout:30 attempts:5\n";
+
+/// A site whose database is on the loopback interface, and its Exim.
+struct Rig {
+    site: Site,
+    server: Arc<MariaDb>,
+    exim: Exim,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let server = Arc::new(MariaDb::start());
+        let name = server.database();
+        let url = server.tcp_url(&name);
+        let site = Site::new(Base::MariaDb(Arc::clone(&server), name, url), POLICY);
+        site.account("u@example.com", "secret");
+        let exim = site.exim();
+        Self { site, server, exim }
+    }
+
+    /// The URL of the database with this host in place of its address.
+    fn url(&self, host: &str) -> String {
+        self.site.url().replace("@127.0.0.1:", &format!("@{host}:"))
+    }
+
+    /// Has the plugin ask these hosts.
+    fn ask(&self, urls: &[String]) {
+        self.ask_within(urls, TIMEOUTS);
+    }
+
+    fn ask_within(&self, urls: &[String], timeouts: &str) {
+        let config = self.site.read("authpolicy.toml");
+        let (_, rest) = config.split_once("[state]").unwrap();
+        self.site.write_config(&format!("[database]\nurl = {urls:?}\n{timeouts}[state]{rest}"));
+    }
+
+    /// One attempt in a connection of its own; the reply, and the plugin's lines.
+    fn attempt(&self, password: &str) -> (String, String) {
+        let before = self.site.lines().len();
+        let mut client = Client::connect_from(self.exim.port, GB);
+        let start = Instant::now();
+        let reply = client.plain(b"u@example.com", password.as_bytes());
+        assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
+        (reply, self.site.lines()[before..].join("\n"))
+    }
+
+    /// A right and a wrong password get their answers, rows and lines.
+    fn assert_served(&self) {
+        self.assert_served_and(|lines| assert!(!lines.contains("error="), "{lines}"));
+    }
+
+    /// The same, and a line before the attempt's says that an address was remembered.
+    fn assert_served_from_memory(&self) {
+        self.assert_served_and(|lines| {
+            let (first, second) = lines.split_once('\n').expect(lines);
+            assert!(first.starts_with("trouble function=check error="), "{lines}");
+            assert!(first.contains("no name server could tell (127.0.0.2: "), "{lines}");
+            assert!(first.ends_with(": connected to a remembered address\""), "{lines}");
+            assert!(!second.contains("error="), "{lines}");
+        });
+    }
+
+    fn assert_served_and(&self, look_at: impl Fn(&str)) {
+        let before = self.site.rows().len();
+        for (password, wanted) in [("secret", ACCEPTED), ("wrong", REFUSED)] {
+            let (reply, lines) = self.attempt(password);
+            assert_eq!(reply, wanted, "{lines}");
+            look_at(&lines);
+        }
+        let rows = self.site.rows();
+        // Rows of former attempts, which could not be told, may come from the journal now.
+        let flags: Vec<_> = rows[before..].iter().filter_map(|row| row.auth_ok).collect();
+        assert_eq!(flags, [true, false]);
+        assert_eq!(self.site.panic_log(), "");
+    }
+
+    /// A right password cannot be told, for this reason; the row waits in the journal.
+    fn assert_unserved(&self, reason: &str) {
+        let waiting = || {
+            let rows = self.site.read("state/journal/rows");
+            rows.lines().filter(|line| line.contains("u@example.com")).count()
+        };
+        let before = waiting();
+        let (reply, lines) = self.attempt("secret");
+        assert_eq!(reply, CANNOT_TELL, "{lines}");
+        assert!(lines.contains(reason), "{reason}: {lines}");
+        assert!(lines.contains("the row waits in the journal"), "{lines}");
+        assert_eq!(waiting(), before + 1);
+    }
+}
+
+fn server(last: u8) -> NameServer {
+    NameServer::start(Ipv4Addr::new(127, 0, 0, last))
+}
+
+#[test]
+fn a_name_resolves_in_exim_as_in_the_tool_and_exims_own_lookups_stay_as_they_are() {
+    in_namespace(
+        "a_name_resolves_in_exim_as_in_the_tool_and_exims_own_lookups_stay_as_they_are",
+        search_list,
+    );
+}
+
+fn search_list(etc: &Etc) {
+    let servers = server(2);
+    servers.set("db1.corp.example", &["127.0.0.1"]);
+    etc.write("resolv.conf", "search lan.example corp.example\nnameserver 127.0.0.2\n");
+    let mut rig = Rig::new();
+    let config = rig.site.read("exim.conf");
+    let lookup = |name: &str| format!("{name}=${{lookup dnsdb{{a={name}}}{{$value}}{{none}}}}");
+    // Exim asks for each name once a process.
+    let both = |number: u8| {
+        let name = format!("own{number}");
+        format!("{} {}", lookup(&name), lookup(&format!("{name}.corp.example")))
+    };
+    let message = format!(
+        "message = ${{if eq{{$sender_address}}{{1@a.example}}{{{}}}}}${{if \
+         eq{{$sender_address}}{{2@a.example}}{{{}}}}}${{if eq{{$sender_address}}{{3@a.example}}{{{}}}}}",
+        both(1),
+        both(2),
+        both(3)
+    );
+    for number in 1..3 {
+        servers.set(&format!("own{number}.corp.example"), &["127.0.0.1"]);
+    }
+    rig.site.write("exim.conf", &config.replace("message = ", &message));
+    rig.exim = rig.site.exim();
+    let mut client = Client::connect_from(rig.exim.port, GB);
+    let reply = client.command("MAIL FROM:<1@a.example>");
+    assert!(reply.contains("own1=none own1.corp.example=127.0.0.1"), "{reply}");
+    for name in ["db1", "db1.corp", "db1.corp.example", "db1.corp.example."] {
+        if name == "db1.corp" {
+            servers.set("db1.corp.lan.example", &["127.0.0.1"]);
+        }
+        rig.ask(&[rig.url(name)]);
+        rig.assert_served();
+        assert!(rig.site.tool(&["config"], "").contains("check.accounts=ok"));
+        assert!(rig.site.run_tool(&["test", "u@example.com", GB], "secret").status.success());
+        rig.site.tool(&["db", "init"], "");
+    }
+    // Exim asks as it did before, in the same process.
+    assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", rig.site.main_log());
+    servers.asked();
+    let reply = client.command("MAIL FROM:<2@a.example>");
+    assert!(reply.contains("own2=none own2.corp.example=127.0.0.1"), "{reply}");
+    assert_eq!(servers.asked(), ["own2", "own2.corp.example"]);
+    // Once, as dns_retry says, and then Exim gives the lookup up.
+    servers.behave(Manner::IsSilent);
+    client.command("MAIL FROM:<3@a.example>");
+    assert_eq!(servers.asked(), ["own3"]);
+}
+
+#[test]
+fn a_silent_name_server_is_passed_over() {
+    in_namespace("a_silent_name_server_is_passed_over", |etc| {
+        let (first, second) = (server(2), server(3));
+        first.behave(Manner::IsSilent);
+        second.set("db1.corp.example", &["127.0.0.1"]);
+        let servers = "search corp.example\nnameserver 127.0.0.2\nnameserver 127.0.0.3\n";
+        let rig = Rig::new();
+        etc.write("resolv.conf", &format!("{servers}{PATIENT}"));
+        rig.ask(&[rig.url("db1")]);
+        rig.assert_served();
+        first.behave(Manner::Fails);
+        rig.assert_served();
+        assert!(rig.site.tool(&["config"], "").contains("check.accounts=ok"));
+    });
+}
+
+#[test]
+fn silent_name_servers_are_given_up_in_time() {
+    in_namespace("silent_name_servers_are_given_up_in_time", |etc| {
+        let servers: Vec<_> = (2..5).map(server).collect();
+        servers.iter().for_each(|server| server.set("db1.a.example", &["127.0.0.1"]));
+        let search = "search a.example b.example c.example\n";
+        let one = format!("{search}nameserver 127.0.0.2\n");
+        etc.write("resolv.conf", &one);
+        let rig = Rig::new();
+        rig.ask(&[rig.url("db1")]);
+        rig.assert_served();
+        // The next host's: of this one the addresses are known.
+        rig.ask(&[rig.url("db2")]);
+        servers.iter().for_each(|server| server.behave(Manner::IsSilent));
+        let three = format!("{one}nameserver 127.0.0.3\nnameserver 127.0.0.4\n{PATIENT}");
+        for (text, told) in [(one, "127.0.0.2: did not answer"), (three, "127.0.0.4: did not")] {
+            etc.write("resolv.conf", &text);
+            rig.assert_unserved("no name server could tell (127.0.0.2: did not answer");
+            rig.assert_unserved(told);
+            let start = Instant::now();
+            let output = rig.site.run_tool(&["config"], "");
+            assert_eq!(output.status.code(), Some(2));
+            assert!(String::from_utf8_lossy(&output.stdout).contains(told));
+            assert!(start.elapsed() < 3 * SOON, "the tool took {:?}", start.elapsed());
+        }
+        // Its rows come when there is a database again.
+        rig.ask(&[rig.url("127.0.0.1")]);
+        let before = rig.site.rows().len();
+        rig.site.tool(&["flush"], "");
+        let rows = rig.site.rows();
+        assert_eq!(rows[before..].iter().filter(|row| row.auth_ok.is_none()).count(), 4);
+    });
+}
+
+#[test]
+fn a_host_without_an_address_leaves_time_for_the_next_one() {
+    in_namespace("a_host_without_an_address_leaves_time_for_the_next_one", |etc| {
+        let servers: Vec<_> = (2..5).map(server).collect();
+        let rig = Rig::new();
+        let three = "nameserver 127.0.0.2\nnameserver 127.0.0.3\nnameserver 127.0.0.4\n";
+        etc.write("resolv.conf", &format!("search a.example\n{three}{PATIENT}"));
+        etc.write("hosts", "127.0.0.1 localhost db2\n");
+        rig.ask_within(&[rig.url("db1"), rig.url("127.0.0.1")], SHORT);
+        rig.assert_served();
+        servers.iter().for_each(|server| server.behave(Manner::IsSilent));
+        rig.assert_served();
+        rig.ask_within(&[rig.url("db1"), rig.url("db2")], SHORT);
+        rig.assert_served();
+        rig.server.kill();
+        rig.assert_unserved("db1:");
+        rig.server.restart();
+        rig.assert_served();
+    });
+}
+
+#[test]
+fn the_latest_addresses_are_used_while_name_servers_are_silent() {
+    in_namespace("the_latest_addresses_are_used_while_name_servers_are_silent", remembered);
+}
+
+fn remembered(etc: &Etc) {
+    let servers = server(2);
+    servers.set("db1.corp.example", &["127.0.0.1"]);
+    let rig = Rig::new();
+    etc.write("resolv.conf", &format!("search corp.example\nnameserver 127.0.0.2\n{PATIENT}"));
+    rig.ask(&[rig.url("db1")]);
+    rig.assert_served();
+    let file = rig.site.path("state/addresses-of-db1");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "127.0.0.1\n");
+    assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
+    for manner in [Manner::IsSilent, Manner::Fails] {
+        servers.behave(manner);
+        rig.assert_served_from_memory();
+    }
+    rig.server.kill();
+    rig.assert_unserved("; at the remembered address: 127.0.0.1: ");
+    rig.server.restart();
+    // A file that others may have written counts for nothing.
+    let silent = "no name server could tell";
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o620)).unwrap();
+    rig.assert_unserved(silent);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    rig.assert_served_from_memory();
+    std::os::unix::fs::chown(&file, Some(0), Some(0)).unwrap();
+    rig.assert_unserved(silent);
+    let target = rig.site.path("state/target");
+    fs::rename(&file, &target).unwrap();
+    give_to_exim(&target);
+    std::os::unix::fs::symlink(&target, &file).unwrap();
+    rig.assert_unserved(silent);
+    fs::write(&target, "127.0.0.1\nnonsense\n").unwrap();
+    fs::rename(&target, &file).unwrap();
+    rig.assert_unserved(silent);
+    // An answer replaces it, and a name that is gone takes it away.
+    servers.behave(Manner::Answers);
+    servers.set("db1.corp.example", &["127.0.0.1", "127.0.0.77"]);
+    rig.assert_served();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "127.0.0.1\n127.0.0.77\n");
+    servers.set("db1.corp.example", &[]);
+    rig.assert_unserved("there is no such name");
+    assert!(!file.exists());
+    servers.behave(Manner::IsSilent);
+    rig.assert_unserved(silent);
+}
+
+#[test]
+fn etc_hosts_is_asked_first_and_nsswitch_decides() {
+    in_namespace("etc_hosts_is_asked_first_and_nsswitch_decides", |etc| {
+        let servers = server(2);
+        etc.write("hosts", "127.0.0.1 localhost db1\n::1 db1\n");
+        let rig = Rig::new();
+        etc.write("resolv.conf", &format!("nameserver 127.0.0.2\n{PATIENT}"));
+        rig.ask(&[rig.url("db1")]);
+        servers.behave(Manner::IsSilent);
+        rig.assert_served();
+        assert!(!servers.asked().iter().any(|name| name.starts_with("db1")));
+        servers.behave(Manner::Answers);
+        servers.set("db2", &["127.0.0.1"]);
+        rig.ask(&[rig.url("db2")]);
+        rig.assert_served();
+        fs::remove_file(rig.site.path("state/addresses-of-db2")).unwrap();
+        etc.write("nsswitch.conf", "hosts: files\n");
+        servers.asked();
+        rig.assert_unserved("there is no such name");
+        assert!(!servers.asked().iter().any(|name| name.starts_with("db2")));
+        // A module after DNS does not hide that DNS is asked.
+        etc.write("nsswitch.conf", "hosts: dns files\n");
+        rig.assert_served();
+        assert!(rig.site.tool(&["config"], "").contains("check.host_names=ok\n"));
+        // A module that is not there, and would not be under a deadline.
+        etc.write("nsswitch.conf", "hosts: files resolve [!UNAVAIL=return] dns\n");
+        rig.assert_served();
+        let warned = "check.host_names=warning /etc/nsswitch.conf has the hosts of databases (db2) \
+                      looked up by resolve,";
+        assert!(rig.site.tool(&["config"], "").contains(warned));
+    });
+}
+
+#[test]
+fn each_address_of_a_name_is_tried() {
+    in_namespace("each_address_of_a_name_is_tried", |etc| {
+        let servers = server(2);
+        servers.set("db1.corp.example", &["127.0.0.77", "::1", "2001:db8::1", "127.0.0.1"]);
+        etc.write("resolv.conf", "search corp.example\nnameserver 127.0.0.2\n");
+        let rig = Rig::new();
+        rig.ask(&[rig.url("db1")]);
+        rig.assert_served();
+        servers.behave(Manner::Truncates);
+        rig.assert_served();
+        rig.server.kill();
+        rig.assert_unserved("127.0.0.77: ");
+        rig.server.restart();
+    });
+}
+
+/// A certificate for a server of this name, which is its own authority.
+fn certificate(site: &Site, name: &str) -> (String, Vec<String>) {
+    let path = |kind: &str| site.path(&format!("{name}.{kind}")).display().to_string();
+    let (certificate, key) = (path("crt"), path("key"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
+        .args(["-addext", &format!("subjectAltName=DNS:{name}")])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-out", &certificate, "-keyout", &key])
+        .output()
+        .expect("openssl");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    give_to_exim(site.path(&format!("{name}.crt")).as_path());
+    let arguments = vec![format!("--ssl-cert={certificate}"), format!("--ssl-key={key}")];
+    (certificate, arguments)
+}
+
+#[test]
+fn tls_holds_the_certificate_against_the_name() {
+    in_namespace("tls_holds_the_certificate_against_the_name", |etc| {
+        let servers = server(2);
+        etc.write("resolv.conf", "nameserver 127.0.0.2\n");
+        let rig = Rig::new();
+        let (authority, arguments) = certificate(&rig.site, "db1.corp.example");
+        rig.server.kill();
+        rig.server.restart_with(&arguments);
+        let with_tls = |name: &str| format!("{}?root_cert_path={authority}", rig.url(name));
+        for name in ["db1.corp.example", "db2.corp.example"] {
+            servers.set(name, &["127.0.0.1"]);
+        }
+        rig.ask(&[with_tls("db1.corp.example")]);
+        rig.assert_served();
+        rig.ask(&[with_tls("db2.corp.example")]);
+        rig.assert_unserved("certificate");
+        servers.behave(Manner::IsSilent);
+        rig.assert_unserved("certificate");
+        rig.ask(&[with_tls("db1.corp.example")]);
+        rig.assert_served_from_memory();
+    });
+}
+
+#[test]
+fn serve_stale_asks_the_host_and_not_the_name_servers() {
+    in_namespace("serve_stale_asks_the_host_and_not_the_name_servers", |etc| {
+        let servers = server(2);
+        servers.set("db1", &["127.0.0.1"]);
+        etc.write("resolv.conf", "nameserver 127.0.0.2\n");
+        let rig = Rig::new();
+        let log = rig.site.path("state/log.db");
+        let config = rig.site.read("authpolicy.toml");
+        let config = config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");
+        let log = format!("[log]\nurl = \"sqlite:{}\"\n", log.display());
+        rig.site.write_config(&format!("{config}{log}"));
+        rig.ask(&[rig.url("db1")]);
+        rig.site.tool(&["db", "init"], "");
+        let (reply, lines) = rig.attempt("secret");
+        assert_eq!(reply, ACCEPTED, "{lines}");
+        // The network to both is cut: the host is asked at the address that is remembered.
+        servers.behave(Manner::IsSilent);
+        rig.server.kill();
+        let (reply, lines) = rig.attempt("secret");
+        assert_eq!(reply, ACCEPTED, "{lines}");
+        assert!(lines.contains("the account is served as it was remembered"), "{lines}");
+        assert!(lines.contains("no name server could tell"), "{lines}");
+        // Without an address, nobody knows whether the host is away.
+        fs::remove_file(rig.site.path("state/addresses-of-db1")).unwrap();
+        let (reply, lines) = rig.attempt("secret");
+        assert_eq!(reply, CANNOT_TELL, "{lines}");
+        assert!(lines.contains("no name server could tell"), "{lines}");
+    });
+}
