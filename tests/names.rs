@@ -17,122 +17,27 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 use std::time::Instant;
 
-use common::Base;
 use common::Client;
-use common::Exim;
-use common::MariaDb;
 use common::Site;
 use common::exim::users::give_to_exim;
 use common::name_server::Etc;
 use common::name_server::Manner;
 use common::name_server::NameServer;
 use common::name_server::in_namespace;
+use common::named::Rig;
+use common::named::SOON;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
+use common::storm::Storm;
 
-const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const TIMEOUTS: &str = "connect_timeout = \"1s\"\nattempt_timeout = \"5s\"\n";
 /// Less than libc takes for three silent servers, however Exim sets it up.
 const SHORT: &str = "connect_timeout = \"500ms\"\nattempt_timeout = \"2s\"\n";
-/// Beyond all that an attempt may take here, far below what libc takes for silent servers.
-const SOON: Duration = Duration::from_secs(20);
 /// As bad as resolv.conf can be: each server would be asked five times, for half a minute each.
 const PATIENT: &str = "options timeout:30 attempts:5\n";
-
-/// A site whose database is on the loopback interface, and its Exim.
-struct Rig {
-    site: Site,
-    server: Arc<MariaDb>,
-    exim: Exim,
-}
-
-impl Rig {
-    fn new() -> Self {
-        let server = Arc::new(MariaDb::start());
-        let name = server.database();
-        let url = server.tcp_url(&name);
-        let site = Site::new(Base::MariaDb(Arc::clone(&server), name, url), POLICY);
-        site.account("u@example.com", "secret");
-        let exim = site.exim();
-        Self { site, server, exim }
-    }
-
-    /// The URL of the database with this host in place of its address.
-    fn url(&self, host: &str) -> String {
-        self.site.url().replace("@127.0.0.1:", &format!("@{host}:"))
-    }
-
-    /// Has the plugin ask these hosts.
-    fn ask(&self, urls: &[String]) {
-        self.ask_within(urls, TIMEOUTS);
-    }
-
-    fn ask_within(&self, urls: &[String], timeouts: &str) {
-        let config = self.site.read("authpolicy.toml");
-        let (_, rest) = config.split_once("[state]").unwrap();
-        self.site.write_config(&format!("[database]\nurl = {urls:?}\n{timeouts}[state]{rest}"));
-    }
-
-    /// One attempt in a connection of its own; the reply, and the plugin's lines.
-    fn attempt(&self, password: &str) -> (String, String) {
-        let before = self.site.lines().len();
-        let mut client = Client::connect_from(self.exim.port, GB);
-        let start = Instant::now();
-        let reply = client.plain(b"u@example.com", password.as_bytes());
-        assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
-        (reply, self.site.lines()[before..].join("\n"))
-    }
-
-    /// A right and a wrong password get their answers, rows and lines.
-    fn assert_served(&self) {
-        self.assert_served_and(|lines| assert!(!lines.contains("error="), "{lines}"));
-    }
-
-    /// The same, and a line before the attempt's says that an address was remembered.
-    fn assert_served_from_memory(&self) {
-        self.assert_served_and(|lines| {
-            let (first, second) = lines.split_once('\n').expect(lines);
-            assert!(first.starts_with("trouble function=check error="), "{lines}");
-            assert!(first.contains("no name server could tell (127.0.0.2: "), "{lines}");
-            assert!(first.ends_with(": connected to a remembered address\""), "{lines}");
-            assert!(!second.contains("error="), "{lines}");
-        });
-    }
-
-    fn assert_served_and(&self, look_at: impl Fn(&str)) {
-        let before = self.site.rows().len();
-        for (password, wanted) in [("secret", ACCEPTED), ("wrong", REFUSED)] {
-            let (reply, lines) = self.attempt(password);
-            assert_eq!(reply, wanted, "{lines}");
-            look_at(&lines);
-        }
-        let rows = self.site.rows();
-        // Rows of former attempts, which could not be told, may come from the journal now.
-        let flags: Vec<_> = rows[before..].iter().filter_map(|row| row.auth_ok).collect();
-        assert_eq!(flags, [true, false]);
-        assert_eq!(self.site.panic_log(), "");
-    }
-
-    /// A right password cannot be told, for this reason; the row waits in the journal.
-    fn assert_unserved(&self, reason: &str) {
-        let waiting = || {
-            let rows = self.site.read("state/journal/rows");
-            rows.lines().filter(|line| line.contains("u@example.com")).count()
-        };
-        let before = waiting();
-        let (reply, lines) = self.attempt("secret");
-        assert_eq!(reply, CANNOT_TELL, "{lines}");
-        assert!(lines.contains(reason), "{reason}: {lines}");
-        assert!(lines.contains("the row waits in the journal"), "{lines}");
-        assert_eq!(waiting(), before + 1);
-    }
-}
 
 fn server(last: u8) -> NameServer {
     NameServer::start(Ipv4Addr::new(127, 0, 0, last))
@@ -243,6 +148,36 @@ fn silent_name_servers_are_given_up_in_time() {
         rig.site.tool(&["flush"], "");
         let rows = rig.site.rows();
         assert_eq!(rows[before..].iter().filter(|row| row.auth_ok.is_none()).count(), 4);
+    });
+}
+
+#[test]
+fn signals_neither_end_nor_lengthen_a_lookup() {
+    in_namespace("signals_neither_end_nor_lengthen_a_lookup", |etc| {
+        let (first, second) = (server(2), server(3));
+        first.behave(Manner::IsSilent);
+        second.set("db1", &["127.0.0.1"]);
+        let rig = Rig::new();
+        etc.write("resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.3\n");
+        rig.ask(&[rig.url("db1")]);
+        let mut client = Client::connect_from(rig.exim.port, GB);
+        let storm = Storm::over(&rig.exim);
+        assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", rig.site.main_log());
+        second.behave(Manner::IsSilent);
+        rig.ask(&[rig.url("db2")]);
+        let mut another = Client::connect_from(rig.exim.port, GB);
+        drop(client);
+        drop(storm);
+        let storm = Storm::over(&rig.exim);
+        let start = Instant::now();
+        let reply = another.plain(b"u@example.com", b"secret");
+        assert_eq!(reply, CANNOT_TELL, "{}", rig.site.main_log());
+        assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
+        drop(storm);
+        let lines = rig.site.lines();
+        assert!(!lines[0].contains("error="), "{lines:?}");
+        assert!(lines[1].contains("127.0.0.3: did not answer"), "{lines:?}");
+        assert_eq!(rig.site.rows().len(), 1);
     });
 }
 

@@ -13,54 +13,22 @@
 mod common;
 
 use std::os::unix::net::UnixStream;
-use std::process::Child;
-use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use common::Base;
 use common::Client;
-use common::Exim;
 use common::MariaDb;
 use common::Site;
-use common::processes::children;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
+use common::storm::Storm;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"1s\"\n";
 const LONG: &str =
     "connect_timeout = \"20s\"\nquery_timeout = \"20s\"\nattempt_timeout = \"30s\"\n";
-
-/// Sends SIGUSR1 to one process every two milliseconds, until dropped.
-struct Storm(Child);
-
-impl Storm {
-    /// Over the process that serves the only connection of this daemon.
-    fn over(exim: &Exim) -> Self {
-        let mut served = children(exim.pid());
-        // The connection that saw the daemon listen may still be there.
-        for _ in 0..500 {
-            if served.len() == 1 {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-            served = children(exim.pid());
-        }
-        assert_eq!(served.len(), 1, "one connection");
-        let script = "while (kill 'USR1', $ARGV[0]) { select undef, undef, undef, 0.002 }";
-        let child = Command::new("perl").args(["-e", script, &served[0].to_string()]).spawn();
-        Self(child.expect("perl"))
-    }
-}
-
-impl Drop for Storm {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Gives the databases of a site time enough.
 fn be_patient(site: &Site) {

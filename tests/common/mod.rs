@@ -35,6 +35,7 @@ pub mod mariadb;
 pub mod mmdb;
 pub mod mount;
 pub mod name_server;
+pub mod named;
 pub mod outcome;
 pub mod process;
 pub mod processes;
@@ -42,6 +43,7 @@ pub mod scram;
 pub mod site;
 pub mod smtp;
 pub mod stale;
+pub mod storm;
 pub mod way;
 
 pub use self::dovecot::Dovecot;

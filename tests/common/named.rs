@@ -1,0 +1,109 @@
+//! A site whose database host is given by a name.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Base;
+use super::Client;
+use super::Exim;
+use super::MariaDb;
+use super::Site;
+use super::site::GB;
+use super::smtp::ACCEPTED;
+use super::smtp::CANNOT_TELL;
+use super::smtp::REFUSED;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+const TIMEOUTS: &str = "connect_timeout = \"1s\"\nattempt_timeout = \"5s\"\n";
+/// Beyond all that an attempt may take here, far below what libc takes for silent servers.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A site whose database is on the loopback interface, and its Exim.
+pub struct Rig {
+    pub site: Site,
+    pub server: Arc<MariaDb>,
+    pub exim: Exim,
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        let server = Arc::new(MariaDb::start());
+        let name = server.database();
+        let url = server.tcp_url(&name);
+        let site = Site::new(Base::MariaDb(Arc::clone(&server), name, url), POLICY);
+        site.account("u@example.com", "secret");
+        let exim = site.exim();
+        Self { site, server, exim }
+    }
+
+    /// The URL of the database with this host in place of its address.
+    pub fn url(&self, host: &str) -> String {
+        self.site.url().replace("@127.0.0.1:", &format!("@{host}:"))
+    }
+
+    /// Has the plugin ask these hosts.
+    pub fn ask(&self, urls: &[String]) {
+        self.ask_within(urls, TIMEOUTS);
+    }
+
+    pub fn ask_within(&self, urls: &[String], timeouts: &str) {
+        let config = self.site.read("authpolicy.toml");
+        let (_, rest) = config.split_once("[state]").unwrap();
+        self.site.write_config(&format!("[database]\nurl = {urls:?}\n{timeouts}[state]{rest}"));
+    }
+
+    /// One attempt in a connection of its own; the reply, and the plugin's lines.
+    pub fn attempt(&self, password: &str) -> (String, String) {
+        let before = self.site.lines().len();
+        let mut client = Client::connect_from(self.exim.port, GB);
+        let start = Instant::now();
+        let reply = client.plain(b"u@example.com", password.as_bytes());
+        assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
+        (reply, self.site.lines()[before..].join("\n"))
+    }
+
+    /// A right and a wrong password get their answers, rows and lines.
+    pub fn assert_served(&self) {
+        self.assert_served_and(|lines| assert!(!lines.contains("error="), "{lines}"));
+    }
+
+    /// The same, and a line before the attempt's says that an address was remembered.
+    pub fn assert_served_from_memory(&self) {
+        self.assert_served_and(|lines| {
+            let (first, second) = lines.split_once('\n').expect(lines);
+            assert!(first.starts_with("trouble function=check error="), "{lines}");
+            assert!(first.contains("no name server could tell (127.0.0.2: "), "{lines}");
+            assert!(first.ends_with(": connected to a remembered address\""), "{lines}");
+            assert!(!second.contains("error="), "{lines}");
+        });
+    }
+
+    fn assert_served_and(&self, look_at: impl Fn(&str)) {
+        let before = self.site.rows().len();
+        for (password, wanted) in [("secret", ACCEPTED), ("wrong", REFUSED)] {
+            let (reply, lines) = self.attempt(password);
+            assert_eq!(reply, wanted, "{lines}");
+            look_at(&lines);
+        }
+        let rows = self.site.rows();
+        // Rows of former attempts, which could not be told, may come from the journal now.
+        let flags: Vec<_> = rows[before..].iter().filter_map(|row| row.auth_ok).collect();
+        assert_eq!(flags, [true, false]);
+        assert_eq!(self.site.panic_log(), "");
+    }
+
+    /// A right password cannot be told, for this reason; the row waits in the journal.
+    pub fn assert_unserved(&self, reason: &str) {
+        let waiting = || {
+            let rows = self.site.read("state/journal/rows");
+            rows.lines().filter(|line| line.contains("u@example.com")).count()
+        };
+        let before = waiting();
+        let (reply, lines) = self.attempt("secret");
+        assert_eq!(reply, CANNOT_TELL, "{lines}");
+        assert!(lines.contains(reason), "{reason}: {lines}");
+        assert!(lines.contains("the row waits in the journal"), "{lines}");
+        assert_eq!(waiting(), before + 1);
+    }
+}

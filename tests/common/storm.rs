@@ -1,0 +1,38 @@
+//! A storm of signals over one process of Exim.
+
+use std::process::Child;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use super::Exim;
+use super::process::children;
+
+/// Sends SIGUSR1 to one process every two milliseconds, until dropped.
+pub struct Storm(Child);
+
+impl Storm {
+    /// Over the process that serves the only connection of this daemon.
+    pub fn over(exim: &Exim) -> Self {
+        let mut served = children(exim.pid());
+        // The connection that saw the daemon listen may still be there.
+        for _ in 0..3000 {
+            if served.len() == 1 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+            served = children(exim.pid());
+        }
+        assert_eq!(served.len(), 1, "one connection");
+        let script = "while (kill 'USR1', $ARGV[0]) { select undef, undef, undef, 0.002 }";
+        let child = Command::new("perl").args(["-e", script, &served[0].to_string()]).spawn();
+        Self(child.expect("perl"))
+    }
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
