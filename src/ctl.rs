@@ -33,6 +33,7 @@ use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::DEFAULT_PATH;
 use crate::config::Timeouts;
+use crate::contain;
 use crate::error::Error;
 use crate::password::Settings;
 use crate::secret::Secret;
@@ -102,7 +103,8 @@ pub fn run() -> ExitCode {
             return if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    match dispatch(cli) {
+    contain::install_hook();
+    match contain::catch("tool", || dispatch(cli)).unwrap_or_else(|panic| Err(Error::Bug(panic))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(e) => {

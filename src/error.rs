@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 
+use crate::contain::Panic;
+
 /// Why an attempt cannot be decided.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,6 +48,9 @@ pub enum Error {
         /// Which column or scheme, without its value.
         what: String,
     },
+    /// A bug of ours, caught before it ended the attempt.
+    #[error("{0}, please report it")]
+    Bug(Panic),
     /// The system: a file, a user, a directory.
     #[error("{place}: {source}")]
     System {
@@ -81,6 +86,7 @@ impl Error {
             | Self::Call(_)
             | Self::Geo { .. }
             | Self::Account { .. }
+            | Self::Bug(_)
             | Self::System { .. } => None,
         }
     }

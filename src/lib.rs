@@ -20,13 +20,15 @@
 //!   two databases, [`sql`] finds the parameters of a statement
 //! - [`delivery`]: a row's way into the log's table, once; [`journal`] keeps what has to wait
 //! - [`verdict`], [`outcome`]: what came of it, and what Exim hears; [`maillog`]: the log lines
-//! - [`config`], [`secret`], [`error`]: what all of them use
+//! - [`config`], [`secret`], [`error`]: what all of them use; [`contain`] catches panics of other
+//!   crates
 //! - [`ctl`]: the `authpolicy` tool
 
 pub mod account;
 pub mod attempt;
 pub mod check;
 pub mod config;
+pub mod contain;
 pub mod ctl;
 pub mod delivery;
 pub mod entry;

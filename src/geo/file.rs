@@ -1,22 +1,24 @@
 //! An MMDB file: mapped when it is first asked, and the one memory map.
 //!
 //! A process whose map reaches past the end of its file is killed by SIGBUS. Exim's daemon, which
-//! must not be, maps a copy; the processes of connections map the file itself, since reading all of
-//! it for each would be slow.
+//! must not be, maps a copy: a file in memory, or where the system refuses that, memory of its own.
+//! The processes of connections map the file itself, since reading all of it for each would be slow.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use maxminddb::LookupResult;
-use maxminddb::MaxMindDbError;
 use maxminddb::Reader;
 use maxminddb::WithinOptions;
 use memmap2::Mmap;
+use memmap2::MmapMut;
 use nix::fcntl::FcntlArg;
 use nix::fcntl::SealFlag;
 use nix::fcntl::fcntl;
@@ -24,6 +26,7 @@ use nix::sys::memfd::MFdFlags;
 use nix::sys::memfd::memfd_create;
 use once_cell::unsync::OnceCell;
 
+use crate::contain;
 use crate::error::Error;
 
 /// A tree of so many nodes has one network more, but IPv4 may be reached in several ways: by itself,
@@ -38,8 +41,8 @@ pub(super) struct MmdbFile {
 }
 
 struct Mapped {
-    file: File,
-    length: u64,
+    /// The file and its length; `None` where the map is our own memory.
+    file: Option<(File, u64)>,
     reader: Reader<Mmap>,
 }
 
@@ -59,12 +62,23 @@ impl MmdbFile {
 
     /// Maps a copy of the file now, for this process and those that are forked later.
     pub(super) fn preload(&self) -> Result<(), Error> {
-        let preloaded = self.mapped.get_or_try_init(|| {
-            let file = self.open()?;
-            // A kernel may be told to give no such memory.
-            self.map(copy(&file, self.key).unwrap_or(file))
-        });
-        preloaded.map(|_| ())
+        self.call(|| self.mapped.get_or_try_init(|| self.map_copy(self.open()?)).map(|_| ()))
+    }
+
+    /// Calls the reader, which is another crate's. Where it panics, the file is unusable.
+    pub(super) fn call<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        contain::catch("geoip", work).unwrap_or_else(|panic| Err(self.broken(&panic)))
+    }
+
+    /// Maps a copy that nobody else can cut short.
+    fn map_copy(&self, file: File) -> Result<Mapped, Error> {
+        // A kernel may refuse files in memory, and `ulimit -f` long ones.
+        if let Ok(copy) = copy(&file, self.key) {
+            return self.map(copy);
+        }
+        let Ok(memory) = read(&file) else { return self.map(file) };
+        let reader = Reader::from_source(memory).map_err(|e| self.broken(&e))?;
+        Ok(Mapped { file: None, reader })
     }
 
     fn open(&self) -> Result<File, Error> {
@@ -84,20 +98,22 @@ impl MmdbFile {
         let length = file.metadata().map_err(|e| self.unreadable(&e))?.len();
         let map = map(&file).map_err(|e| self.unreadable(&e))?;
         let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
-        Ok(Mapped { file, length, reader })
+        Ok(Mapped { file: Some((file, length)), reader })
     }
 
     /// What the file has about an address; `None` where the address is not public, or the file
     /// cannot know it.
     pub(super) fn look_up(&self, address: IpAddr) -> Result<Option<Found<'_>>, Error> {
-        let Mapped { file, length, reader } = self.mapped()?;
+        let Mapped { file, reader } = self.mapped()?;
         let address = address.to_canonical();
         let ipv4_only = reader.metadata().ip_version == 4;
         if !is_public(address) || (ipv4_only && address.is_ipv6()) {
             return Ok(None);
         }
         // A map that reaches past the end of its file ends the process with SIGBUS.
-        if file.metadata().map_or(0, |meta| meta.len()) < *length {
+        let is_short =
+            |(file, length): &(File, u64)| file.metadata().map_or(0, |meta| meta.len()) < *length;
+        if file.as_ref().is_some_and(is_short) {
             return Err(self.fail(String::from("was truncated while in use: replace it by rename")));
         }
         reader.lookup(address).map(Some).map_err(|e| self.broken(&e))
@@ -142,7 +158,7 @@ impl MmdbFile {
         Error::Geo { file: self.path.clone(), what }
     }
 
-    pub(super) fn broken(&self, e: &MaxMindDbError) -> Error {
+    pub(super) fn broken(&self, e: &dyn Display) -> Error {
         self.fail(format!("is no readable MMDB file, fetch it again: {e}"))
     }
 }
@@ -151,10 +167,20 @@ impl MmdbFile {
 fn copy(mut file: &File, name: &str) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut copy = File::from(memfd_create(name, flags)?);
+    // Refused before anything is copied where it would be too long.
+    copy.set_len(file.metadata()?.len())?;
     io::copy(&mut file, &mut copy)?;
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(copy)
+}
+
+/// The file in memory of this process.
+fn read(file: &File) -> io::Result<Mmap> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut memory = MmapMut::map_anon(length)?;
+    file.read_exact_at(&mut memory, 0)?;
+    memory.make_read_only()
 }
 
 #[allow(unsafe_code, reason = "the map: the one place")]

@@ -19,6 +19,9 @@ use super::refusal::is_silence;
 use super::refusal::message;
 use super::refusal::remedy;
 use crate::config::DatabaseUrl;
+use crate::contain;
+use crate::contain::Contained;
+use crate::contain::Panic;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
@@ -68,7 +71,7 @@ const MOST_STATEMENTS: usize = 64;
 /// An open connection.
 pub struct Connection {
     place: String,
-    connection: Conn,
+    connection: Contained<Conn>,
     pub(super) deadline: Deadline,
     /// Whether server and we may disagree about whose turn it is.
     out_of_step: bool,
@@ -93,7 +96,17 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            match connect(host, limit) {
+            let connected = contain::catch("connect", || connect(host, limit).map(Contained::new));
+            let connected = match connected {
+                Ok(connected) => connected,
+                Err(panic) => {
+                    is_silent = false;
+                    is_heard = true;
+                    problems.push(format!("{place}: {}", about_panic(&panic)));
+                    continue;
+                }
+            };
+            match connected {
                 Ok(connection) => {
                     return Ok(Self {
                         place,
@@ -125,12 +138,13 @@ impl Connection {
         let result = self.connection.exec_iter(sql, named(sql, parameters));
         let found = result.and_then(|rows| {
             let columns = names(rows.columns().as_ref());
-            let rows = rows.map(|row| {
-                let values = row?.unwrap().into_iter().map(read);
-                Ok(Row(columns.iter().cloned().zip(values).collect()))
+            // All of them before one is looked at: dropped half-way, they would read on.
+            let rows = rows.collect::<mysql::Result<Vec<_>>>()?;
+            let rows = rows.into_iter().map(|row| {
+                let values = row.unwrap().into_iter().map(read);
+                Row(columns.iter().cloned().zip(values).collect())
             });
-            let rows = rows.collect::<mysql::Result<_>>()?;
-            Ok(Found { columns, rows })
+            Ok(Found { rows: rows.collect(), columns: columns.clone() })
         });
         match found {
             Err(mysql::Error::MySqlError(e))
@@ -249,6 +263,13 @@ impl Connection {
         !self.out_of_step
     }
 
+    /// Has the connection not used again, since the driver panicked; answers whose it is.
+    pub(super) fn give_up(&mut self) -> String {
+        self.out_of_step = true;
+        self.may_try_again = false;
+        self.place.clone()
+    }
+
     fn refused(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
@@ -285,6 +306,14 @@ fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
     let mut connection = Conn::new(options)?;
     run_both(&mut connection, FIRST)?;
     Ok(connection)
+}
+
+/// The crate panics at what it does not expect when it logs in.
+fn about_panic(panic: &Panic) -> String {
+    format!(
+        "{panic}: the driver cannot log in there: have this user log in by mysql_native_password, \
+         caching_sha2_password or ed25519, or name another server"
+    )
 }
 
 /// Two statements at the price of one, the second only after the first; they return no rows.

@@ -25,6 +25,8 @@ use super::Found;
 use super::Parameters;
 use super::Row;
 use super::Value;
+use crate::contain;
+use crate::contain::Contained;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
@@ -45,8 +47,10 @@ const STEPS: i32 = 1000;
 pub struct Connection {
     place: String,
     wal: PathBuf,
-    connection: rusqlite::Connection,
+    connection: Contained<rusqlite::Connection>,
     pub(super) deadline: Deadline,
+    /// False after a panic of the driver.
+    pub(super) is_usable: bool,
 }
 
 impl Connection {
@@ -86,7 +90,13 @@ impl Connection {
             .map_err(|e| refused(&place, &e))?;
         let mut wal = path.into_os_string();
         wal.push("-wal");
-        Ok(Self { place, wal: wal.into(), connection: opened, deadline })
+        Ok(Self {
+            place,
+            wal: wal.into(),
+            connection: Contained::new(opened),
+            deadline,
+            is_usable: true,
+        })
     }
 
     pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
@@ -112,6 +122,18 @@ impl Connection {
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.limit()?;
         self.run("BEGIN IMMEDIATE")
+    }
+
+    /// True if the transaction has ended: after a panic in COMMIT, because it was committed. One
+    /// that fails may end it, too, but then the driver has an error to return, and has not panicked.
+    pub(super) fn has_committed(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// Has the connection not used again, since the driver panicked; answers whose it is.
+    pub(super) fn give_up(&mut self) -> String {
+        self.is_usable = false;
+        format!("sqlite {}", self.place)
     }
 
     pub(super) fn commit(&mut self) -> Result<(), Error> {
@@ -165,13 +187,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL) {
+        let is_long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL);
+        if is_long && self.is_usable {
             // Without waiting: who is busy with it will come by here, too.
-            let emptied = self
-                .connection
-                .busy_timeout(Duration::ZERO)
-                .and_then(|()| self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
-            let _ = emptied.ok();
+            let empty = || {
+                self.connection.busy_timeout(Duration::ZERO)?;
+                self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            };
+            let _ = contain::catch("empty", empty).ok();
         }
     }
 }
