@@ -37,6 +37,7 @@ use crate::contain;
 use crate::error::Error;
 use crate::password::Settings;
 use crate::secret::Secret;
+use crate::signals::Blocked;
 use crate::store::Deadline;
 
 /// Whether the answer is yes.
@@ -104,6 +105,8 @@ pub fn run() -> ExitCode {
         }
     };
     contain::install_hook();
+    // A write beyond `ulimit -f` is an error that is told, not the end.
+    let _blocked = Blocked::new();
     match contain::catch("tool", || dispatch(cli)).unwrap_or_else(|panic| Err(Error::Bug(panic))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),

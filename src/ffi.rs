@@ -24,6 +24,7 @@ use self::calls::Answer;
 use crate::contain;
 use crate::outcome::Outcome;
 use crate::session::Session;
+use crate::signals::Blocked;
 
 /// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
 /// vector (expand.c, `read_subs`).
@@ -246,6 +247,7 @@ unsafe fn wall(
     argv: *mut *mut c_uchar,
     function: &Function,
 ) -> c_int {
+    let _blocked = Blocked::new();
     let outcome = contain::catch("wall", || {
         // The default hook would write to descriptor 2, which may be a client.
         contain::install_hook();

@@ -21,7 +21,7 @@
 //! - [`delivery`]: a row's way into the log's table, once; [`journal`] keeps what has to wait
 //! - [`verdict`], [`outcome`]: what came of it, and what Exim hears; [`maillog`]: the log lines
 //! - [`config`], [`secret`], [`error`]: what all of them use; [`contain`] catches panics of other
-//!   crates
+//!   crates, [`signals`] keeps our system calls from ending the process
 //! - [`ctl`]: the `authpolicy` tool
 
 pub mod account;
@@ -47,6 +47,7 @@ pub mod rules;
 pub mod secret;
 pub mod seen;
 pub mod session;
+pub mod signals;
 pub mod slots;
 pub mod sql;
 pub mod stale;

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "ffi",
         &[
             "attempt", "check", "contain", "error", "limit", "maillog", "outcome", "password",
-            "secret", "session", "verdict",
+            "secret", "session", "signals", "verdict",
         ],
     ),
     ("session", &["attempt", "check", "config", "error", "geo", "limit", "password", "verdict"]),
@@ -73,6 +73,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("error", &["contain"]),
     ("contain", &[]),
+    ("signals", &[]),
     (
         "ctl",
         &[
@@ -94,6 +95,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "rules",
             "secret",
             "seen",
+            "signals",
             "slots",
             "sql",
             "stale",
@@ -110,6 +112,7 @@ const UNSAFE: &[&str] = &[
     "ffi.rs",
     "geo/file.rs",
     "password/libcrypt.rs",
+    "signals.rs",
     "store/mysql.rs",
 ];
 
