@@ -12,7 +12,13 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
+use authpolicy::config::Database;
+use authpolicy::config::Timeouts;
+use authpolicy::store::Deadline;
+use authpolicy::store::Store;
 use common::Base;
 use common::Client;
 use common::Exim;
@@ -170,6 +176,30 @@ fn the_tool_ends_with_status_2_and_one_message_that_names_the_server() {
         }
         site.write_config(&config);
     }
+}
+
+/// The server sends 32 random bytes, and the driver drops a zero at their end: one login in 256.
+#[test]
+fn a_user_of_ed25519_logs_in_each_time() {
+    let server = MariaDb::start();
+    let name = server.database();
+    let mut root = server.root("");
+    root.query_drop("INSTALL SONAME 'auth_ed25519'").unwrap();
+    let by = "IDENTIFIED VIA ed25519 USING PASSWORD('secret')";
+    root.query_drop(format!("CREATE USER ed@localhost {by}")).unwrap();
+    root.query_drop(format!("GRANT ALL ON {name}.* TO ed@localhost")).unwrap();
+    let socket = server.socket().display().to_string();
+    let url = |password: &str| format!("mysql://ed:{password}@localhost/{name}?socket={socket}");
+    let open = |password: &str| {
+        let database = Database::parse(&[url(password)]).unwrap();
+        let minute = Duration::from_secs(60);
+        let timeouts = Timeouts { connect: minute, query: minute, attempt: minute };
+        Store::open(&database, Deadline::new(Instant::now(), timeouts)).map(drop)
+    };
+    for _ in 0..1500 {
+        open("secret").unwrap();
+    }
+    assert!(open("wrong").unwrap_err().to_string().contains("error 1045"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::ffi::c_long;
 use std::time::Duration;
 
 use mysql::Conn;
+use mysql::Opts;
 use mysql::OptsBuilder;
 use mysql::Params;
 use mysql::prelude::Queryable;
@@ -44,6 +45,11 @@ const DEADLOCK: u16 = 1213;
 
 /// Its word for a row that another transaction has changed since this one looked.
 const CHANGED: u16 = 1020;
+
+/// Its word for a wrong user or password.
+const ACCESS_DENIED: u16 = 1045;
+/// How often to log in where that is denied.
+const LOGIN_TRIES: u32 = 3;
 
 /// Its word for a savepoint that is not there.
 const NO_SAVEPOINT: u16 = 1305;
@@ -96,18 +102,8 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            let connected = contain::catch("connect", || connect(host, limit).map(Contained::new));
-            let connected = match connected {
-                Ok(connected) => connected,
-                Err(panic) => {
-                    is_silent = false;
-                    is_heard = true;
-                    problems.push(format!("{place}: {}", about_panic(&panic)));
-                    continue;
-                }
-            };
-            match connected {
-                Ok(connection) => {
+            match contain::catch("connect", || connect(host, limit).map(Contained::new)) {
+                Ok(Ok(connection)) => {
                     return Ok(Self {
                         place,
                         connection,
@@ -118,10 +114,14 @@ impl Connection {
                         may_try_again: false,
                     });
                 }
-                Err(e) => {
+                Ok(Err(e)) => {
                     is_silent &= is_silence(&e, limit >= deadline.due());
                     is_heard |= matches!(e, mysql::Error::MySqlError(_));
                     problems.push(format!("{place}: {}{}", message(&e), remedy(&e)));
+                }
+                Err(panic) => {
+                    (is_silent, is_heard) = (false, true);
+                    problems.push(format!("{place}: {}", about_panic(&panic)));
                 }
             }
         }
@@ -144,7 +144,8 @@ impl Connection {
                 let values = row.unwrap().into_iter().map(read);
                 Row(columns.iter().cloned().zip(values).collect())
             });
-            Ok(Found { rows: rows.collect(), columns: columns.clone() })
+            let rows = rows.collect();
+            Ok(Found { columns, rows })
         });
         match found {
             Err(mysql::Error::MySqlError(e))
@@ -303,9 +304,21 @@ fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Conn> {
         // Nothing about Exim's process to the server.
         .connect_attrs(None::<HashMap<String, String>>)
         .stmt_cache_size(MOST_STATEMENTS);
-    let mut connection = Conn::new(options)?;
+    let mut connection = log_in(options.into())?;
     run_both(&mut connection, FIRST)?;
     Ok(connection)
+}
+
+/// Logs in, and tries again where that is denied: of ed25519's 32 random bytes the crate takes a zero
+/// at the end for padding, so that the server denies one right login in 256.
+fn log_in(options: Opts) -> mysql::Result<Conn> {
+    for _ in 1..LOGIN_TRIES {
+        match Conn::new(options.clone()) {
+            Err(mysql::Error::MySqlError(e)) if e.code == ACCESS_DENIED => {}
+            done => return done,
+        }
+    }
+    Conn::new(options)
 }
 
 /// The crate panics at what it does not expect when it logs in.
