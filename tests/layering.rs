@@ -111,6 +111,7 @@ const UNSAFE: &[&str] = &[
     "ffi/host.rs",
     "ffi.rs",
     "geo/file.rs",
+    "geo/sigbus.rs",
     "password/libcrypt.rs",
     "signals.rs",
     "store/mysql.rs",

@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
@@ -13,10 +14,16 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use common::Base;
 use common::Client;
@@ -301,4 +308,68 @@ fn a_host_with_default_actions() {
         u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
     };
     println!("SigPnd {} SigBlk {}", mask("SigPnd"), mask("SigBlk"));
+}
+
+/// Cuts the country file short and puts it back, again and again, until this is dropped.
+struct Saw {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u32>>,
+}
+
+impl Saw {
+    fn start(site: &Site) -> Self {
+        let path = site.path("country.mmdb");
+        let whole = fs::read(&path).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        let thread = thread::spawn(move || {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            let mut cuts = 0;
+            while !ends.load(Ordering::Relaxed) {
+                file.set_len(0).unwrap();
+                file.write_all_at(&whole, 0).unwrap();
+                cuts += 1;
+                thread::sleep(Duration::from_micros(20));
+            }
+            cuts
+        });
+        Self { is_over, thread: Some(thread) }
+    }
+
+    /// Ends it; answers how often it has cut.
+    fn stop(&mut self) -> u32 {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+#[test]
+fn a_country_file_that_is_cut_short_while_it_is_read_ends_no_process() {
+    let site = site(Base::Sqlite);
+    let told = host::run(&site, "a_host_that_asks_for_countries");
+    assert!(told.contains("1 passed"), "{told}");
+    let mut saw = Saw::start(&site);
+    let told = host::run(&site, "a_host_that_asks_for_countries");
+    assert!(saw.stop() > 10, "{told}");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn a_host_that_asks_for_countries() {
+    let directory = host::directory();
+    let plugin = host::Plugin::load(&format!("{directory}/authpolicy.so"));
+    let config = format!("config={directory}/authpolicy.toml");
+    for _ in 0..100 {
+        // A child that is ended by a signal fails here.
+        let told = host::forked(|| {
+            for _ in 0..50 {
+                let (code, country) = plugin.call("country", &[GB, &config]);
+                assert!(code == 0 && ["GB", ""].contains(&&*country), "{country}");
+            }
+            String::from("alive")
+        });
+        assert_eq!(told, "alive");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! A process whose map reaches past the end of its file is killed by SIGBUS. Exim's daemon, which
 //! must not be, maps a copy: a file in memory, or where the system refuses that, memory of its own.
-//! The processes of connections map the file itself, since reading all of it for each would be slow.
+//! The processes of connections map the file itself, since reading all of it for each would be slow:
+//! `sigbus.rs` has them survive that.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -26,6 +27,9 @@ use nix::sys::memfd::MFdFlags;
 use nix::sys::memfd::memfd_create;
 use once_cell::unsync::OnceCell;
 
+use super::sigbus;
+use super::sigbus::CutShort;
+use super::sigbus::Place;
 use crate::contain;
 use crate::error::Error;
 
@@ -41,9 +45,25 @@ pub(super) struct MmdbFile {
 }
 
 struct Mapped {
-    /// The file and its length; `None` where the map is our own memory.
-    file: Option<(File, u64)>,
+    /// The file that others may cut short; `None` of a copy.
+    file: Option<Shared>,
     reader: Reader<Mmap>,
+}
+
+/// A file that others may write.
+struct Shared {
+    file: File,
+    length: u64,
+    place: Place,
+}
+
+impl Mapped {
+    /// Reads from the map.
+    fn read<T>(&self, work: impl FnOnce() -> T) -> Result<T, CutShort> {
+        let Some(shared) = &self.file else { return Ok(work()) };
+        let is_short = shared.file.metadata().map_or(0, |meta| meta.len()) < shared.length;
+        if is_short { Err(CutShort) } else { sigbus::read(&shared.place, work) }
+    }
 }
 
 /// What a file has about one address or network.
@@ -73,11 +93,9 @@ impl MmdbFile {
     /// Maps a copy that nobody else can cut short.
     fn map_copy(&self, file: File) -> Result<Mapped, Error> {
         // A kernel may refuse files in memory, and `ulimit -f` long ones.
-        if let Ok(copy) = copy(&file, self.key) {
-            return self.map(copy);
-        }
-        let Ok(memory) = read(&file) else { return self.map(file) };
-        let reader = Reader::from_source(memory).map_err(|e| self.broken(&e))?;
+        let copied = copy(&file, self.key).and_then(|copy| map(&copy));
+        let Ok(map) = copied.or_else(|_| read(&file)) else { return self.map(file) };
+        let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
         Ok(Mapped { file: None, reader })
     }
 
@@ -97,26 +115,29 @@ impl MmdbFile {
     fn map(&self, file: File) -> Result<Mapped, Error> {
         let length = file.metadata().map_err(|e| self.unreadable(&e))?.len();
         let map = map(&file).map_err(|e| self.unreadable(&e))?;
-        let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
-        Ok(Mapped { file: Some((file, length)), reader })
+        let place = Place::of(&map);
+        let reader = sigbus::read(&place, || Reader::from_source(map));
+        let reader = reader.map_err(|gone| self.cut_short(&gone))?;
+        let reader = reader.map_err(|e| self.broken(&e))?;
+        Ok(Mapped { file: Some(Shared { file, length, place }), reader })
     }
 
-    /// What the file has about an address; `None` where the address is not public, or the file
-    /// cannot know it.
-    pub(super) fn look_up(&self, address: IpAddr) -> Result<Option<Found<'_>>, Error> {
-        let Mapped { file, reader } = self.mapped()?;
+    /// What the file has about an address, as `read` finds it; `None` where the address is not
+    /// public, or the file cannot know it.
+    pub(super) fn look_up<T>(
+        &self,
+        address: IpAddr,
+        read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mapped = self.mapped()?;
+        let reader = &mapped.reader;
         let address = address.to_canonical();
         let ipv4_only = reader.metadata().ip_version == 4;
         if !is_public(address) || (ipv4_only && address.is_ipv6()) {
             return Ok(None);
         }
-        // A map that reaches past the end of its file ends the process with SIGBUS.
-        let is_short =
-            |(file, length): &(File, u64)| file.metadata().map_or(0, |meta| meta.len()) < *length;
-        if file.as_ref().is_some_and(is_short) {
-            return Err(self.fail(String::from("was truncated while in use: replace it by rename")));
-        }
-        reader.lookup(address).map(Some).map_err(|e| self.broken(&e))
+        let found = mapped.read(|| read(&reader.lookup(address).map_err(|e| self.broken(&e))?));
+        found.map_err(|gone| self.cut_short(&gone))?
     }
 
     /// Has every network of the file looked at; says what kind it is, and when it was built in
@@ -125,7 +146,16 @@ impl MmdbFile {
         &self,
         look: impl Fn(&Found<'_>) -> Result<(), Error>,
     ) -> Result<(String, u64), Error> {
-        let reader = &self.mapped()?.reader;
+        let mapped = self.mapped()?;
+        let looked = mapped.read(|| self.verify_all(&mapped.reader, look));
+        looked.map_err(|gone| self.cut_short(&gone))?
+    }
+
+    fn verify_all(
+        &self,
+        reader: &Reader<Mmap>,
+        look: impl Fn(&Found<'_>) -> Result<(), Error>,
+    ) -> Result<(String, u64), Error> {
         let metadata = reader.metadata();
         // Not one is passed over, since the reader would do so without end where damage has made
         // all ways lead to the next node.
@@ -158,6 +188,10 @@ impl MmdbFile {
         Error::Geo { file: self.path.clone(), what }
     }
 
+    fn cut_short(&self, _: &CutShort) -> Error {
+        self.fail(String::from("was truncated while in use: replace it by rename"))
+    }
+
     pub(super) fn broken(&self, e: &dyn Display) -> Error {
         self.fail(format!("is no readable MMDB file, fetch it again: {e}"))
     }
@@ -187,9 +221,8 @@ fn read(file: &File) -> io::Result<Mmap> {
 fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is read-only, and a copy is sealed. Of a file itself: whoever updates it must
     // rename a new one into place, as geoipupdate does (docs/exim.md). One that is written over
-    // is read as what is there by then; one that is cut short is caught
-    // by comparing lengths before each lookup, but for two moments of some microseconds: from here
-    // until the reader has found what it is, and from each comparison until its lookup is done.
+    // is read as what is there by then; one that is cut short while it is read is read as zeros,
+    // and what was found is thrown away (sigbus.rs).
     unsafe { Mmap::map(file) }
 }
 
