@@ -185,7 +185,12 @@ fn decide(
     let mut findings = locate(world, attempt, moment, earlier);
     let examined =
         contain::catch("examine", || examine(world, attempt, &mut stores, &mut findings));
-    let mut error = examined.unwrap_or_else(|panic| Err(Error::Bug(panic))).err();
+    let examined = examined.unwrap_or_else(|panic| {
+        // It may have been within a transaction, which must come to nothing.
+        stores.close();
+        Err(Error::Bug(panic))
+    });
+    let mut error = examined.err();
     let mut verdict = conclude(world, &findings);
     if verdict.decision.answer == Answer::Accept {
         findings.unreachable.iter().for_each(|e| world.log.remembered(e));
