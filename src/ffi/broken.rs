@@ -36,11 +36,17 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) {
     }
 }
 
-/// `finish` comes yet: not to call the proof wrong.
+/// Ends an attempt; `finish` is still to come, and must not call the proof wrong.
 pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
     session.authorized = argument(arguments, 0).map(|authcid| (authcid, String::new()));
     record(session, proved("authorize", arguments));
+}
+
+/// `finish` will leave the row, and must not call the proof wrong.
+pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) {
+    session.begin();
+    session.asked = argument(arguments, 0).map(|authcid| unknown(authcid, None));
 }
 
 fn proved(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt, Error>> {
@@ -61,12 +67,6 @@ fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
     if let Err(e) = recorded {
         calls::mail_log().trouble("journal", &e);
     }
-}
-
-/// The same.
-pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) {
-    session.begin();
-    session.asked = argument(arguments, 0).map(|authcid| unknown(authcid, None));
 }
 
 /// The other keys of the attempt are empty, too, and `secret` is no way round them.
