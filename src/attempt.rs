@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use crate::error::Error;
 use crate::secret::Secret;
@@ -143,6 +145,34 @@ impl Proof {
     }
 }
 
+/// The row of an attempt: named before anything can fail, and marked when it is recorded. So an
+/// attempt that ends by a panic still leaves one row, and never two.
+#[derive(Debug, Default)]
+pub struct Ticket {
+    /// The name of the row, if it has one already.
+    pub id: Option<String>,
+    is_recorded: AtomicBool,
+}
+
+impl Ticket {
+    /// A row of this name, not recorded yet.
+    #[must_use]
+    pub fn new(id: Option<String>) -> Self {
+        Self { id, is_recorded: AtomicBool::new(false) }
+    }
+
+    /// Notes that the row is in the database or in the journal.
+    pub fn mark_recorded(&self) {
+        self.is_recorded.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the row is in the database or in the journal.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.is_recorded.load(Ordering::Relaxed)
+    }
+}
+
 /// One attempt to authenticate.
 #[derive(Debug)]
 pub struct Attempt {
@@ -157,6 +187,8 @@ pub struct Attempt {
     pub remote: Remote,
     /// What else Exim told.
     pub options: Options,
+    /// Its row.
+    pub ticket: Arc<Ticket>,
 }
 
 impl Attempt {
@@ -210,6 +242,7 @@ impl Attempt {
             proof,
             remote: Remote::parse(remote),
             options,
+            ticket: Arc::default(),
         })
     }
 }

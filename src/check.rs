@@ -2,6 +2,7 @@
 //!
 //! There is no path from an error to an acceptance: every `Err` ends in "cannot tell".
 
+mod broken;
 mod credentials;
 mod limits;
 mod reveal;
@@ -15,6 +16,8 @@ use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+pub use self::broken::record_broken;
+pub use self::broken::ticket;
 pub use self::reveal::Revealed;
 pub use self::reveal::allow;
 pub use self::reveal::prove;
@@ -25,6 +28,7 @@ use crate::attempt::Attempt;
 use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::config::Config;
+use crate::contain;
 use crate::delivery;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -186,7 +190,14 @@ fn decide(
 ) -> (Verdict, Findings) {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let mut findings = locate(world, attempt, moment, earlier);
-    let mut error = examine(world, attempt, &mut stores, &mut findings).err();
+    let examined =
+        contain::catch("examine", || examine(world, attempt, &mut stores, &mut findings));
+    let examined = examined.unwrap_or_else(|panic| {
+        // It may have been within a transaction, which must come to nothing.
+        stores.close();
+        Err(Error::Bug(panic))
+    });
+    let mut error = examined.err();
     let mut verdict = conclude(world, &findings);
     if verdict.decision.answer == Answer::Accept {
         findings.unreachable.iter().for_each(|e| world.log.remembered(e));
@@ -343,7 +354,9 @@ fn record(
     let protocol = protocol(world, attempt);
     let entry = Entry { time: moment.time, attempt, verdict, protocol };
     let record = Record { settlement: unsettled, ..entry.record()? };
-    delivery::record(world.config, stores, &record, world.log)
+    delivery::record(world.config, stores, &record, world.log)?;
+    attempt.ticket.mark_recorded();
+    Ok(())
 }
 
 fn protocol<'a>(world: World<'a>, attempt: &'a Attempt) -> &'a str {

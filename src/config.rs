@@ -23,6 +23,7 @@ use nix::unistd::Uid;
 
 pub use self::url::Database;
 pub use self::url::DatabaseUrl;
+use crate::contain;
 use crate::error::Error;
 use crate::password;
 use crate::policy::Policy;
@@ -219,14 +220,16 @@ impl Config {
     /// # Errors
     /// A key is wrong; the message names line and key.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        file::File::parse(text)
-            .and_then(|file| file.check(path))
-            .map(|mut config| {
-                config.accounts.database.remember_in(&config.state_directory);
-                config.log.database.remember_in(&config.state_directory);
-                config
-            })
-            .map_err(|problem| Error::Config { file: path.to_owned(), what: problem.locate(text) })
+        let read = || {
+            let checked = file::File::parse(text).and_then(|file| file.check(path));
+            checked.map_err(|problem| problem.locate(text))
+        };
+        let mut config = contain::catch("config", read)
+            .unwrap_or_else(|panic| Err(format!("cannot be read: {panic}, please report it")))
+            .map_err(|what| Error::Config { file: path.to_owned(), what })?;
+        config.accounts.database.remember_in(&config.state_directory);
+        config.log.database.remember_in(&config.state_directory);
+        Ok(config)
     }
 
     /// What in it is nobody else's business.

@@ -33,9 +33,11 @@ use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::DEFAULT_PATH;
 use crate::config::Timeouts;
+use crate::contain;
 use crate::error::Error;
 use crate::password::Settings;
 use crate::secret::Secret;
+use crate::signals::Blocked;
 use crate::store::Deadline;
 
 /// Whether the answer is yes.
@@ -95,6 +97,13 @@ enum Configured {
 /// Runs the tool.
 #[must_use]
 pub fn run() -> ExitCode {
+    contain::install_hook();
+    // A write beyond `ulimit -f` is an error that is told, not the end.
+    let _blocked = Blocked::new();
+    contain::catch("tool", act).unwrap_or_else(|panic| fail(&Error::Bug(panic)))
+}
+
+fn act() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -105,11 +114,14 @@ pub fn run() -> ExitCode {
     match dispatch(cli) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(e) => {
-            eprintln!("authpolicy: {e}");
-            ExitCode::from(2)
-        }
+        Err(e) => fail(&e),
     }
+}
+
+fn fail(e: &Error) -> ExitCode {
+    // `eprintln!` panics where standard error is closed.
+    let _ = writeln!(std::io::stderr(), "authpolicy: {e}").ok();
+    ExitCode::from(2)
 }
 
 fn dispatch(cli: Cli) -> Done {

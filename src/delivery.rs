@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::config::Delivery;
 use crate::config::Durability;
 use crate::config::Log;
+use crate::contain;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::journal::Record;
@@ -60,14 +61,17 @@ pub fn record(
         }
     }
     match config.log.delivery {
-        Delivery::Direct => match timed(|| store_one(config, stores, record)) {
+        Delivery::Direct => match timed(|| store_one(config, stores, record, false)) {
             (Ok(stored), time) => {
                 if stored.new == 0 {
                     log.trouble("log", &ended());
                 }
                 // A server that is far or busy has no time for others' rows: `flush` has.
                 if time < HELPFUL {
-                    help(config, stores, &journal, record, log);
+                    let helped =
+                        contain::catch("help", || help(config, stores, &journal, record, log));
+                    // The attempt's own row is stored.
+                    helped.unwrap_or_else(|panic| log.trouble("journal", &Error::Bug(panic)));
                 }
                 Ok(())
             }
@@ -77,12 +81,27 @@ pub fn record(
                 Ok(())
             }
         },
-        Delivery::Journal => journal.append(record).or_else(|e| {
-            store_one(config, stores, record).map_err(|also| nowhere(&also, &e))?;
-            log.trouble("journal", &e);
-            Ok(())
-        }),
+        Delivery::Journal => record_later(config, stores, record, log),
     }
+}
+
+/// Has a row stored later, by way of the journal; now where the journal does not take it.
+///
+/// # Errors
+/// No place took it.
+pub fn record_later(
+    config: &Config,
+    stores: &mut Stores<'_>,
+    record: &Record,
+    log: MailLog<'_>,
+) -> Result<(), Error> {
+    let journal = Journal::new(&config.state_directory, config.durability, log);
+    journal.append(record).or_else(|e| {
+        // A journal that panicked may have it all the same: the mark tells.
+        store_one(config, stores, record, true).map_err(|also| nowhere(&also, &e))?;
+        log.trouble("journal", &e);
+        Ok(())
+    })
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
@@ -102,10 +121,15 @@ fn ended() -> Error {
     Error::System { place: String::from("log.insert"), source: std::io::Error::other(what) }
 }
 
-fn store_one(config: &Config, stores: &mut Stores<'_>, record: &Record) -> Result<Together, Error> {
+fn store_one(
+    config: &Config,
+    stores: &mut Stores<'_>,
+    record: &Record,
+    may_wait: bool,
+) -> Result<Together, Error> {
     let store = stores.log()?;
     let is_sure = store.is_sure_of_commits() && config.durability == Durability::Process;
-    store_together(store, &config.log, &[record], !is_sure, None)
+    store_together(store, &config.log, &[record], may_wait || !is_sure, None)
 }
 
 /// The database works again: takes some of what waits along, and deletes some old marks. What cannot

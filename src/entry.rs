@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use crate::attempt::Attempt;
+use crate::attempt::Ticket;
 use crate::error::Error;
 use crate::journal::Record;
 use crate::store::Value;
@@ -23,7 +24,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The row, with a name of its own.
+    /// The row, with the name that it has or a new one.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -47,6 +48,16 @@ impl Entry<'_> {
             ("tls", option(&options.tls)),
             ("helo", option(&options.helo)),
         ];
-        Record::new(self.time, row)
+        match &self.attempt.ticket.id {
+            Some(id) => Ok(Record { id: id.clone(), row, settlement: None }),
+            None => Record::new(self.time, row),
+        }
     }
+}
+
+/// Names the row of an attempt that has just begun.
+#[must_use]
+pub fn ticket(time: SystemTime) -> Ticket {
+    // Where there are no random numbers, the row is named, or refused, when it is written.
+    Ticket::new(Record::new(time, Vec::new()).ok().map(|record| record.id))
 }

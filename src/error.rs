@@ -7,6 +7,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::contain::Panic;
+
 /// Why an attempt cannot be decided.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,6 +66,9 @@ pub enum Error {
         /// The limit's name.
         limit: Arc<str>,
     },
+    /// A bug of ours, caught before it ended the attempt.
+    #[error("{0}, please report it")]
+    Bug(Panic),
     /// The system: a file, a user, a directory.
     #[error("{place}: {source}")]
     System {
@@ -101,6 +106,7 @@ impl Error {
             | Self::Call(_)
             | Self::Geo { .. }
             | Self::Account { .. }
+            | Self::Bug(_)
             | Self::NoRoom { .. }
             | Self::Unsettled { .. }
             | Self::System { .. } => None,
@@ -117,6 +123,7 @@ impl Error {
             | Self::Store { .. }
             | Self::Geo { .. }
             | Self::Account { .. }
+            | Self::Bug(_)
             | Self::System { .. } => None,
         }
     }

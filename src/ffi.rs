@@ -18,14 +18,14 @@ use std::ffi::CStr;
 use std::ffi::c_char;
 use std::ffi::c_int;
 use std::ffi::c_uchar;
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use self::calls::Answer;
+use crate::contain;
 use crate::outcome::Outcome;
 use crate::session::Session;
+use crate::signals::Blocked;
 
 /// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
 /// vector (expand.c, `read_subs`).
@@ -217,7 +217,7 @@ const CHECK: Function = Function {
     name: "check",
     call: calls::check,
     on_panic: || Outcome::Bug.into(),
-    after_panic: broken::attempt,
+    after_panic: broken::check,
 };
 const ALLOW: Function = Function {
     name: "allow",
@@ -228,7 +228,7 @@ const ALLOW: Function = Function {
 const AUTHORIZE: Function =
     Function { name: "authorize", call: calls::authorize, after_panic: broken::authorize, ..CHECK };
 const FINISH: Function =
-    Function { name: "finish", call: calls::finish, after_panic: broken::attempt, ..TELLS };
+    Function { name: "finish", call: calls::finish, after_panic: broken::finish, ..TELLS };
 const SECRET: Function =
     Function { name: "secret", call: reveal::secret, after_panic: broken::secret, ..CHECK };
 const SCRAM: Function =
@@ -248,29 +248,29 @@ unsafe fn wall(
     argv: *mut *mut c_uchar,
     function: &Function,
 ) -> c_int {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let _blocked = Blocked::new();
+    let outcome = contain::catch("wall", || {
         // The default hook would write to descriptor 2, which may be a client.
-        std::panic::set_hook(Box::new(|_| {}));
+        contain::install_hook();
         // SAFETY: `argv` holds `argc` strings by our own contract.
         let arguments = unsafe { arguments(argc, argv) };
         let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
         session.renew(std::process::id());
+        session.ticket = None;
         #[cfg(feature = "deliberate-panic")]
         deliberate::at_the_door(function.name, arguments.as_deref());
         (function.call)(&mut session, arguments.as_deref())
-    }));
-    let Answer { code, text } = outcome.unwrap_or_else(|payload| {
-        #[allow(clippy::mem_forget, reason = "dropping it could panic, outside of the wall")]
-        std::mem::forget(payload);
-        let forgotten = catch_unwind(|| {
+    });
+    let Answer { code, text } = outcome.unwrap_or_else(|panic| {
+        let reported = contain::catch("report", || calls::report_bug(function.name, &panic));
+        let forgotten = contain::catch("after-panic", || {
             // SAFETY: as above.
             let arguments = unsafe { arguments(argc, argv) };
             let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
             (function.after_panic)(&mut session, arguments.as_deref());
         });
-        let reported = catch_unwind(|| calls::report_bug(function.name));
         // There is nobody left to tell of another panic.
-        let _ = forgotten.and(reported).ok();
+        let _ = reported.and(forgotten).ok();
         (function.on_panic)()
     });
     if !answer.is_null() {

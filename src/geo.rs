@@ -5,6 +5,7 @@
 //! systems two: a number (`autonomous_system_number`), and IPinfo's text (`asn`).
 
 mod file;
+mod sigbus;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -80,7 +81,7 @@ impl Geo {
     /// # Errors
     /// The file is missing, unreadable, no MMDB file, corrupt, or has shrunk since it was mapped.
     pub fn country(&self, address: IpAddr) -> Result<Option<Country>, Error> {
-        self.0.look_up(address)?.map_or(Ok(None), |found| self.read(&found))
+        self.0.call(|| self.0.look_up(address, |found| self.read(found)))
     }
 
     fn read(&self, found: &Found<'_>) -> Result<Option<Country>, Error> {
@@ -104,7 +105,7 @@ impl Geo {
     /// # Errors
     /// It cannot be read, or is damaged anywhere.
     pub fn verify(&self) -> Result<(String, u64), Error> {
-        self.0.verify(|found| self.read(found).map(|_| ()))
+        self.0.call(|| self.0.verify(|found| self.read(found).map(|_| ())))
     }
 }
 
@@ -138,7 +139,7 @@ impl Asns {
     /// # Errors
     /// As for a country.
     pub fn number(&self, address: IpAddr) -> Result<Option<u32>, Error> {
-        self.0.look_up(address)?.map_or(Ok(None), |found| self.read(&found))
+        self.0.call(|| self.0.look_up(address, |found| self.read(found)))
     }
 
     fn read(&self, found: &Found<'_>) -> Result<Option<u32>, Error> {
@@ -167,7 +168,7 @@ impl Asns {
     /// # Errors
     /// As for countries.
     pub fn verify(&self) -> Result<(String, u64), Error> {
-        self.0.verify(|found| self.read(found).map(|_| ()))
+        self.0.call(|| self.0.verify(|found| self.read(found).map(|_| ())))
     }
 }
 

@@ -43,6 +43,7 @@ pub use self::lines::Line;
 pub use self::lines::Lines;
 pub use self::record::Record;
 use crate::config::Durability;
+use crate::contain;
 use crate::error::Error;
 use crate::maillog::MailLog;
 
@@ -100,8 +101,12 @@ impl<'a> Journal<'a> {
     pub fn append(&self, record: &Record) -> Result<(), Error> {
         let name = if record.settlement.is_some() { SETTLEMENTS } else { ROWS };
         let path = self.directory().join(name);
-        let line = format!("\n{}", record.line());
-        let added = self.prepare().and_then(|()| self.add(&path, line.as_bytes(), batch_of(&path)));
+        let append = || {
+            let line = format!("\n{}", record.line());
+            self.prepare().and_then(|()| self.add(&path, line.as_bytes(), batch_of(&path)))
+        };
+        let added = contain::catch("journal", append)
+            .unwrap_or_else(|panic| Err(io::Error::other(panic.to_string())));
         added.map_err(|source| Error::System { place: path.display().to_string(), source })
     }
 

@@ -21,13 +21,15 @@
 //!   two databases, [`sql`] finds the parameters of a statement
 //! - [`delivery`]: a row's way into the log's table, once; [`journal`] keeps what has to wait
 //! - [`verdict`], [`outcome`]: what came of it, and what Exim hears; [`maillog`]: the log lines
-//! - [`config`], [`secret`], [`error`]: what all of them use
+//! - [`config`], [`secret`], [`error`]: what all of them use; [`contain`] catches panics of other
+//!   crates, [`signals`] keeps our system calls from ending the process
 //! - [`ctl`]: the `authpolicy` tool
 
 pub mod account;
 pub mod attempt;
 pub mod check;
 pub mod config;
+pub mod contain;
 pub mod ctl;
 pub mod delivery;
 pub mod entry;
@@ -47,6 +49,7 @@ pub mod secret;
 pub mod seen;
 pub mod session;
 pub mod settlement;
+pub mod signals;
 pub mod slots;
 pub mod sql;
 pub mod stale;

@@ -4,6 +4,7 @@
 //! What a client sent comes last, quoted and escaped, so that it cannot pose as another field.
 
 use crate::attempt::Attempt;
+use crate::contain::Panic;
 use crate::error::Error;
 use crate::verdict::Verdict;
 use crate::verdict::flag;
@@ -72,10 +73,9 @@ impl<'a> MailLog<'a> {
     }
 
     /// We have a bug.
-    pub fn bug(self, function: &str) {
-        self.line(&format!(
-            "trouble function={function} error=\"internal error, please report it\""
-        ));
+    pub fn bug(self, function: &str, panic: &Panic) {
+        let what = format!("{panic}, please report it");
+        self.line(&format!("trouble function={function} error={what:?}"));
     }
 
     fn line(self, text: &str) {

@@ -30,6 +30,8 @@ use self::pbkdf2::Function;
 use self::schemes::Scheme;
 pub use self::schemes::names;
 pub use self::scram::Keys;
+use crate::contain;
+use crate::contain::Panic;
 use crate::secret::Secret;
 
 /// Why a stored password cannot be held against anything. Names the scheme, never the value.
@@ -141,6 +143,11 @@ enum Content {
 
 impl Content {
     fn read(stored: &Secret, settings: &Settings) -> Result<Self, Fault> {
+        contain::catch("hash-read", || Self::take_apart(stored, settings))
+            .unwrap_or_else(|panic| Err(unusable(&panic)))
+    }
+
+    fn take_apart(stored: &Secret, settings: &Settings) -> Result<Self, Fault> {
         let bytes = stored.expose();
         let labelled = split(bytes);
         let (name, data) = labelled.unwrap_or((&settings.default_scheme, bytes));
@@ -164,6 +171,24 @@ impl Content {
             Self::Locked => 0,
         }
     }
+
+    /// Whether this password was stored.
+    fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
+        self.try_matches(candidate).unwrap_or_else(|panic| Err(unusable(&panic)))
+    }
+
+    /// The same, with a panic of a hash crate told from what is malformed.
+    fn try_matches(&self, candidate: Candidate<'_>) -> Result<Result<bool, Fault>, Panic> {
+        contain::catch("hash", || match self {
+            Self::Password(_, stored) => stored.matches(candidate),
+            Self::Locked => Ok(false),
+        })
+    }
+}
+
+/// A stored password at which a hash crate panicked.
+fn unusable(panic: &Panic) -> Fault {
+    Fault(format!("has a stored password that cannot be used: {panic}"))
 }
 
 /// `{SCHEME}data`
@@ -228,11 +253,10 @@ fn verify(
     too_many(stored, settings)?;
     for stored in stored {
         let matched = Content::read(stored, settings).and_then(|content| {
-            work = work.saturating_add(content.work());
-            match content {
-                Content::Password(_, stored) => stored.matches(candidate),
-                Content::Locked => Ok(false),
-            }
+            let matched = content.try_matches(candidate);
+            // A check that panicked may have taken no time: the dummy makes up for it.
+            work = work.saturating_add(if matched.is_ok() { content.work() } else { 0 });
+            matched.unwrap_or_else(|panic| Err(unusable(&panic)))
         });
         match matched {
             // An empty password matches nothing, not even a stored empty one.
@@ -331,15 +355,16 @@ pub fn scram(
     decoy: &Decoy,
 ) -> Result<Option<Keys>, Fault> {
     let Some(function) = scram::function(mechanism) else { return Ok(None) };
-    Ok(match Content::read(stored, settings)? {
-        Content::Password(_, read) => read.scram(function).or_else(|| {
+    let Content::Password(_, read) = Content::read(stored, settings)? else { return Ok(None) };
+    let keys = || {
+        read.scram(function).or_else(|| {
             let clear = read.clear()?;
             let (salt, iterations) = (decoy.salt(), settings.scram_iterations);
             let (stored_key, server_key) = scram::keys(function, clear, &salt, iterations);
             Some(Keys::new(iterations, &salt, &stored_key, &server_key))
-        }),
-        Content::Locked => None,
-    })
+        })
+    };
+    contain::catch("hash", keys).map_err(|panic| unusable(&panic))
 }
 
 /// A stored password of this format that its family cannot take apart.

@@ -7,9 +7,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::attempt::Proof;
+use crate::attempt::Ticket;
 use crate::check::Allowed;
 use crate::config;
 use crate::config::Config;
@@ -34,6 +36,8 @@ pub struct Session {
     pub asked: Option<Asked>,
     /// What `allow` decided, and for which address.
     pub allowed: Option<(String, Allowed)>,
+    /// The row of the call in progress, once it is named.
+    pub ticket: Option<Arc<Ticket>>,
 }
 
 /// What `finish` has to know of calls of `secret` and `scram`.
@@ -139,6 +143,7 @@ impl Session {
             authorized: None,
             asked: None,
             allowed: None,
+            ticket: None,
         }
     }
 

@@ -22,7 +22,10 @@ pub use self::sqlite::restore;
 pub use self::stores::Stores;
 use crate::config::Database;
 use crate::config::Durability;
+use crate::contain;
+use crate::contain::Panic;
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::secret::Secret;
 use crate::sql::Sql;
 
@@ -122,7 +125,11 @@ impl Store {
     /// There is none, or not in time.
     pub fn open(database: &Database, deadline: Deadline) -> Result<Self, Error> {
         match database {
-            Database::Sqlite(path) => sqlite::Connection::open(path, deadline).map(Self::Sqlite),
+            Database::Sqlite(path) => {
+                let opened = contain::catch("open", || sqlite::Connection::open(path, deadline));
+                let fail = |panic| Err(broken(format!("sqlite {}", path.display()), &panic));
+                opened.unwrap_or_else(fail).map(Self::Sqlite)
+            }
             Database::MySql(hosts) => {
                 let connection = mysql::Connection::open(hosts, deadline)?;
                 Ok(Self::MySql(Box::new(connection)))
@@ -152,10 +159,11 @@ impl Store {
         sql: impl Into<Sql<'a>>,
         parameters: &Parameters,
     ) -> Result<Found, Error> {
-        match self {
-            Self::Sqlite(connection) => connection.query(sql.into().text(), parameters),
-            Self::MySql(connection) => connection.query(sql.into().text(), parameters),
-        }
+        let sql = sql.into();
+        self.call("query", |store| match store {
+            Self::Sqlite(connection) => connection.query(sql.text(), parameters),
+            Self::MySql(connection) => connection.query(sql.text(), parameters),
+        })
     }
 
     /// Has a statement looked at without running it; answers the names of its columns.
@@ -163,10 +171,11 @@ impl Store {
     /// # Errors
     /// The database does not understand it.
     pub fn prepare<'a>(&mut self, sql: impl Into<Sql<'a>>) -> Result<Vec<String>, Error> {
-        match self {
-            Self::Sqlite(connection) => connection.prepare(sql.into().text()),
-            Self::MySql(connection) => connection.prepare(sql.into().text()),
-        }
+        let sql = sql.into();
+        self.call("prepare", |store| match store {
+            Self::Sqlite(connection) => connection.prepare(sql.text()),
+            Self::MySql(connection) => connection.prepare(sql.text()),
+        })
     }
 
     /// Runs a statement that returns none; answers how many rows it changed.
@@ -178,10 +187,11 @@ impl Store {
         sql: impl Into<Sql<'a>>,
         parameters: &Parameters,
     ) -> Result<u64, Error> {
-        match self {
-            Self::Sqlite(connection) => connection.execute(sql.into().text(), parameters),
-            Self::MySql(connection) => connection.execute(sql.into().text(), parameters),
-        }
+        let sql = sql.into();
+        self.call("execute", |store| match store {
+            Self::Sqlite(connection) => connection.execute(sql.text(), parameters),
+            Self::MySql(connection) => connection.execute(sql.text(), parameters),
+        })
     }
 
     /// Stores a row whose texts may be longer than their columns, or foreign to their character
@@ -194,12 +204,11 @@ impl Store {
         sql: impl Into<Sql<'a>>,
         parameters: &Parameters,
     ) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(connection) => {
-                connection.execute(sql.into().text(), parameters).map(|_| ())
-            }
-            Self::MySql(connection) => connection.insert(sql.into().text(), parameters),
-        }
+        let sql = sql.into();
+        self.call("insert", |store| match store {
+            Self::Sqlite(connection) => connection.execute(sql.text(), parameters).map(|_| ()),
+            Self::MySql(connection) => connection.insert(sql.text(), parameters),
+        })
     }
 
     /// Does several statements, or none of them; again where another transaction was in the way.
@@ -243,10 +252,10 @@ impl Store {
     /// # Errors
     /// The database refused it.
     pub fn make_durable(&mut self, durability: Durability) -> Result<(), Error> {
-        match (self, durability) {
+        self.call("make-durable", |store| match (store, durability) {
             (Self::Sqlite(connection), Durability::Disk) => connection.sync_commits(),
             (Self::Sqlite(_), Durability::Process) | (Self::MySql(_), _) => Ok(()),
-        }
+        })
     }
 
     /// Reads all of an embedded database; a server looks after its tables itself.
@@ -261,24 +270,48 @@ impl Store {
     }
 
     fn begin(&mut self) -> Result<(), Error> {
-        match self {
+        self.call("begin", |store| match store {
             Self::Sqlite(connection) => connection.begin(),
             Self::MySql(connection) => connection.begin(),
-        }
+        })
     }
 
     fn commit(&mut self) -> Result<(), Error> {
-        match self {
+        let done = self.call("commit", |store| match store {
             Self::Sqlite(connection) => connection.commit(),
             Self::MySql(connection) => connection.commit(),
+        });
+        // A driver that panics does not say whether it has committed. SQLite still does, and its
+        // rows have no marks; a server's rows have.
+        match self {
+            Self::Sqlite(connection) if done.is_err() && !connection.is_usable => {
+                let committed = contain::catch("ask", || connection.has_committed());
+                if committed == Ok(true) { Ok(()) } else { done }
+            }
+            Self::Sqlite(_) | Self::MySql(_) => done,
         }
     }
 
     fn roll_back(&mut self) -> Result<(), Error> {
-        match self {
+        self.call("roll-back", |store| match store {
             Self::Sqlite(connection) => connection.roll_back(),
             Self::MySql(connection) => connection.roll_back(),
-        }
+        })
+    }
+
+    /// Calls the driver. Where that panics, the connection is not used again.
+    fn call<T>(
+        &mut self,
+        place: &'static str,
+        work: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        contain::catch(place, || work(self)).unwrap_or_else(|panic| {
+            let place = match self {
+                Self::Sqlite(connection) => connection.give_up(),
+                Self::MySql(connection) => connection.give_up(),
+            };
+            Err(broken(place, &panic))
+        })
     }
 
     fn may_try_again(&self) -> bool {
@@ -313,7 +346,7 @@ impl Store {
 
     fn is_usable(&self) -> bool {
         match self {
-            Self::Sqlite(_) => true,
+            Self::Sqlite(connection) => connection.is_usable,
             Self::MySql(connection) => connection.is_usable(),
         }
     }
@@ -366,7 +399,15 @@ impl Store {
 /// The file cannot be made.
 pub fn create(database: &Database) -> Result<(), Error> {
     match database {
-        Database::Sqlite(path) => sqlite::create(path),
+        Database::Sqlite(path) => {
+            let fail = |panic| Err(broken(format!("sqlite {}", path.display()), &panic));
+            contain::catch("create", || sqlite::create(path)).unwrap_or_else(fail)
+        }
         Database::MySql(_) => Ok(()),
     }
+}
+
+/// The error of a driver that panicked.
+fn broken(place: String, panic: &Panic) -> Error {
+    Error::Store { place, what: panic.to_string(), fault: StoreFault::Other }
 }

@@ -16,9 +16,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -26,6 +24,8 @@ use common::Base;
 use common::Client;
 use common::Site;
 use common::driver::cram_md5_response;
+use common::journal::flush;
+use common::panicking;
 use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
@@ -34,31 +34,13 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// Built once, in some forty seconds: in a directory of its own, so that it is no other test's
-/// plugin, and without optimising, for that matters to nobody here.
-fn panicking_plugin() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deliberate-panic");
-        let built = Command::new(env!("CARGO"))
-            .args(["rustc", "--quiet", "--locked", "--offline", "--lib", "--crate-type", "cdylib"])
-            .args(["--features", "deliberate-panic", "--config", "profile.dev.debug=0"])
-            .args(["--config", "profile.dev.package.\"*\".opt-level=0", "--target-dir"])
-            .arg(&target)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        target.join("debug/libauthpolicy.so")
-    })
-}
-
 /// MAIL, EXPN and VRFY call the functions that tell something.
 fn site(base: Base) -> Site {
     let site = Site::new(base, POLICY);
     site.account("u@example.com", "secret");
     site.account("deliberate-late-panic@example.com", "secret");
     site.sql("UPDATE account SET password = '{PLAIN}secret' WHERE username = 'u@example.com'");
-    fs::copy(panicking_plugin(), site.path("authpolicy.so")).unwrap();
+    fs::copy(panicking::plugin(), site.path("authpolicy.so")).unwrap();
     let call = |function: &str, arguments: &str| {
         site.dlfunc(function, &format!("{arguments}{{helo=$sender_helo_name}}"))
     };
@@ -138,17 +120,18 @@ fn panics(client: &mut Client, function: &str) {
         "all" => String::from("deliberate-panic"),
         function => format!("deliberate-panic-in-{function}"),
     };
-    let capabilities = client.command(&format!("EHLO {name}"));
-    assert!(capabilities.starts_with("250"), "{capabilities}");
+    panicking::greet(client, &name);
 }
 
 /// The functions that panicked since so many lines were there, if nothing else was said.
 fn panicked(site: &Site, since: usize) -> Vec<String> {
     let lines = site.lines();
     let lines = lines[since..].iter().map(|line| {
-        let end = " error=\"internal error, please report it\"";
-        let name = line.strip_prefix("trouble function=").and_then(|l| l.strip_suffix(end));
-        name.unwrap_or_else(|| panic!("{line}")).to_owned()
+        let rest = line.strip_prefix("trouble function=").unwrap_or_else(|| panic!("{line}"));
+        let (name, error) = rest.split_once(' ').unwrap();
+        assert!(error.starts_with("error=\"internal error at src/ffi/deliberate.rs:"), "{line}");
+        assert!(error.ends_with(", please report it\""), "{line}");
+        name.to_owned()
     });
     lines.collect()
 }
@@ -185,12 +168,20 @@ fn each_function_that_panics_gives_its_answer_and_the_next_attempt_is_served() {
         assert_eq!(client.command("VRFY u@example.com"), "252 scram=");
         let names = ["last", "country", "allow", "preload", "version", "finish", "scram"];
         assert_eq!(panicked(&site, lines), names);
-        assert_eq!(site.rows().len(), rows, "no row, as nothing was found out");
         panics(&mut client, "none");
         assert!(facts(&mut client).starts_with(&format!("550 last=503 {GOOD}")));
+        assert_eq!(
+            flush(&site),
+            [4, 0, 0, 0],
+            "a row of each attempt: three of check, one of finish"
+        );
+        for row in site.rows().split_off(rows) {
+            assert_eq!((row.auth_ok, row.policy_reject), (None, None), "nothing was found out");
+            assert_eq!((&*row.username, &*row.remote_ip), ("u@example.com", GB));
+        }
         assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
         assert!(facts(&mut client).starts_with(&format!("550 last=204 {GOOD}")));
-        assert_eq!(site.rows().len(), rows + 1);
+        assert_eq!(site.rows().len(), rows + 5);
         assert_eq!(site.panic_log(), "");
     }
 }
@@ -204,19 +195,22 @@ fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password()
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(proved(&mut client, "wrong"), REFUSED, "{}", site.main_log());
     let by_proof: fn(&mut Client) -> String = |client| proved(client, "secret");
-    for (function, attempt, rows) in [
-        ("authorize", by_proof, vec![]),
-        ("authorize", cram_md5, vec![]),
+    for (function, attempt, rows, lines_of_attempt) in [
+        ("authorize", by_proof, vec![(None, None)], 0),
+        ("authorize", cram_md5, vec![(None, None)], 0),
         // It never comes to the proof, and `finish` says so.
-        ("secret", cram_md5, vec![(None, Some(false))]),
+        ("secret", cram_md5, vec![(None, Some(false))], 1),
     ] {
         let mut client = Client::connect_from(exim.port, GB);
         panics(&mut client, function);
         let (before, lines) = (site.rows().len(), site.lines().len());
         assert_eq!(attempt(&mut client), CANNOT_TELL, "{}", site.main_log());
         let line = &site.lines()[lines];
-        assert!(line.starts_with(&format!("trouble function={function} error=\"internal error, ")));
-        assert_eq!(site.lines().len(), lines + 1 + rows.len(), "{}", site.main_log());
+        assert!(
+            line.starts_with(&format!("trouble function={function} error=\"internal error at "))
+        );
+        assert_eq!(site.lines().len(), lines + 1 + lines_of_attempt, "{}", site.main_log());
+        flush(&site);
         let made = site.rows().split_off(before);
         let made: Vec<_> = made.iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
         assert_eq!(made, rows, "{}", site.main_log());
@@ -225,7 +219,10 @@ fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password()
     }
     let mut client = Client::connect_from(exim.port, GB);
     panics(&mut client, "finish");
+    let before = site.rows().len();
     assert_eq!(proved(&mut client, "secret"), ACCEPTED, "decided, and only without a name");
+    flush(&site);
+    assert_eq!(site.rows().len(), before + 1, "finish leaves no second row");
     // Empty keys are no way to a password whose owner the policy refuses.
     let mut client = Client::connect_from(exim.port, GB);
     panics(&mut client, "all");
@@ -272,6 +269,8 @@ fn a_panic_after_the_row_is_no_acceptance() {
         let reply = client.plain(b"deliberate-late-panic@example.com", b"secret");
         assert_eq!(reply, CANNOT_TELL);
         assert_eq!(panicked(&site, lines), ["check"]);
+        assert_eq!(flush(&site), [0, 0, 0, 0], "no second row");
+        assert_eq!(site.rows().len(), 2);
         let row = site.rows().pop().unwrap();
         assert_eq!((row.auth_ok, row.policy_reject), (Some(true), Some(false)), "it was right");
         assert!(facts(&mut client).starts_with("550 last=503 "), "but that nobody may say");
@@ -308,6 +307,6 @@ fn no_other_plugin_panics_on_demand() {
         let bytes = fs::read(plugin).unwrap();
         bytes.windows(10).any(|window| window == b"deliberate")
     };
-    assert!(has(panicking_plugin()), "that is what to look for");
+    assert!(has(panicking::plugin()), "that is what to look for");
     assert!(!has(&common::exim::plugin()));
 }

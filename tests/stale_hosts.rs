@@ -13,17 +13,16 @@
 mod common;
 
 use std::net::TcpListener;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 use std::time::Instant;
 
 use common::exim::free_port;
-use common::exim::users;
 use common::processes::Frozen;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::stale::Rig;
+use common::tls::certificate;
 
 /// A site where `u@example.com` is let in, and the log is elsewhere.
 fn rig() -> Rig {
@@ -59,31 +58,12 @@ fn assert_asked(rig: &Rig) {
     assert!(!lines.contains("as it was remembered"), "{lines}");
 }
 
-/// A certificate for the server of this name, which is its own authority; answers its path, and what
-/// the server is to be told of it.
-fn certificate(rig: &Rig, name: &str) -> (String, Vec<String>) {
-    let path = |kind: &str| rig.site.path(&format!("{name}.{kind}")).display().to_string();
-    let (certificate, key) = (path("crt"), path("key"));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name}")])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-        .args(["-out", &certificate, "-keyout", &key])
-        .output()
-        .expect("openssl");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    users::give_to_exim(rig.site.path(&format!("{name}.crt")).as_path());
-    let arguments = vec![format!("--ssl-cert={certificate}"), format!("--ssl-key={key}")];
-    (certificate, arguments)
-}
-
 #[test]
 fn a_server_whose_tls_fails_is_not_away() {
     let rig = rig();
     let url = rig.tcp_url();
-    let (trusted, arguments) = certificate(&rig, "trusted");
-    let (another, _) = certificate(&rig, "another");
+    let (trusted, arguments) = certificate(&rig.site, "trusted");
+    let (another, _) = certificate(&rig.site, "another");
     let with = |authority: &str| format!("{url}?root_cert_path={authority}");
     rig.server.kill();
     rig.server.restart_with(&arguments);

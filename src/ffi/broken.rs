@@ -1,13 +1,18 @@
 //! What holds after a panic: nothing of the attempt, and no way on with it but "cannot tell".
 //!
-//! A function may have panicked before its first line, so this begins from its arguments alone.
+//! A function may have panicked before its first line, so this begins from its arguments alone. An
+//! attempt that would have left a row leaves one that says so, unless its own is recorded.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
 
+use super::calls;
+use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::attempt::Remote;
+use crate::check;
 use crate::check::Allowed;
+use crate::error::Error;
 use crate::password::Keys;
 use crate::session::Asked;
 use crate::session::Scram;
@@ -15,21 +20,53 @@ use crate::session::Session;
 
 const WHY: &str = "internal error, see the line above";
 
-/// An attempt that nobody can say more about.
-pub(super) fn attempt(session: &mut Session, _: Option<&[&[u8]]>) {
+/// Ends an attempt, of which nothing more can be said.
+pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
+    record(session, arguments.map(Attempt::parse));
 }
 
-/// `finish` comes yet: not to call the proof wrong.
+/// Ends an attempt, unless `authorize` has.
+pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) {
+    let has_name = argument(arguments, 0).is_some_and(|authcid| !authcid.is_empty());
+    let is_attempt = session.authorized.is_none() && (has_name || session.asked.is_some());
+    session.begin();
+    if is_attempt {
+        record(session, proved("finish", arguments));
+    }
+}
+
+/// Ends an attempt; `finish` is still to come, and must not call the proof wrong.
 pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
     session.authorized = argument(arguments, 0).map(|authcid| (authcid, String::new()));
+    record(session, proved("authorize", arguments));
 }
 
-/// The same.
+/// `finish` will leave the row, and must not call the proof wrong.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
     session.asked = argument(arguments, 0).map(|authcid| unknown(authcid, None));
+}
+
+fn proved(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt, Error>> {
+    let proof = Proof::Unknown(String::from(WHY));
+    arguments.map(|arguments| Attempt::parse_proved(function, proof, arguments))
+}
+
+/// Leaves the row. A call that is wrong in Exim's configuration leaves none, nor does one whose own
+/// configuration cannot be read.
+fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
+    let Some(Ok(mut attempt)) = attempt else { return };
+    let moment = calls::moment();
+    let ticket = session.ticket.take();
+    attempt.ticket = ticket.unwrap_or_else(|| check::ticket(moment.time).into());
+    let recorded = session
+        .settings(attempt.options.config.as_deref())
+        .and_then(|settings| check::record_broken(calls::world(settings), &attempt, moment));
+    if let Err(e) = recorded {
+        calls::mail_log().trouble("journal", &e);
+    }
 }
 
 /// The other keys of the attempt are empty, too, and `secret` is no way round them.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
+use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -12,6 +13,7 @@ use crate::attempt::Attempt;
 use crate::attempt::Options;
 use crate::attempt::Proof;
 use crate::attempt::Remote;
+use crate::attempt::Ticket;
 use crate::attempt::printable;
 use crate::check;
 use crate::check::Allowed;
@@ -19,6 +21,7 @@ use crate::check::Earlier;
 use crate::check::Mode;
 use crate::check::Moment;
 use crate::check::World;
+use crate::contain::Panic;
 use crate::error::Error;
 use crate::limit::Standing;
 use crate::maillog::MailLog;
@@ -61,8 +64,8 @@ pub(super) fn miscounted() -> Error {
 }
 
 /// Says that a call panicked.
-pub(super) fn report_bug(function: &str) {
-    mail_log().bug(function);
+pub(super) fn report_bug(function: &str, panic: &Panic) {
+    mail_log().bug(function, panic);
 }
 
 /// Decides an attempt.
@@ -98,14 +101,14 @@ fn answer(
     start: Instant,
     standing: Option<Standing>,
 ) -> Answer {
-    let attempt = match attempt {
+    let mut attempt = match attempt {
         Ok(attempt) => attempt,
         Err(e) => {
             mail_log().trouble(function, &e);
             return Outcome::CannotTell.into();
         }
     };
-    let (outcome, failure_time) = decide(session, &attempt, standing);
+    let (outcome, failure_time) = decide(session, &mut attempt, standing);
     if outcome == Outcome::Reject {
         hold_back(start, failure_time);
     }
@@ -141,6 +144,12 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
 pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
     let authcid = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
     let authorized = session.authorized.take();
+    if authorized.is_some() {
+        // `authorize` has left the row.
+        let ticket = Ticket::default();
+        ticket.mark_recorded();
+        session.ticket = Some(Arc::new(ticket));
+    }
     let asked = session.asked.take().filter(|asked| asked.authcid == authcid);
     // Without a name, somebody has begun a proof, or it is no attempt.
     if authcid.is_empty() && asked.is_none() && authorized.is_none() {
@@ -177,8 +186,8 @@ fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));
     match attempt {
-        Ok(attempt) => {
-            let (_, failure_time) = decide(session, &attempt, standing);
+        Ok(mut attempt) => {
+            let (_, failure_time) = decide(session, &mut attempt, standing);
             // Whatever we say, the driver may have decided on a 535.
             hold_back(start, failure_time);
             session.last.as_ref().map(|verdict| verdict.username.clone()).unwrap_or_default()
@@ -198,13 +207,18 @@ fn hold_back(start: Instant, failure_time: Duration) {
 /// The outcome, and how long a refusal takes at the least.
 fn decide(
     session: &mut Session,
-    attempt: &Attempt,
+    attempt: &mut Attempt,
     standing: Option<Standing>,
 ) -> (Outcome, Duration) {
+    let moment = moment();
+    attempt.ticket = Arc::new(check::ticket(moment.time));
+    session.ticket = Some(Arc::clone(&attempt.ticket));
+    #[cfg(feature = "deliberate-panic")]
+    super::deliberate::in_decide();
     let earlier = Earlier { allowed: session.allowed(&attempt.remote.text()), standing };
     let (verdict, failure_time) = match session.settings(attempt.options.config.as_deref()) {
         Ok(settings) => {
-            let verdict = check::check(world(settings), attempt, moment(), earlier);
+            let verdict = check::check(world(settings), attempt, moment, earlier);
             (verdict, settings.config.failure_time)
         }
         // Nobody knows where the row would go: the line is all there is.

@@ -1,22 +1,25 @@
 //! An MMDB file: mapped when it is first asked, and the one memory map.
 //!
 //! A process whose map reaches past the end of its file is killed by SIGBUS. Exim's daemon, which
-//! must not be, maps a copy; the processes of connections map the file itself, since reading all of
-//! it for each would be slow.
+//! must not be, maps a copy: a file in memory, or where the system refuses that, memory of its own.
+//! The processes of connections map the file itself, since reading all of it for each would be slow:
+//! `sigbus.rs` has them survive that.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use maxminddb::LookupResult;
-use maxminddb::MaxMindDbError;
 use maxminddb::Reader;
 use maxminddb::WithinOptions;
 use memmap2::Mmap;
+use memmap2::MmapMut;
 use nix::fcntl::FcntlArg;
 use nix::fcntl::SealFlag;
 use nix::fcntl::fcntl;
@@ -24,6 +27,10 @@ use nix::sys::memfd::MFdFlags;
 use nix::sys::memfd::memfd_create;
 use once_cell::unsync::OnceCell;
 
+use super::sigbus;
+use super::sigbus::CutShort;
+use super::sigbus::Place;
+use crate::contain;
 use crate::error::Error;
 
 /// A tree of so many nodes has one network more, but IPv4 may be reached in several ways: by itself,
@@ -38,9 +45,25 @@ pub(super) struct MmdbFile {
 }
 
 struct Mapped {
+    /// The file that others may cut short; `None` of a copy.
+    file: Option<Shared>,
+    reader: Reader<Mmap>,
+}
+
+/// A file that others may write.
+struct Shared {
     file: File,
     length: u64,
-    reader: Reader<Mmap>,
+    place: Place,
+}
+
+impl Mapped {
+    /// Reads from the map.
+    fn read<T>(&self, work: impl FnOnce() -> T) -> Result<T, CutShort> {
+        let Some(shared) = &self.file else { return Ok(work()) };
+        let is_short = shared.file.metadata().map_or(0, |meta| meta.len()) < shared.length;
+        if is_short { Err(CutShort) } else { sigbus::read(&shared.place, work) }
+    }
 }
 
 /// What a file has about one address or network.
@@ -59,12 +82,21 @@ impl MmdbFile {
 
     /// Maps a copy of the file now, for this process and those that are forked later.
     pub(super) fn preload(&self) -> Result<(), Error> {
-        let preloaded = self.mapped.get_or_try_init(|| {
-            let file = self.open()?;
-            // A kernel may be told to give no such memory.
-            self.map(copy(&file, self.key).unwrap_or(file))
-        });
-        preloaded.map(|_| ())
+        self.call(|| self.mapped.get_or_try_init(|| self.map_copy(self.open()?)).map(|_| ()))
+    }
+
+    /// Calls the reader, which is another crate's. Where it panics, the file is unusable.
+    pub(super) fn call<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        contain::catch("geoip", work).unwrap_or_else(|panic| Err(self.broken(&panic)))
+    }
+
+    /// Maps a copy that nobody else can cut short.
+    fn map_copy(&self, file: File) -> Result<Mapped, Error> {
+        // A kernel may refuse files in memory, and `ulimit -f` long ones.
+        let copied = copy(&file, self.key).and_then(|copy| map(&copy));
+        let Ok(map) = copied.or_else(|_| read(&file)) else { return self.map(file) };
+        let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
+        Ok(Mapped { file: None, reader })
     }
 
     fn open(&self) -> Result<File, Error> {
@@ -83,24 +115,29 @@ impl MmdbFile {
     fn map(&self, file: File) -> Result<Mapped, Error> {
         let length = file.metadata().map_err(|e| self.unreadable(&e))?.len();
         let map = map(&file).map_err(|e| self.unreadable(&e))?;
-        let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
-        Ok(Mapped { file, length, reader })
+        let place = Place::of(&map);
+        let reader = sigbus::read(&place, || Reader::from_source(map));
+        let reader = reader.map_err(|gone| self.cut_short(&gone))?;
+        let reader = reader.map_err(|e| self.broken(&e))?;
+        Ok(Mapped { file: Some(Shared { file, length, place }), reader })
     }
 
-    /// What the file has about an address; `None` where the address is not public, or the file
-    /// cannot know it.
-    pub(super) fn look_up(&self, address: IpAddr) -> Result<Option<Found<'_>>, Error> {
-        let Mapped { file, length, reader } = self.mapped()?;
+    /// What the file has about an address, as `read` finds it; `None` where the address is not
+    /// public, or the file cannot know it.
+    pub(super) fn look_up<T>(
+        &self,
+        address: IpAddr,
+        read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let mapped = self.mapped()?;
+        let reader = &mapped.reader;
         let address = address.to_canonical();
         let ipv4_only = reader.metadata().ip_version == 4;
         if !is_public(address) || (ipv4_only && address.is_ipv6()) {
             return Ok(None);
         }
-        // A map that reaches past the end of its file ends the process with SIGBUS.
-        if file.metadata().map_or(0, |meta| meta.len()) < *length {
-            return Err(self.fail(String::from("was truncated while in use: replace it by rename")));
-        }
-        reader.lookup(address).map(Some).map_err(|e| self.broken(&e))
+        let found = mapped.read(|| read(&reader.lookup(address).map_err(|e| self.broken(&e))?));
+        found.map_err(|gone| self.cut_short(&gone))?
     }
 
     /// Has every network of the file looked at; says what kind it is, and when it was built in
@@ -109,7 +146,16 @@ impl MmdbFile {
         &self,
         look: impl Fn(&Found<'_>) -> Result<(), Error>,
     ) -> Result<(String, u64), Error> {
-        let reader = &self.mapped()?.reader;
+        let mapped = self.mapped()?;
+        let looked = mapped.read(|| self.verify_all(&mapped.reader, look));
+        looked.map_err(|gone| self.cut_short(&gone))?
+    }
+
+    fn verify_all(
+        &self,
+        reader: &Reader<Mmap>,
+        look: impl Fn(&Found<'_>) -> Result<(), Error>,
+    ) -> Result<(String, u64), Error> {
         let metadata = reader.metadata();
         // Not one is passed over, since the reader would do so without end where damage has made
         // all ways lead to the next node.
@@ -142,7 +188,11 @@ impl MmdbFile {
         Error::Geo { file: self.path.clone(), what }
     }
 
-    pub(super) fn broken(&self, e: &MaxMindDbError) -> Error {
+    fn cut_short(&self, _: &CutShort) -> Error {
+        self.fail(String::from("was truncated while in use: replace it by rename"))
+    }
+
+    pub(super) fn broken(&self, e: &dyn Display) -> Error {
         self.fail(format!("is no readable MMDB file, fetch it again: {e}"))
     }
 }
@@ -151,19 +201,28 @@ impl MmdbFile {
 fn copy(mut file: &File, name: &str) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut copy = File::from(memfd_create(name, flags)?);
+    // Refused before anything is copied where it would be too long.
+    copy.set_len(file.metadata()?.len())?;
     io::copy(&mut file, &mut copy)?;
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
     fcntl(&copy, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(copy)
 }
 
+/// The file in memory of this process.
+fn read(file: &File) -> io::Result<Mmap> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut memory = MmapMut::map_anon(length)?;
+    file.read_exact_at(&mut memory, 0)?;
+    memory.make_read_only()
+}
+
 #[allow(unsafe_code, reason = "the map: the one place")]
 fn map(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is read-only, and a copy is sealed. Of a file itself: whoever updates it must
     // rename a new one into place, as geoipupdate does (docs/exim.md). One that is written over
-    // is read as what is there by then; one that is cut short is caught
-    // by comparing lengths before each lookup, but for two moments of some microseconds: from here
-    // until the reader has found what it is, and from each comparison until its lookup is done.
+    // is read as what is there by then; one that is cut short while it is read is read as zeros,
+    // and what was found is thrown away (sigbus.rs).
     unsafe { Mmap::map(file) }
 }
 

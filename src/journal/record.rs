@@ -10,6 +10,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 use crate::config::INSERT_PARAMETERS;
+use crate::contain;
 use crate::error::Error;
 use crate::settlement::Settlement;
 use crate::store::Value;
@@ -77,6 +78,10 @@ impl Record {
     /// Reads a line; `None` for what is not whole.
     #[must_use]
     pub fn read(line: &[u8]) -> Option<Self> {
+        contain::catch("journal-read", || Self::parse(line)).ok().flatten()
+    }
+
+    fn parse(line: &[u8]) -> Option<Self> {
         let (sum, json) = std::str::from_utf8(line).ok()?.split_once(' ')?;
         if sum != checksum(json.as_bytes()) {
             return None;

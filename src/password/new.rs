@@ -18,6 +18,8 @@ use super::pbkdf2;
 use super::pbkdf2::Function;
 use super::scram;
 use super::sha_crypt;
+use super::unusable;
+use crate::contain;
 use crate::secret::Secret;
 
 /// OWASP's first choice, with the parameters it gives for 19 MiB of memory.
@@ -79,15 +81,12 @@ pub fn hash(
             settings.limit("a cost", cost.into(), "max_rounds", most).map_err(of_it)?;
         }
     }
-    let made = make(name, cost, password)?;
+    let made = contain::catch("hash", || make(name, cost, password));
+    let made = made.unwrap_or_else(|panic| Err(unusable(&panic)))?;
     let stored = Secret::new(format!("{{{name}}}{made}").into_bytes());
     // What its owner could not log in with is not stored.
     let candidate = Candidate { password, login: "" };
-    let matches = match Content::read(&stored, settings).map_err(of_it)? {
-        Content::Password(_, stored) => stored.matches(candidate)?,
-        Content::Locked => false,
-    };
-    if matches {
+    if Content::read(&stored, settings).map_err(of_it)?.matches(candidate)? {
         return Ok(stored);
     }
     Err(Fault(format!(

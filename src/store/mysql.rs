@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use mysql::Conn;
+use mysql::Opts;
 use mysql::OptsBuilder;
 use mysql::Params;
 use mysql::prelude::Queryable;
@@ -26,6 +27,9 @@ use super::refusal::fault;
 use super::refusal::message;
 use super::unreached::Unreached;
 use crate::config::DatabaseUrl;
+use crate::contain;
+use crate::contain::Contained;
+use crate::contain::Panic;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
@@ -48,6 +52,11 @@ const DEADLOCK: u16 = 1213;
 
 /// Its word for a row that another transaction has changed since this one looked.
 const CHANGED: u16 = 1020;
+
+/// Its word for a wrong user or password.
+const ACCESS_DENIED: u16 = 1045;
+/// How often to log in where that is denied.
+const LOGIN_TRIES: u32 = 3;
 
 /// Its word for a savepoint that is not there.
 const NO_SAVEPOINT: u16 = 1305;
@@ -75,7 +84,7 @@ const MOST_STATEMENTS: usize = 64;
 /// An open connection.
 pub struct Connection {
     place: String,
-    connection: Conn,
+    connection: Contained<Conn>,
     /// The reason why remembered addresses were used.
     silence: Option<String>,
     pub(super) deadline: Deadline,
@@ -102,8 +111,8 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            match reach(host, limit) {
-                Ok((connection, silence)) => {
+            match contain::catch("connect", || reach(host, limit)) {
+                Ok(Ok((connection, silence))) => {
                     return Ok(Self {
                         place,
                         connection,
@@ -115,10 +124,14 @@ impl Connection {
                         may_try_again: false,
                     });
                 }
-                Err(unreached) => {
+                Ok(Err(unreached)) => {
                     is_silent &= unreached.is_silent(limit >= deadline.due());
                     is_heard |= unreached.is_heard();
                     problems.push(format!("{place}: {unreached}"));
+                }
+                Err(panic) => {
+                    (is_silent, is_heard) = (false, true);
+                    problems.push(format!("{place}: {}", about_panic(&panic)));
                 }
             }
         }
@@ -135,11 +148,13 @@ impl Connection {
         let result = self.connection.exec_iter(sql, named(sql, parameters));
         let found = result.and_then(|rows| {
             let columns = names(rows.columns().as_ref());
-            let rows = rows.map(|row| {
-                let values = row?.unwrap().into_iter().map(read);
-                Ok(Row(columns.iter().cloned().zip(values).collect()))
+            // All of them before one is looked at: dropped half-way, they would read on.
+            let rows = rows.collect::<mysql::Result<Vec<_>>>()?;
+            let rows = rows.into_iter().map(|row| {
+                let values = row.unwrap().into_iter().map(read);
+                Row(columns.iter().cloned().zip(values).collect())
             });
-            let rows = rows.collect::<mysql::Result<_>>()?;
+            let rows = rows.collect();
             Ok(Found { columns, rows })
         });
         match found {
@@ -275,6 +290,13 @@ impl Connection {
         poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
+    /// Has the connection not used again, since the driver panicked; answers whose it is.
+    pub(super) fn give_up(&mut self) -> String {
+        self.out_of_step = true;
+        self.may_try_again = false;
+        self.place.clone()
+    }
+
     fn refused(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
@@ -298,7 +320,10 @@ fn sockets_within(time: Duration) {
 }
 
 /// Connects to a host, within this time: finds its addresses, and tries each.
-fn reach(host: &DatabaseUrl, limit: Duration) -> Result<(Conn, Option<String>), Unreached> {
+fn reach(
+    host: &DatabaseUrl,
+    limit: Duration,
+) -> Result<(Contained<Conn>, Option<String>), Unreached> {
     let end = Instant::now().checked_add(limit);
     let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
     let mut unreached = Unreached::default();
@@ -327,7 +352,7 @@ fn reach(host: &DatabaseUrl, limit: Duration) -> Result<(Conn, Option<String>), 
 }
 
 /// Logs in within `limit`; TCP connects within `share`.
-fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Result<Conn> {
+fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Result<Contained<Conn>> {
     sockets_within(limit);
     let options = OptsBuilder::from_opts(host.options().clone())
         .tcp_connect_timeout(Some(share))
@@ -338,9 +363,29 @@ fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Resul
         // Nothing about Exim's process to the server.
         .connect_attrs(None::<HashMap<String, String>>)
         .stmt_cache_size(MOST_STATEMENTS);
-    let mut connection = Conn::new(options)?;
+    let mut connection = log_in(options.into())?;
     run_both(&mut connection, FIRST)?;
-    Ok(connection)
+    Ok(Contained::new(connection))
+}
+
+/// Logs in, and tries again where that is denied: of ed25519's 32 random bytes the crate takes a zero
+/// at the end for padding, so that the server denies one right login in 256.
+fn log_in(options: Opts) -> mysql::Result<Conn> {
+    for _ in 1..LOGIN_TRIES {
+        match Conn::new(options.clone()) {
+            Err(mysql::Error::MySqlError(e)) if e.code == ACCESS_DENIED => {}
+            done => return done,
+        }
+    }
+    Conn::new(options)
+}
+
+/// The crate panics at what it does not expect when it logs in.
+fn about_panic(panic: &Panic) -> String {
+    format!(
+        "{panic}: the driver cannot log in there: have this user log in by mysql_native_password, \
+         caching_sha2_password or ed25519, or name another server"
+    )
 }
 
 /// Two statements at the price of one, the second only after the first; they return no rows.

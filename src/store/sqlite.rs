@@ -31,6 +31,8 @@ use super::Parameters;
 use super::Row;
 use super::Value;
 use super::handles::Claim;
+use crate::contain;
+use crate::contain::Contained;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
@@ -55,8 +57,10 @@ const REMEDY: &str = "restore a backup with `authpolicy db restore FILE`, or mov
 pub struct Connection {
     place: String,
     wal: PathBuf,
-    connection: rusqlite::Connection,
+    connection: Contained<rusqlite::Connection>,
     pub(super) deadline: Deadline,
+    /// False after a panic of the driver.
+    pub(super) is_usable: bool,
     /// Given back after the connection is closed: fields are dropped in this order.
     _claim: Claim,
 }
@@ -84,7 +88,14 @@ impl Connection {
             .map_err(|e| refused(&place, &e))?;
         let mut wal = path.into_os_string();
         wal.push("-wal");
-        Ok(Self { place, wal: wal.into(), connection: opened, deadline, _claim: claim })
+        Ok(Self {
+            place,
+            wal: wal.into(),
+            connection: Contained::new(opened),
+            deadline,
+            is_usable: true,
+            _claim: claim,
+        })
     }
 
     pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
@@ -110,6 +121,18 @@ impl Connection {
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.limit()?;
         self.run("BEGIN IMMEDIATE")
+    }
+
+    /// True if the transaction has ended: after a panic in COMMIT, because it was committed. One
+    /// that fails may end it, too, but then the driver has an error to return, and has not panicked.
+    pub(super) fn has_committed(&self) -> bool {
+        self.connection.is_autocommit()
+    }
+
+    /// Has the connection not used again, since the driver panicked; answers whose it is.
+    pub(super) fn give_up(&mut self) -> String {
+        self.is_usable = false;
+        format!("sqlite {}", self.place)
     }
 
     pub(super) fn commit(&mut self) -> Result<(), Error> {
@@ -163,13 +186,14 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL) {
+        let is_long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL);
+        if is_long && self.is_usable {
             // Without waiting: who is busy with it will come by here, too.
-            let emptied = self
-                .connection
-                .busy_timeout(Duration::ZERO)
-                .and_then(|()| self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)"));
-            let _ = emptied.ok();
+            let empty = || {
+                self.connection.busy_timeout(Duration::ZERO)?;
+                self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+            };
+            let _ = contain::catch("empty", empty).ok();
         }
     }
 }

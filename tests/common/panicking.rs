@@ -1,0 +1,46 @@
+//! A plugin that panics where it is told to, and a site on it.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::Client;
+use super::Site;
+
+/// Built once, in some forty seconds, in a directory of its own and without optimising. So no other
+/// test takes it for its plugin.
+pub fn plugin() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deliberate-panic");
+        let built = Command::new(env!("CARGO"))
+            .args(["rustc", "--quiet", "--locked", "--offline", "--lib", "--crate-type", "cdylib"])
+            .args(["--features", "deliberate-panic", "--config", "profile.dev.debug=0"])
+            .args(["--config", "profile.dev.package.\"*\".opt-level=0", "--target-dir"])
+            .arg(&target)
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        target.join("debug/libauthpolicy.so")
+    })
+}
+
+/// Has the site's Exim load that plugin, and pass the client's EHLO name to `check`.
+pub fn install(site: &Site) {
+    fs::copy(plugin(), site.path("authpolicy.so")).unwrap();
+    let config = site.read("exim.conf");
+    site.write("exim.conf", &config.replace("{tls=$tls_in_cipher}", "{helo=$sender_helo_name}"));
+}
+
+/// The name for EHLO that makes these places of `src/contain.rs` panic.
+pub fn at(places: &[&str]) -> String {
+    format!("deliberate-panic-at.{}", places.join("."))
+}
+
+/// Says EHLO by this name.
+pub fn greet(client: &mut Client, name: &str) {
+    let capabilities = client.command(&format!("EHLO {name}"));
+    assert!(capabilities.starts_with("250"), "{capabilities}");
+}

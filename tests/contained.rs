@@ -1,0 +1,262 @@
+//! A panic in each place where another crate is called, in a real Exim: what the client hears, the
+//! line, and exactly one row.
+//!
+//! The plugin panics where the client's EHLO says, before the call or after it
+//! (src/contain.rs, src/ffi/deliberate.rs).
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use common::Base;
+use common::Client;
+use common::Exim;
+use common::Site;
+use common::journal::flush;
+use common::panicking;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+
+/// What becomes of a right password.
+struct Case<'a> {
+    /// Where the plugin panics, as src/contain.rs calls it.
+    places: &'a [&'a str],
+    reply: &'a str,
+    /// `auth_ok` of the row; `None` where there is no row.
+    row: Option<Option<bool>>,
+    /// What `flush` finds: rows that wait, and rows that wait though they are in the table.
+    waits: [usize; 2],
+    /// Part of a line.
+    line: &'a str,
+}
+
+const AT: &str = "internal error at src/contain.rs:";
+
+/// Nobody can tell, and the row is written at once.
+fn cannot_tell<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
+    Case { places, reply: CANNOT_TELL, row: Some(None), waits: [0, 0], line }
+}
+
+/// The answer stands, and the row waits in the journal.
+fn waits<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
+    Case { places, reply: ACCEPTED, row: Some(Some(true)), waits: [1, 0], line }
+}
+
+/// The answer stands, and the row is written at once.
+fn unharmed<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
+    Case { waits: [0, 0], ..waits(places, line) }
+}
+
+fn site(base: Base) -> Site {
+    let site = Site::new(base, POLICY);
+    site.account("u@example.com", "secret");
+    panicking::install(&site);
+    site
+}
+
+fn attempt(exim: &Exim, name: &str, password: &[u8]) -> String {
+    let mut client = Client::connect_from(exim.port, GB);
+    panicking::greet(&mut client, name);
+    let reply = client.plain(b"u@example.com", password);
+    let after = client.command("NOOP");
+    assert!(after.starts_with("250 "), "Exim's process is still there: {name} {reply} {after}");
+    reply
+}
+
+fn play(site: &Site, cases: &[Case<'_>]) {
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "client.example", b"secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(attempt(&exim, "client.example", b"wrong"), REFUSED);
+    for Case { places, reply, row, waits, line } in cases {
+        flush(site);
+        let (rows, lines) = (site.rows().len(), site.lines().len());
+        assert_eq!(attempt(&exim, &panicking::at(places), b"secret"), *reply, "{places:?}");
+        let said = site.lines().split_off(lines);
+        assert!(said.iter().any(|said| said.contains(line)), "{places:?}: {said:?}");
+        assert!(!format!("{said:?}").contains("deliberate panic"), "{places:?}: {said:?}");
+        let [stored, known, ..] = flush(site);
+        assert_eq!(
+            [stored + known, known],
+            [waits[0] + waits[1], waits[1]],
+            "{places:?}: {said:?}"
+        );
+        let made: Vec<_> = site.rows().split_off(rows).iter().map(|row| row.auth_ok).collect();
+        assert_eq!(made, row.iter().copied().collect::<Vec<_>>(), "{places:?}: {said:?}");
+        let reply = attempt(&exim, "client.example", b"secret");
+        assert_eq!(reply, ACCEPTED, "after {places:?}: {}", site.main_log());
+        assert_eq!(site.rows().len(), rows + made.len() + 1, "{places:?}");
+    }
+    assert_eq!(site.panic_log(), "");
+}
+
+#[test]
+fn a_panic_in_the_database_of_the_accounts_is_435_with_a_row() {
+    for base in Base::all() {
+        let site = site(base);
+        let name = match site.base {
+            Base::Sqlite => format!("error=\"sqlite {}", site.path("state").display()),
+            Base::MariaDb(..) => String::from("error=\"mysql /"),
+        };
+        let line = format!(
+            "attempt status=503 reason=internal rule=- auth_ok=- policy_reject=- country=GB remote={GB} {name}"
+        );
+        play(&site, &[cannot_tell(&["before-query"], &line), cannot_tell(&["after-query"], &line)]);
+    }
+}
+
+#[test]
+fn a_panic_in_the_database_of_the_log_leaves_the_answer_as_it_is_and_one_row() {
+    for base in Base::all() {
+        let site = site(base);
+        let journal = "trouble function=journal error=\"";
+        let mut cases = vec![
+            waits(&["before-begin"], journal),
+            waits(&["after-begin"], journal),
+            waits(&["before-insert"], AT),
+            waits(&["after-insert"], journal),
+            waits(&["before-commit"], journal),
+            unharmed(&["before-drop"], "attempt status=204"),
+            unharmed(&["after-drop"], "attempt status=204"),
+            unharmed(&["before-help"], "trouble function=journal error=\"internal error at "),
+            Case {
+                places: &["before-insert", "before-journal"],
+                reply: CANNOT_TELL,
+                row: None,
+                waits: [0, 0],
+                line: "no place took the row",
+            },
+        ];
+        match site.base {
+            // It says that it has committed.
+            Base::Sqlite => cases.push(unharmed(&["after-commit"], "attempt status=204")),
+            Base::MariaDb(..) => {
+                cases.push(waits(&["before-execute"], journal));
+                cases.push(waits(&["after-execute"], journal));
+                // The row waits, and is passed over as one that is stored.
+                let known = waits(&["after-commit"], journal);
+                cases.push(Case { waits: [0, 1], ..known });
+                cases.push(waits(&["before-insert", "before-roll-back"], journal));
+            }
+        }
+        play(&site, &cases);
+    }
+}
+
+#[test]
+fn a_panic_while_connecting_is_435_with_a_row_that_waits() {
+    for base in Base::all() {
+        let site = site(base);
+        let (places, line): (&[_], _) = match site.base {
+            Base::Sqlite => (&["before-open"], "error=\"sqlite /"),
+            Base::MariaDb(..) => (&["before-connect"], "no database server takes us in: mysql /"),
+        };
+        let case = cannot_tell(places, line);
+        play(&site, &[Case { waits: [1, 0], ..case }]);
+    }
+}
+
+#[test]
+fn a_panic_in_a_parser_or_a_hash_crate_is_an_error_of_that_file_or_password() {
+    let site = site(Base::Sqlite);
+    let file = format!("error=\"{}: is no readable MMDB file", site.path("country.mmdb").display());
+    let config =
+        format!("error=\"{}: cannot be read: {AT}", site.path("authpolicy.toml").display());
+    let stored =
+        "error=\"account u@example.com: has a stored password that cannot be used: internal";
+    play(
+        &site,
+        &[
+            cannot_tell(&["before-geoip"], &file),
+            cannot_tell(&["after-geoip"], &file),
+            cannot_tell(&["before-hash-read"], stored),
+            cannot_tell(&["before-hash"], stored),
+            cannot_tell(&["after-hash"], stored),
+            // Nobody knows where the row would go.
+            Case {
+                places: &["before-config"],
+                reply: CANNOT_TELL,
+                row: None,
+                waits: [0, 0],
+                line: &config,
+            },
+        ],
+    );
+}
+
+#[test]
+fn a_row_at_which_the_journals_parser_panics_is_set_aside_and_not_lost() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "client.example", b"secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(attempt(&exim, &panicking::at(&["before-insert"]), b"wrong"), REFUSED);
+    assert_eq!(site.rows().len(), 1);
+    // This one takes it along.
+    let reply = attempt(&exim, &panicking::at(&["before-journal-read"]), b"secret");
+    assert_eq!(reply, ACCEPTED, "{}", site.main_log());
+    assert!(site.main_log().contains("1 rows of "), "{}", site.main_log());
+    assert_eq!(flush(&site), [0, 0, 0, 1]);
+    site.tool(&["flush", "--set-aside"], "");
+    let made: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
+    assert_eq!(made, [Some(true), Some(true), Some(false)]);
+}
+
+#[test]
+fn a_panic_of_our_own_is_435_with_one_row() {
+    for base in Base::all() {
+        let site = site(base);
+        let bug = "please report it\" user=\"u@example.com\"";
+        let mut cases = vec![
+            cannot_tell(&["before-examine"], bug),
+            cannot_tell(&["after-examine"], bug),
+            Case {
+                waits: [1, 0],
+                ..cannot_tell(&["in-decide"], "trouble function=check error=\"internal error at ")
+            },
+            // The journal does not take it either.
+            cannot_tell(&["in-decide", "before-journal"], "trouble function=journal error=\""),
+        ];
+        if matches!(site.base, Base::Sqlite) {
+            cases.push(Case {
+                row: None,
+                ..cannot_tell(&["in-decide", "before-journal", "before-insert"], "no place took")
+            });
+        }
+        play(&site, &cases);
+    }
+}
+
+#[test]
+fn journal_delivery_leaves_one_row_whatever_panics() {
+    for base in Base::all() {
+        let site = site(base);
+        let config = site.read("authpolicy.toml");
+        site.write_config(&format!("{config}\n[log]\ndelivery = \"journal\"\n"));
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, "client.example", b"secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(flush(&site), [1, 0, 0, 0]);
+        for (places, reply, row) in [
+            (&["in-decide"][..], CANNOT_TELL, None),
+            (&["before-examine"], CANNOT_TELL, None),
+            // It goes into the table then.
+            (&["before-journal"], ACCEPTED, Some(true)),
+            (&["after-journal"], ACCEPTED, Some(true)),
+        ] {
+            let rows = site.rows().len();
+            assert_eq!(attempt(&exim, &panicking::at(places), b"secret"), reply, "{places:?}");
+            flush(&site);
+            let made: Vec<_> = site.rows().split_off(rows).iter().map(|row| row.auth_ok).collect();
+            assert_eq!(made, [row], "{places:?}: {}", site.main_log());
+        }
+        assert_eq!(site.panic_log(), "");
+    }
+}
