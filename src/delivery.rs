@@ -35,8 +35,7 @@ use crate::store::Value;
 const MEMORY: i64 = 30 * 24 * 3600;
 /// Old marks are deleted by the attempts whose id ends so: one in sixteen.
 const PRUNED_BY: char = '0';
-/// How often an attempt looks whether another process has written the settlements that wait, and the time between.
-const CATCH_UP_TRIES: u32 = 20;
+/// The time between two looks whether another process has written the settlements that wait.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt whose own row took longer than this takes none of others' along.
 const HELPFUL: Duration = Duration::from_millis(40);
@@ -52,7 +51,9 @@ pub fn record(
     log: MailLog<'_>,
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
-    if record.settlement.is_some() {
+    // A journal that panicked may have the row all the same: the mark tells.
+    let may_wait = record.settlement.is_some();
+    if may_wait {
         // The database has just failed to settle the attempt: row and settlement wait together.
         match journal.append(record) {
             Ok(()) => return Ok(()),
@@ -61,7 +62,7 @@ pub fn record(
         }
     }
     match config.log.delivery {
-        Delivery::Direct => match timed(|| store_one(config, stores, record, false)) {
+        Delivery::Direct => match timed(|| store_one(config, stores, record, may_wait)) {
             (Ok(stored), time) => {
                 if stored.new == 0 {
                     log.trouble("log", &ended());
@@ -165,26 +166,29 @@ pub enum CaughtUp {
     Waits,
 }
 
-/// Writes the settlements that wait in this host's journal, with their rows. Waits for a moment if another process
-/// is at it.
+/// Writes the settlements that wait in this host's journal, with their rows. Waits if another process is at it. All this
+/// takes about `query_timeout` at most.
 pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> CaughtUp {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     if !journal.has_settlements() {
         return CaughtUp::Nothing;
     }
-    for _ in 0..CATCH_UP_TRIES {
+    let start = Instant::now();
+    let mut caught_up = CaughtUp::Waits;
+    while caught_up == CaughtUp::Waits && start.elapsed() < config.timeouts.query {
         let delivered = deliver(config, stores, &journal, Pace::of_settlements(config.timeouts));
         if !journal.has_settlements() {
-            return CaughtUp::All;
-        }
-        if let Some(e) = &delivered.trouble {
+            caught_up = CaughtUp::All;
+        } else if let Some(e) = &delivered.trouble {
             log.trouble("journal", e);
             break;
+        } else {
+            stores.close();
+            std::thread::sleep(CATCH_UP_PAUSE);
         }
-        stores.close();
-        stores.meanwhile(|| std::thread::sleep(CATCH_UP_PAUSE));
     }
-    CaughtUp::Waits
+    stores.exclude(start.elapsed());
+    caught_up
 }
 
 /// How many rows a transaction had, and how many of them were new.

@@ -42,6 +42,11 @@ impl Settlement {
         self.counters.is_empty() && self.seen.is_empty()
     }
 
+    /// Prepares it to be written later.
+    pub fn postpone(&mut self) {
+        self.counters.iter_mut().for_each(limit::Settled::postpone);
+    }
+
     /// Writes all of it, or nothing.
     ///
     /// # Errors

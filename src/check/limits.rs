@@ -208,17 +208,16 @@ pub(super) fn catch_up(
     stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let clock = clock(world, findings);
-    let Some(standing) = findings.standing.as_mut().filter(|standing| standing.is_refused()) else {
-        return Ok(());
-    };
-    if world.mode != Mode::Real {
+    let refuses = world.mode == Mode::Real && !world.config.policy.log_only;
+    if !refuses || !findings.standing.as_ref().is_some_and(Standing::is_refused) {
         return Ok(());
     }
     let caught_up = delivery::catch_up(world.config, stores, world.log);
-    if caught_up == CaughtUp::Nothing {
+    let clock = clock(world, findings);
+    let Some(standing) = findings.standing.as_mut().filter(|_| caught_up != CaughtUp::Nothing)
+    else {
         return Ok(());
-    }
+    };
     let reached = standing.rejecting().map(|counter| {
         let state = limit::look(stores.log()?, counter, clock).map_err(about_count)?;
         Ok((Arc::clone(&counter.limit().name), state == State::Reached))

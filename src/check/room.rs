@@ -107,25 +107,33 @@ fn try_to_take(
     needs: Needs,
     blocked_by: Option<Blocked>,
 ) -> Result<Tried, Error> {
-    // A look without locks before locks are taken. Those who wait for a slot do not ask the database.
-    if matches!(blocked_by, Some(Blocked::Limit(_)))
-        && let Some(tried) = look(world, stores, findings)?
-    {
-        return Ok(tried);
+    // A look without locks comes before locks are taken. Those who wait for a slot do not ask the database.
+    let (for_room, for_slot) = match blocked_by {
+        Some(Blocked::Limit(_)) => (true, false),
+        Some(Blocked::Slots(_)) => (false, true),
+        None => (false, false),
+    };
+    if for_room {
+        match look(world, stores, findings)? {
+            Reserved::Yes => {}
+            Reserved::Reached(limits) => return refuse(world, stores, findings, limits),
+            Reserved::Full(limit) => return Ok(Tried::Blocked(Blocked::Limit(limit))),
+        }
     }
     let slot = match needs.slot.then(|| take_slot(world)).transpose()? {
         Some(Slot::Busy(slots)) => return Ok(Tried::Blocked(Blocked::Slots(slots))),
         Some(Slot::Free(slots)) => Some(slots),
         Some(Slot::Unbounded) | None => None,
     };
-    if matches!(blocked_by, Some(Blocked::Slots(_)))
-        && let Some(tried) = look(world, stores, findings)?
-    {
-        return Ok(tried);
-    }
-    match reserve(world, stores, findings, needs.purpose)? {
+    let seen = if for_slot { look(world, stores, findings)? } else { Reserved::Yes };
+    let reserved = match seen {
+        Reserved::Yes => reserve(world, stores, findings, needs.purpose)?,
+        full @ (Reserved::Reached(_) | Reserved::Full(_)) => full,
+    };
+    match reserved {
         Reserved::Yes => Ok(Tried::Taken(Leave(slot))),
         Reserved::Reached(limits) => {
+            // The slot is given back first: to look again may take time.
             drop(slot);
             refuse(world, stores, findings, limits)
         }
@@ -149,14 +157,10 @@ fn refuse(
     Ok(limit.map_or(Tried::Refused, |limit| Tried::Blocked(Blocked::Limit(limit))))
 }
 
-/// Looks whether the limits have room; `None` if they have.
-fn look(
-    world: World<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<Option<Tried>, Error> {
+/// Looks whether the limits have room, without a lock.
+fn look(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) -> Result<Reserved, Error> {
     if !reserves(world) {
-        return Ok(None);
+        return Ok(Reserved::Yes);
     }
     let clock = limits::clock(world, findings);
     let (mut reached, mut full) = (Vec::new(), None);
@@ -170,9 +174,9 @@ fn look(
         }
     }
     if !reached.is_empty() {
-        return refuse(world, stores, findings, reached).map(Some);
+        return Ok(Reserved::Reached(reached));
     }
-    Ok(full.map(|limit| Tried::Blocked(Blocked::Limit(limit))))
+    Ok(full.map_or(Reserved::Yes, Reserved::Full))
 }
 
 /// True if attempts reserve room: nobody is refused under `log_only`, and a question is no attempt.

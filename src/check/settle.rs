@@ -90,7 +90,7 @@ pub(super) fn settle(
     findings: &mut Findings,
     verdict: &Verdict,
 ) -> Option<Settlement> {
-    let settlement = settlement(world, attempt, findings, verdict);
+    let mut settlement = settlement(world, attempt, findings, verdict);
     if world.mode == Mode::Asked || settlement.is_empty() {
         return None;
     }
@@ -107,6 +107,7 @@ pub(super) fn settle(
         return None;
     }
     world.log.waits(&e);
+    settlement.postpone();
     Some(settlement)
 }
 

@@ -133,10 +133,10 @@ fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
 
 /// What is known of a proof that could not be looked at.
 fn unknown(e: &Error, why: &str) -> Proof {
-    match e.full_limit() {
-        Some(limit) => Proof::NoRoom(Arc::clone(limit)),
-        None => Proof::Unknown(why.to_owned()),
+    if let Error::NoRoom { limit } = e {
+        return Proof::NoRoom(Arc::clone(limit));
     }
+    Proof::Unknown(why.to_owned())
 }
 
 fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Asked {

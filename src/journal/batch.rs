@@ -98,8 +98,9 @@ impl Journal<'_> {
         let listed = self.prepare().and_then(|()| {
             let mut files = self.waiting()?;
             files.retain(|path| !appended.contains(path));
-            if files.len() < MANY {
-                for name in names {
+            for name in names {
+                // Rows without settlements never keep those with them from being delivered.
+                if *name == SETTLEMENTS || files.len() < MANY {
                     files.extend(self.begin_another(&self.directory().join(name))?);
                 }
             }

@@ -73,6 +73,13 @@ impl Standing {
 }
 
 impl Settled {
+    /// Prepares it to be written later: another attempt may have failed with the value by then, and its failure stays.
+    pub fn postpone(&mut self) {
+        if let Some(failed) = &mut self.failed {
+            failed.latest = i64::MAX;
+        }
+    }
+
     /// Writes it, within a transaction of the caller.
     ///
     /// # Errors

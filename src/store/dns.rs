@@ -26,6 +26,7 @@ use nix::poll::poll;
 use super::message;
 use super::message::Kind;
 use super::message::Reply;
+use super::mysql::sockets_within;
 
 /// The next server is asked after this part of the time.
 const STEPS: u32 = 8;
@@ -161,6 +162,8 @@ impl Channel {
     fn ask_over_tcp(&self, limit: Duration) -> std::io::Result<Reply> {
         let invalid = || std::io::Error::from(ErrorKind::InvalidData);
         let limit = limit.max(Duration::from_millis(1));
+        // Over all reads; the time-outs below are for each.
+        sockets_within(limit);
         let mut stream = TcpStream::connect_timeout(&self.server, limit)?;
         stream.set_read_timeout(Some(limit))?;
         stream.set_write_timeout(Some(limit))?;
@@ -215,7 +218,7 @@ impl Exchange {
     }
 
     fn run(mut self) -> Lookup {
-        let step = self.limit.checked_div(STEPS).unwrap_or_default().max(SHORTEST_STEP);
+        let step = self.step();
         let mut turns = self.servers.clone().into_iter().cycle();
         let mut next = Duration::ZERO;
         let mut first_answer = None;
@@ -245,6 +248,11 @@ impl Exchange {
             }
         }
         self.conclude()
+    }
+
+    /// The time between two servers.
+    fn step(&self) -> Duration {
+        self.limit.checked_div(STEPS).unwrap_or_default().max(SHORTEST_STEP)
     }
 
     fn is_answered(&self) -> bool {
@@ -288,19 +296,20 @@ impl Exchange {
     /// Takes what has come; true if a server failed.
     fn receive(&mut self) -> bool {
         let left = self.limit.saturating_sub(self.start.elapsed());
+        let step = self.step();
         let mut failed = false;
         for channel in self.channels.iter_mut().filter(|one| one.failure.is_none()) {
-            let reply = channel.receive(left);
+            // One server does not take the time of those after it.
+            let reply = channel.receive(left.min(step.saturating_mul(2)));
+            sockets_within(self.limit.saturating_sub(self.start.elapsed()));
             failed |= channel.failure.is_some();
             if self.answers.iter().any(|(kind, _)| *kind == channel.kind) {
                 continue;
             }
             match reply {
                 Some(Reply::Addresses(addresses)) => self.answers.push((channel.kind, addresses)),
-                // It has no address of either kind.
-                Some(Reply::NoName) => {
-                    self.answers = self.kinds.iter().map(|kind| (*kind, Vec::new())).collect();
-                }
+                // Some servers say so of a kind alone: the other question stays open.
+                Some(Reply::NoName) => self.answers.push((channel.kind, Vec::new())),
                 Some(Reply::Truncated | Reply::Failure(_)) | None => {}
             }
         }

@@ -125,7 +125,7 @@ impl Connection {
                     });
                 }
                 Ok(Err(unreached)) => {
-                    is_silent &= unreached.is_silent(limit >= deadline.due());
+                    is_silent &= unreached.is_silent(deadline.due());
                     is_heard |= unreached.is_heard();
                     problems.push(format!("{place}: {unreached}"));
                 }
@@ -315,7 +315,7 @@ unsafe extern "C" {
     safe fn authpolicy_sockets_within(microseconds: c_long);
 }
 
-fn sockets_within(time: Duration) {
+pub(super) fn sockets_within(time: Duration) {
     authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
 }
 
@@ -328,7 +328,7 @@ fn reach(
     let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
     let mut unreached = Unreached::default();
     if host.options().get_socket().is_some() {
-        let connected = connect(host, limit, limit).map_err(|e| unreached.with(None, e))?;
+        let connected = connect(host, limit).map_err(|e| unreached.with(None, e, limit))?;
         return Ok((connected, None));
     }
     sockets_within(limit);
@@ -343,19 +343,19 @@ fn reach(
         // An address that is silent leaves time for those after it.
         let share = left.checked_div(untried).unwrap_or(left);
         untried = untried.saturating_sub(1);
-        match names::toward(*address, || connect(host, left, share)) {
+        match names::toward(*address, || connect(host, share)) {
             Ok(connection) => return Ok((connection, unreached.silence)),
-            Err(e) => unreached = unreached.with(Some(*address), e),
+            Err(e) => unreached = unreached.with(Some(*address), e, share),
         }
     }
     Err(unreached)
 }
 
-/// Logs in within `limit`; TCP connects within `share`.
-fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Result<Contained<Conn>> {
+/// Connects and logs in within `limit`.
+fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Contained<Conn>> {
     sockets_within(limit);
     let options = OptsBuilder::from_opts(host.options().clone())
-        .tcp_connect_timeout(Some(share))
+        .tcp_connect_timeout(Some(limit))
         .write_timeout(Some(limit))
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.

@@ -17,6 +17,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* The numbers of names.rs. */
+_Static_assert(MAXNS == 3 && MAXDNSRCH == 6, "names.rs has other numbers");
+
 enum { ADDRESSES = 8, SERVERS = MAXNS, DOMAINS = MAXDNSRCH, DOMAIN_LENGTH = 256 };
 
 /* The same stands in names.rs. */

@@ -15,6 +15,8 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::SocketAddrV6;
 use std::net::UdpSocket;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -90,6 +92,7 @@ impl Endpoint {
 }
 
 /// The addresses of a host, and how they were found.
+#[derive(Clone)]
 pub(super) struct Host {
     /// At least one; the best first.
     pub(super) addresses: Vec<SocketAddr>,
@@ -97,12 +100,30 @@ pub(super) struct Host {
     pub(super) silence: Option<String>,
 }
 
+/// How long a process believes what it has found: an attempt that waits connects several times.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// The hosts that this process has looked up, and when.
+static FOUND: Mutex<Vec<(String, Instant, Host)>> = Mutex::new(Vec::new());
+
 /// Finds the addresses of a host. It takes no longer than this; if addresses are remembered, half of it, so
 /// that there is time to connect to them.
 ///
 /// # Errors
 /// There is none, or no name server could tell; in words.
 pub(super) fn resolve(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
+    let key = host.to_string();
+    let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    found.retain(|(_, when, _)| when.elapsed() < FRESH);
+    if let Some((_, _, known)) = found.iter().find(|(known, ..)| *known == key) {
+        return Ok(known.clone());
+    }
+    let fresh = look_up_host(host, limit)?;
+    found.push((key, Instant::now(), fresh.clone()));
+    Ok(fresh)
+}
+
+fn look_up_host(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
     let start = Instant::now();
     let name = host.name();
     let port = host.options().get_tcp_port();

@@ -1,5 +1,6 @@
 //! The databases of one attempt.
 
+use std::time::Duration;
 use std::time::Instant;
 
 use super::Deadline;
@@ -36,6 +37,12 @@ impl<'a> Stores<'a> {
             store.set_deadline(self.deadline);
         }
         done
+    }
+
+    /// Does not count time that was spent on other attempts: `attempt_timeout` stood still meanwhile.
+    pub fn exclude(&mut self, time: Duration) {
+        self.deadline.extend(time);
+        self.were_idle = true;
     }
 
     /// Gives what follows another time; answers what it had.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::refusal::is_silence;
 use super::refusal::message;
@@ -14,8 +15,18 @@ pub(super) struct Unreached {
     nameless: Option<String>,
     /// The reason why remembered addresses were tried.
     pub(super) silence: Option<String>,
-    tried: Vec<(Option<SocketAddr>, mysql::Error)>,
+    tried: Vec<Try>,
 }
+
+/// One address, or a socket: the error, and the time that the host had.
+struct Try {
+    address: Option<SocketAddr>,
+    error: mysql::Error,
+    given: Duration,
+}
+
+/// A look-up may take this share of the time that a host is due, before a silent host counts as one that had less.
+const LOOKUP_SHARE: u32 = 10;
 
 impl Unreached {
     /// A host whose name has no address, for this reason.
@@ -23,21 +34,28 @@ impl Unreached {
         Self { nameless: Some(reason), ..Self::default() }
     }
 
-    /// Adds the failure of one address, or of a socket.
-    pub(super) fn with(mut self, address: Option<SocketAddr>, e: mysql::Error) -> Self {
-        self.tried.push((address, e));
+    /// Adds the failure of one address, or of a socket, that had this time.
+    pub(super) fn with(
+        mut self,
+        address: Option<SocketAddr>,
+        error: mysql::Error,
+        given: Duration,
+    ) -> Self {
+        self.tried.push(Try { address, error, given });
         self
     }
 
-    /// True if nobody was there to say no. A name without an address says nothing about the host.
-    pub(super) fn is_silent(&self, had_its_time: bool) -> bool {
-        let all = || self.tried.iter().all(|(_, e)| is_silence(e, had_its_time));
+    /// True if nobody was there to say no, though each address had the time that is due. A name without an address
+    /// says nothing about the host.
+    pub(super) fn is_silent(&self, due: Duration) -> bool {
+        let enough = due.saturating_sub(due.checked_div(LOOKUP_SHARE).unwrap_or_default());
+        let all = || self.tried.iter().all(|one| is_silence(&one.error, one.given >= enough));
         self.nameless.is_none() && !self.tried.is_empty() && all()
     }
 
     /// True if a server said why it does not take us in.
     pub(super) fn is_heard(&self) -> bool {
-        self.tried.iter().any(|(_, e)| matches!(e, mysql::Error::MySqlError(_)))
+        self.tried.iter().any(|one| matches!(one.error, mysql::Error::MySqlError(_)))
     }
 }
 
@@ -52,14 +70,14 @@ impl fmt::Display for Unreached {
         if self.tried.is_empty() {
             return f.write_str("took too long");
         }
-        for (i, (address, e)) in self.tried.iter().enumerate() {
+        for (i, Try { address, error, .. }) in self.tried.iter().enumerate() {
             f.write_str(if i == 0 { "" } else { ", " })?;
             if let Some(address) =
                 address.filter(|_| self.tried.len() > 1 || self.silence.is_some())
             {
                 write!(f, "{}: ", address.ip())?;
             }
-            write!(f, "{}{}", message(e), remedy(e))?;
+            write!(f, "{}{}", message(error), remedy(error))?;
         }
         Ok(())
     }
