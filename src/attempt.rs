@@ -121,7 +121,7 @@ pub enum Proof {
     Refuted,
     /// Nobody could look at it, for this reason.
     Unknown(String),
-    /// Nobody could look at it, since other attempts took all the room of this limit.
+    /// It could not be looked at, because other attempts took all the room of this limit.
     NoRoom(Arc<str>),
     /// Nobody looked at it, since the client was refused before.
     Unchecked,
@@ -145,17 +145,17 @@ impl Proof {
     }
 }
 
-/// The row of an attempt: named before anything can fail, and marked when it is recorded. So an
-/// attempt that ends by a panic still leaves one row, and never two.
+/// The row of an attempt. It gets its id before anything can fail, and a note when it is recorded.
+/// So an attempt that ends with a panic still leaves one row, and never two.
 #[derive(Debug, Default)]
 pub struct Ticket {
-    /// The name of the row, if it has one already.
+    /// The id of the row, if it has one already.
     pub id: Option<String>,
     is_recorded: AtomicBool,
 }
 
 impl Ticket {
-    /// A row of this name, not recorded yet.
+    /// A row with this id, not recorded yet.
     #[must_use]
     pub fn new(id: Option<String>) -> Self {
         Self { id, is_recorded: AtomicBool::new(false) }

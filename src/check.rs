@@ -193,7 +193,7 @@ fn decide(
     let examined =
         contain::catch("examine", || examine(world, attempt, &mut stores, &mut findings));
     let examined = examined.unwrap_or_else(|panic| {
-        // It may have been within a transaction, which must come to nothing.
+        // A panic may leave a transaction open, which must not be committed.
         stores.close();
         Err(Error::Bug(panic))
     });
@@ -206,7 +206,7 @@ fn decide(
         error = error.or(findings.unreachable.take());
     }
     if let Some(e) = &error {
-        // The row says what was found before something broke.
+        // The row has the findings from before the failure.
         let rule = e.full_limit().map(|limit| Rule::Limit(Arc::clone(limit)));
         let policy_reject = verdict.decision.policy_reject;
         verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };

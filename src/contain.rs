@@ -1,9 +1,9 @@
 //! Panics of the crates below us, caught where we call them.
 //!
 //! A driver, parser or hash crate that panics has failed for one server, file or stored password.
-//! So the call is an ordinary error of that place, and the attempt goes on: the next server is
-//! tried, and the row is written. The text of a panic may hold parsed data, as a password, so only
-//! the file and the line are told.
+//! So the panic is an ordinary error of that place, and the attempt goes on: the next server is
+//! tried, and the row is written. The text of a panic may hold parsed data, such as a password. So
+//! only the file and the line are reported.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -33,7 +33,7 @@ impl fmt::Display for Panic {
     }
 }
 
-/// Has each panic noted, and nothing printed: descriptor 2 may be a client.
+/// Notes each panic and prints nothing, because descriptor 2 may be a client.
 pub fn install_hook() {
     std::panic::set_hook(Box::new(note));
 }
@@ -44,7 +44,7 @@ fn note(info: &PanicHookInfo<'_>) {
     let _ = LATEST.try_with(|latest| latest.try_borrow_mut().map(|mut latest| *latest = at)).ok();
 }
 
-/// File and line without the directories of the machine that built us: from the crate's own on.
+/// File and line, from the crate's directory on, without the directories of the build machine.
 fn describe(location: &Location<'_>) -> String {
     format!("{}:{}", shorten(location.file()), location.line())
 }
@@ -79,7 +79,7 @@ pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Pani
     })
 }
 
-/// A value of another crate whose drop may panic, as that of a connection that says goodbye.
+/// A value of another crate whose drop may panic, such as a connection that says goodbye.
 pub struct Contained<T>(ManuallyDrop<T>);
 
 impl<T> Contained<T> {

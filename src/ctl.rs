@@ -98,7 +98,7 @@ enum Configured {
 #[must_use]
 pub fn run() -> ExitCode {
     contain::install_hook();
-    // A write beyond `ulimit -f` is an error that is told, not the end.
+    // A write beyond `ulimit -f` is reported as an error, and does not end the tool.
     let _blocked = Blocked::new();
     contain::catch("tool", act).unwrap_or_else(|panic| fail(&Error::Bug(panic)))
 }

@@ -57,7 +57,8 @@ pub fn record(
         // The database has just failed to settle the attempt: row and settlement wait together.
         match journal.append(record) {
             Ok(()) => return Ok(()),
-            // The entries of the attempt count as failures in the end, and let nobody in.
+            // The attempt's reservations count as failures when their lease is over. They admit no
+            // client.
             Err(e) => log.trouble("journal", &e),
         }
     }
@@ -98,7 +99,8 @@ pub fn record_later(
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     journal.append(record).or_else(|e| {
-        // A journal that panicked may have it all the same: the mark tells.
+        // A journal that panicked may have the row all the same. Then the mark keeps it from being
+        // stored twice.
         store_one(config, stores, record, true).map_err(|also| nowhere(&also, &e))?;
         log.trouble("journal", &e);
         Ok(())
@@ -155,14 +157,14 @@ fn help(
     }
 }
 
-/// What became of settlements that waited.
+/// The result for the settlements that waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaughtUp {
     /// None waited.
     Nothing,
     /// All are written.
     All,
-    /// Some go on waiting.
+    /// Some still wait.
     Waits,
 }
 
@@ -234,8 +236,8 @@ fn store_together(
     })
 }
 
-/// Writes what the attempt could not settle itself. A database that has lost its tables for limits gets its
-/// rows all the same.
+/// Writes the settlement that the attempt could not write itself. A database without the tables for
+/// limits still gets the row.
 fn settle(store: &mut Store, record: &Record) -> Result<(), Error> {
     let settlement = record.settlement.as_ref();
     match settlement.map_or(Ok(()), |settlement| settlement.write_within(store)) {
@@ -244,7 +246,7 @@ fn settle(store: &mut Store, record: &Record) -> Result<(), Error> {
     }
 }
 
-/// Settles an attempt whose row no table takes.
+/// Settles an attempt whose row the table refuses for good.
 fn settle_alone(store: &mut Store, record: &Record) -> Result<(), Error> {
     store.transaction(|store| settle(store, record))
 }

@@ -24,7 +24,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// The row, with the name that it has or a new one.
+    /// The row, with its id or a new one.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -55,9 +55,9 @@ impl Entry<'_> {
     }
 }
 
-/// Names the row of an attempt that has just begun.
+/// Gives the row of a new attempt its id.
 #[must_use]
 pub fn ticket(time: SystemTime) -> Ticket {
-    // Where there are no random numbers, the row is named, or refused, when it is written.
+    // Without random numbers, the row gets its id, or is refused, when it is written.
     Ticket::new(Record::new(time, Vec::new()).ok().map(|record| record.id))
 }

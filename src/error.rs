@@ -49,7 +49,7 @@ pub enum Error {
         /// Which column or scheme, without its value.
         what: String,
     },
-    /// Others' attempts in progress left no room with a limit.
+    /// Other attempts in progress left no room with a limit.
     #[error(
         "limit {limit}: other attempts in progress took all of its room for database.attempt_timeout"
     )]
@@ -66,7 +66,7 @@ pub enum Error {
         /// The limit's name.
         limit: Arc<str>,
     },
-    /// A bug of ours, caught before it ended the attempt.
+    /// A panic in our own code, caught before it ended the attempt.
     #[error("{0}, please report it")]
     Bug(Panic),
     /// The system: a file, a user, a directory.
@@ -113,7 +113,7 @@ impl Error {
         }
     }
 
-    /// The limit that cannot tell now, if it is one that is at fault.
+    /// The limit that cannot tell now, if a limit is the reason.
     #[must_use]
     pub fn full_limit(&self) -> Option<&Arc<str>> {
         match self {

@@ -53,7 +53,8 @@ const DIRECTORY: &str = "journal";
 const ROWS: &str = "rows";
 /// What was appended to before, and is to be delivered: with an id behind it.
 const BATCH: &str = "rows.";
-/// What rows that wait with a settlement are appended to, also with an id behind it: attempts look for it.
+/// The file, or the beginning of its name before an id, for rows that wait with a settlement.
+/// Attempts look for such files.
 const SETTLEMENTS: &str = "rows.settlements";
 /// What is not ours, though it has the name of something that is: with an id behind it.
 const FOREIGN: &str = "foreign.";
@@ -241,7 +242,7 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// What the name of a file begins with when it is to be delivered.
+/// The beginning of a file's name when it is to be delivered.
 fn batch_of(path: &Path) -> &'static str {
     const BATCH_OF_SETTLEMENTS: &str = "rows.settlements.";
     if is_of_settlements(path) { BATCH_OF_SETTLEMENTS } else { BATCH }

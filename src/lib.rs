@@ -15,7 +15,7 @@
 //!   processes hash at once; [`state`]: files of our own, and a key for what is made up
 //! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
 //!   of ours; [`pwhash`] tells passwords apart without knowing them
-//!   [`settlement`]: what an outcome changes there, at once or later
+//! - [`settlement`]: the changes that an outcome makes to these tables, at once or later
 //! - [`geo`]: the country and the autonomous system of an address
 //! - [`account`], [`entry`]: what is read from a database, and what is written; [`store`] holds the
 //!   two databases, [`sql`] finds the parameters of a statement

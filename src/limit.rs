@@ -1,14 +1,14 @@
 //! The counters behind limits, in a table that all hosts of one log database share.
 //!
-//! A counter belongs to a limit and its subject: an address, an account, or both. It holds values: passwords,
-//! accounts, or whatever else the limit counts. A row of the table is one of these:
+//! A counter belongs to a limit and its subject: an address, an account, or both. It holds values:
+//! passwords, accounts, or whatever else the limit counts. A row of the table is one of these:
 //!
 //! - a failure: `attempt` is empty. Only failures refuse.
-//! - a reservation of an attempt in progress, under the attempt's id. It takes room, so that parallel guesses
-//!   get no more answers than the limit. When the lease is over it counts as a failure: its process was
-//!   killed or stopped, and its guess must not be free.
-//! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS`]). It takes room, and never
-//!   counts as a failure of the account.
+//! - a reservation of an attempt in progress, under the attempt's id. It takes room, so that
+//!   parallel guesses get no more answers than the limit. When the lease is over, it counts as a
+//!   failure: its process was killed or stopped, and its guess must not be free.
+//! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS`]). It takes room, and
+//!   never counts as a failure of the account.
 //! - a lock: `value` is empty.
 
 mod settled;
@@ -34,19 +34,22 @@ use crate::store::Value;
 const MAX_NAME: usize = 255;
 /// The most expired entries that one attempt deletes.
 const PRUNED_AT_ONCE: i64 = 60;
-/// How long expired entries are kept, in milliseconds, because another host's clock may be behind.
+/// The time that expired entries are kept, in milliseconds, because another host's clock may be
+/// behind.
 const MARGIN: i64 = 600_000;
-/// How far another host's clock may be ahead, in milliseconds, before its reservations count as failures.
+/// The time by which another host's clock may be ahead, in milliseconds, before its reservations
+/// count as failures.
 const CLOCK_MARGIN: i64 = 20_000;
-/// How long a lock stays in the table, in milliseconds. No transaction holds it that long.
+/// The time that a lock stays in the table, in milliseconds. No transaction holds it that long.
 const LOCK_TIME: i64 = 60_000;
-/// What a lease has beside twice `attempt_timeout`, in milliseconds: time to hash on a busy machine.
+/// The length of a lease beyond twice `attempt_timeout`, in milliseconds: time to hash on a busy
+/// machine.
 const LEASE: i64 = 20_000;
-/// The first character of `attempt` in a reservation of a SCRAM exchange without a proof. It sorts after all
-/// hexadecimal digits.
+/// The first character of `attempt` in a reservation of a SCRAM exchange without a proof. It sorts
+/// after all hexadecimal digits.
 const KEYS: char = '~';
 
-/// How long an attempt in progress may take before it counts as a failure, in milliseconds.
+/// The time after which an attempt in progress counts as a failure, in milliseconds.
 #[must_use]
 pub fn lease(attempt_timeout: Duration) -> i64 {
     milliseconds(attempt_timeout).saturating_mul(2).saturating_add(LEASE)
@@ -79,7 +82,7 @@ impl Counter {
         &self.limit
     }
 
-    /// True if an attempt needs room there before its password is looked at.
+    /// True if an attempt needs room with it before its password is looked at.
     fn is_rejecting(&self) -> bool {
         self.limit.action == Action::Reject
     }
@@ -126,7 +129,8 @@ pub enum State {
     Reached,
     /// The values in progress may reach the limit: there is no room for another one now.
     Full,
-    /// The attempt's value has failed before, and takes no more room: until this time, in milliseconds since 1970.
+    /// The attempt's value has failed before, and takes no more room. It counts until this time, in
+    /// milliseconds since 1970.
     Known(i64),
     /// The attempt's value has room.
     Room,
@@ -152,8 +156,8 @@ pub fn bounds(limit: &Limit, clock: Clock) -> [(&'static str, Value); 4] {
     ]
 }
 
-/// An entry that expires later than this, in milliseconds since 1970, comes from a clock that was wrong or from a
-/// longer `within`, and does not count.
+/// The latest time at which an entry may expire, in milliseconds since 1970. A later one comes from
+/// a wrong clock or from a longer `within`, and does not count.
 fn latest(limit: &Limit, clock: Clock) -> i64 {
     clock.now.saturating_add(milliseconds(limit.within).saturating_mul(2))
 }
@@ -163,8 +167,8 @@ fn latest(limit: &Limit, clock: Clock) -> i64 {
 /// # Errors
 /// The database cannot tell.
 pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State, Error> {
-    // The index is named, because the optimizer's choice depends on the statistics of the moment: the live
-    // entries of one counter are few, those of all are not.
+    // The index is named, because the optimizer's choice depends on the statistics of the moment.
+    // One counter has few live entries, all counters together have many.
     let from = store.dialect(
         "FROM authpolicy_count INDEXED BY authpolicy_count_live WHERE ",
         "FROM authpolicy_count FORCE INDEX (live) WHERE ",
@@ -212,10 +216,10 @@ pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State,
     })
 }
 
-/// What came of a reservation.
+/// The result of a reservation.
 #[derive(Debug)]
 pub enum Reserved {
-    /// Each counter has it.
+    /// Each counter holds the reservation.
     Yes,
     /// Failures have reached these limits meanwhile.
     Reached(Vec<Arc<str>>),
@@ -223,11 +227,12 @@ pub enum Reserved {
     Full(Arc<str>),
 }
 
-/// Reserves room with all counters of an attempt, or with none: one transaction under all locks. What the attempt
-/// has reserved before, for the keys of a SCRAM exchange, is given back.
+/// Reserves room with all counters of an attempt, or with none: one transaction under all locks.
+/// Earlier reservations of the attempt, for the keys of a SCRAM exchange, are given back.
 ///
 /// # Errors
-/// The database did not do it, or did not say so. What it may have done is settled with the attempt.
+/// The database did not do it, or did not confirm it. Reservations that it may have made are
+/// settled with the attempt.
 pub fn reserve(
     store: &mut Store,
     standing: &mut Standing,
@@ -238,8 +243,8 @@ pub fn reserve(
     let mut counters: Vec<_> = standing.rejecting().collect();
     counters.sort_by(|one, other| one.key().cmp(&other.key()));
     let reserved = store.transaction(|store| {
-        // All locks before the first look: a transaction sees what was committed before its first look,
-        // which must include the work of all who held a lock before.
+        // Takes all locks before the first look. A transaction sees only what was committed before
+        // its first look, which must include the work of all earlier holders of the locks.
         counters.iter().try_for_each(|counter| lock(store, counter, clock))?;
         give_back(store, &counters, &before)?;
         let states = counters.iter().map(|counter| look(store, counter, clock));
@@ -256,7 +261,8 @@ pub fn reserve(
         }
         for (counter, state) in counters.iter().zip(&states) {
             let (attempt, expires) = standing.reservation(counter, purpose, clock);
-            // A failure that outlasts the attempt holds its room: many attempts with one value leave one entry.
+            // A failure that outlasts the attempt holds its room. So many attempts with one value
+            // leave one entry.
             let outlasts = clock.now.saturating_add(clock.lease);
             if !matches!(state, State::Known(until) if *until > outlasts) {
                 replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
@@ -280,7 +286,7 @@ fn give_back(store: &mut Store, counters: &[&Counter], ids: &[String]) -> Result
     Ok(())
 }
 
-/// What room is reserved for.
+/// The purpose of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A guess: the password, or a proof of it, is here.
@@ -289,14 +295,15 @@ pub enum Purpose {
     Keys,
 }
 
-/// True if the counter counts for an account alone, so that others than the guesser suffer from it.
+/// True if the counter counts for an account alone, so that the account's owner suffers from
+/// guesses of others.
 fn is_of_account(counter: &Counter) -> bool {
     counter.limit.per == Per::Account
 }
 
-/// Makes all attempts wait that share this counter. A transaction of SQLite does that already. The row
-/// changes each time, within one millisecond too, because a node of a cluster only compares changed rows with
-/// those of other nodes.
+/// Makes all attempts wait that share this counter. A transaction of SQLite does that already. The
+/// row changes each time, even within one millisecond, because a cluster's node compares only
+/// changed rows with those of other nodes.
 fn lock(store: &mut Store, counter: &Counter, clock: Clock) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
                        VALUES (:rule, :account, :remote, '', '', :expires) \
@@ -321,8 +328,8 @@ fn delete(store: &mut Store, parameters: &[(&'static str, Value)]) -> Result<(),
     store.execute(SQL, parameters).map(|_| ())
 }
 
-/// Deletes a bounded number of expired entries; returns how many. They are looked up without a lock and
-/// deleted one by one: a DELETE of a range would make those wait who add live ones.
+/// Deletes a bounded number of expired entries; returns how many. They are looked up without a lock
+/// and deleted one by one, because a DELETE of a range would block attempts that add live ones.
 ///
 /// # Errors
 /// The database did not do it.
@@ -348,8 +355,7 @@ pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
     })
 }
 
-/// Forgets what was counted: of an account, of an address, or of everybody. Returns how many entries that
-/// were.
+/// Deletes the entries of an account, of an address, or all of them; returns how many.
 ///
 /// # Errors
 /// The database did not do it.

@@ -57,7 +57,7 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function=journal error={what:?}"));
     }
 
-    /// Exim is of a version whose functions we do not know; this line goes before all others.
+    /// Says that Exim is of an unknown version; this line comes before all others.
     pub fn unknown_version(self, answer: Option<&str>) {
         let version = match answer {
             Some(answer) => {

@@ -172,12 +172,12 @@ impl Content {
         }
     }
 
-    /// Whether this password was stored.
+    /// True if this password was stored.
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         self.try_matches(candidate).unwrap_or_else(|panic| Err(unusable(&panic)))
     }
 
-    /// The same, with a panic of a hash crate told from what is malformed.
+    /// Does the same, and tells a panic of a hash crate from malformed text.
     fn try_matches(&self, candidate: Candidate<'_>) -> Result<Result<bool, Fault>, Panic> {
         contain::catch("hash", || match self {
             Self::Password(_, stored) => stored.matches(candidate),
@@ -254,7 +254,7 @@ fn verify(
     for stored in stored {
         let matched = Content::read(stored, settings).and_then(|content| {
             let matched = content.try_matches(candidate);
-            // A check that panicked may have taken no time: the dummy makes up for it.
+            // A check that panicked may have taken no time, so the dummy does the work.
             work = work.saturating_add(if matched.is_ok() { content.work() } else { 0 });
             matched.unwrap_or_else(|panic| Err(unusable(&panic)))
         });

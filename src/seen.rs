@@ -75,7 +75,7 @@ pub fn is_new_country(store: &mut Store, login: &Login, since: i64) -> Result<bo
     Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
 }
 
-/// Remembers a login, within a transaction of the caller. One that was remembered later stays.
+/// Remembers a login, within the caller's transaction. A later login that is remembered stays.
 ///
 /// # Errors
 /// The database did not do it.

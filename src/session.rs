@@ -36,7 +36,7 @@ pub struct Session {
     pub asked: Option<Asked>,
     /// What `allow` decided, and for which address.
     pub allowed: Option<(String, Allowed)>,
-    /// The row of the call in progress, once it is named.
+    /// The row of the call in progress, once it has an id.
     pub ticket: Option<Arc<Ticket>>,
 }
 

@@ -1,5 +1,5 @@
-//! The settlement of an attempt: what its outcome changes in the tables that limits and new countries
-//! need. It can wait in the journal, so it names rows and values, and no configuration.
+//! The settlement of an attempt: the changes that its outcome makes to the tables of limits and new
+//! countries. It can wait in the journal, so it names rows and values, and no configuration.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,11 +15,11 @@ use crate::store::Store;
 const COUNT: &str = "authpolicy_count";
 const SEEN: &str = "authpolicy_seen";
 
-/// What is to be written when the outcome of an attempt is known. To write it twice does no harm.
+/// The changes to write when the outcome of an attempt is known. Writing them twice does no harm.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Settlement {
     counters: Vec<limit::Settled>,
-    /// Where the account was let in from.
+    /// The logins that were admitted, one for each name of the account.
     seen: Vec<seen::Login>,
 }
 
@@ -55,7 +55,7 @@ impl Settlement {
         store.transaction(|store| self.write_within(store))
     }
 
-    /// The same within a transaction of the caller.
+    /// Writes all of it within the caller's transaction.
     ///
     /// # Errors
     /// The database did not do it.

@@ -1,9 +1,9 @@
-//! Signals that a system call of ours would raise, and that would end Exim's process.
+//! Signals that our system calls would raise, and that would end Exim's process.
 //!
 //! A write beyond `ulimit -f` raises SIGXFSZ, and one to a socket that the server has closed
 //! SIGPIPE. Both go to the thread that writes, and both calls also fail, with EFBIG and EPIPE. So
 //! the thread blocks the two signals while we work, discards those that have arrived, and restores
-//! its mask. That holds for SQLite's writes, too, and no handler of Exim's is touched.
+//! its mask. That covers SQLite's writes, too, and leaves Exim's handlers alone.
 
 use std::ptr;
 
@@ -37,7 +37,7 @@ impl Default for Blocked {
 impl Drop for Blocked {
     fn drop(&mut self) {
         let Some(before) = self.before else { return };
-        // One that was blocked before is not ours to discard.
+        // A signal that was blocked before must not be discarded.
         let mut raised = SigSet::empty();
         ours().iter().filter(|signal| !before.contains(*signal)).for_each(|s| raised.add(s));
         if raised.iter().next().is_some() {

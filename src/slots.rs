@@ -94,7 +94,7 @@ impl Slots {
         Ok(false)
     }
 
-    /// Says that none was free for as long as an attempt may wait.
+    /// The error that no slot was free for as long as an attempt may wait.
     #[must_use]
     pub fn exhausted(&self) -> Error {
         let count = self.count.unwrap_or_else(default_count);

@@ -258,7 +258,7 @@ impl Store {
         })
     }
 
-    /// Reads all of an embedded database; a server looks after its tables itself.
+    /// Reads all of an embedded database. A server checks its own tables.
     ///
     /// # Errors
     /// It is damaged.
@@ -299,7 +299,7 @@ impl Store {
         })
     }
 
-    /// Calls the driver. Where that panics, the connection is not used again.
+    /// Calls the driver. If that panics, the connection is not used again.
     fn call<T>(
         &mut self,
         place: &'static str,
@@ -328,7 +328,7 @@ impl Store {
         }
     }
 
-    /// True if the server has ended the connection while it had nothing to do.
+    /// True if the server has ended the idle connection.
     fn has_hung_up(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
@@ -336,7 +336,7 @@ impl Store {
         }
     }
 
-    /// A fault that did not keep us from opening it.
+    /// A fault that occurred while opening it, and did not prevent that.
     fn trouble(&self) -> Option<Error> {
         match self {
             Self::Sqlite(_) => None,

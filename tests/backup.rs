@@ -1,5 +1,5 @@
-//! `authpolicy db backup` and `authpolicy db restore`, while Exim runs; and a backup that was copied over
-//! the database by hand, which damages it.
+//! `authpolicy db backup` and `authpolicy db restore`, while Exim runs; and a backup that was
+//! copied over the database by hand, which damages it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! `authpolicy config` tells of what could make limits count wrongly: clocks that differ, and hashes that outlast
-//! the lease of a reservation.
+//! `authpolicy config` tells of what could make limits count wrongly: clocks that differ, and
+//! hashes that outlast the lease of a reservation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! Servers at which the MySQL driver panics, in a real Exim and under the tool; and users who log in
-//! by `ed25519`.
+//! Servers at which the MySQL driver panics, in a real Exim and under the tool; and users who log
+//! in by `ed25519`.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

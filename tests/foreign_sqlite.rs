@@ -1,5 +1,5 @@
-//! Exim has a SQLite of its own, and so has its embedded Perl. A connection that has one of them open on
-//! the embedded database gets 435, and neither a row nor the database is lost.
+//! Exim has a SQLite of its own, and so has its embedded Perl. A connection that has one of them
+//! open on the embedded database gets 435, and neither a row nor the database is lost.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -72,8 +72,8 @@ fn wait(exim: &Exim) {
     until("the connections end", || children(exim.pid()).is_empty());
 }
 
-/// Has a client attempt a wrong password and a right one, another one come and go in between, and looks
-/// at what became of both.
+/// Has a client attempt a wrong password and a right one, another one come and go in between, and
+/// looks at what became of both.
 fn look_at_two_attempts(site: &Site, exim: &Exim) {
     let mut client = Client::connect_from(exim.port, GB);
     let wrong = client.plain(b"u@example.com", b"wrong");
@@ -112,7 +112,8 @@ fn site() -> Site {
 
 #[test]
 fn a_connection_in_which_exim_has_the_database_open_gets_435_and_loses_no_row() {
-    // The plugin asks for each number where there are few, and reads a list where there may be many.
+    // The plugin asks for each number where there are few, and reads a list where there may be
+    // many.
     for descriptors in ["1024", "8192"] {
         let site = site();
         look_at_two_attempts(&site, &exim_within(&site, "", &count(&site), descriptors));

@@ -1,5 +1,5 @@
-//! Names of database hosts: they resolve in Exim as in the tool, and name servers that do not answer
-//! cost no more than `connect_timeout`. Each test has a network and an /etc of its own.
+//! Names of database hosts: they resolve in Exim as in the tool, and name servers that do not
+//! answer cost no more than `connect_timeout`. Each test has a network and an /etc of its own.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

@@ -165,7 +165,8 @@ fn whoever_gets_no_slot_in_time_is_435_and_no_guess() {
     }
 }
 
-/// Who keeps the slots busy must not learn from the answers to cheap hashes which password is right.
+/// Who keeps the slots busy must not learn from the answers to cheap hashes which password is
+/// right.
 #[test]
 fn a_right_password_in_clear_waits_for_a_slot_as_a_wrong_one_does() {
     let site = site(Base::Sqlite, "max_parallel_hashes = 1", "2s", "");

@@ -1,5 +1,6 @@
-//! Attempts in progress under limits, in a real Exim, on both databases: a right password is never refused because
-//! others log in at the same moment, and many guesses at once get no more answers than the limit.
+//! Attempts in progress under limits, in a real Exim, on both databases: a right password is never
+//! refused because others log in at the same moment, and many guesses at once get no more answers
+//! than the limit.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -249,7 +250,8 @@ fn entries_of_the_former_release_are_read() {
                  VALUES ('guessing', '{U}', '', '{attempt}', '{attempt}', {expires})"
             ));
         };
-        // One in progress, and one that failed a minute ago: all the room is taken, and nobody is refused.
+        // One in progress, and one that failed a minute ago: all the room is taken, and nobody is
+        // refused.
         add("00112233445566aa", 0);
         add("00112233445566bb", 60);
         assert_eq!(attempt(&exim, GB, U, "secret"), CANNOT_TELL);
@@ -266,7 +268,8 @@ fn entries_of_the_former_release_are_read() {
     }
 }
 
-/// `within` was thirty days, and is ten minutes now: what failed under the old one counts again when it fails again.
+/// `within` was thirty days, and is ten minutes now: what failed under the old one counts again
+/// when it fails again.
 #[test]
 fn a_failure_under_a_longer_time_counts_again_when_it_fails_again() {
     for base in Base::all() {

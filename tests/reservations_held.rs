@@ -1,4 +1,5 @@
-//! Attempts that are killed, stopped, or lose their database while they hold a reservation, in a real Exim.
+//! Attempts that are killed, stopped, or lose their database while they hold a reservation, in a
+//! real Exim.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -57,8 +58,9 @@ fn age_entries(site: &Site, seconds: u32) {
     site.sql(&format!("UPDATE authpolicy_count SET expires = expires - {seconds}000"));
 }
 
-/// Others in progress make an attempt wait, and at worst hear 435, also one whose password is right: the answer would
-/// be one guess more. Whoever is killed while it hashes has paid for its guess when its lease is over.
+/// Others in progress make an attempt wait, and at worst hear 435, also one whose password is
+/// right: the answer would be one guess more. Whoever is killed while it hashes has paid for its
+/// guess when its lease is over.
 #[test]
 fn all_room_is_held_by_an_attempt_that_is_killed() {
     for base in Base::all() {
@@ -150,8 +152,8 @@ fn the_server_is_away_between_reservation_and_settlement() {
     }
 }
 
-/// A site on a server of its own, whose address has room for one failure, and on which a right password waits in the
-/// journal to be settled, for longer than its lease.
+/// A site on a server of its own, whose address has room for one failure, and on which a right
+/// password waits in the journal to be settled, for longer than its lease.
 fn unsettled_site(policy: &str) -> (Site, Exim, Arc<common::MariaDb>) {
     let server = Arc::new(common::MariaDb::start());
     let name = server.database();
@@ -188,7 +190,8 @@ fn allow_settles_what_waits_before_it_refuses() {
     assert_eq!(site.count(ENTRIES), 0);
 }
 
-/// While another process holds the journal's file, nobody knows whether failures have reached the limit.
+/// While another process holds the journal's file, nobody knows whether failures have reached the
+/// limit.
 #[test]
 fn an_attempt_is_not_refused_while_settlements_wait() {
     let (site, exim, _server) = unsettled_site("");
@@ -204,7 +207,8 @@ fn an_attempt_is_not_refused_while_settlements_wait() {
     assert_eq!((flags(&site), site.count(ENTRIES)), ((YES, NO), 0));
 }
 
-/// A backup holds up COMMITs: the reservation is made after its attempt has given up, and is settled all the same.
+/// A backup holds up COMMITs: the reservation is made after its attempt has given up, and is
+/// settled all the same.
 #[test]
 fn a_reservation_is_made_after_its_attempt_has_given_up() {
     let server = Arc::new(common::MariaDb::start());

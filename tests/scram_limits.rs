@@ -1,4 +1,5 @@
-//! SCRAM under limits: a guess is one whether its client waits for the answer or not, and keys alone are none.
+//! SCRAM under limits: a guess is one whether its client waits for the answer or not, and keys
+//! alone are none.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -47,7 +48,8 @@ fn ask_for_keys(site: &Site) -> Connection {
     exim
 }
 
-/// A client that gives up after it has the keys counts against its address, and not against the account.
+/// A client that gives up after it has the keys counts against its address, and not against the
+/// account.
 #[test]
 fn an_exchange_that_is_given_up_counts_for_the_address_alone() {
     for base in Base::all() {
@@ -92,7 +94,8 @@ fn an_exchange_that_lapses_counts_for_the_address_alone() {
     }
 }
 
-/// From its proof on an exchange is a guess at the account, even if its process is killed before the answer.
+/// From its proof on an exchange is a guess at the account, even if its process is killed before
+/// the answer.
 #[test]
 fn an_exchange_that_is_killed_after_its_proof_counts_for_the_account() {
     for base in Base::all() {
@@ -126,7 +129,8 @@ fn a_proof_that_comes_late_is_under_the_limit_as_any_other() {
     }
 }
 
-/// What is refused whatever its proof is holds no room of the account's owner, with `secret` and with `scram`.
+/// What is refused whatever its proof is holds no room of the account's owner, with `secret` and
+/// with `scram`.
 #[test]
 fn a_refused_place_takes_no_room_with_drivers() {
     for base in Base::all() {

@@ -261,8 +261,8 @@ fn a_server_that_hangs_up_is_passed_over_in_each_way_to_run_exim() {
     assert_eq!(site.panic_log(), "");
 }
 
-/// Over TLS the driver writes with writev(2), which knows no MSG_NOSIGNAL. Exim ignores SIGPIPE, but
-/// this host does not, and the plugin must not depend on it.
+/// Over TLS the driver writes with writev(2), which knows no MSG_NOSIGNAL. Exim ignores SIGPIPE,
+/// but this host does not, and the plugin must not depend on it.
 #[test]
 fn a_tls_server_that_hangs_up_while_we_hash_ends_no_host() {
     let server = Arc::new(MariaDb::start());

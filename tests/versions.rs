@@ -1,9 +1,10 @@
-//! The plugin in each Exim that people run: Debian 12's, trixie's, and the newest of trixie-backports,
-//! in both of its builds. An attempt of each kind, with its reply, its log line and its row.
+//! The plugin in each Exim that people run: Debian 12's, trixie's, and the newest of
+//! trixie-backports, in both of its builds. An attempt of each kind, with its reply, its log line
+//! and its row.
 //!
-//! trixie-backports moves. A version that the plugin does not know passes by the rule for such: lines
-//! go to syslog, and all else is as ever. The same rule is tried with copies of known Exims that call
-//! themselves differently.
+//! trixie-backports moves. A version that the plugin does not know passes by the rule for such:
+//! lines go to syslog, and all else is as ever. The same rule is tried with copies of known Exims
+//! that call themselves differently.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -246,8 +247,8 @@ fn play_pipes(rig: &mut Rig) {
     }
 }
 
-/// Names that the plugin answers are as good as those that the client has sent: Exim uses them as no
-/// file name. This writes to the panic log.
+/// Names that the plugin answers are as good as those that the client has sent: Exim uses them as
+/// no file name. This writes to the panic log.
 fn play_taint(rig: &mut Rig) {
     let mut client = rig.pipes(&["-bs"]);
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
@@ -258,8 +259,8 @@ fn play_taint(rig: &mut Rig) {
     assert!(is_refused || !rig.is_known, "{} {reply} {panic_log}", rig.exim.version);
 }
 
-/// The expansion around the first call of a process stays as it is, though the plugin has Exim expand
-/// something meanwhile.
+/// The expansion around the first call of a process stays as it is, though the plugin has Exim
+/// expand something meanwhile.
 fn play_expansion(rig: &mut Rig) {
     let mut client = rig.pipes(&["-bs"]);
     let reply = client.command("EXPN somebody");

@@ -1,4 +1,4 @@
-//! The row of an attempt that ended by a panic of ours.
+//! The row of an attempt that ended with a panic in our own code.
 
 use std::time::SystemTime;
 
@@ -16,15 +16,15 @@ use crate::store::Deadline;
 use crate::store::Stores;
 use crate::verdict::Verdict;
 
-/// Names the row of an attempt, before anything can fail.
+/// Gives the row of an attempt its id, before anything can fail.
 #[must_use]
 pub fn ticket(time: SystemTime) -> Ticket {
     entry::ticket(time)
 }
 
-/// Writes a row which says that nobody can tell, unless the attempt's own row is recorded. The two
-/// have the same name, so that the database stores one of them even where the panic came between
-/// the first and its mark.
+/// Writes a row with the decision "cannot tell", unless the attempt's own row is recorded. Both
+/// have the same id. So the database stores only one of them, even if the panic came after the
+/// first was stored and before that was noted.
 ///
 /// # Errors
 /// No place took the row.

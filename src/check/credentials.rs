@@ -104,9 +104,9 @@ fn is_readable(world: World<'_>, account: Option<&Account>) -> bool {
     password::is_guessable(stored, &world.config.accounts.passwords)
 }
 
-/// Takes the room that the attempt needs to have its password looked at; `None` if it is not looked at. An
-/// attempt that is refused whatever its password takes no room of others: it is hashed only where a slot is
-/// free at once, so that the row says whether the password was right.
+/// Takes the room that the attempt needs to have its password looked at; `None` if it is not looked
+/// at. An attempt that is refused whatever its password takes no room from others. It is hashed
+/// only if a slot is free at once; then its row tells if the password was right.
 fn approach(
     world: World<'_>,
     attempt: &Attempt,
@@ -156,7 +156,8 @@ fn verify(
     findings.was_guess = !refused
         && match &verified {
             Err(_) => is_readable(world, account),
-            // The answer will not say so, and limits must hold all the same.
+            // A wrong password of a remembered account gets 435, and counts for limits all the
+            // same.
             Ok(right) => findings.unreachable.is_some() && account.is_some() && !right,
         };
     let login = findings.login.user();

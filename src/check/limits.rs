@@ -1,5 +1,5 @@
-//! An attempt and the limits: whether failures refuse it before its password is looked at, and what is settled
-//! when its outcome is known.
+//! The limits for one attempt: refuses it if failures have reached one, before its password is
+//! looked at.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(super) fn about_count(e: Error) -> Error {
     e.about_table(COUNT)
 }
 
-/// What the address of an attempt counts as.
+/// The name under which the address of an attempt is counted.
 pub(super) fn remote(world: World<'_>, findings: &Findings) -> String {
     match (world.mode, findings.facts.address) {
         (Mode::Played, _) | (_, None) => LOCAL.to_owned(),
@@ -77,8 +77,8 @@ fn password_hash(world: World<'_>, attempt: &Attempt, account: &str) -> String {
     }
 }
 
-/// Looks whether failures refuse the attempt, before its account is asked for; true if they do. An attempt that
-/// an earlier call has looked at is not looked at again.
+/// Checks the limits before the account is looked up; true if failures refuse the attempt. An
+/// attempt that an earlier call has checked is not checked again.
 pub(super) fn look(
     world: World<'_>,
     attempt: &Attempt,
@@ -110,8 +110,8 @@ pub(super) fn look(
     Ok(refuse(world, attempt, stores, findings))
 }
 
-/// True if limits hold for such a proof. Nobody knows why a driver did not find a proof right: an outage on its
-/// side must lock nobody out.
+/// True if limits hold for such a proof. It is unknown why a driver did not find a proof right, and
+/// an outage on its side must not lock users out.
 fn is_subject(proof: &Proof) -> bool {
     match proof {
         Proof::Password(_) | Proof::Awaited | Proof::Proved => true,
@@ -123,9 +123,11 @@ fn is_subject(proof: &Proof) -> bool {
     }
 }
 
-/// Looks at the limits that were not looked at before the account was known, true if they refuse: those that the
-/// attempt was exempt from, if the password has changed since the login that made its address known good; and
-/// those of the account's canonical name, where the client gave another name.
+/// Checks the limits that could not be checked before the account was known; true if they refuse:
+///
+/// - those that the attempt was exempt from, if the password has changed since the login that made
+///   its address known good;
+/// - those of the account's canonical name, if the client gave another name.
 pub(super) fn look_again(
     world: World<'_>,
     attempt: &Attempt,
@@ -201,8 +203,9 @@ fn look_at(
     catch_up(world, stores, findings)
 }
 
-/// Before a limit refuses, writes the settlements that wait in this host's journal, and looks again: reservations of
-/// right passwords count as failures until their settlement is written.
+/// Before a limit refuses, writes the settlements that wait in this host's journal, and looks
+/// again. Without its settlement, the reservation of a right password counts as a failure in the
+/// end.
 pub(super) fn catch_up(
     world: World<'_>,
     stores: &mut Stores<'_>,
@@ -309,7 +312,8 @@ fn known_good(
     seen::known_good(stores.log()?, account, &remote, since).map_err(|e| e.about_table(SEEN))
 }
 
-/// The same whatever the order of the account's stored passwords, and whatever name the client gave.
+/// The fingerprint of the account's stored passwords. It does not depend on their order, or on the
+/// name that the client gave.
 fn fingerprint(limits: &Limits, account: Option<&Account>) -> String {
     if !limits.want_known_good() {
         return String::new();
@@ -327,7 +331,7 @@ fn fingerprint(limits: &Limits, account: Option<&Account>) -> String {
     pwhash(limits.hash_nonce.expose(), "", &all, FINGERPRINT_BITS)
 }
 
-/// Whether the account has not been seen in this country, but in others.
+/// True if the account has been seen in other countries, but not in this one.
 pub(super) fn is_new_country(
     world: World<'_>,
     stores: &mut Stores<'_>,

@@ -45,8 +45,8 @@ pub enum Revealed {
     Untold(String),
 }
 
-/// Takes room with the limits, and finds the one password of an account that is stored in clear. Where the
-/// attempt stands with the limits is settled by `finish`.
+/// Takes room with the limits, and finds the one password of an account that is stored in clear.
+/// `finish` settles the attempt with the limits.
 ///
 /// # Errors
 /// The database cannot tell, there is no room, or the account's data cannot be understood.
@@ -111,7 +111,7 @@ fn secret_of(
     };
     let own = account.as_ref().map(|account| &account.rules);
     let layers = world.config.policy.layers(&findings.username, own);
-    // A guess at an account that is disabled, or from a refused place, tells nothing and takes no room.
+    // A guess at a disabled account, or from a refused place, tells nothing and takes no room.
     if layers.iter().any(|(_, rules)| rules.disabled) {
         return Ok(Revealed::Nobody);
     }
@@ -138,8 +138,8 @@ fn secret_of(
     ))
 }
 
-/// True if a rule refuses the attempt, which `authorize` or `finish` will say. Rules are only asked for where the
-/// attempt would take room.
+/// True if a rule refuses the attempt; `authorize` or `finish` tells the client. Rules are checked
+/// only if the attempt would take room.
 fn is_refused_by_rule(
     world: World<'_>,
     layers: &[(Layer, &Rules)],
@@ -167,9 +167,9 @@ pub struct Scram {
     pub proof: Proof,
 }
 
-/// Takes room with the limits, and finds the keys that SCRAM needs. A right proof is confirmed to the client
-/// before anybody asks for the policy, which therefore comes first here. Where the attempt stands with the limits
-/// is settled by `finish`.
+/// Takes room with the limits, and finds the keys that SCRAM needs. A right proof is confirmed to
+/// the client before Exim can ask for the policy. So the policy comes first here. `finish` settles
+/// the attempt with the limits.
 ///
 /// # Errors
 /// The database cannot tell, there is no room, or the account's data cannot be understood.
@@ -185,8 +185,8 @@ pub fn scram(
     (scram, findings.standing.take())
 }
 
-/// Takes room for a guess when the client of a SCRAM exchange has shown its proof; false if failures have reached a
-/// limit since it got its keys.
+/// Takes room for a guess when the client of a SCRAM exchange has shown its proof; false if
+/// failures have reached a limit since it got its keys.
 ///
 /// # Errors
 /// The database cannot tell, or there is no room.

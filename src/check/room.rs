@@ -1,7 +1,8 @@
-//! Room for an attempt before its password is looked at: a reservation with each limit, and a slot to hash in.
+//! Room for an attempt before its password is looked at: a reservation with each limit, and a slot
+//! to hash in.
 //!
-//! Nothing looks at the password before the attempt has both. Otherwise the right one of many parallel
-//! guesses could be answered first, and limits would not hold for it.
+//! Nothing looks at the password before the attempt has both. Otherwise the right one of many
+//! parallel guesses could be answered first, and limits would not hold for it.
 
 use std::sync::Arc;
 use std::thread;
@@ -19,14 +20,15 @@ use crate::limit::State;
 use crate::slots::Slots;
 use crate::store::Stores;
 
-/// The first sleep of an attempt that waits, and the longest; each is half as long again as the one before.
+/// The first sleep of an attempt that waits, and the longest. Each sleep is 1.5 times the one
+/// before.
 const FIRST_SLEEP: Duration = Duration::from_millis(50);
 const LONGEST_SLEEP: Duration = Duration::from_millis(400);
 
-/// What room an attempt needs.
+/// The room that an attempt needs.
 #[derive(Clone, Copy)]
 pub(super) struct Needs {
-    /// What it reserves with limits.
+    /// The purpose of its reservations with limits.
     pub purpose: Purpose,
     /// True if it hashes.
     pub slot: bool,
@@ -35,8 +37,8 @@ pub(super) struct Needs {
 /// Leave to look at the password. The slot is given back when this is dropped.
 pub(super) struct Leave(#[allow(dead_code, reason = "it is held, not read")] Option<Slots>);
 
-/// Takes all the room that an attempt needs, and waits for it. `None` if failures have reached a limit
-/// meanwhile.
+/// Takes all the room that an attempt needs, and waits for it. `None` if failures have reached a
+/// limit meanwhile.
 ///
 /// # Errors
 /// There was no room for `attempt_timeout`, or the database cannot tell.
@@ -76,14 +78,14 @@ pub(super) fn take_idle_slot(world: World<'_>) -> Result<Option<Leave>, Error> {
     })
 }
 
-/// What one try came to.
+/// The result of one try.
 enum Tried {
     Taken(Leave),
     Refused,
     Blocked(Blocked),
 }
 
-/// What an attempt waits for.
+/// The room that an attempt waits for.
 enum Blocked {
     /// Other attempts fill the room of this limit.
     Limit(Arc<str>),
@@ -141,7 +143,8 @@ fn try_to_take(
     }
 }
 
-/// Failures have reached these limits, unless settlements wait that say otherwise.
+/// Refuses the attempt because failures have reached these limits, unless waiting settlements
+/// change that.
 fn refuse(
     world: World<'_>,
     stores: &mut Stores<'_>,
@@ -179,7 +182,8 @@ fn look(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) -> Resul
     Ok(full.map_or(Reserved::Yes, Reserved::Full))
 }
 
-/// True if attempts reserve room: nobody is refused under `log_only`, and a question is no attempt.
+/// True if attempts reserve room. Under `log_only` no attempt is refused, and a question (`allow`)
+/// is not an attempt.
 fn reserves(world: World<'_>) -> bool {
     !world.config.policy.log_only && world.mode != Mode::Asked
 }
@@ -205,7 +209,8 @@ fn reserve(
 enum Slot {
     Free(Slots),
     Busy(Slots),
-    /// The state directory cannot hold them, and nobody has asked for a bound: `authpolicy config` tells.
+    /// The state directory cannot hold slots, and the configuration sets no bound; `authpolicy
+    /// config` warns of it.
     Unbounded,
 }
 
@@ -232,8 +237,8 @@ impl Sleeps {
         Self { next: FIRST_SLEEP, left: most }
     }
 
-    /// The next sleep, longer or shorter at random by up to half, so that those who wait do not wake together;
-    /// `None` if the time is used up.
+    /// The next sleep, longer or shorter at random by up to half, so that waiting attempts do not
+    /// wake together; `None` if the time is used up.
     fn next(&mut self) -> Option<Duration> {
         if self.left.is_zero() {
             return None;

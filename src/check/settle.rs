@@ -26,15 +26,15 @@ use crate::verdict::Verdict;
 /// One attempt in so many deletes expired entries.
 const TIDIED_BY_ONE_IN: i64 = 4;
 
-/// What an outcome means to the limits. A right password that a new country refuses is taken for a wrong one, as
-/// one from there would be: else the limits would tell which it was.
+/// The outcome as the limits see it. A right password that a new country refuses counts, as a wrong
+/// one from there does. Otherwise the limits would tell which it was.
 fn outcome(attempt: &Attempt, findings: &Findings, decision: &Decision) -> Outcome {
     let failed = matches!(decision.reason, Some(FailType::Credentials | FailType::Account));
     let is_new = decision.answer == Answer::Reject && decision.rule == Some(Rule::NewCountry);
     if matches!(attempt.proof, Proof::GivenUp) {
         Outcome::GivenUp
     } else if matches!(attempt.proof, Proof::Proved) && !findings.was_looked_at {
-        // A driver has proved it without asking us: it counts in no case.
+        // A driver has proved it without asking us, so it never counts.
         Outcome::Released
     } else if failed || is_new || findings.was_guess {
         Outcome::Failed
@@ -43,7 +43,7 @@ fn outcome(attempt: &Attempt, findings: &Findings, decision: &Decision) -> Outco
     }
 }
 
-/// What is to be settled: the attempt's counters, and where the account was let in from.
+/// The changes to write: to the attempt's counters, and the login that was admitted.
 fn settlement(
     world: World<'_>,
     attempt: &Attempt,
@@ -56,7 +56,8 @@ fn settlement(
     Settlement::new(findings.standing.take().as_ref(), outcome, seen, clock)
 }
 
-/// The names that the account was let in under, for known good addresses and new countries.
+/// The logins to remember for known good addresses and new countries: one for each name of the
+/// account.
 fn logins(world: World<'_>, findings: &Findings, verdict: &Verdict) -> Vec<seen::Login> {
     let decision = &verdict.decision;
     let let_in = decision.answer == Answer::Accept
@@ -82,7 +83,7 @@ fn logins(world: World<'_>, findings: &Findings, verdict: &Verdict) -> Vec<seen:
     logins.collect()
 }
 
-/// Settles the attempt before its answer; returns what has to be settled later, with its row.
+/// Settles the attempt before its answer; returns a settlement that has to wait with its row.
 pub(super) fn settle(
     world: World<'_>,
     attempt: &Attempt,
@@ -94,7 +95,7 @@ pub(super) fn settle(
     if world.mode == Mode::Asked || settlement.is_empty() {
         return None;
     }
-    // A query_timeout of its own: what came before may have used up the attempt's time.
+    // It gets its own query_timeout: the steps before may have used up the attempt's time.
     let mut timeouts = world.config.timeouts;
     timeouts.attempt = timeouts.query;
     let before = stores.replace_deadline(Deadline::new(Instant::now(), timeouts));
@@ -102,7 +103,7 @@ pub(super) fn settle(
     stores.replace_deadline(before);
     let e = settled.err()?;
     if world.mode == Mode::Played {
-        // There is no row that it could wait with: the attempt counts as a failure when its lease is over.
+        // It has no row to wait with, so the attempt counts as a failure when its lease is over.
         world.log.trouble("check", &e);
         return None;
     }
@@ -111,8 +112,8 @@ pub(super) fn settle(
     Some(settlement)
 }
 
-/// Now and then, when all is done, deletes some of what is over. If it cannot be done now, it is
-/// somebody else's turn.
+/// Deletes some expired entries, in one of four attempts, after everything else. If that fails, a
+/// later attempt tries again.
 pub(super) fn tidy(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) {
     let policy = &world.config.policy;
     if world.mode == Mode::Asked || findings.facts.now.rem_euclid(TIDIED_BY_ONE_IN) != 0 {

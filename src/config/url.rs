@@ -87,7 +87,7 @@ impl Database {
         }
     }
 
-    /// Has the addresses of hosts remembered in this directory.
+    /// Sets the directory where the addresses of hosts are remembered.
     pub(super) fn remember_in(&mut self, directory: &Path) {
         if let Self::MySql(hosts) = self {
             hosts.iter_mut().for_each(|host| host.memory = Some(directory.to_owned()));

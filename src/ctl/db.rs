@@ -54,7 +54,7 @@ pub(super) enum Verb {
     Restore(Copy),
 }
 
-/// Runs a verb. The files of backup and restore are opened as the user who called, the rest is done as
+/// Runs a verb. The files of backup and restore are opened as the calling user. The rest is done as
 /// the owner of the state directory.
 pub(super) fn run(config: Config, verb: &Verb) -> Done {
     match verb {

@@ -51,7 +51,7 @@ pub struct Pace {
     longest: u64,
     /// Of all of it; else each transaction has its own time.
     start: Option<Instant>,
-    /// True for rows with settlements alone.
+    /// True if only rows with settlements are delivered.
     settlements: bool,
     timeouts: Timeouts,
 }
@@ -69,7 +69,7 @@ impl Pace {
         }
     }
 
-    /// An attempt cannot be decided before others are settled.
+    /// A round for an attempt that cannot be decided before others are settled.
     pub(super) fn of_settlements(timeouts: Timeouts) -> Self {
         let timeouts = Timeouts { attempt: timeouts.query, ..timeouts };
         let start = Some(Instant::now());
@@ -208,7 +208,7 @@ impl Round<'_, '_> {
         fates
     }
 
-    /// Settles the attempt of a row that no table takes; false if that has to wait.
+    /// Settles the attempt of a row that the table refuses for good; false if that has to wait.
     fn settle(&mut self, record: &Record) -> bool {
         if record.settlement.is_none() {
             return true;

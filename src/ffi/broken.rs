@@ -1,7 +1,7 @@
 //! What holds after a panic: nothing of the attempt, and no way on with it but "cannot tell".
 //!
-//! A function may have panicked before its first line, so this begins from its arguments alone. An
-//! attempt that would have left a row leaves one that says so, unless its own is recorded.
+//! A function may have panicked before its first line, so this starts from its arguments alone. An
+//! attempt that would have left a row leaves one for the panic, unless its own is recorded.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -20,13 +20,13 @@ use crate::session::Session;
 
 const WHY: &str = "internal error, see the line above";
 
-/// Ends an attempt, of which nothing more can be said.
+/// Ends an attempt as "cannot tell".
 pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
     record(session, arguments.map(Attempt::parse));
 }
 
-/// Ends an attempt, unless `authorize` has.
+/// Ends an attempt, unless `authorize` has already ended it.
 pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let has_name = argument(arguments, 0).is_some_and(|authcid| !authcid.is_empty());
     let is_attempt = session.authorized.is_none() && (has_name || session.asked.is_some());
@@ -54,8 +54,8 @@ fn proved(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt,
     arguments.map(|arguments| Attempt::parse_proved(function, proof, arguments))
 }
 
-/// Leaves the row. A call that is wrong in Exim's configuration leaves none, nor does one whose own
-/// configuration cannot be read.
+/// Leaves the row. There is none if the call in Exim's configuration is wrong, or if the
+/// configuration that it names cannot be read.
 fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
     let Some(Ok(mut attempt)) = attempt else { return };
     let moment = calls::moment();

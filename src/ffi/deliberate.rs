@@ -28,7 +28,7 @@ fn armed(argument: &[u8]) -> Vec<String> {
     places.split('.').filter(|place| !place.is_empty()).map(str::to_owned).collect()
 }
 
-/// Where the attempt has its ticket, and nothing else is done.
+/// Panics if asked to, after the attempt has its ticket and before anything else is done.
 pub(super) fn in_decide() {
     deliberate::panic_if_armed("in", "decide");
 }

@@ -1,7 +1,7 @@
 //! What Exim offers to those it loads: found by name at run time, and done without where it is
 //! not there. Debian's binary exports the names (`nm -D`). Their types are those of `local_scan.h`,
-//! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for it, and
-//! calls nothing whose type depends on a version that it does not know.
+//! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for its
+//! version. If that is unknown, it calls nothing whose type depends on it.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -26,15 +26,15 @@ type LogWrite = unsafe extern "C" fn(c_uint, c_int, *const c_char, ...);
 /// `void log_write(int flags, const char *format, ...)`, from 4.100.
 type LogWriteFrom4100 = unsafe extern "C" fn(c_int, *const c_char, ...);
 
-/// `const uschar *expand_string_2(const uschar *string, BOOL *textonly)`, from 4.97: the same type
-/// in all, as the size of a `BOOL` is not in it.
+/// `const uschar *expand_string_2(const uschar *string, BOOL *textonly)`, from 4.97. The type is
+/// the same in all versions, because it does not contain the size of a `BOOL`.
 type ExpandString2 = unsafe extern "C" fn(*const c_char, *mut c_void) -> *const c_char;
 
 /// `uschar *expand_string(uschar *string)`, up to 4.98.
 type ExpandString = unsafe extern "C" fn(*mut c_char) -> *mut c_char;
 
 /// `void *store_get_perm_3(int size, const void *proto_mem, const char *func, int line)`, from 4.96
-/// to 4.100; before 4.96 the second is a `BOOL`, for which 1 is true.
+/// to 4.100; before 4.96 the second argument is a `BOOL`, for which 1 is true.
 type StoreGetPerm = unsafe extern "C" fn(c_int, *const c_void, *const c_char, c_int) -> *mut c_void;
 
 /// `GET_TAINTED`
@@ -46,8 +46,8 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     (!found.is_null()).then_some(found)
 }
 
-/// The version of the Exim around us. A process asks once; a child of one that has asked runs the
-/// same program.
+/// The version of the Exim around us. A process asks once. Its children run the same program and
+/// need not ask.
 fn version() -> &'static HostVersion {
     static VERSION: OnceLock<HostVersion> = OnceLock::new();
     VERSION.get_or_init(|| HostVersion::read(ask_version().as_deref()))
@@ -61,7 +61,8 @@ fn ask_version() -> Option<Vec<u8>> {
     let answer: *const c_char = if let Some(found) = symbol(c"expand_string_2") {
         // SAFETY: a symbol of this name in Exim's process is the function of this type.
         let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString2>(found) };
-        // SAFETY: a NUL-terminated text that outlives the call; the second may be NULL.
+        // SAFETY: the text is NUL-terminated and outlives the call; the second argument may be
+        // NULL.
         unsafe { expand(question.as_ptr().cast(), ptr::null_mut()) }
     } else {
         let found = symbol(c"expand_string")?;
@@ -73,13 +74,13 @@ fn ask_version() -> Option<Vec<u8>> {
     if answer.is_null() {
         return None;
     }
-    // A copy at once: Exim uses the memory again when the expansion around us ends.
-    // SAFETY: not null, thus NUL-terminated text that nobody changes meanwhile.
+    // Copies at once: Exim uses the memory again when the expansion around us ends.
+    // SAFETY: it is not null, so it is NUL-terminated text, which does not change meanwhile.
     Some(unsafe { CStr::from_ptr(answer) }.to_bytes().to_vec())
 }
 
-/// Writes a line to Exim's main log, or to syslog's mail.info where Exim does not offer that or is of
-/// an unknown version.
+/// Writes a line to Exim's main log, or to syslog's mail.info where Exim does not offer that or is
+/// of an unknown version.
 pub(super) fn log(line: &str) {
     #[cfg(feature = "deliberate-panic")]
     super::deliberate::at_the_end(line);
@@ -122,28 +123,28 @@ fn terminated(line: &str) -> Option<CString> {
     CString::new(line).ok()
 }
 
-/// True if Exim plays through a dialogue for an administrator (`-bh`): no row then.
+/// True if Exim plays through a dialogue for an administrator (`-bh`). Then there is no row.
 ///
-/// The variable is a `BOOL`, of four bytes or of one, and another variable may follow it at once. On a
-/// little-endian machine its first byte is the value in both.
+/// The variable is a `BOOL`, of four bytes or of one, and another variable may follow it at once.
+/// On a little-endian machine its first byte is the value in both.
 pub(super) fn is_host_checking() -> bool {
     symbol(c"host_checking").is_some_and(|found| {
         let is_wide = cfg!(target_endian = "big") && *version() == HostVersion::UpTo4_99;
         if is_wide {
-            // SAFETY: a symbol of this name in an Exim of these versions is an unsigned int that lives
-            // as long as the process.
+            // SAFETY: a symbol of this name in an Exim of these versions is an unsigned int that
+            // lives as long as the process.
             unsafe { found.cast::<c_uint>().read_unaligned() != 0 }
         } else {
-            // SAFETY: a symbol of this name in Exim's process is a variable of at least one byte that
-            // lives as long as the process.
+            // SAFETY: a symbol of this name in Exim's process is a variable of at least one byte
+            // that lives as long as the process.
             unsafe { found.cast::<u8>().read() != 0 }
         }
     })
 }
 
 /// A copy that Exim treats like the client's own words, so that it refuses to use them as a file
-/// name; `None` where Exim does not track that (before 4.93, or built without the symbols), or is of
-/// an unknown version.
+/// name; `None` where Exim does not track that (before 4.93, or built without the symbols), or is
+/// of an unknown version.
 pub(super) fn tainted(text: &CStr) -> Option<&'static CStr> {
     if matches!(version(), HostVersion::Unknown(_)) {
         return None;

@@ -100,7 +100,7 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
     }
 }
 
-/// Has the attempt take room for a guess when the client's proof has come, before the driver gets what it needs to
+/// Takes room for a guess when the client's proof has come, before the driver gets the keys to
 /// check it. Without room the driver gets no keys, and asks `secret`.
 fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
     let Some(mut asked) = session.asked.take() else { return };
@@ -131,7 +131,7 @@ fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
     session.asked = Some(asked);
 }
 
-/// What is known of a proof that could not be looked at.
+/// A proof that could not be looked at, with the reason.
 fn unknown(e: &Error, why: &str) -> Proof {
     if let Error::NoRoom { limit } = e {
         return Proof::NoRoom(Arc::clone(limit));

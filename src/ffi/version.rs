@@ -6,11 +6,11 @@
 
 /// The last 4.x that has `log_write(selector, flags, format, ...)` and a `BOOL` of four bytes.
 const LAST_OLD: u32 = 99;
-/// The first release whose header declares all that we call as we call it.
+/// The first release that declares all functions with the types that we use.
 const FIRST_OLD: u32 = 90;
 /// The only 4.x so far that has `log_write(flags, format, ...)` and a `BOOL` of one byte.
 const NEW: u32 = 100;
-/// An answer that no Exim gives is cut for the log.
+/// A longer answer is cut for the log; no Exim gives one.
 const SHOWN: usize = 40;
 
 /// An Exim, by the types of its functions.
@@ -20,7 +20,7 @@ pub(super) enum HostVersion {
     UpTo4_99,
     /// 4.100.
     From4_100,
-    /// Another version, as it answers, or one that did not answer.
+    /// Another version, with its answer if it gave one.
     Unknown(Option<String>),
 }
 
@@ -31,13 +31,13 @@ impl HostVersion {
         match answer.and_then(minor) {
             Some(FIRST_OLD..=LAST_OLD) => Self::UpTo4_99,
             Some(NEW) => Self::From4_100,
-            // Types that nobody has looked at, or a build that somebody has changed.
+            // Types that we have not checked, or a changed build.
             Some(_) | None => Self::Unknown(answer.map(shown)),
         }
     }
 }
 
-/// The second number of a release, `4.N` or `4.N.P`, and of nothing else: candidates and
+/// The second number of a release, `4.N` or `4.N.P`; `None` for anything else. Candidates and
 /// snapshots have more in their names, and may have other types.
 fn minor(version: &[u8]) -> Option<u32> {
     let mut parts = version.split(|byte| *byte == b'.');

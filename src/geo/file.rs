@@ -1,9 +1,9 @@
 //! An MMDB file: mapped when it is first asked, and the one memory map.
 //!
-//! A process whose map reaches past the end of its file is killed by SIGBUS. Exim's daemon, which
-//! must not be, maps a copy: a file in memory, or where the system refuses that, memory of its own.
-//! The processes of connections map the file itself, since reading all of it for each would be slow:
-//! `sigbus.rs` has them survive that.
+//! A process is killed by SIGBUS if its map reaches past the end of the file. This must not happen
+//! to Exim's daemon, so it maps a copy: a file in memory or, if the system refuses that, its own
+//! memory. The processes of connections map the file itself, because reading all of it each time
+//! would be slow. `sigbus.rs` lets them survive a file that is cut short.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -45,7 +45,7 @@ pub(super) struct MmdbFile {
 }
 
 struct Mapped {
-    /// The file that others may cut short; `None` of a copy.
+    /// The file, which others may cut short; `None` if the map is of a copy.
     file: Option<Shared>,
     reader: Reader<Mmap>,
 }
@@ -85,14 +85,14 @@ impl MmdbFile {
         self.call(|| self.mapped.get_or_try_init(|| self.map_copy(self.open()?)).map(|_| ()))
     }
 
-    /// Calls the reader, which is another crate's. Where it panics, the file is unusable.
+    /// Calls the reader, which is another crate's. If it panics, the file is unusable.
     pub(super) fn call<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         contain::catch("geoip", work).unwrap_or_else(|panic| Err(self.broken(&panic)))
     }
 
     /// Maps a copy that nobody else can cut short.
     fn map_copy(&self, file: File) -> Result<Mapped, Error> {
-        // A kernel may refuse files in memory, and `ulimit -f` long ones.
+        // A kernel may refuse files in memory, and `ulimit -f` refuses long ones.
         let copied = copy(&file, self.key).and_then(|copy| map(&copy));
         let Ok(map) = copied.or_else(|_| read(&file)) else { return self.map(file) };
         let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
@@ -122,8 +122,8 @@ impl MmdbFile {
         Ok(Mapped { file: Some(Shared { file, length, place }), reader })
     }
 
-    /// What the file has about an address, as `read` finds it; `None` where the address is not
-    /// public, or the file cannot know it.
+    /// Reads the file's entry for an address; `None` if the address is not public, or the file
+    /// cannot know it.
     pub(super) fn look_up<T>(
         &self,
         address: IpAddr,
@@ -201,7 +201,7 @@ impl MmdbFile {
 fn copy(mut file: &File, name: &str) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut copy = File::from(memfd_create(name, flags)?);
-    // Refused before anything is copied where it would be too long.
+    // If it is too long, this fails before anything is copied.
     copy.set_len(file.metadata()?.len())?;
     io::copy(&mut file, &mut copy)?;
     let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
@@ -209,7 +209,7 @@ fn copy(mut file: &File, name: &str) -> io::Result<File> {
     Ok(copy)
 }
 
-/// The file in memory of this process.
+/// Reads the file into memory of this process.
 fn read(file: &File) -> io::Result<Mmap> {
     let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut memory = MmapMut::map_anon(length)?;

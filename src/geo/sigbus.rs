@@ -1,8 +1,9 @@
 //! Reading from a map of a file that somebody may cut short meanwhile.
 //!
-//! The kernel raises SIGBUS where a map reaches past the end of its file, and that ends the process.
-//! So while the reader looks into such a map, a handler puts zeros in the map's place and takes a
-//! note; the former handler is back before Exim's code runs. What was read is thrown away then.
+//! The kernel raises SIGBUS if a map is read past the end of its file, and that ends the process.
+//! So there is a handler while the reader looks into such a map. It puts zeros in the map's place
+//! and notes that, and the result of the read is thrown away. The former handler is back before
+//! Exim's code runs.
 
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -34,7 +35,7 @@ static IS_GONE: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub(super) struct CutShort;
 
-/// Where a map is.
+/// The place of a map in memory.
 pub(super) struct Place {
     start: AtomicPtr<c_void>,
     length: usize,
@@ -81,10 +82,10 @@ impl<'a> Installed<'a> {
 impl Drop for Installed<'_> {
     #[allow(unsafe_code, reason = "puts the former handler back")]
     fn drop(&mut self) {
-        // Also where the reader has panicked at the zeros.
+        // This also runs if the reader has panicked at the zeros.
         self.place.is_gone.set(self.place.is_gone.get() || IS_GONE.load(Ordering::Relaxed));
         if let Some(before) = &self.before {
-            // SAFETY: this is what the kernel has said was there.
+            // SAFETY: the kernel returned this handler as the former one.
             let _ = unsafe { sigaction(Signal::SIGBUS, before) }.ok();
         }
     }
@@ -93,23 +94,23 @@ impl Drop for Installed<'_> {
 #[allow(unsafe_code, reason = "a signal handler")]
 extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     let (start, length) = (START.load(Ordering::Relaxed), LENGTH.load(Ordering::Relaxed));
-    // SAFETY: the kernel passes what it knows of the signal.
+    // SAFETY: the kernel passes valid information about the signal.
     let info = unsafe { &*info };
-    // SAFETY: of a SIGBUS by the kernel this is the address; of another one, no address of ours.
+    // SAFETY: if the kernel raised SIGBUS, this is the address; otherwise it is not in our map.
     let at = unsafe { info.si_addr() };
     let is_ours = at.addr().checked_sub(start.addr()).is_some_and(|offset| offset < length);
     let (rights, kind) =
         (libc::PROT_READ, libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     if is_ours {
         IS_GONE.store(true, Ordering::Relaxed);
-        // SAFETY: the place is that of a map which is being read, and stays mapped.
+        // SAFETY: this is the place of the map that is being read, and it stays mapped.
         let zeros = unsafe { libc::mmap(start, length, rights, kind, -1, 0) };
         if zeros != libc::MAP_FAILED {
             return;
         }
     }
-    // Not ours, or not to be helped: the same again, without a handler.
-    // SAFETY: the default action is no function of ours.
+    // Not our map, or mmap failed: the signal comes again, without a handler.
+    // SAFETY: the default action runs no code of this program.
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
 }
 
@@ -121,13 +122,13 @@ mod tests {
 
     use super::*;
 
-    /// The handler of SIGBUS; Rust's runtime has one of its own.
+    /// The handler of SIGBUS; Rust's runtime has its own.
     #[allow(unsafe_code, reason = "looks at a handler")]
     fn handler() -> String {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default action is no function of ours.
+        // SAFETY: the default action runs no code of this program.
         let found = unsafe { sigaction(Signal::SIGBUS, &default) }.unwrap();
-        // SAFETY: this was there.
+        // SAFETY: this is the former handler.
         unsafe { sigaction(Signal::SIGBUS, &found) }.unwrap();
         format!("{:?}", found.handler())
     }
@@ -138,7 +139,7 @@ mod tests {
         let before = handler();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 20_000]).unwrap();
-        // SAFETY: what happens when it is cut short is what this test is about.
+        // SAFETY: this test is about what happens when the file is cut short.
         let map = unsafe { Mmap::map(&file) }.unwrap();
         let place = Place::of(&map);
         let sum = || map.iter().map(|byte| u64::from(*byte)).sum::<u64>();

@@ -92,7 +92,8 @@ impl Journal<'_> {
         Ok(files)
     }
 
-    /// All files that no attempt appends to; those of these names are made such ones.
+    /// All files that no attempt appends to. Files of these names are renamed first, so that they
+    /// belong to them.
     fn list(&self, names: &[&str]) -> Result<Vec<PathBuf>, Error> {
         let appended = [SETTLEMENTS, ROWS].map(|name| self.directory().join(name));
         let listed = self.prepare().and_then(|()| {

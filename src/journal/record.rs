@@ -30,7 +30,7 @@ pub struct Record {
     pub id: String,
     /// The parameters of `log.insert`.
     pub row: Vec<(&'static str, Value)>,
-    /// What the attempt could not settle itself, and is written with its row.
+    /// The settlement that the attempt could not write itself; it is written with the row.
     pub settlement: Option<Settlement>,
 }
 
@@ -67,7 +67,7 @@ impl Record {
             };
             object.insert((*name).to_owned(), value);
         }
-        // It is made of texts and numbers, which JSON can always hold.
+        // It consists of texts and numbers, which JSON can always hold.
         if let Some(Ok(settlement)) = self.settlement.as_ref().map(serde_json::to_value) {
             object.insert(SETTLEMENT.to_owned(), settlement);
         }

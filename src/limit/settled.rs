@@ -1,5 +1,5 @@
-//! The settlement of one counter: what the outcome of an attempt changes there. It can wait in the journal, so
-//! it names rows and values, and no configuration.
+//! The settlement of one counter: the changes that the outcome of an attempt makes there. It can
+//! wait in the journal, so it names rows and values, and no configuration.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -13,19 +13,19 @@ use crate::error::Error;
 use crate::store::Store;
 use crate::store::Value;
 
-/// What the outcome of an attempt means to its limits.
+/// The outcome of an attempt, as its limits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The guess was wrong: it counts.
     Failed,
-    /// A SCRAM client gave up after it had the keys, without a proof: this counts against its address, and
-    /// not against the account.
+    /// A SCRAM client gave up after it had the keys, without a proof. This counts against its
+    /// address, and not against the account.
     GivenUp,
     /// The password was right, or the client has learnt nothing about it: nothing counts.
     Released,
 }
 
-/// What is to be written to one counter.
+/// The changes to write to one counter.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Settled {
     rule: String,
@@ -40,14 +40,15 @@ pub struct Settled {
 /// A failure.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Failed {
-    /// Until when the value counts as failed, in milliseconds since 1970.
+    /// The time until which the value counts as failed, in milliseconds since 1970.
     until: i64,
-    /// A failure that is there already and ends later than this comes from a wrong clock, or from a longer `within`.
+    /// The latest plausible end of an existing failure. A later one comes from a wrong clock, or
+    /// from a longer `within`.
     latest: i64,
 }
 
 impl Standing {
-    /// What the outcome changes with each counter.
+    /// The changes that the outcome makes to each counter.
     #[must_use]
     pub fn settle(&self, outcome: Outcome, clock: Clock) -> Vec<Settled> {
         let settled = self.counters().iter().filter_map(|counter| {
@@ -85,7 +86,7 @@ impl Settled {
     /// # Errors
     /// The database did not do it.
     pub fn write(&self, store: &mut Store) -> Result<(), Error> {
-        // A failure that is there already never ends sooner by another one, unless it would not count.
+        // Another failure never shortens an existing one, unless that ends too late to count.
         const FAIL: (&str, &str) = (
             "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
              VALUES (:rule, :account, :remote, :value, :attempt, :expires) \

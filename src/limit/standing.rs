@@ -16,27 +16,27 @@ use crate::error::Error;
 use crate::policy::Action;
 use crate::policy::Limit;
 
-/// Where an attempt stands with the limits.
+/// The standing of an attempt with the limits.
 #[derive(Debug)]
 pub struct Standing {
-    /// Tells this attempt from all others.
+    /// The id of this attempt.
     attempt: String,
     counters: Vec<Counter>,
-    /// What room is reserved for in the table, if it is.
+    /// The purpose of the reservations in the table, if there are any.
     holds: Option<Purpose>,
     /// A limit that has no room now.
     pub full: Option<Arc<str>>,
     /// Each limit that rejects, and true if failures have reached it.
     pub reached: Vec<(Arc<str>, bool)>,
-    /// How long the client has to wait.
+    /// The time that the client has to wait.
     pub delay: Duration,
 }
 
-/// What an attempt has to count.
+/// The properties of an attempt that limits count.
 pub struct Subject<'a> {
     /// The account's name in lower case, with the default domain.
     pub account: &'a str,
-    /// What the address counts as.
+    /// The name under which the address is counted.
     pub remote: &'a str,
     /// The country's code, or empty.
     pub country: &'a str,
@@ -45,7 +45,7 @@ pub struct Subject<'a> {
 }
 
 impl Standing {
-    /// Gives an attempt an id of its own.
+    /// The standing of a new attempt, with its own id.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -71,14 +71,14 @@ impl Standing {
         let account = name(subject.account);
         let value = match limit.count {
             Count::Failures => &self.attempt,
-            // A driver that shows us no password: each counts as another one.
+            // The driver shows us no password, so each counts as another one.
             Count::Passwords if subject.pwhash.is_empty() => &self.attempt,
             Count::Passwords => subject.pwhash,
             Count::Accounts => &account,
             Count::Remotes => subject.remote,
             Count::Countries => subject.country,
         };
-        // The empty value is a lock.
+        // An empty value would be a lock.
         let value = if value.is_empty() { "-" } else { value }.to_owned();
         let (account, remote) = match limit.per {
             Per::Remote => (String::new(), subject.remote.to_owned()),
@@ -88,7 +88,7 @@ impl Standing {
         Counter { limit: limit.clone(), account, remote, value, held: Vec::new() }
     }
 
-    /// Adds what a look at a counter has found. Under `log_only` no client has to wait.
+    /// Adds the state of a counter. Under `log_only` no client has to wait.
     pub fn note(&mut self, limit: &Limit, state: State, log_only: bool) {
         let is_reached = state == State::Reached;
         match limit.action {
@@ -109,7 +109,7 @@ impl Standing {
         }
     }
 
-    /// Has a failure of the attempt counted there.
+    /// Adds a counter where a failure of the attempt counts.
     pub fn count_with(&mut self, counter: Counter) {
         self.counters.push(counter);
     }
@@ -131,8 +131,8 @@ impl Standing {
         self.holds == Some(Purpose::Keys)
     }
 
-    /// Notes the reservations that are about to be made; returns the ids of those made before. They are noted
-    /// first, because a database may make them and not say so.
+    /// Notes the reservations that are about to be made; returns the ids of earlier ones. They are
+    /// noted first, because a database may make them without confirming it.
     pub(super) fn begin_reservation(&mut self, purpose: Purpose, clock: Clock) -> Vec<String> {
         let mut before: Vec<_> =
             self.counters.iter().flat_map(|counter| counter.held.iter().cloned()).collect();

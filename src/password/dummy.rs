@@ -70,7 +70,7 @@ impl Dummy {
             return;
         }
         for content in &self.passwords {
-            // Its salt and hash are made up: whatever comes out means nothing.
+            // Its salt and hash are made up, so the result means nothing.
             let _ = content.matches(candidate).ok();
         }
     }

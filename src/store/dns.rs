@@ -1,9 +1,9 @@
 //! Asks name servers for the addresses of a host, under a deadline.
 //!
 //! libc's resolver counts whole seconds for each server and each entry of the search list. Here one
-//! deadline holds for all of it. Servers are asked in the order of resolv.conf, each a moment after the
-//! one before it, and the first that can tell is believed. IPv4 and IPv6 addresses are asked for over
-//! sockets of their own, since some servers and firewalls answer only one question a socket.
+//! deadline holds for all of it. Servers are asked in the order of resolv.conf, each a moment after
+//! the one before it, and the first answer counts. IPv4 and IPv6 addresses are asked for over
+//! separate sockets, because some servers and firewalls answer only one question a socket.
 
 use std::io::ErrorKind;
 use std::io::Read;
@@ -32,7 +32,8 @@ use super::mysql::sockets_within;
 const STEPS: u32 = 8;
 /// The shortest time between two questions.
 const SHORTEST_STEP: Duration = Duration::from_millis(10);
-/// A reply over UDP is at most 512 bytes, since nothing else is asked for; more is no harm.
+/// A reply over UDP is at most 512 bytes, because we do not ask for longer ones. More room does no
+/// harm.
 const LONGEST_DATAGRAM: usize = 4096;
 
 /// The settings of resolv.conf.
@@ -43,7 +44,7 @@ pub(super) struct Resolver {
     pub(super) search: Vec<String>,
     /// A name with fewer dots is tried in the domains first.
     pub(super) ndots: usize,
-    /// True if a name without dots is tried in the domains only.
+    /// True if a name without dots is tried only in the domains.
     pub(super) no_tld_query: bool,
     /// True if IPv6 addresses are not asked for.
     pub(super) no_aaaa: bool,
@@ -120,7 +121,7 @@ impl Channel {
         Some(Self { server, kind, query, socket: None, failure: None })
     }
 
-    /// Sends the question, again if it was sent before.
+    /// Sends the question, or sends it again.
     fn send(&mut self) {
         let socket = match self.socket.take() {
             Some(socket) => Ok(socket),
@@ -132,7 +133,7 @@ impl Channel {
         }
     }
 
-    /// Takes what has come, if it is an answer.
+    /// Receives the answer, if it has come.
     fn receive(&mut self, left: Duration) -> Option<Reply> {
         let socket = self.socket.as_ref()?;
         let mut buffer = [0; LONGEST_DATAGRAM];
@@ -188,7 +189,8 @@ fn open(server: SocketAddr) -> std::io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind((any, 0))?;
     socket.set_nonblocking(true)?;
-    // Then the kernel drops what comes from elsewhere, and tells if nobody listens there.
+    // With a connected socket, the kernel drops datagrams from elsewhere, and reports a closed
+    // port.
     socket.connect(server)?;
     Ok(socket)
 }
@@ -263,7 +265,7 @@ impl Exchange {
         self.answers.iter().any(|(known, _)| *known == kind)
     }
 
-    /// True if an answer may still come that would add something.
+    /// True if a missing answer may still come.
     fn has_hope(&self) -> bool {
         self.channels.iter().any(|one| one.failure.is_none() && !self.has_answer(one.kind))
     }
@@ -293,7 +295,7 @@ impl Exchange {
         let _ = poll(&mut sockets, PollTimeout::from(time)).ok();
     }
 
-    /// Takes what has come; true if a server failed.
+    /// Receives the answers that have come; true if a server failed.
     fn receive(&mut self) -> bool {
         let left = self.limit.saturating_sub(self.start.elapsed());
         let step = self.step();

@@ -1,10 +1,11 @@
 //! Descriptors of this process that are open on the embedded database, but not by our SQLite.
 //!
-//! POSIX locks belong to the process, not to the descriptor: the first close of a file drops all locks
-//! that the process has on it. SQLite takes care of that within one copy of itself. Exim's
-//! `${lookup sqlite}` and embedded Perl use another copy, and neither copy knows of the other's locks.
-//! With both open, rows are lost and the file is damaged, and no call reports an error. So each of our
-//! connections looks first, and does not open the database where something else has it open.
+//! POSIX locks belong to the process, not to the descriptor: the first close of a file drops all
+//! locks that the process has on it. SQLite takes care of that within one copy of itself. Exim's
+//! `${lookup sqlite}` and embedded Perl use another copy, and neither copy knows of the other's
+//! locks. With both open, rows are lost and the file is damaged, and no call reports an error. So
+//! each of our connections looks first, and does not open the database if something else has it
+//! open.
 //!
 //! Exim is single-threaded: while we have a connection, nothing else can open the file. So only the
 //! first of several connections has to look, and every descriptor that it finds is foreign.
@@ -21,14 +22,15 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// Where Linux lists the descriptors of this process.
+/// The directory in which Linux lists the descriptors of this process.
 const LIST: &str = "/proc/self/fd";
 /// Numbers that are asked for in one call.
 const CHUNK: usize = 256;
-/// Where the process may have at most this many descriptors, to ask for each number is faster than to read
-/// the list: 12 µs for 1024 numbers, 22 µs for 4096, and 45 µs for a list of 15 in a fresh process.
+/// If the process may have at most this many descriptors, asking for each number is faster than
+/// reading the list: 12 µs for 1024 numbers, 22 µs for 4096, and 45 µs for a list of 15 in a fresh
+/// process.
 const FEW: RawFd = 4096;
-/// Numbers that are asked for where there are more, and no list. A process gets the lowest free number,
+/// The most numbers that are asked for, if there is no list. A process gets the lowest free number,
 /// so those of Exim are small.
 const MOST_WITHOUT_LIST: RawFd = 65_536;
 
@@ -83,8 +85,8 @@ fn id(file: &fs::Metadata) -> Id {
     (file.dev(), file.ino())
 }
 
-/// The files that SQLite opens for this database. The last two may be all that a foreign SQLite shares
-/// with us: those of a database that was replaced by rename.
+/// The files that SQLite opens for this database. If the database was replaced by rename, a foreign
+/// SQLite may share only the last two with us.
 pub(super) fn files(database: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|end| {
         let mut path = database.as_os_str().to_owned();
@@ -109,7 +111,7 @@ fn foreign(path: &Path, database: Id) -> Option<(RawFd, PathBuf)> {
     let list = if most > FEW { listed(Path::new(LIST)).ok() } else { None };
     match list {
         Some(descriptors) => descriptors.into_iter().find_map(file_of),
-        // The list is missing in a chroot without /proc, too.
+        // The list may be missing, as in a chroot without /proc.
         None => in_use(most.min(MOST_WITHOUT_LIST)).find_map(file_of),
     }
 }
@@ -122,7 +124,7 @@ fn listed(list: &Path) -> io::Result<Vec<RawFd>> {
         let descriptor = name.to_str().and_then(|name| name.parse().ok());
         descriptors.push(descriptor.ok_or(io::ErrorKind::InvalidData)?);
     }
-    // To read the list takes a descriptor, which is among them.
+    // Reading the list takes a descriptor, which is in the list. So it cannot be empty.
     if descriptors.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(descriptors) }
 }
 
@@ -142,8 +144,8 @@ fn in_use(end: RawFd) -> impl Iterator<Item = RawFd> {
             place.fd = number;
         }
         let length = libc::nfds_t::try_from(CHUNK).unwrap_or(0);
-        // SAFETY: the kernel reads and writes `length` structures, which the array has. It does not wait,
-        // and only says of each number whether it is open: no event is asked for.
+        // SAFETY: the kernel reads and writes `length` structures, which the array has. It does not
+        // wait. No event is asked for, so it only reports the numbers that are not open.
         let answered = unsafe { libc::poll(chunk.as_mut_ptr(), length, 0) } >= 0;
         chunk.into_iter().filter_map(move |place| {
             let is_free = place.fd < 0 || answered && place.revents & libc::POLLNVAL != 0;
@@ -155,8 +157,9 @@ fn in_use(end: RawFd) -> impl Iterator<Item = RawFd> {
 /// The file that a descriptor is open on; `None` for a number that is not in use.
 fn id_of(descriptor: RawFd) -> Option<Id> {
     let mut found = MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the kernel writes a whole `stat` to the place, which has room for it, and keeps no pointer.
-    // Any number may be given: one that is not in use is EBADF, and nothing changes for one that is.
+    // SAFETY: the kernel writes a whole `stat` to the place, which has room for it, and keeps no
+    // pointer. Any number may be given: one that is not in use is EBADF, and nothing changes for
+    // one that is.
     if unsafe { libc::fstat(descriptor, found.as_mut_ptr()) } != 0 {
         return None;
     }

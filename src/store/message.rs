@@ -94,7 +94,7 @@ pub(super) fn read(reply: &[u8], query: &[u8], kind: Kind) -> Option<Reply> {
     if addresses.is_empty() && flags & 0x02 != 0 {
         return Some(Reply::Truncated);
     }
-    // It is neither responsible for the name nor willing to ask others.
+    // The server is not responsible for the name, and does not ask others.
     let is_lame = number(header, 6)? == 0 && flags & 0x04 == 0 && code & 0x80 == 0;
     if is_lame {
         return Some(Reply::Failure(String::from("does not resolve names for others")));
@@ -117,7 +117,7 @@ fn number(bytes: &[u8], at: usize) -> Option<u16> {
     <[u8; 2]>::try_from(pair).ok().map(u16::from_be_bytes)
 }
 
-/// The addresses among so many records; a record that is cut off ends them.
+/// The addresses in the first `count` records, up to a record that is cut off.
 fn addresses(mut records: &[u8], count: u16, kind: Kind) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for _ in 0..count {
@@ -130,14 +130,14 @@ fn addresses(mut records: &[u8], count: u16, kind: Kind) -> Vec<IpAddr> {
     found
 }
 
-/// Splits off one record, and leaves out its name.
+/// Splits off one record, without its name.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let bytes = bytes.get(length_of_name(bytes)?..)?;
     let length = usize::from(number(bytes, 8)?).checked_add(10)?;
     bytes.split_at_checked(length)
 }
 
-/// The bytes that a name takes here. A pointer to another place ends it.
+/// The length of the name at the beginning, in bytes. A pointer to another place ends it.
 fn length_of_name(bytes: &[u8]) -> Option<usize> {
     let mut at: usize = 0;
     loop {

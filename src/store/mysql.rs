@@ -53,9 +53,9 @@ const DEADLOCK: u16 = 1213;
 /// Its word for a row that another transaction has changed since this one looked.
 const CHANGED: u16 = 1020;
 
-/// Its word for a wrong user or password.
+/// The server's code for a wrong user or password.
 const ACCESS_DENIED: u16 = 1045;
-/// How often to log in where that is denied.
+/// The number of times to log in if that is denied.
 const LOGIN_TRIES: u32 = 3;
 
 /// Its word for a savepoint that is not there.
@@ -148,7 +148,7 @@ impl Connection {
         let result = self.connection.exec_iter(sql, named(sql, parameters));
         let found = result.and_then(|rows| {
             let columns = names(rows.columns().as_ref());
-            // All of them before one is looked at: dropped half-way, they would read on.
+            // Collects all of them before looking at one: dropped half-way, they would read on.
             let rows = rows.collect::<mysql::Result<Vec<_>>>()?;
             let rows = rows.into_iter().map(|row| {
                 let values = row.unwrap().into_iter().map(read);
@@ -269,7 +269,7 @@ impl Connection {
         Ok(())
     }
 
-    /// A fault that did not keep us from connecting: no name server could tell the host's address.
+    /// A fault that did not prevent connecting: no name server could tell the host's address.
     pub(super) fn trouble(&self) -> Option<Error> {
         let silence = self.silence.as_ref()?;
         let what = format!("{silence}: connected to a remembered address");
@@ -281,7 +281,8 @@ impl Connection {
         !self.out_of_step
     }
 
-    /// True if the server has ended the connection. It says nothing unasked but goodbye.
+    /// True if the server has ended the connection. Unasked, a server sends nothing but its
+    /// goodbye.
     #[allow(unsafe_code, reason = "the crate lends its descriptor as a number")]
     pub(super) fn has_hung_up(&self) -> bool {
         // SAFETY: the connection owns the descriptor, and outlives this borrow of it.
@@ -290,7 +291,8 @@ impl Connection {
         poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
-    /// Has the connection not used again, since the driver panicked; answers whose it is.
+    /// Marks the connection as unusable after a panic of the driver; returns its place, for
+    /// messages.
     pub(super) fn give_up(&mut self) -> String {
         self.out_of_step = true;
         self.may_try_again = false;
@@ -340,7 +342,7 @@ fn reach(
         if left.is_zero() {
             break;
         }
-        // An address that is silent leaves time for those after it.
+        // A silent address leaves time for the next ones.
         let share = left.checked_div(untried).unwrap_or(left);
         untried = untried.saturating_sub(1);
         match names::toward(*address, || connect(host, share)) {
@@ -368,8 +370,8 @@ fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Contained<Conn>
     Ok(Contained::new(connection))
 }
 
-/// Logs in, and tries again where that is denied: of ed25519's 32 random bytes the crate takes a zero
-/// at the end for padding, so that the server denies one right login in 256.
+/// Logs in, and tries again if that is denied. The crate takes a zero at the end of ed25519's 32
+/// random bytes for padding, so that the server denies one right login in 256.
 fn log_in(options: Opts) -> mysql::Result<Conn> {
     for _ in 1..LOGIN_TRIES {
         match Conn::new(options.clone()) {
@@ -380,7 +382,7 @@ fn log_in(options: Opts) -> mysql::Result<Conn> {
     Conn::new(options)
 }
 
-/// The crate panics at what it does not expect when it logs in.
+/// The text for a panic at the login: the crate panics at unexpected packets.
 fn about_panic(panic: &Panic) -> String {
     format!(
         "{panic}: the driver cannot log in there: have this user log in by mysql_native_password, \

@@ -2,9 +2,9 @@
  *
  * A name server that does not answer must not keep an Exim process. getaddrinfo(3) has no time-out:
  * libc asks each server of resolv.conf for whole seconds, several times, and for each entry of the
- * search list. So libc looks the name up with no name server to ask. That leaves the rest of
- * nsswitch.conf: /etc/hosts, this host's own names, and whatever modules there are. It also tells
- * whether DNS would have been asked. If so, dns.rs asks the servers, under a deadline.
+ * search list. So libc looks the name up without name servers. That leaves the rest of nsswitch.conf:
+ * /etc/hosts, this host's own names, and any other modules. It also tells if DNS would have been
+ * asked. If so, dns.rs asks the servers, under a deadline.
  *
  * Exim changes the resolver's state (RES_DEFNAMES, RES_DNSRCH, retrans, retry) and goes on using it. So
  * the state is put aside, made anew from resolv.conf for this one call, and put back byte for byte.
@@ -70,7 +70,7 @@ static int put(struct endpoint *to, const struct sockaddr *address)
     return 0;
 }
 
-/* Notes what resolv.conf says. */
+/* Copies the settings of resolv.conf. */
 static void put_settings(struct lookup *lookup, const struct __res_state *state)
 {
     for (int i = 0; i < state->nscount && i < SERVERS; i++) {
@@ -90,7 +90,7 @@ static void put_settings(struct lookup *lookup, const struct __res_state *state)
     lookup->no_aaaa = (state->options & 0x08000000 /* RES_NOAAAA, from glibc 2.36 on */) != 0;
 }
 
-/* Looks a name up, asking no name server. 0, or what getaddrinfo says. */
+/* Looks a name up without a name server. Returns 0, or the error of getaddrinfo. */
 int authpolicy_look_up(const char *name, struct lookup *lookup)
 {
     struct __res_state *state = __res_state(), kept = *state;
@@ -133,8 +133,8 @@ void authpolicy_connect_to(const struct endpoint *to)
         snprintf(target, sizeof target, "%s", text);
 }
 
-/* The MySQL crate connects to the first address of a name, and has TLS hold the certificate against the
- * name. So it keeps the name, and is told the address here. */
+/* The MySQL crate connects to the first address of a name, and TLS checks the certificate against the
+ * name. So the crate keeps the name, and gets the address here. */
 int __wrap_getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
                        struct addrinfo **found)
 {

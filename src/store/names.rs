@@ -1,9 +1,10 @@
 //! The addresses of a database server's host: from libc, from name servers, or remembered.
 //!
 //! - An address in the URL stands for itself.
-//! - libc looks the name up without a name server: /etc/hosts and the other modules of nsswitch.conf.
+//! - libc looks the name up without a name server: /etc/hosts and the other modules of
+//!   nsswitch.conf.
 //! - Name servers are asked, if nsswitch.conf says so, within the time for connecting to this host.
-//! - While no name server can tell, the latest answer is used, which the state directory holds.
+//! - While no name server can tell, the latest answer is used. The state directory holds it.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -56,8 +57,8 @@ struct RawLookup {
 }
 
 #[allow(unsafe_code, reason = "declares functions of names.c")]
-// SAFETY: they have these types there. The first reads a name up to its NUL and writes one lookup,
-// whose layout is the same; the second reads an endpoint, or nothing where the pointer is null.
+// SAFETY: they have these types in names.c. The first reads a name up to its NUL and writes one
+// lookup of the same layout; the second reads an endpoint, or nothing if the pointer is null.
 unsafe extern "C" {
     fn authpolicy_look_up(name: *const c_char, lookup: *mut RawLookup) -> c_int;
     safe fn authpolicy_connect_to(to: Option<&Endpoint>);
@@ -96,7 +97,7 @@ impl Endpoint {
 pub(super) struct Host {
     /// At least one; the best first.
     pub(super) addresses: Vec<SocketAddr>,
-    /// The reason why these are the remembered ones.
+    /// The reason why these are remembered addresses, if they are.
     pub(super) silence: Option<String>,
 }
 
@@ -110,7 +111,7 @@ static FOUND: Mutex<Vec<(String, Instant, Host)>> = Mutex::new(Vec::new());
 /// that there is time to connect to them.
 ///
 /// # Errors
-/// There is none, or no name server could tell; in words.
+/// There is no address, or no name server could tell. The text gives the reason.
 pub(super) fn resolve(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
     let key = host.to_string();
     let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +150,7 @@ fn look_up_host(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
         Lookup::Found(mut addresses) => {
             sort(&mut addresses);
             addresses.truncate(ADDRESSES);
-            // Many name servers change the order each time.
+            // Sorted, because many name servers change the order each time.
             if !(addresses.len() == remembered.len()
                 && addresses.iter().all(|address| remembered.contains(address)))
             {
@@ -173,7 +174,7 @@ fn look_up_host(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
 
 /// Connects to this address, whatever name the host has.
 pub(super) fn toward<T>(address: SocketAddr, connect: impl FnOnce() -> T) -> T {
-    /// Ends it however `connect` ends.
+    /// Resets the address when dropped, even if `connect` panics.
     struct Target;
     impl Drop for Target {
         fn drop(&mut self) {
@@ -234,7 +235,8 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
-/// Puts first what this host has a route to, and IPv6 before IPv4; the rest stays in the server's order.
+/// Puts first what this host has a route to, and IPv6 before IPv4; the rest stays in the server's
+/// order.
 fn sort(addresses: &mut [IpAddr]) {
     addresses.sort_by_cached_key(|address| (!has_route(*address), address.is_ipv4()));
 }

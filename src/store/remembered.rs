@@ -1,9 +1,10 @@
-//! The latest addresses of a host name, in the state directory, for the time when no name server answers.
+//! The latest addresses of a host name, in the state directory, for use while no name server
+//! answers.
 //!
-//! A file for each name, with an address a line. Names and addresses are no secrets; but whoever can
-//! write such a file chooses the server that says who may log in. So a file counts only if it
-//! belongs to this process's user and nobody else may write it. TLS holds the certificate against
-//! the name, wherever the address comes from.
+//! There is a file for each name, with one address a line. Names and addresses are not secret. But
+//! write access to such a file means the choice of the server that decides who may log in. So a
+//! file counts only if it belongs to this process's user and other users may not write it. TLS
+//! checks the certificate against the name, wherever the address comes from.
 
 use std::fs;
 use std::io;
@@ -17,14 +18,14 @@ use nix::unistd::Uid;
 
 use crate::state;
 
-/// Begins the names of the files.
+/// The beginning of the files' names.
 const PREFIX: &str = "addresses-of-";
 /// Longer names are not remembered: file systems allow 255 bytes for the name of a file.
 const LONGEST_NAME: usize = 200;
-/// More than eight addresses take.
+/// Longer than any file with eight addresses.
 const LONGEST_FILE: u64 = 1024;
 
-/// The remembered addresses; none if there is no file, or it is not ours alone.
+/// The remembered addresses; none if there is no file, or if others may write it.
 pub(super) fn recall(directory: Option<&Path>, name: &str) -> Vec<IpAddr> {
     let Some(path) = path(directory, name) else { return Vec::new() };
     let mut text = String::new();
@@ -35,10 +36,10 @@ pub(super) fn recall(directory: Option<&Path>, name: &str) -> Vec<IpAddr> {
     read.ok().and(addresses).unwrap_or_default()
 }
 
-/// Remembers addresses. If that fails, the next outage of the name servers is felt; no client is refused
-/// for it now.
+/// Remembers addresses. A failure is ignored: it matters only at the next outage of the name
+/// servers.
 pub(super) fn keep(directory: Option<&Path>, name: &str, addresses: &[IpAddr]) {
-    // Root never leaves a file here that Exim's user could not replace.
+    // Root writes no file here, because Exim's user could not replace it.
     if Uid::effective().is_root() {
         return;
     }
@@ -61,7 +62,7 @@ fn path(directory: Option<&Path>, name: &str) -> Option<PathBuf> {
     directory.filter(|_| may_be).map(|it| it.join(format!("{PREFIX}{}", name.to_ascii_lowercase())))
 }
 
-/// The file has all of it, or is as it was.
+/// Writes the whole file, or leaves it as it was.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!("~{}", std::process::id()));

@@ -8,9 +8,9 @@
  * of a connect from SO_SNDTIMEO (unix(7), socket(7)).
  *
  * A signal ends a call that has a limit, even with SA_RESTART (signal(7)). Exim has a handler for
- * SIGUSR1, which exiwhat sends to each of its processes. The call is made again with the time that is
- * left. A unix socket whose connect was interrupted is as it was before. TCP sockets do not block in
- * connect: the crate polls them, and polls again after a signal.
+ * SIGUSR1, which exiwhat sends to each of its processes. So the call is made again with the time that
+ * is left. An interrupted connect leaves a unix socket unchanged. TCP sockets do not block in connect:
+ * the crate polls them, and polls again after a signal.
  */
 #include <errno.h>
 #include <sys/socket.h>

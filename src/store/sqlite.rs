@@ -49,7 +49,7 @@ const PAGE_SIZE: u32 = 1024;
 /// Virtual machine steps between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 1000;
 
-/// Says how to get a database that is damaged back.
+/// The advice for a damaged database.
 const REMEDY: &str = "restore a backup with `authpolicy db restore FILE`, or move the database and the \
                       files beside it away and run `authpolicy db init`";
 
@@ -61,7 +61,7 @@ pub struct Connection {
     pub(super) deadline: Deadline,
     /// False after a panic of the driver.
     pub(super) is_usable: bool,
-    /// Given back after the connection is closed: fields are dropped in this order.
+    /// Released after the connection is closed, because fields are dropped in this order.
     _claim: Claim,
 }
 
@@ -123,13 +123,15 @@ impl Connection {
         self.run("BEGIN IMMEDIATE")
     }
 
-    /// True if the transaction has ended: after a panic in COMMIT, because it was committed. One
-    /// that fails may end it, too, but then the driver has an error to return, and has not panicked.
+    /// True if the transaction has ended. After a panic in COMMIT, this means that it was
+    /// committed. A COMMIT that fails may end it, too, but then the driver returns an error and
+    /// does not panic.
     pub(super) fn has_committed(&self) -> bool {
         self.connection.is_autocommit()
     }
 
-    /// Has the connection not used again, since the driver panicked; answers whose it is.
+    /// Marks the connection as unusable after a panic of the driver; returns its place, for
+    /// messages.
     pub(super) fn give_up(&mut self) -> String {
         self.is_usable = false;
         format!("sqlite {}", self.place)
@@ -224,7 +226,7 @@ fn flags() -> OpenFlags {
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
 }
 
-/// The path as SQLite is to open it, and the file that is there.
+/// The path that SQLite is to open, and the metadata of the file there.
 fn existing(path: &Path, place: &str) -> Result<(PathBuf, fs::Metadata), Error> {
     let found = real_path(path).and_then(|path| path.metadata().map(|meta| (path, meta)));
     found.map_err(|e| {

@@ -16,7 +16,7 @@ pub struct Stores<'a> {
     deadline: Deadline,
     accounts: Option<Store>,
     log: Option<Store>,
-    /// True if the connections had nothing to do for a while: a server may have ended them.
+    /// True if the connections were idle for a while, so that a server may have ended them.
     were_idle: bool,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Stores<'a> {
         std::mem::replace(&mut self.deadline, deadline)
     }
 
-    /// Faults that did not keep us from opening the databases that are open.
+    /// Faults that occurred while opening the open databases, and did not prevent that.
     pub fn troubles(&self) -> impl Iterator<Item = Error> {
         [&self.accounts, &self.log].into_iter().flatten().filter_map(Store::trouble)
     }

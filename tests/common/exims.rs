@@ -1,5 +1,5 @@
-//! The Exims that the plugin is tried with: Debian 12's, and newer ones, each with its own C library,
-//! which scripts/fetch-exims has unpacked into folders.
+//! The Exims that the plugin is tried with: Debian 12's, and newer ones, each with its own C
+//! library, which scripts/fetch-exims has unpacked into folders.
 
 use std::fs;
 use std::io::Write;
@@ -125,8 +125,8 @@ impl Syslog {
         Self(socket)
     }
 
-    /// What has come since the last time, without the priority. It is there when Exim has answered: each
-    /// line was sent before.
+    /// What has come since the last time, without the priority. It is there when Exim has answered:
+    /// each line was sent before.
     pub fn messages(&self) -> Vec<String> {
         let mut buffer = [0; 8192];
         let mut messages = Vec::new();

@@ -23,8 +23,8 @@ pub fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
     })
 }
 
-/// Begins attempts until one can be stopped while it hashes; returns its process and its reply. An attempt that was not
-/// caught leaves neither row nor failure.
+/// Begins attempts until one can be stopped while it hashes; returns its process and its reply. An
+/// attempt that was not caught leaves neither row nor failure.
 pub fn stop_while_it_hashes(
     site: &Site,
     exim: &Exim,

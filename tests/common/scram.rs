@@ -1,6 +1,6 @@
-//! SCRAM with a real Exim's expansions and a real client, libgsasl's: Debian's Exim is built without the driver, so
-//! that the server's side of the exchange (RFC 5802) stands here, and calls the options in the order in which Exim
-//! 4.99 does.
+//! SCRAM with a real Exim's expansions and a real client, libgsasl's: Debian's Exim is built
+//! without the driver, so that the server's side of the exchange (RFC 5802) stands here, and calls
+//! the options in the order in which Exim 4.99 does.
 
 use std::io::BufRead;
 use std::io::BufReader;

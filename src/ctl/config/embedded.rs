@@ -1,4 +1,4 @@
-//! The embedded database: whether its file is whole, and whether a process of Exim's keeps it open.
+//! Checks of the embedded database: its file is whole, and no Exim process keeps it open.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,17 +12,17 @@ use crate::ctl::patience;
 use crate::error::Error;
 use crate::store::Store;
 
-/// An attempt closes the database sooner, unless its hash is very dear.
+/// An attempt closes the database sooner, unless its hash is very expensive.
 const LONG: Duration = Duration::from_secs(1);
 
-/// A process of Exim's that keeps a database open.
+/// An Exim process that keeps a database open.
 #[derive(PartialEq, Eq)]
 pub(super) struct Holder {
     pid: u32,
     database: PathBuf,
 }
 
-/// Reads all of each embedded database, and warns of who keeps one open.
+/// Reads all of each embedded database, and warns of processes that keep one open.
 pub(super) fn check(config: &Config, holders: &[Holder]) -> Result<String, Error> {
     let databases = embedded(config);
     if databases.is_empty() {
@@ -53,7 +53,7 @@ fn embedded(config: &Config) -> Vec<&Path> {
     paths.collect()
 }
 
-/// The processes of Exim's that keep an embedded database open; none where we may not see that.
+/// The Exim processes that keep an embedded database open; empty if we may not look.
 pub(super) fn find_holders(config: &Config) -> Vec<Holder> {
     let mut holders: Vec<_> = embedded(config).into_iter().flat_map(holders_of).collect();
     if !holders.is_empty() {

@@ -1,4 +1,4 @@
-//! Limits: what could make them count wrongly.
+//! Checks of what could make limits count wrongly.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::limit;
 use crate::store::Store;
 
-/// How far this host's clock may be from the database's, in milliseconds.
+/// The largest difference of this host's clock from the database's, in milliseconds.
 const CLOCK_MARGIN: u64 = 2000;
 
 /// Warns of attempts that outlast their lease, and of clocks that differ.

@@ -1,5 +1,5 @@
-//! The servers of a list: one that is of no use is passed over by each attempt, and nobody would know.
-//! And the names of their hosts: some ways to look a name up have no time-out.
+//! Checks of the servers of a list, because attempts silently pass over a server that they cannot use.
+//! Also checks the names of their hosts, because some ways to look a name up have no time-out.
 
 use std::fs;
 use std::net::IpAddr;
@@ -45,7 +45,7 @@ fn is_address(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok()
 }
 
-/// The modules of the line `hosts:` that have no limit known to us.
+/// The modules of the line `hosts:` that may have no time-out.
 fn modules_without_limit(text: &str) -> Vec<&str> {
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"));
     let line = line.and_then(|line| line.split('#').next()).unwrap_or_default();

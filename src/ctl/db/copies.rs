@@ -40,7 +40,7 @@ pub(in crate::ctl) struct Copy {
     of: Option<Of>,
 }
 
-/// The database that is meant, and the statements that have to fit it.
+/// The chosen database, and the statements that have to fit it.
 struct Chosen<'a> {
     path: &'a Path,
     statements: Vec<Sql<'a>>,
@@ -86,7 +86,7 @@ pub(super) fn restore(config: Config, copy: &Copy) -> Done {
     Ok(true)
 }
 
-/// The embedded database of the configuration, or the one that is asked for where there are two.
+/// The embedded database of the configuration; with two of them, the one that `--of` names.
 fn choose<'a>(config: &'a Config, copy: &Copy) -> Result<Chosen<'a>, Error> {
     let embedded = |database: &'a Database| match database {
         Database::Sqlite(path) => Some(path.as_path()),
@@ -117,8 +117,8 @@ fn choose<'a>(config: &'a Config, copy: &Copy) -> Result<Chosen<'a>, Error> {
     Ok(Chosen { path, statements })
 }
 
-/// A backup in the state directory would be lost with it, and Exim's user could lead root's to another
-/// place.
+/// Rejects a file in the state directory. A backup there would be lost with the directory, and
+/// Exim's user could redirect root's backup to another place.
 fn is_elsewhere(config: &Config, file: &Path) -> Result<(), Error> {
     let directory = match file.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -134,7 +134,7 @@ fn is_elsewhere(config: &Config, file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a file for the caller alone. One that is there already has to be the caller's own, and empty.
+/// Makes a file for the caller alone. An existing file must belong to the caller and be empty.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -150,8 +150,8 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Opens a file that is to be restored. The database itself must not be among them: closing it here
-/// would drop the locks that SQLite has on it.
+/// Opens a file to restore. It must not be the database itself: closing that here would drop the
+/// locks that SQLite has on it.
 fn open(config: &Config, copy: &Copy, path: &Path) -> Result<File, Error> {
     let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
     let chosen = choose(config, copy)?.path;

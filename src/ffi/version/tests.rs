@@ -1,4 +1,4 @@
-//! The answers of Exims, and those that could be taken for one.
+//! The answers of real Exims, and texts that resemble them.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn any_other_answer_is_unknown() {
         "3.36",
         "0.96",
         "4",
-        // Snapshots, candidates, builds that somebody has named, Exim's own test suite.
+        // Snapshots, candidates, builds with their own names, Exim's own test suite.
         "4.99-123-abc",
         "4.100-1-g13835a3c1",
         "4.100-RC1",
@@ -53,7 +53,7 @@ fn any_other_answer_is_unknown() {
         "4.98.2-1",
         "4.98.2+dfsg",
         "x.yz",
-        // What is no number of a release, or no number at all.
+        // Not the number of a release, or not a number at all.
         "",
         ".",
         "..",

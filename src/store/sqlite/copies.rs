@@ -1,8 +1,9 @@
-//! Whole copies of the embedded database: one that is made while Exim runs, and one that is put back.
+//! Whole copies of the embedded database: makes one while Exim runs, and puts one back.
 //!
-//! The newest rows are in the WAL, which stays when nobody is connected. So a copy of the database file
-//! alone lacks them, and a file that is copied over the database meets a WAL of another database and is
-//! damaged by it. Both ways here go through SQLite, which knows what belongs together.
+//! The newest rows are in the WAL, which stays after the last connection is closed. So a copy of
+//! the database file alone lacks them. A file that is copied over the database meets the WAL of
+//! another database and is damaged by it. Backup and restore go through SQLite, which knows what
+//! belongs together.
 
 use std::fs;
 use std::fs::File;
@@ -29,9 +30,9 @@ use crate::state;
 use crate::store::Deadline;
 use crate::store::handles;
 
-/// How long to wait for another process that writes. An attempt does so for milliseconds.
+/// The longest wait for another process that writes. An attempt writes for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often to try to empty the WAL, and how long each try waits.
+/// The number of tries to empty the WAL, and the wait of each.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -65,9 +66,9 @@ pub fn back_up(database: &Path, mut to: &File, deadline: Deadline) -> Result<u64
     written.map_err(|source| Error::System { place: String::from("the backup"), source })
 }
 
-/// Puts a copy in the database's place, if it is whole and these statements can run on it. Where the
-/// database can be written to, that is one transaction, which running Exims see all of or nothing.
-/// Else the file is replaced, and the return value is the new name of the old one.
+/// Puts a copy in the database's place, if it is whole and these statements can run on it. If the
+/// database can be written to, this is one transaction, so that running Exims see all of it or
+/// nothing. Otherwise the file is replaced, and the return value is the new name of the old one.
 ///
 /// # Errors
 /// The copy is not whole, does not fit, or cannot be put in place.
@@ -94,7 +95,7 @@ pub fn restore(
     replace(&path, &staged, copy)
 }
 
-/// Copies what is to be restored to where SQLite may write.
+/// Copies the backup to a file that SQLite may write.
 fn fill(staged: &Temporary, mut file: File, from: &Incoming<'_>) -> io::Result<()> {
     let mut source = from.file;
     io::copy(&mut source, &mut file)?;
@@ -145,7 +146,7 @@ fn overwrite(
     let place = live.place.clone();
     let wrong = |e: rusqlite::Error| refused(&place, &e);
     live.connection.busy_timeout(PATIENCE).map_err(wrong)?;
-    // The size of its pages is known once its header has been read.
+    // SQLite knows the page size once it has read the header.
     let header = live.connection.pragma_query_value(None, "schema_version", |row| row.get(0));
     let _: i64 = header.map_err(wrong)?;
     set_page_size(copy, page_size(&live.connection).map_err(wrong)?).map_err(wrong)?;
@@ -155,16 +156,16 @@ fn overwrite(
         return Err(fail(&place, "is locked by another process: try again"));
     }
     live.connection.pragma_update(None, "journal_mode", "WAL").map_err(wrong)?;
-    // The copy is in place whether or not this can be done now.
+    // A failure is ignored: the copy is in place already.
     let _ = empty_wal(&live.connection).ok();
     live.check()
 }
 
-/// Moves what was written into the database. The WAL is as long as the database now, and every attempt
-/// would read it, and try to move it.
+/// Moves the pages of the WAL into the database. The WAL is now as long as the database, and
+/// otherwise every attempt would read it and try to move it.
 fn empty_wal(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     for _ in 0..TRIES {
-        // Nobody else writes meanwhile, so the wait for those who read is short.
+        // No other process writes meanwhile, so the wait for readers is short.
         connection.busy_timeout(PAUSE)?;
         let is_busy: bool =
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| row.get(0))?;
@@ -176,7 +177,7 @@ fn empty_wal(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Gives the copy the database's name, and what is there another one.
+/// Renames the file that is in the database's place, and gives its name to the copy.
 fn replace(
     path: &Path,
     staged: &Temporary,
@@ -196,7 +197,8 @@ fn replace(
     replaced.map_err(|source| Error::System { place, source })
 }
 
-/// Renames the database and the files beside it, the database first: from then on no process opens it.
+/// Renames the database and the files beside it. The database comes first, so that no process opens
+/// it any longer.
 fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
     let named = |number: u32| with_end(path, &format!(".damaged-{number}"));
     let is_free = |aside: &PathBuf| aside.symlink_metadata().is_err();
@@ -209,7 +211,7 @@ fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
             Err(e) => return Err(e),
         }
     }
-    // It holds nothing but locks and an index of the WAL.
+    // The -shm file holds only locks and an index of the WAL.
     match fs::remove_file(with_end(path, "-shm")) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         Ok(()) | Err(_) => Ok(found.cloned()),
@@ -220,7 +222,7 @@ fn page_size(connection: &rusqlite::Connection) -> rusqlite::Result<u32> {
     connection.pragma_query_value(None, "page_size", |row| row.get(0))
 }
 
-/// Writes the copy anew where its pages have another size: SQLite copies page by page.
+/// Writes the copy anew if its page size differs, because SQLite copies page by page.
 fn set_page_size(copy: &rusqlite::Connection, size: u32) -> rusqlite::Result<()> {
     if page_size(copy)? == size {
         return Ok(());
@@ -280,7 +282,7 @@ impl Temporary {
     }
 }
 
-/// Deletes the copies of processes that were killed: this path and a process id.
+/// Deletes copies left by killed processes: this path with a process id appended.
 fn delete_leftovers(copies: &Path) {
     let process = |id: &str| Path::new("/proc").join(id);
     let name = copies.file_name().unwrap_or_default().to_string_lossy().into_owned();
