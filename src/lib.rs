@@ -13,8 +13,8 @@
 //! - [`policy`]: rules, facts, and the decision; [`rules`] reads what administrators write
 //! - [`password`]: whether a password matches a stored one; [`slots`]: how many
 //!   processes hash at once; [`state`]: files of our own, and a key for what is made up
-//! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in tables
-//!   of ours; [`pwhash`] tells passwords apart without knowing them
+//! - [`limit`], [`seen`], [`exception`]: what is counted, remembered and allowed for a time, in
+//!   tables of ours; [`pwhash`] tells passwords apart without knowing them
 //! - [`settlement`]: the changes that an outcome makes to these tables, at once or later
 //! - [`geo`]: the country and the autonomous system of an address
 //! - [`account`], [`entry`]: what is read from a database, and what is written; [`store`] holds the

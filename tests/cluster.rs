@@ -214,7 +214,7 @@ fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster)
     assert!(hashed + untold >= MAX, "{hashed} guesses, {untold} times 435");
 }
 
-/// Two hosts that ask two nodes, with these limits and all the time that their attempts need.
+/// Two hosts that ask two nodes, with these limits and long time-outs.
 fn patient_hosts(cluster: &Cluster, limits: &str) -> [Site; 2] {
     let limits = format!("known_good = \"0s\"\n{limits}");
     let sites = [host(cluster, &[0], &limits), host(cluster, &[1], &limits)];
@@ -228,7 +228,7 @@ fn patient_hosts(cluster: &Cluster, limits: &str) -> [Site; 2] {
     sites
 }
 
-/// So many right logins over both hosts at once; each name comes from its number.
+/// Makes `clients` right logins over both hosts at once; each name comes from its number.
 fn log_in_at_once(sites: &[Site; 2], clients: usize, name: impl Fn(usize) -> String + Sync) {
     let exims = [sites[0].exim(), sites[1].exim()];
     let start = Barrier::new(clients);
@@ -248,7 +248,7 @@ fn log_in_at_once(sites: &[Site; 2], clients: usize, name: impl Fn(usize) -> Str
     assert!(replies.iter().all(|reply| reply == ACCEPTED), "{replies:?} {:?}", lines());
 }
 
-/// Nobody with a right password is refused because of others, and nothing of them stays.
+/// Right passwords are not refused because of other attempts, and leave no entries.
 fn right_passwords_over_two_nodes_are_accepted(cluster: &Cluster) {
     const USERS: usize = 25;
     const CONNECTIONS: usize = 8;

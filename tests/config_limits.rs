@@ -15,7 +15,7 @@ use common::limits::site;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 
-/// What `config` says of limits, under a clock that is ahead by this.
+/// The report of `config` about limits, under a clock that is ahead by this.
 fn check(site: &Site, ahead: &str) -> String {
     let output = Command::new("faketime")
         .args(["-f", ahead, env!("CARGO_BIN_EXE_authpolicy"), "--config"])

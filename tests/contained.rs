@@ -27,14 +27,14 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// What becomes of a right password.
+/// The expected result for a right password.
 struct Case<'a> {
-    /// Where the plugin panics, as src/contain.rs calls it.
+    /// The place of the panic, as src/contain.rs calls it.
     places: &'a [&'a str],
     reply: &'a str,
     /// `auth_ok` of the row; `None` where there is no row.
     row: Option<Option<bool>>,
-    /// What `flush` finds: rows that wait, and rows that wait though they are in the table.
+    /// The result of `flush`: rows that wait, and rows that wait though they are in the table.
     waits: [usize; 2],
     /// Part of a line.
     line: &'a str,
@@ -42,7 +42,7 @@ struct Case<'a> {
 
 const AT: &str = "internal error at src/contain.rs:";
 
-/// Nobody can tell, and the row is written at once.
+/// The attempt is "cannot tell", and the row is written at once.
 fn cannot_tell<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
     Case { places, reply: CANNOT_TELL, row: Some(None), waits: [0, 0], line }
 }
@@ -181,7 +181,7 @@ fn a_panic_in_a_parser_or_a_hash_crate_is_an_error_of_that_file_or_password() {
             cannot_tell(&["before-hash-read"], stored),
             cannot_tell(&["before-hash"], stored),
             cannot_tell(&["after-hash"], stored),
-            // Nobody knows where the row would go.
+            // Without a configuration, it is unknown where the row would go.
             Case {
                 places: &["before-config"],
                 reply: CANNOT_TELL,

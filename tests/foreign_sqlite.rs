@@ -41,7 +41,7 @@ fn exim(site: &Site, options: &str, condition: &str) -> Exim {
     exim_within(site, options, condition, "1024")
 }
 
-/// The same with so many descriptors at most.
+/// Starts the same Exim with a limit on descriptors.
 fn exim_within(site: &Site, options: &str, condition: &str, descriptors: &str) -> Exim {
     let config = site.read("exim.conf");
     let acl = format!("begin acl\nacl_helo:\n  accept {condition}\n         accept\n");

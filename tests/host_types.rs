@@ -1,5 +1,5 @@
-//! The types of what Exim exports, old and new, in a small process that has either
-//! (tests/host/exim.c): the version decides which are used, and an unknown one that none is.
+//! The old and the new types of Exim's exports, in a small process that has either
+//! (tests/host/exim.c). The version decides which are used; with an unknown one, none is used.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,8 +22,8 @@ const OLD_TYPES: &[&str] = &[];
 const NEW_TYPES: &[&str] = &["-DNEW"];
 const BOTH: &[&str] = &["-DEXPAND", "-DEXPAND_2"];
 
-/// A process with these types and functions, which calls `check` twice; answers the lines that it
-/// prints, one for each call in either direction.
+/// Runs a process with these types and functions, which calls `check` twice; returns the lines that
+/// it prints, one for each call in either direction.
 fn run(site: &Site, options: &[&[&str]], version: &str, host_checking: bool) -> Vec<String> {
     let program = site.path("host");
     let made = Command::new("cc")
@@ -55,7 +55,8 @@ fn site() -> Site {
     site
 }
 
-/// Runs it in earnest and played through; answers the calls, which are the same but for rows.
+/// Runs it once for real and once played through (`-bh`); returns the calls, which differ only in
+/// rows.
 fn calls(options: &[&[&str]], version: &str) -> Vec<String> {
     let site = site();
     let lines = run(&site, options, version, false);

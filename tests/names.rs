@@ -224,7 +224,7 @@ fn remembered(etc: &Etc) {
     rig.server.kill();
     rig.assert_unserved("; at the remembered address: 127.0.0.1: ");
     rig.server.restart();
-    // A file that others may have written counts for nothing.
+    // A file that others may have written is not used.
     let silent = "no name server could tell";
     fs::set_permissions(&file, fs::Permissions::from_mode(0o620)).unwrap();
     rig.assert_unserved(silent);
@@ -367,7 +367,7 @@ fn serve_stale_asks_the_host_and_not_the_name_servers() {
         assert_eq!(reply, ACCEPTED, "{lines}");
         assert!(lines.contains("the account is served as it was remembered"), "{lines}");
         assert!(lines.contains("no name server could tell"), "{lines}");
-        // Without an address, nobody knows whether the host is away.
+        // Without an address, it is unknown if the host is away.
         fs::remove_file(rig.site.path("state/addresses-of-db1")).unwrap();
         let (reply, lines) = rig.attempt("secret");
         assert_eq!(reply, CANNOT_TELL, "{lines}");

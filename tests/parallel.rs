@@ -165,8 +165,8 @@ fn whoever_gets_no_slot_in_time_is_435_and_no_guess() {
     }
 }
 
-/// Who keeps the slots busy must not learn from the answers to cheap hashes which password is
-/// right.
+/// A client that keeps the slots busy must not learn from the answers to cheap hashes which
+/// password is right.
 #[test]
 fn a_right_password_in_clear_waits_for_a_slot_as_a_wrong_one_does() {
     let site = site(Base::Sqlite, "max_parallel_hashes = 1", "2s", "");
@@ -185,7 +185,7 @@ fn a_right_password_in_clear_waits_for_a_slot_as_a_wrong_one_does() {
     accept(&site, &exim);
 }
 
-/// Whoever is refused anyway takes no slot that others wait for.
+/// An attempt that is refused anyway takes no slot that others wait for.
 #[test]
 fn an_attempt_that_is_refused_anyway_does_not_wait_for_a_slot() {
     let policy = "deny_countries = [\"CN\"]";

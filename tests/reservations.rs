@@ -201,7 +201,7 @@ fn a_delay_beside_a_limit_that_rejects() {
     }
 }
 
-/// What is refused whatever its password is holds no room of the account's owner.
+/// An attempt that is refused whatever its password takes no room from the account's owner.
 #[test]
 fn an_attempt_from_a_refused_country_reserves_nothing() {
     for base in Base::all() {
@@ -232,7 +232,7 @@ fn an_attempt_from_a_refused_country_reserves_nothing() {
     }
 }
 
-/// Entries of release 0.1.0 as it was at first: an attempt kept its entry when it had failed.
+/// Entries of an early 0.1.0, in which an attempt kept its entry when it had failed.
 #[test]
 fn entries_of_the_former_release_are_read() {
     for base in Base::all() {
@@ -250,8 +250,8 @@ fn entries_of_the_former_release_are_read() {
                  VALUES ('guessing', '{U}', '', '{attempt}', '{attempt}', {expires})"
             ));
         };
-        // One in progress, and one that failed a minute ago: all the room is taken, and nobody is
-        // refused.
+        // One attempt in progress, and one that failed a minute ago: there is no room left, but no
+        // refusal.
         add("00112233445566aa", 0);
         add("00112233445566bb", 60);
         assert_eq!(attempt(&exim, GB, U, "secret"), CANNOT_TELL);

@@ -53,14 +53,14 @@ fn narrow_site(base: Base) -> Site {
     site
 }
 
-/// As if so many seconds had passed.
+/// Changes the entries as if so many seconds had passed.
 fn age_entries(site: &Site, seconds: u32) {
     site.sql(&format!("UPDATE authpolicy_count SET expires = expires - {seconds}000"));
 }
 
-/// Others in progress make an attempt wait, and at worst hear 435, also one whose password is
-/// right: the answer would be one guess more. Whoever is killed while it hashes has paid for its
-/// guess when its lease is over.
+/// Other attempts in progress make an attempt wait, and at worst make it a 435, even if its
+/// password is right: the answer would be one guess more. The guess of an attempt that is killed
+/// while it hashes counts when its lease is over.
 #[test]
 fn all_room_is_held_by_an_attempt_that_is_killed() {
     for base in Base::all() {
@@ -96,7 +96,7 @@ fn all_room_is_held_by_an_attempt_that_is_killed() {
     }
 }
 
-/// An attempt that outlasts its lease settles all the same.
+/// An attempt that outlasts its lease is settled all the same.
 #[test]
 fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
     for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
@@ -190,7 +190,7 @@ fn allow_settles_what_waits_before_it_refuses() {
     assert_eq!(site.count(ENTRIES), 0);
 }
 
-/// While another process holds the journal's file, nobody knows whether failures have reached the
+/// While another process holds the journal's file, it is unknown if failures have reached the
 /// limit.
 #[test]
 fn an_attempt_is_not_refused_while_settlements_wait() {

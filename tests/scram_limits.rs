@@ -1,5 +1,5 @@
-//! SCRAM under limits: a guess is one whether its client waits for the answer or not, and keys
-//! alone are none.
+//! SCRAM under limits: a guess counts even if its client does not wait for the answer. Getting the
+//! keys alone is not a guess.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -29,7 +29,7 @@ use common::site::GB;
 const MECHANISM: &str = "SCRAM-SHA-256";
 const U: &str = "u@example.com";
 
-/// A site with these limits, where no address is exempt because of its logins before.
+/// A site with these limits, where no address is exempt because of earlier logins.
 fn limited(base: Base, limits: &[String]) -> Site {
     let site = site(base);
     let head = "hash_nonce = \"x\"\nknown_good = \"0s\"\n";
@@ -73,7 +73,7 @@ fn an_exchange_that_is_given_up_counts_for_the_address_alone() {
     }
 }
 
-/// The same for one whose client is never heard of again.
+/// The same for an exchange whose client falls silent.
 #[test]
 fn an_exchange_that_lapses_counts_for_the_address_alone() {
     for base in Base::all() {
@@ -170,8 +170,8 @@ fn an_exchange_without_room_is_no_answer() {
     }
 }
 
-/// Guesses with SCRAM are guesses, whatever is counted; one that nobody waits for is none, and
-/// what the policy refuses is none.
+/// Guesses with SCRAM count, whatever the limit counts. An exchange that its client abandons is not
+/// a guess, nor is one that the policy refuses.
 #[test]
 fn scram_is_under_limits() {
     let all = Base::all().into_iter().zip(["failures", "passwords"]);
@@ -193,7 +193,7 @@ fn scram_is_under_limits() {
             exim.expand("server_set_id", "u@example.com", GB);
         }
         for _ in 0..3 {
-            // Refused, and gone without a word.
+            // The client is refused, and leaves without a word.
             let mut exim = Connection::open(&site, mechanism);
             exim.expand("server_scram_salt", "u@example.com", CN).unwrap();
         }

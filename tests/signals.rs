@@ -1,5 +1,5 @@
-//! System calls of ours that would raise a signal, and end Exim: a write beyond `ulimit -f`, a
-//! socket that is closed, a map of a file that was cut short.
+//! System calls of the plugin that would raise a signal and end Exim: a write beyond `ulimit -f`, a
+//! write to a closed socket, a read from a map of a file that was cut short.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -196,7 +196,7 @@ fn a_full_disk_below_the_databases_index_is_an_error_and_no_signal() {
     let mount = Mount::over(&state, "256k");
     let from = format!("{}/.", copy.display());
     assert!(Command::new("cp").arg("-a").arg(&from).arg(&state).status().unwrap().success());
-    // The index is made anew by who comes first: there is no room for it.
+    // The first process makes the index anew, and there is no room for it.
     let _ = fs::remove_file(state.join("authpolicy.db-shm"));
     mount.fill();
     for _ in 0..5 {
@@ -291,7 +291,7 @@ fn a_tls_server_that_hangs_up_while_we_hash_ends_no_host() {
 #[allow(unsafe_code, reason = "what Rust's runtime has changed is changed back")]
 fn a_host_with_default_actions() {
     for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
-        // SAFETY: the default action is no function of ours.
+        // SAFETY: the default action runs no code of this program.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
     let directory = host::directory();
@@ -336,7 +336,7 @@ impl Saw {
         Self { is_over, thread: Some(thread) }
     }
 
-    /// Ends it; answers how often it has cut.
+    /// Ends it; returns how often it has cut.
     fn stop(&mut self) -> u32 {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()

@@ -2,9 +2,9 @@
 //! trixie-backports, in both of its builds. An attempt of each kind, with its reply, its log line
 //! and its row.
 //!
-//! trixie-backports moves. A version that the plugin does not know passes by the rule for such:
-//! lines go to syslog, and all else is as ever. The same rule is tried with copies of known Exims
-//! that call themselves differently.
+//! trixie-backports moves. For a version that the plugin does not know, the tests expect lines in
+//! syslog, and no other change. They try this also with copies of known Exims that call themselves
+//! differently.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -310,7 +310,7 @@ fn trixie_backports_mod() {
     play(&|| Installed::fetched("backports-mod"), None);
 }
 
-/// With the old types, under a name that somebody who has patched it might give it.
+/// An Exim with the old types, and with a version name as in a patched build.
 #[test]
 fn an_old_exim_under_an_unknown_name() {
     play(&|| Installed::fetched("trixie-heavy"), Some("4.98-2"));

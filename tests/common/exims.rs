@@ -33,19 +33,19 @@ exec chroot "$folder" "$@""#;
 pub struct Installed {
     pub name: &'static str,
     folder: Option<PathBuf>,
-    /// As `exim4 -bV` tells it.
+    /// The version that `exim4 -bV` prints.
     pub version: String,
 }
 
 impl Installed {
-    /// Debian 12's.
+    /// The Exim of Debian 12.
     pub fn system() -> Self {
         let output = Command::new("exim4").arg("-bV").output().expect("install exim4-daemon-heavy");
         let version = version(&String::from_utf8_lossy(&output.stdout));
         Self { name: "the machine's own", folder: None, version }
     }
 
-    /// One that scripts/fetch-exims has put there; `None` if trixie-backports has none.
+    /// An Exim that scripts/fetch-exims has fetched; `None` if trixie-backports has none.
     pub fn fetched(name: &'static str) -> Option<Self> {
         let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/exims");
         let folder = all.join(name);
@@ -75,7 +75,7 @@ impl Installed {
         self.command_of(site, Path::new("/usr/sbin/exim4"))
     }
 
-    /// The same by another file of the site.
+    /// Exim on this site, with another configuration file of the site.
     pub fn command_of(&self, site: &Site, program: &Path) -> Command {
         let Some(folder) = &self.folder else { return Command::new(program) };
         let mut command = Command::new("unshare");

@@ -14,7 +14,7 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// What the server does at the login.
+/// The behaviour of the server at the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
     /// It sends the one byte 0x01.
@@ -29,7 +29,7 @@ pub enum Oddity {
     HangsUp,
 }
 
-/// Those at which the driver panics.
+/// The behaviours at which the driver panics.
 pub const PANICS: [Oddity; 4] = [Oddity::OneByte, Oddity::Empty, Oddity::NoPem, Oddity::Parsec];
 
 pub struct FakeServer {
@@ -53,7 +53,7 @@ impl FakeServer {
         })
     }
 
-    /// The same on a unix socket.
+    /// Serves on a unix socket until it is dropped.
     pub fn start_at(path: &Path, oddity: Oddity) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -77,7 +77,7 @@ impl FakeServer {
                 match accept() {
                     Ok(mut stream) => {
                         count.fetch_add(1, Ordering::Relaxed);
-                        // A client that goes away first is none of our concern.
+                        // A client that goes away first does not matter.
                         let _ = log_in(&mut stream, oddity);
                     }
                     Err(_) => thread::sleep(Duration::from_millis(2)),
@@ -87,7 +87,7 @@ impl FakeServer {
         Self { port, clients, is_over, thread: Some(thread) }
     }
 
-    /// How many clients have come.
+    /// The number of clients that have connected.
     pub fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
     }
@@ -139,7 +139,7 @@ fn send(stream: &mut impl Write, number: u8, payload: &[u8]) -> std::io::Result<
     stream.write_all(&packet)
 }
 
-/// Reads a packet; answers the number of the next one.
+/// Reads a packet; returns the number of the next one.
 fn receive(stream: &mut impl Read) -> std::io::Result<u8> {
     let mut head = [0; 4];
     stream.read_exact(&mut head)?;

@@ -12,10 +12,10 @@ use super::site::GB;
 use super::smtp::ACCEPTED;
 use super::smtp::REFUSED;
 
-/// 64 MiB and three passes, of "test".
+/// A hash of "test" with 64 MiB and three passes.
 pub const ARGON2: &str = "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc";
 
-/// Begins an attempt; its reply comes later.
+/// Begins an attempt; joining the thread returns its reply.
 pub fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
     let (port, name, password) = (exim.port, name.to_owned(), password.to_owned());
     thread::spawn(move || {

@@ -48,9 +48,9 @@ pub fn expect_line(site: &Site, want: &str) {
     assert!(line.starts_with(&format!("attempt {want} ")), "{line}");
 }
 
-/// No address is exempt because of its logins before.
+/// No address is exempt because of earlier logins.
 pub const NONE_KNOWN_GOOD: &str = "known_good = \"0s\"";
-/// All entries but locks, and those of attempts in progress.
+/// Counts all entries but locks, reservations included.
 pub const ENTRIES: &str = "SELECT COUNT(*) FROM authpolicy_count WHERE value <> ''";
 pub const RESERVATIONS: &str =
     "SELECT COUNT(*) FROM authpolicy_count WHERE value <> '' AND attempt <> ''";
@@ -61,13 +61,13 @@ pub fn make_hashes_dear(site: &Site) {
     site.sql(&format!("UPDATE account SET password = '{}'", hash.trim()));
 }
 
-/// Has the attempts wait for so long.
+/// Sets the longest time that attempts wait.
 pub fn wait_at_most(site: &Site, time: &str) {
     let longer = format!("[database]\nquery_timeout = \"60s\"\nattempt_timeout = \"{time}\"");
     site.write_config(&site.read("authpolicy.toml").replace("[database]", &longer));
 }
 
-/// So many clients from one address at the same time; their replies.
+/// Runs several clients from one address at the same time; returns their replies.
 pub fn together(
     exim: &Exim,
     clients: usize,
@@ -89,7 +89,7 @@ pub fn together(
     })
 }
 
-/// The latest rows are all like this.
+/// Checks that the latest rows are all like this.
 pub fn expect_rows(site: &Site, count: usize, want: (Option<bool>, Option<bool>)) {
     let rows = site.rows();
     let latest = rows.iter().rev().take(count);

@@ -1,4 +1,4 @@
-//! A network and mount namespace with name servers of its own.
+//! A network and mount namespace with its own name servers.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,7 @@ const INSIDE: &str = "AUTHPOLICY_TEST_INSIDE";
 /// Files of /etc that only this namespace sees.
 pub struct Etc(tempfile::TempDir);
 
-/// Runs a test of this program again, in namespaces of its own; `name` is that of the test.
+/// Runs the test of this program called `name` again, in its own namespaces.
 pub fn in_namespace(name: &str, test: impl FnOnce(&Etc)) {
     if std::env::var_os(INSIDE).is_some() {
         run("ip", &["link", "set", "lo", "up"]);
@@ -132,7 +132,7 @@ impl NameServer {
         server
     }
 
-    /// Gives a name these addresses; none takes it away.
+    /// Gives a name these addresses; an empty list removes the name.
     pub fn set(&self, name: &str, addresses: &[&str]) {
         let addresses: Vec<IpAddr> = addresses.iter().map(|text| text.parse().unwrap()).collect();
         let records = &mut self.state.lock().unwrap().records;
@@ -146,7 +146,7 @@ impl NameServer {
         self.state.lock().unwrap().manner = manner;
     }
 
-    /// The names asked for since the last call, each as often as it was.
+    /// The names asked for since the last call, each as often as it was asked for.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }

@@ -16,7 +16,7 @@ use super::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 const TIMEOUTS: &str = "connect_timeout = \"1s\"\nattempt_timeout = \"5s\"\n";
-/// Beyond all that an attempt may take here, far below what libc takes for silent servers.
+/// Longer than any attempt may take here, and far shorter than libc takes for silent servers.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// A site whose database is on the loopback interface, and its Exim.
@@ -42,7 +42,7 @@ impl Rig {
         self.site.url().replace("@127.0.0.1:", &format!("@{host}:"))
     }
 
-    /// Has the plugin ask these hosts.
+    /// Configures these hosts for the plugin.
     pub fn ask(&self, urls: &[String]) {
         self.ask_within(urls, TIMEOUTS);
     }
@@ -53,7 +53,7 @@ impl Rig {
         self.site.write_config(&format!("[database]\nurl = {urls:?}\n{timeouts}[state]{rest}"));
     }
 
-    /// One attempt in a connection of its own; the reply, and the plugin's lines.
+    /// Makes one attempt in its own connection; returns the reply and the plugin's lines.
     pub fn attempt(&self, password: &str) -> (String, String) {
         let before = self.site.lines().len();
         let mut client = Client::connect_from(self.exim.port, GB);
@@ -68,7 +68,8 @@ impl Rig {
         self.assert_served_and(|lines| assert!(!lines.contains("error="), "{lines}"));
     }
 
-    /// The same, and a line before the attempt's says that an address was remembered.
+    /// Checks the same, and a line before the attempt's that says that a remembered address was
+    /// used.
     pub fn assert_served_from_memory(&self) {
         self.assert_served_and(|lines| {
             let (first, second) = lines.split_once('\n').expect(lines);
@@ -87,13 +88,14 @@ impl Rig {
             look_at(&lines);
         }
         let rows = self.site.rows();
-        // Rows of former attempts, which could not be told, may come from the journal now.
+        // Rows of earlier attempts, which were "cannot tell", may come from the journal now.
         let flags: Vec<_> = rows[before..].iter().filter_map(|row| row.auth_ok).collect();
         assert_eq!(flags, [true, false]);
         assert_eq!(self.site.panic_log(), "");
     }
 
-    /// A right password cannot be told, for this reason; the row waits in the journal.
+    /// Checks that a right password gets "cannot tell", for this reason; the row waits in the
+    /// journal.
     pub fn assert_unserved(&self, reason: &str) {
         let waiting = || {
             let rows = self.site.read("state/journal/rows");

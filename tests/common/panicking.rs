@@ -1,4 +1,4 @@
-//! A plugin that panics where it is told to, and a site on it.
+//! A plugin that panics on demand, and a site that uses it.
 
 use std::fs;
 use std::path::Path;

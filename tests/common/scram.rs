@@ -57,7 +57,7 @@ impl Connection {
         Self { exim, stdin, stdout, options: options(site, mechanism) }
     }
 
-    /// What Exim gets for an option, or `None` where the expansion fails.
+    /// The expansion of an option, or `None` if it fails.
     pub fn expand(&mut self, option: &str, authcid: &str, remote: &str) -> Option<String> {
         let (_, text) = self.options.iter().find(|(name, _)| name == option).unwrap();
         let text = text.replace("$auth1", authcid).replace("$sender_host_address", remote);
@@ -122,7 +122,7 @@ pub fn bytes(text: &str) -> Vec<u8> {
     BASE64_STANDARD.decode(text).unwrap()
 }
 
-/// How an attempt ends, as the client and Exim see it.
+/// The end of an attempt, as the client and Exim see it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Accepted,

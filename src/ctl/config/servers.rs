@@ -1,5 +1,5 @@
-//! Checks of the servers of a list, because attempts silently pass over a server that they cannot use.
-//! Also checks the names of their hosts, because some ways to look a name up have no time-out.
+//! Checks of the servers of a list, because attempts silently pass over a server that they cannot
+//! use. Also checks the names of their hosts, because some ways to look a name up have no time-out.
 
 use std::fs;
 use std::net::IpAddr;
