@@ -38,7 +38,7 @@ fn wait(exim: &Exim) {
     until("the connections end", || children(exim.pid()).is_empty());
 }
 
-/// Attempts with these passwords, one after the other.
+/// Makes attempts with these passwords, one after the other.
 fn attempts(site: &Site, exim: &Exim, passwords: &[&str]) {
     for password in passwords {
         let wanted = if *password == "secret" { ACCEPTED } else { REFUSED };
@@ -130,7 +130,7 @@ fn a_backup_copied_over_the_database_is_reported_and_one_that_is_restored_works(
     let row = "INSERT INTO connection_log (protocol, username, remote_ip, country) \
                VALUES ('smtp', 'u@example.com', '192.0.2.7', 'GB');";
     site.sql(&format!("BEGIN; {} COMMIT; PRAGMA wal_checkpoint(TRUNCATE)", row.repeat(300)));
-    // These rows are in the WAL, on pages of their own, and nobody is connected.
+    // These rows are in the WAL, on their own pages, and no process is connected.
     attempts(&site, &exim, &["wrong", "secret"]);
     drop(exim);
     let last = rusqlite::Connection::open(site.path(DATABASE)).unwrap();
@@ -177,7 +177,7 @@ fn what_is_left_of_a_database_that_cannot_be_opened_is_set_aside() {
         assert_eq!(printed.contains("aside="), is_anything_left, "{name}: {printed}");
         if is_anything_left {
             assert!(Path::new(&format!("{}-wal", value(&printed, "aside"))).exists(), "{name}");
-            // The attempt that found no database has waited.
+            // The row of the attempt that found no database has waited.
             assert_eq!(flush(&site)[0], 1, "{name}");
         }
         attempts(&site, &exim, &["secret"]);
@@ -216,7 +216,7 @@ fn clients_get_their_answers_and_rows_while_a_backup_is_made_and_restored() {
     names.dedup();
     assert_eq!(names.len(), count, "no row is there twice");
     assert!(after.len() >= 100 && after.iter().all(|name| names.contains(name)));
-    // They had their rows, which the backup did not have.
+    // The accepted attempts had rows, which the backup does not have.
     assert!(before.iter().all(|name| !names.contains(name) || after.contains(name)));
     is_whole_and_exims(&site);
 }
@@ -228,7 +228,7 @@ fn a_file_that_is_no_backup_is_refused_and_the_database_stays() {
     attempts(&site, &exim, &["secret"]);
     back_up(&site, "backup.db");
     let mut bytes = fs::read(site.path("backup.db")).unwrap();
-    // The page of a table, but for what it begins with.
+    // The page of a table, without its beginning.
     bytes[2048 + 8..3 * 1024].fill(0xa5);
     fs::write(site.path("damaged.db"), bytes).unwrap();
     site.write("text.db", &"no database ".repeat(200));
@@ -272,7 +272,7 @@ fn a_backup_is_written_to_a_new_file_outside_of_the_state_directory() {
         let message = refusal(&site, &["db", "backup", &path]);
         assert!(message.contains(cause), "{name}: {message}");
     }
-    // An empty file, as one that failed leaves it.
+    // An empty file, such as a failed backup leaves.
     site.write("empty.db", "");
     fs::set_permissions(site.path("empty.db"), fs::Permissions::from_mode(0o600)).unwrap();
     back_up(&site, "empty.db");
@@ -285,7 +285,7 @@ fn a_copy_with_its_wal_and_one_with_pages_of_another_size_are_restored() {
     let site = site(Base::Sqlite, POLICY);
     let exim = site.exim();
     attempts(&site, &exim, &["secret"]);
-    // As a snapshot of the file system has them.
+    // A snapshot of the file system has both files.
     for end in ["", "-wal"] {
         let from = site.path(&format!("{DATABASE}{end}"));
         fs::copy(from, site.path(&format!("snapshot.db{end}"))).unwrap();

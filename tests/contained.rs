@@ -137,12 +137,12 @@ fn a_panic_in_the_database_of_the_log_leaves_the_answer_as_it_is_and_one_row() {
             },
         ];
         match site.base {
-            // It says that it has committed.
+            // SQLite says that it has committed.
             Base::Sqlite => cases.push(unharmed(&["after-commit"], "attempt status=204")),
             Base::MariaDb(..) => {
                 cases.push(waits(&["before-execute"], journal));
                 cases.push(waits(&["after-execute"], journal));
-                // The row waits, and is passed over as one that is stored.
+                // The row waits, and `flush` skips it because it is stored already.
                 let known = waits(&["after-commit"], journal);
                 cases.push(Case { waits: [0, 1], ..known });
                 cases.push(waits(&["before-insert", "before-roll-back"], journal));
@@ -200,7 +200,7 @@ fn a_row_at_which_the_journals_parser_panics_is_set_aside_and_not_lost() {
     assert_eq!(attempt(&exim, "client.example", b"secret"), ACCEPTED, "{}", site.main_log());
     assert_eq!(attempt(&exim, &panicking::at(&["before-insert"]), b"wrong"), REFUSED);
     assert_eq!(site.rows().len(), 1);
-    // This one takes it along.
+    // This attempt delivers the row that waits.
     let reply = attempt(&exim, &panicking::at(&["before-journal-read"]), b"secret");
     assert_eq!(reply, ACCEPTED, "{}", site.main_log());
     assert!(site.main_log().contains("1 rows of "), "{}", site.main_log());

@@ -1,5 +1,5 @@
 //! Signals while an attempt waits: exiwhat sends SIGUSR1 to each Exim process, and Exim's handler
-//! interrupts system calls of the plugin. No attempt may fail by that.
+//! interrupts system calls of the plugin. No attempt may fail because of that.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -30,7 +30,7 @@ const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"1s\
 const LONG: &str =
     "connect_timeout = \"20s\"\nquery_timeout = \"20s\"\nattempt_timeout = \"30s\"\n";
 
-/// Gives the databases of a site time enough.
+/// Gives the databases of a site long time-outs.
 fn be_patient(site: &Site) {
     let config = site.read("authpolicy.toml");
     let line = config.lines().find(|line| line.starts_with("url = ")).unwrap();

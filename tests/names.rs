@@ -36,7 +36,7 @@ use common::storm::Storm;
 
 /// Less than libc takes for three silent servers, however Exim sets it up.
 const SHORT: &str = "connect_timeout = \"500ms\"\nattempt_timeout = \"2s\"\n";
-/// As bad as resolv.conf can be: each server would be asked five times, for half a minute each.
+/// The worst resolv.conf: libc would ask each server five times, for half a minute each.
 const PATIENT: &str = "options timeout:30 attempts:5\n";
 
 fn server(last: u8) -> NameServer {
@@ -128,7 +128,7 @@ fn silent_name_servers_are_given_up_in_time() {
         let rig = Rig::new();
         rig.ask(&[rig.url("db1")]);
         rig.assert_served();
-        // The next host's: of this one the addresses are known.
+        // This failure is the next host's: the addresses of this one are known.
         rig.ask(&[rig.url("db2")]);
         servers.iter().for_each(|server| server.behave(Manner::IsSilent));
         let three = format!("{one}nameserver 127.0.0.3\nnameserver 127.0.0.4\n{PATIENT}");
@@ -302,7 +302,7 @@ fn each_address_of_a_name_is_tried() {
     });
 }
 
-/// A certificate for a server of this name, which is its own authority.
+/// A self-signed certificate for a server of this name.
 fn certificate(site: &Site, name: &str) -> (String, Vec<String>) {
     let path = |kind: &str| site.path(&format!("{name}.{kind}")).display().to_string();
     let (certificate, key) = (path("crt"), path("key"));
@@ -360,7 +360,7 @@ fn serve_stale_asks_the_host_and_not_the_name_servers() {
         rig.site.tool(&["db", "init"], "");
         let (reply, lines) = rig.attempt("secret");
         assert_eq!(reply, ACCEPTED, "{lines}");
-        // The network to both is cut: the host is asked at the address that is remembered.
+        // The network to both is cut: the host is asked at its remembered address.
         servers.behave(Manner::IsSilent);
         rig.server.kill();
         let (reply, lines) = rig.attempt("secret");

@@ -268,8 +268,8 @@ fn entries_of_the_former_release_are_read() {
     }
 }
 
-/// `within` was thirty days, and is ten minutes now: what failed under the old one counts again
-/// when it fails again.
+/// `within` was thirty days, and is ten minutes now. A value that failed under the old one counts
+/// again when it fails again.
 #[test]
 fn a_failure_under_a_longer_time_counts_again_when_it_fails_again() {
     for base in Base::all() {

@@ -117,7 +117,7 @@ fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
     }
 }
 
-/// The server falls while an attempt hashes: its outcome waits in the journal, beside its row.
+/// The server goes away while an attempt hashes. The outcome waits in the journal, with the row.
 #[test]
 fn the_server_is_away_between_reservation_and_settlement() {
     for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
@@ -152,8 +152,8 @@ fn the_server_is_away_between_reservation_and_settlement() {
     }
 }
 
-/// A site on a server of its own, whose address has room for one failure, and on which a right
-/// password waits in the journal to be settled, for longer than its lease.
+/// A site on its own server, whose address has room for one failure. The settlement of a right
+/// password waits in its journal for longer than the lease.
 fn unsettled_site(policy: &str) -> (Site, Exim, Arc<common::MariaDb>) {
     let server = Arc::new(common::MariaDb::start());
     let name = server.database();
@@ -180,7 +180,7 @@ fn unsettled_site(policy: &str) -> (Site, Exim, Arc<common::MariaDb>) {
     (site, exim, server)
 }
 
-/// `allow` looks at limits before anybody gives a name, and settles what waits first as well.
+/// `allow` checks limits before a client gives a name. It, too, writes waiting settlements first.
 #[test]
 fn allow_settles_what_waits_before_it_refuses() {
     let (site, exim, _server) = unsettled_site("");

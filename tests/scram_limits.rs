@@ -94,8 +94,8 @@ fn an_exchange_that_lapses_counts_for_the_address_alone() {
     }
 }
 
-/// From its proof on an exchange is a guess at the account, even if its process is killed before
-/// the answer.
+/// An exchange with a proof is a guess at the account, even if its process is killed before the
+/// answer.
 #[test]
 fn an_exchange_that_is_killed_after_its_proof_counts_for_the_account() {
     for base in Base::all() {
@@ -129,8 +129,8 @@ fn a_proof_that_comes_late_is_under_the_limit_as_any_other() {
     }
 }
 
-/// What is refused whatever its proof is holds no room of the account's owner, with `secret` and
-/// with `scram`.
+/// An exchange that is refused whatever its proof takes no room from the account's owner, with
+/// `secret` and with `scram`.
 #[test]
 fn a_refused_place_takes_no_room_with_drivers() {
     for base in Base::all() {

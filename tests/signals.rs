@@ -101,7 +101,7 @@ fn preload_of_a_file_beyond_the_limit_leaves_the_daemon_alive() {
     }
     let found = maps(&exim);
     assert!(found.contains("/authpolicy.so") && !found.contains("/memfd:"), "{found}");
-    // Nor does the daemon map the file, which somebody may cut short.
+    // The daemon does not map the file itself either, because that may be cut short.
     assert!(!found.contains("/country.mmdb"), "{found}");
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
@@ -261,8 +261,8 @@ fn a_server_that_hangs_up_is_passed_over_in_each_way_to_run_exim() {
     assert_eq!(site.panic_log(), "");
 }
 
-/// Over TLS the driver writes with writev(2), which knows no MSG_NOSIGNAL. Exim ignores SIGPIPE,
-/// but this host does not, and the plugin must not depend on it.
+/// Over TLS the driver writes with writev(2), which has no MSG_NOSIGNAL. Exim ignores SIGPIPE, but
+/// this test program does not: the plugin must not depend on that.
 #[test]
 fn a_tls_server_that_hangs_up_while_we_hash_ends_no_host() {
     let server = Arc::new(MariaDb::start());

@@ -3,8 +3,8 @@
 //! and its row.
 //!
 //! trixie-backports moves. For a version that the plugin does not know, the tests expect lines in
-//! syslog, and no other change. They try this also with copies of known Exims that call themselves
-//! differently.
+//! syslog, and the same answers and rows. They try this also with copies of known Exims that call
+//! themselves differently.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -49,7 +49,7 @@ struct Rig {
     program: Option<PathBuf>,
     is_known: bool,
     syslog: Syslog,
-    /// So many lines and rows are checked.
+    /// The number of lines and rows that are checked already.
     seen: usize,
     rows: usize,
 }
@@ -190,7 +190,7 @@ const WRONG: &str = "status=403 reason=credentials rule=- auth_ok=0 policy_rejec
 const ABROAD: &str =
     "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1";
 
-/// A daemon's connections, each a process that is forked after `preload`.
+/// The connections of a daemon: each is a process that is forked after `preload`.
 fn play_daemon(rig: &mut Rig) {
     let exim = rig.daemon();
     let name = format!("{} {}", rig.exim.name, rig.exim.version);

@@ -92,7 +92,7 @@ fn check_accounts(config: &Config) -> Result<String, Error> {
     Err(Error::Config { file: config.path.clone(), what })
 }
 
-/// Measures how long the dearest stored password known takes to check.
+/// Measures the time to check the most expensive stored password known.
 fn time_dearest_hash(config: &Config) -> Result<Duration, Error> {
     let accounts = &config.accounts;
     let settings = &accounts.passwords;
@@ -112,7 +112,7 @@ fn time_dearest_hash(config: &Config) -> Result<Duration, Error> {
     Ok(start.elapsed())
 }
 
-/// Compares what a refusal costs for the dearest account known with `failure_time`.
+/// Compares the cost of a refusal for the most expensive account known with `failure_time`.
 fn check_failure_time(config: &Config, dearest: Duration) -> String {
     let time = Duration::from_millis(u64::try_from(dearest.as_millis()).unwrap_or(0));
     let (time, floor) = (time.max(Duration::from_millis(1)), config.failure_time);

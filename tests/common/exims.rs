@@ -113,7 +113,7 @@ pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "versions: {line}");
 }
 
-/// What comes to syslog within a site.
+/// The syslog of a site.
 pub struct Syslog(UnixDatagram);
 
 impl Syslog {
@@ -125,8 +125,8 @@ impl Syslog {
         Self(socket)
     }
 
-    /// What has come since the last time, without the priority. It is there when Exim has answered:
-    /// each line was sent before.
+    /// The lines since the last call, without the priority. A line is there when Exim has answered,
+    /// because it is sent before the answer.
     pub fn messages(&self) -> Vec<String> {
         let mut buffer = [0; 8192];
         let mut messages = Vec::new();

@@ -26,8 +26,8 @@ use super::example::example;
 use super::exim::users;
 use super::gsasl::Gsasl;
 
-/// One process of Exim's, which expands the options of the example one after the other, as that of
-/// a connection does.
+/// One Exim process. It expands the options of the example one after the other, as the process of a
+/// connection does.
 pub struct Connection {
     exim: Child,
     stdin: ChildStdin,
@@ -61,7 +61,7 @@ impl Connection {
     pub fn expand(&mut self, option: &str, authcid: &str, remote: &str) -> Option<String> {
         let (_, text) = self.options.iter().find(|(name, _)| name == option).unwrap();
         let text = text.replace("$auth1", authcid).replace("$sender_host_address", remote);
-        // The prompt comes without a newline: each answer gets marks of its own.
+        // The prompt comes without a newline, so each answer gets its own marks.
         writeln!(self.stdin, "<{text}>").unwrap();
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();

@@ -5,8 +5,8 @@ use std::process::Command;
 use super::Site;
 use super::exim;
 
-/// A certificate for the server of this name, which is its own authority; answers its path, and
-/// what the server is to be told of it.
+/// Makes a self-signed certificate for the server of this name; returns its path, and the server's
+/// options for it.
 pub fn certificate(site: &Site, name: &str) -> (String, Vec<String>) {
     let path = |kind: &str| site.path(&format!("{name}.{kind}")).display().to_string();
     let (certificate, key) = (path("crt"), path("key"));

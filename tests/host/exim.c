@@ -44,7 +44,7 @@ static void line(const char *kind, int flags, const char *format, va_list argume
     printf("%s %d ", kind, flags);
     vprintf(format, arguments);
     printf("\n");
-    /* As Exim may use again what an expansion has answered. */
+    /* Exim may use the memory of an expansion's answer again. */
     memset(memory, 'X', sizeof memory - 1);
 }
 
@@ -91,7 +91,7 @@ void log_write(unsigned selector, int flags, const char *format, ...)
     va_end(arguments);
 }
 
-/* In place of libc's. */
+/* Replaces libc's function. */
 void syslog(int priority, const char *format, ...)
 {
     va_list arguments;

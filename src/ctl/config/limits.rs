@@ -30,7 +30,8 @@ pub(super) fn check(config: &Config, dearest_hash: Duration) -> Result<String, E
     })
 }
 
-/// An attempt that hashes for longer than its lease counts as a failure meanwhile.
+/// A warning if attempts may hash for longer than their lease. Then they count as failures
+/// meanwhile.
 fn outlasts_lease(config: &Config, dearest_hash: Duration) -> Option<String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
