@@ -35,7 +35,7 @@ use crate::store::Value;
 const MEMORY: i64 = 30 * 24 * 3600;
 /// Old marks are deleted by the attempts whose id ends so: one in sixteen.
 const PRUNED_BY: char = '0';
-/// The time between two looks whether another process has written the settlements that wait.
+/// The pause before an attempt looks again for settlements that another process may have written.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt whose own row took longer than this takes none of others' along.
 const HELPFUL: Duration = Duration::from_millis(40);
@@ -168,8 +168,8 @@ pub enum CaughtUp {
     Waits,
 }
 
-/// Writes the settlements that wait in this host's journal, with their rows. Waits if another process is at it. All this
-/// takes about `query_timeout` at most.
+/// Writes the settlements that wait in this host's journal, with their rows. Waits if another
+/// process is writing them. All this takes about `query_timeout` at most.
 pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> CaughtUp {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     if !journal.has_settlements() {

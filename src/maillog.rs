@@ -67,7 +67,7 @@ impl<'a> MailLog<'a> {
         };
         let what = format!(
             "{version}: lines go to syslog and not to the main log, and names are not marked as \
-             tainted; see \"What is needed\" in docs/exim.md"
+             tainted; see \"Versions of Exim\" in docs/exim.md"
         );
         self.line(&format!("trouble function=version error={what:?}"));
     }

@@ -111,8 +111,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Where unsafe code may stand.
 const UNSAFE: &[&str] = &[
     "contain.rs",
-    "ffi.rs",
     "ffi/host.rs",
+    "ffi.rs",
     "geo/file.rs",
     "geo/sigbus.rs",
     "password/libcrypt.rs",

@@ -15,6 +15,8 @@ use std::fs::File;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use common::Base;
 use common::Exim;
@@ -185,9 +187,68 @@ fn unsettled_site(policy: &str) -> (Site, Exim, Arc<common::MariaDb>) {
 fn allow_settles_what_waits_before_it_refuses() {
     let (site, exim, _server) = unsettled_site("");
     assert_eq!(site.count(RESERVATIONS), 1);
+    // However many other rows wait.
+    for number in 0..70 {
+        common::journal::put(&site, &format!("rows.{number:032x}"), common::journal::rows(1));
+    }
     assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{:?}", site.lines());
     expect_rows(&site, 3, (YES, NO));
     assert_eq!(site.count(ENTRIES), 0);
+}
+
+/// `log_only` refuses no attempt, and so waits for no settlement.
+#[test]
+fn an_attempt_under_log_only_does_not_wait_for_settlements() {
+    let (site, exim, _server) = unsettled_site("log_only = true");
+    let path = site.path("state/journal/rows.settlements");
+    if !path.exists() {
+        // Under `log_only` an attempt reserves nothing, so that nothing had to wait.
+        common::journal::put(&site, "rows.settlements", common::journal::rows(1));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+        site.sql(&format!(
+            "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+             VALUES ('guessing', '', '{GB}', 'x', '', {})",
+            now + 300_000
+        ));
+    }
+    let held = File::options().write(true).open(path).unwrap();
+    let held = Flock::lock(held, FlockArg::LockExclusiveNonblock).unwrap();
+    assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{:?}", site.lines());
+    expect_line(
+        &site,
+        "status=204 reason=would-reject rule=guessing auth_ok=1 policy_reject=0 country=GB",
+    );
+    drop(held);
+}
+
+/// A failure that came later stays as long as it would have, whatever an earlier attempt's settlement says.
+#[test]
+fn a_settlement_that_comes_late_shortens_no_failure() {
+    let server = Arc::new(common::MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let base = Base::MariaDb(Arc::clone(&server), name, url);
+    let site = site(base, NONE_KNOWN_GOOD, &[limit("spraying", "remote", "accounts", 5)]);
+    site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
+    wait_at_most(&site, "2s");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
+    let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "guess");
+    server.kill();
+    signal("CONT", &[stopped]);
+    assert_eq!(client.join().unwrap(), REFUSED, "{:?}", site.lines());
+    server.restart();
+    // As an attempt leaves it that fails a quarter of an hour later.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let later = i64::try_from(now).unwrap() + 25 * 60_000;
+    site.sql(&format!(
+        "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+         VALUES ('spraying', '', '{GB}', '{U}', '', {later})"
+    ));
+    common::load::flush(&site);
+    assert_eq!(flags(&site), (NO, NO));
+    assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (1, 0));
+    assert_eq!(site.count("SELECT MAX(expires) FROM authpolicy_count WHERE value <> ''"), later);
 }
 
 /// While another process holds the journal's file, it is unknown if failures have reached the

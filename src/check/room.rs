@@ -182,8 +182,8 @@ fn look(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) -> Resul
     Ok(full.map_or(Reserved::Yes, Reserved::Full))
 }
 
-/// True if attempts reserve room. Under `log_only` no attempt is refused, and a question (`allow`)
-/// is not an attempt.
+/// True if attempts reserve room. Under `log_only` no attempt is refused, and a question of the
+/// tool is not an attempt.
 fn reserves(world: World<'_>) -> bool {
     !world.config.policy.log_only && world.mode != Mode::Asked
 }

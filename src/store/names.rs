@@ -101,14 +101,14 @@ pub(super) struct Host {
     pub(super) silence: Option<String>,
 }
 
-/// How long a process believes what it has found: an attempt that waits connects several times.
+/// How long a process uses the addresses it has found. An attempt that waits connects several times.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The hosts that this process has looked up, and when.
 static FOUND: Mutex<Vec<(String, Instant, Host)>> = Mutex::new(Vec::new());
 
-/// Finds the addresses of a host. It takes no longer than this; if addresses are remembered, half of it, so
-/// that there is time to connect to them.
+/// Finds the addresses of a host, within `limit`. If addresses are remembered, it takes at most
+/// half of that, so that there is time to connect to them.
 ///
 /// # Errors
 /// There is no address, or no name server could tell. The text gives the reason.

@@ -25,7 +25,7 @@ struct Try {
     given: Duration,
 }
 
-/// A look-up may take this share of the time that a host is due, before a silent host counts as one that had less.
+/// A lookup may take one tenth of a host's time. If it takes more, the host has not had its time.
 const LOOKUP_SHARE: u32 = 10;
 
 impl Unreached {
@@ -45,7 +45,7 @@ impl Unreached {
         self
     }
 
-    /// True if nobody was there to say no, though each address had the time that is due. A name without an address
+    /// True if every address tried was silent for the time that is due. A name without an address
     /// says nothing about the host.
     pub(super) fn is_silent(&self, due: Duration) -> bool {
         let enough = due.saturating_sub(due.checked_div(LOOKUP_SHARE).unwrap_or_default());
