@@ -9,106 +9,34 @@ mod handles;
 mod message;
 mod mysql;
 mod names;
+mod reach;
 mod refusal;
 mod remembered;
 mod sqlite;
 mod stores;
 mod unreached;
+mod value;
 
 pub use self::deadline::Deadline;
 pub use self::sqlite::Incoming;
 pub use self::sqlite::back_up;
 pub use self::sqlite::restore;
 pub use self::stores::Stores;
+pub use self::value::Found;
+pub use self::value::Parameters;
+pub use self::value::Row;
+pub use self::value::Value;
 use crate::config::Database;
 use crate::config::Durability;
 use crate::contain;
 use crate::contain::Panic;
 use crate::error::Error;
 use crate::error::StoreFault;
-use crate::secret::Secret;
 use crate::sql::Sql;
 
 /// How often a transaction is tried that others are in the way of; `attempt_timeout` ends it
 /// sooner.
 const MOST_TRIES: u32 = 50;
-
-/// What databases hold.
-#[derive(Debug)]
-pub enum Value {
-    /// NULL
-    Null,
-    /// Any number.
-    Int(i64),
-    /// Any text; it may be a stored password.
-    Text(Secret),
-}
-
-impl Value {
-    /// The value of a text that is no secret.
-    #[must_use]
-    pub fn text(text: &str) -> Self {
-        Self::Text(Secret::new(text.as_bytes().to_vec()))
-    }
-
-    /// A truth value, or NULL.
-    #[must_use]
-    pub fn flag(flag: Option<bool>) -> Self {
-        flag.map_or(Self::Null, |flag| Self::Int(i64::from(flag)))
-    }
-
-    /// As text; NULL is empty.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        match self {
-            Self::Null => String::new(),
-            Self::Int(number) => number.to_string(),
-            Self::Text(text) => String::from_utf8_lossy(text.expose()).into_owned(),
-        }
-    }
-}
-
-/// One row: its values by the lower-case names of the columns.
-#[derive(Debug)]
-pub struct Row(Vec<(String, Value)>);
-
-impl Row {
-    /// A row of these columns, whose names are in lower case.
-    #[must_use]
-    pub fn new(values: Vec<(String, Value)>) -> Self {
-        Self(values)
-    }
-
-    /// The value of a column; `None` where the statement has no such column.
-    #[must_use]
-    pub fn get(&self, column: &str) -> Option<&Value> {
-        self.0.iter().find(|(name, _)| name == column).map(|(_, value)| value)
-    }
-
-    /// Takes the value of a column out.
-    pub fn take(&mut self, column: &str) -> Option<Value> {
-        let at = self.0.iter().position(|(name, _)| name == column)?;
-        Some(self.0.remove(at).1)
-    }
-
-    /// The value of a column as text; NULL and a missing column are empty.
-    #[must_use]
-    pub fn text(&self, column: &str) -> String {
-        self.get(column).map(Value::to_text).unwrap_or_default()
-    }
-}
-
-/// What a statement returned.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// The lower-case names of the columns, also where there is no row.
-    pub columns: Vec<String>,
-    /// The rows.
-    pub rows: Vec<Row>,
-}
-
-/// Parameters by name, without the colon.
-pub type Parameters = [(&'static str, Value)];
 
 /// An open connection to one database.
 pub enum Store {

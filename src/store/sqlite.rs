@@ -111,7 +111,7 @@ impl Connection {
                 let value = row.get_ref(index).map_err(|e| refused(&self.place, &e))?;
                 values.push((name.clone(), read(value)));
             }
-            rows.push(Row(values));
+            rows.push(Row::new(values));
         }
         drop(results);
         Ok(Found { columns, rows })

@@ -1,0 +1,117 @@
+//! The way to a server: its addresses, the connection, the login, all within a time.
+
+use std::collections::HashMap;
+use std::ffi::c_long;
+use std::time::Duration;
+use std::time::Instant;
+
+use mysql::Conn;
+use mysql::Opts;
+use mysql::OptsBuilder;
+
+use super::mysql::run_both;
+use super::names;
+use super::unreached::Unreached;
+use crate::config::DatabaseUrl;
+use crate::contain::Contained;
+use crate::contain::Panic;
+
+/// What no statement of ours comes near. Left unset, the crate would ask the server.
+const MAX_PACKET: usize = 1 << 24;
+
+/// The server's code for a wrong user or password.
+const ACCESS_DENIED: u16 = 1045;
+
+/// The number of times to log in if that is denied.
+const LOGIN_TRIES: u32 = 3;
+
+/// More than an attempt has, so that none is prepared twice, or closed before the connection is.
+const MOST_STATEMENTS: usize = 64;
+
+/// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
+/// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
+/// the server holds up still may, as during the last stage of a hot backup.)
+///
+/// And a node of a Galera cluster that has lost the others, or has not caught up with them, takes us in
+/// and lets us set what we like: `DO 0` is the least that it refuses.
+const FIRST: &str = "SET autocommit = 0; DO 0";
+
+#[allow(unsafe_code, reason = "declares a function of sockets.c")]
+// SAFETY: it has this type there, and stores a time.
+unsafe extern "C" {
+    /// Within which time connecting and receiving must be done from now on.
+    safe fn authpolicy_sockets_within(microseconds: c_long);
+}
+
+pub(super) fn sockets_within(time: Duration) {
+    authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
+}
+
+/// Connects to a host, within this time: finds its addresses, and tries each.
+pub(super) fn reach(
+    host: &DatabaseUrl,
+    limit: Duration,
+) -> Result<(Contained<Conn>, Option<String>), Unreached> {
+    let end = Instant::now().checked_add(limit);
+    let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
+    let mut unreached = Unreached::default();
+    if host.options().get_socket().is_some() {
+        let connected = connect(host, limit).map_err(|e| unreached.with(None, e, limit))?;
+        return Ok((connected, None));
+    }
+    sockets_within(limit);
+    let found = names::resolve(host, limit).map_err(Unreached::nameless)?;
+    unreached.silence = found.silence;
+    let mut untried = u32::try_from(found.addresses.len()).unwrap_or(u32::MAX);
+    for address in &found.addresses {
+        let left = left();
+        if left.is_zero() {
+            break;
+        }
+        // A silent address leaves time for the next ones.
+        let share = left.checked_div(untried).unwrap_or(left);
+        untried = untried.saturating_sub(1);
+        match names::toward(*address, || connect(host, share)) {
+            Ok(connection) => return Ok((connection, unreached.silence)),
+            Err(e) => unreached = unreached.with(Some(*address), e, share),
+        }
+    }
+    Err(unreached)
+}
+
+/// Connects and logs in within `limit`.
+fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Contained<Conn>> {
+    sockets_within(limit);
+    let options = OptsBuilder::from_opts(host.options().clone())
+        .tcp_connect_timeout(Some(limit))
+        .write_timeout(Some(limit))
+        .max_allowed_packet(Some(MAX_PACKET))
+        // We connect as the URL says, and do not ask the server for its socket.
+        .prefer_socket(false)
+        // Nothing about Exim's process to the server.
+        .connect_attrs(None::<HashMap<String, String>>)
+        .stmt_cache_size(MOST_STATEMENTS);
+    let mut connection = log_in(options.into())?;
+    run_both(&mut connection, FIRST)?;
+    Ok(Contained::new(connection))
+}
+
+/// Logs in, and tries again if that is denied. The crate takes a zero at the end of ed25519's 32
+/// random bytes for padding, so that the server denies one right login in 256.
+fn log_in(options: Opts) -> mysql::Result<Conn> {
+    for _ in 1..LOGIN_TRIES {
+        match Conn::new(options.clone()) {
+            Err(mysql::Error::MySqlError(e)) if e.code == ACCESS_DENIED => {}
+            done => return done,
+        }
+    }
+    Conn::new(options)
+}
+
+/// The text for a panic at the login: the crate panics at unexpected packets.
+pub(super) fn about_panic(panic: &Panic) -> String {
+    format!(
+        "{panic}: the driver cannot log in there: have this user log in by mysql_native_password, \
+         caching_sha2_password or ed25519, or name another server"
+    )
+}
