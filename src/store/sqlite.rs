@@ -232,7 +232,8 @@ fn existing(path: &Path, place: &str) -> Result<(PathBuf, fs::Metadata), Error> 
     found.map_err(|e| {
         if e.kind() == io::ErrorKind::NotFound {
             let what =
-                "does not exist: correct database.url, or run `authpolicy db init` for a new one";
+                "does not exist: correct database.url, restore a backup with `authpolicy db restore FILE`, or run \
+                 `authpolicy db init` for a new one";
             return fail(place, what);
         }
         fail(place, &format!("may not be looked at: {e}: {}", wants_rights()))
