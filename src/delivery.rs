@@ -65,7 +65,7 @@ pub fn record(
     match config.log.delivery {
         Delivery::Direct => match timed(|| store_one(config, stores, record, may_wait)) {
             (Ok(stored), time) => {
-                if stored.new == 0 {
+                if stored.new == 0 && !may_wait {
                     log.trouble("log", &ended());
                 }
                 // A server that is far or busy has no time for others' rows: `flush` has.
@@ -169,20 +169,25 @@ pub enum CaughtUp {
 }
 
 /// Writes the settlements that wait in this host's journal, with their rows. Waits if another
-/// process is writing them. All this takes about `query_timeout` at most.
+/// process is writing them. All this takes about `query_timeout` at most, in all of an attempt.
 pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> CaughtUp {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     if !journal.has_settlements() {
         return CaughtUp::Nothing;
     }
     let start = Instant::now();
+    let most = config.timeouts.query.saturating_sub(stores.excluded());
     let mut caught_up = CaughtUp::Waits;
-    while caught_up == CaughtUp::Waits && start.elapsed() < config.timeouts.query {
-        let delivered = deliver(config, stores, &journal, Pace::of_settlements(config.timeouts));
-        if !journal.has_settlements() {
-            caught_up = CaughtUp::All;
-        } else if let Some(e) = &delivered.trouble {
+    while caught_up == CaughtUp::Waits && start.elapsed() < most {
+        let pace = Pace::of_settlements(config.timeouts, most.saturating_sub(start.elapsed()));
+        let delivered = deliver(config, stores, &journal, pace);
+        if let Some(e) = &delivered.trouble {
             log.trouble("journal", e);
+        }
+        let is_done = !delivered.is_held && !delivered.is_unsettled;
+        if is_done || !journal.has_settlements() {
+            caught_up = CaughtUp::All;
+        } else if delivered.trouble.is_some() {
             break;
         } else {
             stores.close();

@@ -196,6 +196,21 @@ fn allow_settles_what_waits_before_it_refuses() {
     assert_eq!(site.count(ENTRIES), 0);
 }
 
+/// A row that its table does not take keeps no settlement waiting.
+#[test]
+fn an_attempt_is_settled_though_its_row_has_to_wait() {
+    let (site, exim, _server) = unsettled_site("");
+    let config = site.read("authpolicy.toml");
+    let broken = "[log]\ninsert = \"INSERT INTO nowhere (a) VALUES (:time)\"\n[database]";
+    site.write_config(&config.replacen("[database]", broken, 1));
+    assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{:?}", site.lines());
+    assert_eq!((site.rows().len(), site.count(ENTRIES)), (1, 0), "{:?}", site.lines());
+    site.write_config(&config);
+    common::load::flush(&site);
+    expect_rows(&site, 3, (YES, NO));
+    assert_eq!(site.count(ENTRIES), 0);
+}
+
 /// `log_only` refuses no attempt, and so waits for no settlement.
 #[test]
 fn an_attempt_under_log_only_does_not_wait_for_settlements() {

@@ -40,6 +40,8 @@ pub struct Delivered {
     pub set_aside: usize,
     /// Whether another process has some.
     pub is_held: bool,
+    /// True if some of the settlements looked at go on waiting.
+    pub is_unsettled: bool,
     /// What went wrong first with others, which go on waiting.
     pub trouble: Option<Error>,
 }
@@ -70,8 +72,8 @@ impl Pace {
     }
 
     /// A round for an attempt that cannot be decided before others are settled.
-    pub(super) fn of_settlements(timeouts: Timeouts) -> Self {
-        let timeouts = Timeouts { attempt: timeouts.query, ..timeouts };
+    pub(super) fn of_settlements(timeouts: Timeouts, time: Duration) -> Self {
+        let timeouts = Timeouts { attempt: time, ..timeouts };
         let start = Some(Instant::now());
         Self { rows: ROWS, longest: u64::MAX, start, settlements: true, timeouts }
     }
@@ -116,11 +118,13 @@ pub fn deliver(
     let done = Delivered::default();
     let mut round = Round { config, stores, journal, pace, done, is_hopeless: false };
     for file in files {
-        if let Err(e) = round.take(file) {
-            round.done.trouble.get_or_insert(e);
-        }
         if pace.is_over() || round.is_hopeless {
+            round.done.is_unsettled = true;
             break;
+        }
+        if let Err(e) = round.take(file) {
+            round.done.is_unsettled = true;
+            round.done.trouble.get_or_insert(e);
         }
     }
     let done = round.done;
@@ -162,6 +166,8 @@ impl Round<'_, '_> {
             let set_aside = self.journal.settle(&batch, &lines, &fates)?;
             self.done.set_aside = self.done.set_aside.saturating_add(set_aside);
         }
+        // There may be more lines.
+        self.done.is_unsettled = true;
         Ok(())
     }
 
@@ -192,8 +198,10 @@ impl Round<'_, '_> {
                 }
                 Err(e) => {
                     let (at, record) = left.remove(0);
-                    failures = failures.saturating_add(1);
-                    if e.store_fault() == Some(StoreFault::Row) && self.settle(record) {
+                    let is_settled = self.settle(record, &e);
+                    let is_failure = !self.pace.settlements || !is_settled;
+                    failures = failures.saturating_add(u32::from(is_failure));
+                    if e.store_fault() == Some(StoreFault::Row) && is_settled {
                         set(&mut fates, at, Fate::Refused(e.to_string()));
                         failures = 0;
                     } else {
@@ -204,23 +212,23 @@ impl Round<'_, '_> {
                 }
             }
         }
+        self.done.is_unsettled |= !left.is_empty();
         keep_behind(lines, &mut fates);
         fates
     }
 
-    /// Settles the attempt of a row that the table refuses for good; false if that has to wait.
-    fn settle(&mut self, record: &Record) -> bool {
+    /// Settles the attempt of a row that could not be stored, for this reason; false if that has to wait.
+    /// Settling it again with its row does no harm.
+    fn settle(&mut self, record: &Record, reason: &Error) -> bool {
         if record.settlement.is_none() {
             return true;
         }
-        let settled = self.stores.log().and_then(|store| settle_alone(store, record));
-        match settled {
-            Ok(()) => true,
-            Err(e) => {
-                self.done.trouble.get_or_insert(e);
-                false
-            }
-        }
+        let may_work = reason.store_fault() != Some(StoreFault::Unreachable);
+        let settled = may_work
+            .then(|| self.stores.log().and_then(|store| settle_alone(store, record)))
+            .is_some_and(|settled| settled.is_ok());
+        self.done.is_unsettled |= !settled;
+        settled
     }
 
     fn store_some(&mut self, rows: &[(usize, &Record)]) -> Result<Together, Error> {

@@ -66,10 +66,10 @@ impl Journal<'_> {
         !self.waiting().unwrap_or_default().is_empty()
     }
 
-    /// True if there may be rows that wait with settlements.
+    /// True if there may be rows that wait with settlements; also if the directory cannot be read.
     #[must_use]
     pub fn has_settlements(&self) -> bool {
-        self.waiting().unwrap_or_default().iter().any(|path| is_of_settlements(path))
+        self.waiting().map_or(true, |files| files.iter().any(|path| is_of_settlements(path)))
     }
 
     /// The files of rows for `lock`: those with settlements, and then the oldest first.

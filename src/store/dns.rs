@@ -68,13 +68,15 @@ impl Resolver {
         let mut unknown = None;
         for candidate in self.candidates(name) {
             let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                // No server was asked for this one.
+                unknown.get_or_insert_with(|| String::from("took too long"));
+                break;
+            }
             match Exchange::new(self, &candidate, left).map(Exchange::run) {
                 Some(Lookup::Found(addresses)) => return Lookup::Found(addresses),
                 Some(Lookup::Unknown(why)) => unknown = Some(why),
                 Some(Lookup::NoName) | None => {}
-            }
-            if start.elapsed() >= limit {
-                break;
             }
         }
         unknown.map_or(Lookup::NoName, Lookup::Unknown)
@@ -297,17 +299,17 @@ impl Exchange {
 
     /// Receives the answers that have come; true if a server failed.
     fn receive(&mut self) -> bool {
-        let left = self.limit.saturating_sub(self.start.elapsed());
         let step = self.step();
         let mut failed = false;
         for channel in self.channels.iter_mut().filter(|one| one.failure.is_none()) {
+            if self.answers.iter().any(|(kind, _)| *kind == channel.kind) {
+                continue;
+            }
+            let left = self.limit.saturating_sub(self.start.elapsed());
             // One server does not take the time of those after it.
             let reply = channel.receive(left.min(step.saturating_mul(2)));
             sockets_within(self.limit.saturating_sub(self.start.elapsed()));
             failed |= channel.failure.is_some();
-            if self.answers.iter().any(|(kind, _)| *kind == channel.kind) {
-                continue;
-            }
             match reply {
                 Some(Reply::Addresses(addresses)) => self.answers.push((channel.kind, addresses)),
                 // Some servers say so of a kind alone: the other question stays open.

@@ -100,7 +100,7 @@ impl Connection {
                     });
                 }
                 Ok(Err(unreached)) => {
-                    is_silent &= unreached.is_silent(deadline.due());
+                    is_silent &= unreached.is_silent(limit, deadline.due());
                     is_heard |= unreached.is_heard();
                     problems.push(format!("{place}: {unreached}"));
                 }

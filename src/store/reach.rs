@@ -56,7 +56,7 @@ pub(super) fn reach(
     let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
     let mut unreached = Unreached::default();
     if host.options().get_socket().is_some() {
-        let connected = connect(host, limit).map_err(|e| unreached.with(None, e, limit))?;
+        let connected = connect(host, limit, limit).map_err(|e| unreached.with(None, e, limit))?;
         return Ok((connected, None));
     }
     sockets_within(limit);
@@ -71,19 +71,20 @@ pub(super) fn reach(
         // A silent address leaves time for the next ones.
         let share = left.checked_div(untried).unwrap_or(left);
         untried = untried.saturating_sub(1);
-        match names::toward(*address, || connect(host, share)) {
+        let start = Instant::now();
+        match names::toward(*address, || connect(host, left, share)) {
             Ok(connection) => return Ok((connection, unreached.silence)),
-            Err(e) => unreached = unreached.with(Some(*address), e, share),
+            Err(e) => unreached = unreached.with(Some(*address), e, start.elapsed()),
         }
     }
     Err(unreached)
 }
 
-/// Connects and logs in within `limit`.
-fn connect(host: &DatabaseUrl, limit: Duration) -> mysql::Result<Contained<Conn>> {
+/// Logs in within `limit`; TCP connects within `share`.
+fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Result<Contained<Conn>> {
     sockets_within(limit);
     let options = OptsBuilder::from_opts(host.options().clone())
-        .tcp_connect_timeout(Some(limit))
+        .tcp_connect_timeout(Some(share))
         .write_timeout(Some(limit))
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.

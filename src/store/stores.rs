@@ -18,13 +18,22 @@ pub struct Stores<'a> {
     log: Option<Store>,
     /// True if the connections were idle for a while, so that a server may have ended them.
     were_idle: bool,
+    /// The time that was spent on other attempts.
+    excluded: Duration,
 }
 
 impl<'a> Stores<'a> {
     /// Opens nothing yet.
     #[must_use]
     pub fn new(config: &'a Config, deadline: Deadline) -> Self {
-        Self { config, deadline, accounts: None, log: None, were_idle: false }
+        Self {
+            config,
+            deadline,
+            accounts: None,
+            log: None,
+            were_idle: false,
+            excluded: Duration::ZERO,
+        }
     }
 
     /// Does something that takes time and no database: `attempt_timeout` stands still meanwhile.
@@ -41,8 +50,15 @@ impl<'a> Stores<'a> {
 
     /// Does not count time that was spent on other attempts: `attempt_timeout` stood still meanwhile.
     pub fn exclude(&mut self, time: Duration) {
+        self.excluded = self.excluded.saturating_add(time);
         self.deadline.extend(time);
         self.were_idle = true;
+    }
+
+    /// The time that was spent on other attempts.
+    #[must_use]
+    pub fn excluded(&self) -> Duration {
+        self.excluded
     }
 
     /// Gives what follows another time; answers what it had.

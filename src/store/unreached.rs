@@ -25,7 +25,7 @@ struct Try {
     given: Duration,
 }
 
-/// A lookup may take one tenth of a host's time. If it takes more, the host has not had its time.
+/// A host has had its time if one tenth of it, at most, went into the lookup.
 const LOOKUP_SHARE: u32 = 10;
 
 impl Unreached {
@@ -45,11 +45,16 @@ impl Unreached {
         self
     }
 
-    /// True if every address tried was silent for the time that is due. A name without an address
-    /// says nothing about the host.
-    pub(super) fn is_silent(&self, due: Duration) -> bool {
+    /// True if every address tried was silent, and the host had the time that is due: half of it if
+    /// silent name servers took the other half. `limit` is what the attempt had left for the host.
+    /// A name without an address says nothing about the host.
+    pub(super) fn is_silent(&self, limit: Duration, due: Duration) -> bool {
+        let is_whole = limit >= due;
+        let due = if self.silence.is_some() { due.checked_div(2).unwrap_or(due) } else { due };
         let enough = due.saturating_sub(due.checked_div(LOOKUP_SHARE).unwrap_or_default());
-        let all = || self.tried.iter().all(|one| is_silence(&one.error, one.given >= enough));
+        let given: Duration = self.tried.iter().map(|one| one.given).sum();
+        let had_its_time = is_whole && given >= enough;
+        let all = || self.tried.iter().all(|one| is_silence(&one.error, had_its_time));
         self.nameless.is_none() && !self.tried.is_empty() && all()
     }
 

@@ -232,8 +232,9 @@ fn weigh(
             Some(CANNOT_TELL) => {
                 tally.cannot_tell += 1;
                 if terms.rowless.iter().any(|cause| line.contains(cause)) {
-                    tally.rowless += 1;
-                    assert_eq!(found, [], "{name}: {line}");
+                    // The place may be back when the row is written.
+                    tally.rowless += usize::from(found.is_empty());
+                    assert!(found.len() <= 1 && !found.contains(&ACCEPTING), "{name}: {line}");
                 } else {
                     assert_eq!(found.len(), 1, "{name}: 435, {found:?}, {line}");
                     assert_ne!(found[0], ACCEPTING, "{name}: 1, 0 means accepted");
