@@ -1,4 +1,4 @@
-//! The plugin asks the program that loads it for `log_write`, by name.
+//! The plugin asks the program that loads it for `log_write` and `expand_string_2`, by name.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
