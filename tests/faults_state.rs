@@ -165,7 +165,8 @@ fn the_embedded_databases_directory_is_spoilt() {
         let exim = site.exim();
         let name = format!("state directory {}, SQLite", told(&[kind]));
         let mut seen = 0;
-        let tally = Fault::named(&name).rowless(&CAUSES).torn().play(&site, &exim, |load| {
+        let fault = Fault::named(&name).rowless(&CAUSES).torn().returning();
+        let tally = fault.play(&site, &exim, |load| {
             spoil(&site, kind, mounted.as_ref());
             if kind == Full {
                 load.wait_for(CANNOT_TELL);

@@ -35,7 +35,9 @@ pub(super) struct Needs {
 }
 
 /// Leave to look at the password. The slot is given back when this is dropped.
-pub(super) struct Leave(#[allow(dead_code, reason = "it is held, not read")] Option<Slots>);
+pub(super) struct Leave {
+    _slot: Option<Slots>,
+}
 
 /// Takes all the room that an attempt needs, and waits for it. `None` if failures have reached a
 /// limit meanwhile.
@@ -72,8 +74,8 @@ pub(super) fn take(
 /// The state directory cannot hold the slots, and the configuration asks for a bound.
 pub(super) fn take_idle_slot(world: World<'_>) -> Result<Option<Leave>, Error> {
     Ok(match take_slot(world)? {
-        Slot::Free(slots) => Some(Leave(Some(slots))),
-        Slot::Unbounded => Some(Leave(None)),
+        Slot::Free(slots) => Some(Leave { _slot: Some(slots) }),
+        Slot::Unbounded => Some(Leave { _slot: None }),
         Slot::Busy(_) => None,
     })
 }
@@ -133,7 +135,7 @@ fn try_to_take(
         full @ (Reserved::Reached(_) | Reserved::Full(_)) => full,
     };
     match reserved {
-        Reserved::Yes => Ok(Tried::Taken(Leave(slot))),
+        Reserved::Yes => Ok(Tried::Taken(Leave { _slot: slot })),
         Reserved::Reached(limits) => {
             // The slot is given back first: to look again may take time.
             drop(slot);

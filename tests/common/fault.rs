@@ -60,6 +60,10 @@ impl<'a> Fault<'a> {
         Self { terms: Terms { rowless: causes, ..self.terms }, ..self }
     }
 
+    pub fn returning(self) -> Self {
+        Self { terms: Terms { place_returns: true, ..self.terms }, ..self }
+    }
+
     pub fn refusing(self) -> Self {
         Self { terms: Terms { rules_refuse: true, ..self.terms }, ..self }
     }
