@@ -35,7 +35,7 @@ use crate::store::Stores;
 
 const COUNT: &str = "authpolicy_count";
 const SEEN: &str = "authpolicy_seen";
-/// The one address of this machine, and of everybody who plays with `exim -bh`.
+/// The one address of this machine, and of each client that `exim -bh` plays.
 pub(super) const LOCAL: &str = "local";
 /// Enough to tell a changed password from the one before, and too few to find it out.
 const FINGERPRINT_BITS: u8 = 20;

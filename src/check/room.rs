@@ -111,7 +111,8 @@ fn try_to_take(
     needs: Needs,
     blocked_by: Option<Blocked>,
 ) -> Result<Tried, Error> {
-    // A look without locks comes before locks are taken. Those who wait for a slot do not ask the database.
+    // Look without locks before taking locks. An attempt that waits for a slot does not ask the
+    // database.
     let (for_room, for_slot) = match blocked_by {
         Some(Blocked::Limit(_)) => (true, false),
         Some(Blocked::Slots(_)) => (false, true),
