@@ -340,33 +340,4 @@ impl Exchange {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn domains_are_tried_as_libc_tries_them() {
-        let resolver = |ndots, no_tld_query| Resolver {
-            search: vec!["a.example".into(), "b.example.".into()],
-            ndots,
-            no_tld_query,
-            ..Resolver::default()
-        };
-        let rows: [(&str, Resolver, &[&str]); 5] = [
-            ("db1", resolver(1, false), &["db1.a.example", "db1.b.example", "db1"]),
-            ("db1", resolver(1, true), &["db1.a.example", "db1.b.example"]),
-            ("db1.lan", resolver(1, false), &["db1.lan", "db1.lan.a.example", "db1.lan.b.example"]),
-            ("db1.lan", resolver(2, true), &["db1.lan.a.example", "db1.lan.b.example", "db1.lan"]),
-            ("db1.", resolver(1, false), &["db1"]),
-        ];
-        for (name, resolver, wanted) in rows {
-            assert_eq!(resolver.candidates(name), wanted, "{name}");
-        }
-    }
-
-    #[test]
-    fn no_server_is_no_answer() {
-        let resolver = Resolver::default();
-        let found = resolver.look_up("db1.example", Duration::from_millis(50));
-        assert!(matches!(found, Lookup::Unknown(_)), "{found:?}");
-    }
-}
+mod tests;
