@@ -1,4 +1,5 @@
-//! The filter for fail2ban, held by fail2ban itself against lines from a real Exim.
+//! The filter for fail2ban, held by fail2ban itself against lines from a real Exim, in each form
+//! that Exim, syslogd and the journal give them.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -10,12 +11,17 @@
 
 mod common;
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use common::Base;
 use common::Client;
+use common::Exim;
 use common::Site;
+use common::exim::free_port;
+use common::exims::Installed;
+use common::exims::Syslog;
 use common::site::CN;
 use common::site::GB;
 
@@ -76,4 +82,104 @@ fn refused_attempts_count_and_nothing_else() {
     want.extend(["192.0.2.7", "192.0.2.7", "2001:db8:2::7"]);
     want.sort_unstable();
     assert_eq!(counted(&site.path("log/mainlog")), want, "{}", site.main_log());
+}
+
+/// Names that pose as a line in syslog, or as the second piece of one.
+const HOSTILE: [&str; 3] = [
+    "mx exim4: authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
+    "x\nNov 29 12:00:00 mx exim4: authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
+    "] authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
+];
+
+/// One accepted attempt, one from a refused country, and one for each hostile name. Returns the main log
+/// and the messages in syslog.
+fn lines_of_an_exim(options: &str, renamed: Option<&str>) -> (String, Vec<String>) {
+    let site = Site::new(Base::Sqlite, POLICY);
+    site.account("u@example.com", "secret");
+    let config = site.read("exim.conf");
+    let begin = "begin acl\n";
+    site.write("exim.conf", &config.replacen(begin, &format!("{options}\n{begin}"), 1));
+    if options.contains("log_file_path") {
+        let own = format!("log_file_path = {}/log/%slog\n", site.directory().display());
+        site.write("exim.conf", &site.read("exim.conf").replace(&own, ""));
+    }
+    let syslog = Syslog::of(&site);
+    let installed = Installed::fetched("trixie-heavy").unwrap();
+    let mut command = match renamed {
+        Some(version) => installed.command_of(&site, &installed.renamed(&site, version)),
+        None => installed.command(&site),
+    };
+    let port = free_port();
+    let (number, pid) = (port.to_string(), site.path("exim.pid").display().to_string());
+    let arguments = ["-oX", &number, "-oP", &pid];
+    let exim = Exim::start_by(&mut command, &site.path("exim.conf"), port, &arguments);
+    let mut messages = Vec::new();
+    let mut expect = |remote, authcid, password, reply| {
+        assert_eq!(attempt(exim.port, remote, authcid, password), reply, "{}", site.main_log());
+        // The socket takes few lines, and Exim waits for room.
+        messages.extend(syslog.messages());
+    };
+    expect(GB, "u@example.com", "secret", "235");
+    expect(CN, "u@example.com", "secret", "535");
+    HOSTILE.iter().for_each(|name| expect(CN, name, "x", "535"));
+    assert_eq!(site.rows().len(), 2 + HOSTILE.len());
+    (site.main_log(), messages)
+}
+
+#[test]
+fn one_filter_counts_refused_attempts_wherever_exim_writes_its_lines() {
+    let unknown = Some("4.98-2");
+    for (options, renamed) in [
+        ("log_selector = +millisec +pid\nlog_timezone = true", None),
+        ("log_file_path = syslog", None),
+        ("log_file_path = syslog\nsyslog_timestamp = false", None),
+        ("log_file_path = syslog\nlog_selector = +millisec +pid\nlog_timezone = true", None),
+        ("log_file_path = syslog\nsyslog_pid = false\nsyslog_processname = exim4", None),
+        ("", unknown),
+    ] {
+        let (main_log, messages) = lines_of_an_exim(options, renamed);
+        let goes_to_syslog = options.contains("syslog") || renamed.is_some();
+        assert_eq!(goes_to_syslog, !messages.is_empty(), "{options}: {messages:?}");
+        // Exim gives syslogd a time of fifteen characters, and syslogd adds the host.
+        for (stamp, host) in [
+            (None, "mx"),
+            (Some("2026-01-05T12:00:01.123456+00:00"), "mx.example.com"),
+            // As fail2ban itself writes an entry of the journal.
+            (Some("2026-01-05T12:00:01.123456"), "mx"),
+            (Some("2026-01-05T12:00:01+0000"), "192.0.2.4"),
+        ] {
+            let stamped = messages.iter().map(|message| {
+                let (time, rest) = message.split_at(15);
+                format!("{} {host}{rest}\n", stamp.unwrap_or(time))
+            });
+            let form = main_log.clone() + &stamped.collect::<String>();
+            let log = tempfile::NamedTempFile::new().unwrap();
+            fs::write(log.path(), &form).unwrap();
+            assert_eq!(counted(log.path()), [CN; 1 + HOSTILE.len()], "{options}: {form}");
+        }
+    }
+}
+
+/// The second piece of a line that Exim splits for syslog can begin with what a client sent.
+#[test]
+fn only_the_beginning_of_a_line_counts() {
+    let line = "authpolicy: attempt status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 \
+                country=- remote=198.51.100.7 user=\"u@example.com\"";
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let count = |heads: &[&str]| {
+        let lines: String = heads.iter().map(|head| format!("{head}{line}\n")).collect();
+        fs::write(log.path(), &lines).unwrap();
+        counted(log.path()).len()
+    };
+    assert_eq!(count(&["Nov 29 10:17:24 mx exim[1]: [1/2] 2026-11-29 10:17:24 "]), 1);
+    let heads = [
+        "Nov 29 10:17:24 mx exim[1]: [2/2] ",
+        "Nov 29 10:17:24 mx exim[1]: x ",
+        "Nov 29 10:17:24 mx sshd[1]: ",
+        "Nov 29 10:17:24 mx sshd[1]: mx exim[1]: ",
+        "2026-11-29 10:17:24 plain authenticator failed for (",
+        "2026-11-29 10:17:24 x ",
+        "2026-11-29 10:17:24 H=mx exim: ",
+    ];
+    assert_eq!(count(&heads), 0);
 }

@@ -132,6 +132,10 @@ impl Syslog {
         let mut messages = Vec::new();
         while let Ok(length) = self.0.recv(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            // Facility mail, severity notice: a copy that goes to the reject log, too.
+            if text.starts_with("<21>") {
+                continue;
+            }
             // Facility mail, severity info.
             let text = text.strip_prefix("<22>").unwrap_or_else(|| panic!("{text}"));
             messages.push(text.trim_end_matches('\0').to_owned());
