@@ -16,6 +16,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::string::FromUtf8Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,8 +203,9 @@ impl Config {
                 meta.mode() & 0o7777
             )));
         }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|e| config_error(format!("cannot be read: {e}")))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|e| config_error(format!("cannot be read: {e}")))?;
+        let text = String::from_utf8(bytes).map_err(|e| config_error(not_utf8(&e)))?;
         let config = Self::parse(path, &text)?;
         if let Some(secret) = config.secret().filter(|_| meta.mode() & 0o004 != 0) {
             return Err(config_error(format!(
@@ -240,6 +242,13 @@ impl Config {
         let nonce = self.policy.limits.hash_nonce.expose();
         (!nonce.is_empty()).then_some("policy.hash_nonce")
     }
+}
+
+/// Names the line of the first byte that is not UTF-8.
+fn not_utf8(e: &FromUtf8Error) -> String {
+    let good = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
+    let line = good.filter(|&&byte| byte == b'\n').count().saturating_add(1);
+    format!("line {line}: has a byte that is not UTF-8: save the file as UTF-8")
 }
 
 /// Why the file cannot be opened, and what to do.

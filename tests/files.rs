@@ -278,3 +278,39 @@ fn a_database_password_that_everyone_may_read_is_435_and_a_line() {
     fs::set_permissions(site.path("authpolicy.toml"), fs::Permissions::from_mode(0o640)).unwrap();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
 }
+
+#[test]
+fn sections_of_other_programs_decide_nothing_and_a_misspelt_one_is_named() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    let config = site.read("authpolicy.toml");
+    let others =
+        "[policyd]\nlisten = \"127.0.0.1:1\"\n[report]\ndays = 7\n[notify]\nto = [\"a\"]\n";
+    site.write_config(&format!("{config}{others}"));
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    assert_eq!(attempt(&exim, "wrong"), REFUSED);
+    assert_eq!(site.rows().len(), 2);
+    site.write_config(&format!("{config}[reports]\n"));
+    assert_eq!(attempt(&exim, "secret"), CANNOT_TELL);
+    let line = site.lines().pop().unwrap();
+    assert!(line.contains("unknown field `reports`"), "{line}");
+}
+
+#[test]
+fn a_byte_that_is_not_utf8_is_named_by_its_line() {
+    let site = site(Base::Sqlite);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let mut config = site.read("authpolicy.toml").into_bytes();
+    let line = config.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    config.extend(b"# caf\xe9\n[log]\n");
+    fs::write(site.path("authpolicy.toml"), config).unwrap();
+    let want = format!("line {line}: has a byte that is not UTF-8: save the file as UTF-8");
+    assert_eq!(attempt(&exim, "secret"), CANNOT_TELL);
+    let said = site.lines().pop().unwrap();
+    assert!(said.contains(&want), "{said}");
+    let output = site.run_tool(&["config"], "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&want), "{said}");
+    assert_eq!(output.status.code(), Some(2));
+}

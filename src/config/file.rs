@@ -1,11 +1,13 @@
 //! The file as it is written: its keys and their defaults, and how each is checked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Accounts;
 use super::Config;
@@ -45,7 +47,16 @@ pub(super) struct File {
     log: LogTable,
     #[serde(default)]
     state: StateTable,
+    #[serde(rename = "policyd")]
+    _policyd: Option<OtherProgram>,
+    #[serde(rename = "report")]
+    _report: Option<OtherProgram>,
+    #[serde(rename = "notify")]
+    _notify: Option<OtherProgram>,
 }
+
+/// The section of another program, which checks it itself.
+type OtherProgram = BTreeMap<String, IgnoredAny>;
 
 /// One URL, or a list of them.
 #[derive(Deserialize)]
