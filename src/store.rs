@@ -6,7 +6,7 @@
 mod deadline;
 mod dns;
 mod handles;
-mod message;
+pub mod message;
 mod mysql;
 mod names;
 mod reach;

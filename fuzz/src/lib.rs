@@ -4,6 +4,7 @@ pub mod arguments;
 pub mod columns;
 pub mod configuration;
 mod database;
+pub mod dns;
 pub mod journal;
 pub mod mmdb;
 pub mod oracle;

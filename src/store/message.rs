@@ -13,7 +13,7 @@ const LONGEST_LABEL: usize = 63;
 
 /// The type of the records asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// IPv4 addresses.
     A,
     /// IPv6 addresses.
@@ -38,7 +38,7 @@ impl Kind {
 
 /// The answer of one server.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub enum Reply {
     /// The addresses of this kind; the name is there, even if it has none.
     Addresses(Vec<IpAddr>),
     /// There is no such name.
@@ -50,7 +50,8 @@ pub(super) enum Reply {
 }
 
 /// Writes a question; `None` if DNS cannot hold the name.
-pub(super) fn query(id: [u8; 2], name: &str, kind: Kind) -> Option<Vec<u8>> {
+#[must_use]
+pub fn query(id: [u8; 2], name: &str, kind: Kind) -> Option<Vec<u8>> {
     let mut query = id.to_vec();
     // Recursion is desired; one question.
     query.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -73,7 +74,8 @@ pub(super) fn query(id: [u8; 2], name: &str, kind: Kind) -> Option<Vec<u8>> {
 }
 
 /// Reads a reply; `None` if it does not answer this question.
-pub(super) fn read(reply: &[u8], query: &[u8], kind: Kind) -> Option<Reply> {
+#[must_use]
+pub fn read(reply: &[u8], query: &[u8], kind: Kind) -> Option<Reply> {
     let (header, rest) = reply.split_at_checked(HEADER)?;
     let &[id1, id2, flags, code, _, questions, ..] = header else { return None };
     let question = query.get(HEADER..)?;
