@@ -1,8 +1,9 @@
-//! Whether a password matches a stored one, whatever scheme it is stored in.
+//! Verifies a password against stored passwords of all schemes.
 //!
-//! `schemes.rs` has the table of names, each other file one family. `Ok(false)` is "does not
-//! match"; what cannot be understood, or would take too much work, is a [`Fault`] and ends as
-//! "cannot tell", so that it is never logged as a wrong password.
+//! `schemes.rs` has the table of scheme names. Each other file implements one family of schemes.
+//! `Ok(false)` means "does not match". A stored password that cannot be understood, or would take
+//! too much work, is a [`Fault`]. A fault ends as "cannot tell" and is never logged as a wrong
+//! password.
 
 mod argon2;
 mod bcrypt_sha256;
@@ -34,24 +35,24 @@ use crate::contain;
 use crate::contain::Panic;
 use crate::secret::Secret;
 
-/// Why a stored password cannot be held against anything. Names the scheme, never the value.
+/// The reason why a stored password cannot be verified. It names the scheme and never the value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fault(pub String);
 
-/// How stored passwords are read, and how much work one may take.
+/// The default scheme, and the limits on the work for one stored password.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Of a stored password without `{SCHEME}`.
+    /// The scheme of a stored password without `{SCHEME}`.
     pub default_scheme: String,
-    /// Whether schemes that are as good as clear text are taken.
+    /// True if schemes that are as easy to read as clear text are accepted.
     pub allow_weak_schemes: bool,
-    /// The exponent of the rounds.
+    /// The largest bcrypt cost, an exponent of two.
     pub max_bcrypt_cost: u32,
-    /// Of SHA-crypt, PBKDF2 and what else counts rounds.
+    /// The most rounds of SHA-crypt, PBKDF2 and all other schemes that count rounds.
     pub max_rounds: u32,
-    /// In KiB; of scrypt and yescrypt, too.
+    /// The most memory of Argon2, scrypt and yescrypt, in KiB.
     pub max_argon2_memory: u32,
-    /// Of SCRAM keys that are made, and that nobody has.
+    /// The iterations of SCRAM keys that are made from clear text, or for a name without an account.
     pub scram_iterations: u32,
 }
 
@@ -60,7 +61,7 @@ impl Default for Settings {
         Self {
             default_scheme: String::from("CRYPT"),
             allow_weak_schemes: true,
-            // From half a second to a few here; more is a denial of service.
+            // These take up to a few seconds. More would be a denial of service.
             max_bcrypt_cost: 14,
             max_rounds: 2_000_000,
             max_argon2_memory: 256 * 1024,
@@ -70,7 +71,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Refuses what takes more work than the administrator wants to do for one attempt.
+    /// Returns a fault if a cost is above its limit.
     fn limit(&self, what: &str, has: u64, key: &str, most: u32) -> Result<(), Fault> {
         if has <= u64::from(most) {
             return Ok(());
@@ -79,65 +80,65 @@ impl Settings {
     }
 }
 
-/// Who asks.
+/// The password to verify.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
     /// The password that the client sent.
     pub password: &'a Secret,
-    /// The name as the client typed it: one scheme hashes it, too.
+    /// The name as the client typed it. DIGEST-MD5 hashes it with the password.
     pub login: &'a str,
 }
 
-/// A stored password of one family, taken apart.
+/// A parsed stored password of one family.
 trait Stored {
-    /// Whether this password was stored.
+    /// Returns true if this password was stored.
     ///
     /// # Errors
-    /// The system cannot do the work, or what is stored turns out to be malformed.
+    /// The system cannot do the work, or the stored password turns out to be malformed.
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault>;
 
-    /// What the format calls itself, where one scheme has several.
+    /// The name of the format, if the scheme has several.
     fn format(&self) -> Option<&'static str> {
         None
     }
 
-    /// The password itself, where it is stored in clear.
+    /// The password, if it is stored in clear.
     fn clear(&self) -> Option<&[u8]> {
         None
     }
 
-    /// What a SCRAM server needs, where it is stored for this hash function.
+    /// The keys of a SCRAM server, if they are stored for this hash function.
     fn scram(&self, _function: Function) -> Option<Keys> {
         None
     }
 
-    /// Whether guessing it is as easy as it was in the last century.
+    /// True if the hash takes so little work that guessing is easy.
     fn is_weak(&self) -> bool {
         false
     }
 
-    /// About how long `matches` takes, in microseconds of a machine of 2020: for comparing with
-    /// others. 0 is nothing that could be measured over a network.
+    /// The estimated time of `matches`, in microseconds on a machine of 2020. It is only compared
+    /// with other estimates. 0 means a time that cannot be measured over a network.
     fn work(&self) -> u64 {
         0
     }
 
-    /// A stored password that belongs to nobody and takes as long.
+    /// A stored password with the same cost, without this salt and hash.
     fn twin(&self) -> Option<String> {
         None
     }
 }
 
-/// Whether there is a scheme of this name.
+/// True if a scheme of this name exists.
 #[must_use]
 pub fn is_scheme(name: &str) -> bool {
     Scheme::named(name).is_some()
 }
 
-/// What is in the column.
+/// The parsed content of the password column.
 enum Content {
     Password(&'static Scheme, Box<dyn Stored>),
-    /// Empty, or marked as locked: no password matches.
+    /// Empty or marked as locked. No password matches.
     Locked,
 }
 
@@ -172,7 +173,7 @@ impl Content {
         }
     }
 
-    /// True if this password was stored.
+    /// Returns true if this password was stored.
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         self.try_matches(candidate).unwrap_or_else(|panic| Err(unusable(&panic)))
     }
@@ -191,7 +192,7 @@ fn unusable(panic: &Panic) -> Fault {
     Fault(format!("has a stored password that cannot be used: {panic}"))
 }
 
-/// `{SCHEME}data`
+/// Splits `{SCHEME}data` into scheme and data.
 fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
     let rest = stored.strip_prefix(b"{")?;
     let end = rest.iter().position(|&c| c == b'}')?;
@@ -199,7 +200,8 @@ fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
     Some((name, rest.get(end.saturating_add(1)..)?))
 }
 
-/// In a table of clear texts, what stands in braces may be part of a password.
+/// A stored password of an unknown scheme. In a table of clear texts, the word in braces may be part
+/// of a password, so it is not named.
 fn unknown(name: &str, settings: &Settings) -> Fault {
     let is_clear = Scheme::named(&settings.default_scheme).is_none_or(|scheme| scheme.is_clear());
     let is_name = name.len() <= 32
@@ -211,9 +213,9 @@ fn unknown(name: &str, settings: &Settings) -> Fault {
     })
 }
 
-/// Whether any of the stored passwords matches. Where that took less work than the dearest account
-/// does, because there is no account, or it is locked or in clear, the dummy is hashed, so that a
-/// refusal takes as long.
+/// Returns true if any of the stored passwords matches. If that took less work than the most
+/// expensive account does, the dummy is hashed, so that all refusals take as long. This is the case
+/// without an account, and for accounts that are locked or in clear.
 ///
 /// # Errors
 /// A stored password cannot be understood, and none of the others matches.
@@ -226,8 +228,9 @@ pub fn verify_any(
     verify(stored, settings, candidate, dummy, true)
 }
 
-/// The same without saving work where one matches: for an attempt that is refused whatever the
-/// password, so that the time of its refusal does not tell that a guess was right.
+/// Does the same as `verify_any`, and does all the work even if one matches. This is for an attempt
+/// that is refused whatever its password: the time of its refusal must not tell that a guess was
+/// right.
 ///
 /// # Errors
 /// As for `verify_any`.
@@ -254,7 +257,7 @@ fn verify(
     for stored in stored {
         let matched = Content::read(stored, settings).and_then(|content| {
             let matched = content.try_matches(candidate);
-            // A check that panicked may have taken no time, so the dummy does the work.
+            // A hash crate that panicked may have taken no time, so the dummy does the work.
             work = work.saturating_add(if matched.is_ok() { content.work() } else { 0 });
             matched.unwrap_or_else(|panic| Err(unusable(&panic)))
         });
@@ -270,17 +273,18 @@ fn verify(
     }
     dummy.top_up(work, candidate);
     match fault {
-        // Who is refused whatever the password must not hear by a fault that it was wrong.
+        // If the attempt is refused anyway, a fault would tell that the password was wrong.
         Some(fault) if !(found && may_stop) => Err(fault),
         _ => Ok(found),
     }
 }
 
-/// However many passwords an account has: beyond this, in microseconds, one attempt would keep a
-/// process for too long. A single one is held against its own limit.
+/// The most work for all passwords of an account, in microseconds. More would keep a process busy
+/// for too long. A single password has its own limit.
 const MAX_WORK: u64 = 5_000_000;
 
-/// Whether a wrong password would be held against any of these, although another cannot be read.
+/// True if a wrong password can be verified against one of several stored passwords, although another
+/// one cannot be read.
 #[must_use]
 pub fn is_guessable(stored: &[Secret], settings: &Settings) -> bool {
     too_many(stored, settings).is_ok()
@@ -301,8 +305,8 @@ fn too_many(stored: &[Secret], settings: &Settings) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What a stored password is, for administrators: its scheme, and whether that is weak or clear
-/// text. `None` is a locked account.
+/// Returns the name of the scheme, and true if it is weak or clear text; `None` for a locked
+/// account.
 ///
 /// # Errors
 /// It cannot be understood, or is above a limit.
@@ -319,12 +323,13 @@ pub fn describe(
     })
 }
 
-/// Whether it is a hash that nobody can log in with, and may be kept beside the database.
+/// True if a copy may be kept outside of the database: it is a hash, and the hash itself is not good
+/// for logging in.
 #[must_use]
 pub fn may_be_remembered(stored: &Secret, settings: &Settings) -> bool {
     match Content::read(stored, settings) {
         Ok(Content::Password(scheme, read)) => {
-            // NTLM takes that hash for the password.
+            // NTLM accepts this hash in place of the password.
             let is_equivalent = scheme.is_equivalent() || read.format() == Some("NTHASH");
             !is_equivalent && read.clear().is_none()
         }
@@ -332,7 +337,7 @@ pub fn may_be_remembered(stored: &Secret, settings: &Settings) -> bool {
     }
 }
 
-/// The password itself, where it is stored in clear, for mechanisms that need it.
+/// Returns the password if it is stored in clear, for mechanisms that need it.
 ///
 /// # Errors
 /// It cannot be understood.
@@ -343,8 +348,8 @@ pub fn clear(stored: &Secret, settings: &Settings) -> Result<Option<Secret>, Fau
     })
 }
 
-/// What a SCRAM server needs of a mechanism: as it is stored, or made of a password in clear with
-/// the salt of `decoy`; `None` where the stored password is good for neither.
+/// Returns the keys of a SCRAM server for a mechanism: as they are stored, or made from a password
+/// in clear with the salt of `decoy`. Returns `None` if the stored password allows neither.
 ///
 /// # Errors
 /// It cannot be understood.
@@ -367,7 +372,7 @@ pub fn scram(
     contain::catch("hash", keys).map_err(|panic| unusable(&panic))
 }
 
-/// A stored password of this format that its family cannot take apart.
+/// A stored password of this format that cannot be parsed.
 fn malformed(name: &str) -> Fault {
     Fault(format!("has a malformed {name} hash"))
 }

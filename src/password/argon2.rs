@@ -1,5 +1,5 @@
-//! Argon2 (RFC 9106), as PHC strings: `$argon2id$v=19$m=65536,t=3,p=1$salt$hash`. Whatever the
-//! label says, the string's own variant holds, as in Dovecot.
+//! Argon2 (RFC 9106) as PHC strings: `$argon2id$v=19$m=65536,t=3,p=1$salt$hash`. The string names the
+//! variant, whatever the label is, as in Dovecot.
 
 use ::argon2::Algorithm;
 use ::argon2::Argon2;
@@ -18,7 +18,7 @@ use super::Stored;
 use super::encoding::anonymous;
 use super::malformed;
 
-/// The passes that go with the largest memory: more of the one for less of the other is fine.
+/// The most passes with the largest memory. With less memory, more passes are allowed.
 const MAX_PASSES: u64 = 8;
 
 struct Phc {
@@ -54,7 +54,7 @@ fn parse(text: &str) -> Option<Phc> {
         "argon2d" => Algorithm::Argon2d,
         _ => return None,
     };
-    // Strings of the first version have none.
+    // Strings of the first version have no version field.
     let version = match fields.next_if(|field| field.starts_with("v=")) {
         Some("v=19") => Version::V0x13,
         Some("v=16") | None => Version::V0x10,
@@ -75,14 +75,14 @@ fn parse(text: &str) -> Option<Phc> {
     Some(Phc { algorithm, version, params, salt, hash, twin: anonymous(text, start, 'A') })
 }
 
-/// The hash of a password.
+/// Hashes a password.
 pub(super) fn compute(
     (algorithm, version): (Algorithm, Version),
     params: Params,
     password: &[u8],
     salt: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Fault> {
-    // Not `vec!`, which ends Exim's process where there is no memory.
+    // `vec!` would end Exim's process if there is no memory.
     let mut memory = Vec::new();
     memory
         .try_reserve_exact(params.block_count())
@@ -112,7 +112,7 @@ impl Stored for Phc {
     }
 
     fn work(&self) -> u64 {
-        // 64 MiB and three passes are 120 ms.
+        // 64 MiB and three passes take 120 ms.
         let blocks = u64::from(self.params.m_cost()).saturating_mul(self.params.t_cost().into());
         blocks.saturating_mul(6) / 10
     }

@@ -1,4 +1,4 @@
-//! passlib's `$bcrypt-sha256$`: bcrypt of a SHA-256, so that all of a long password counts.
+//! passlib's `$bcrypt-sha256$`: bcrypt of a SHA-256, so that all bytes of a long password are used.
 
 use base64ct::Base64;
 use base64ct::Encoding as _;
@@ -19,13 +19,13 @@ use crate::secret::Secret;
 const NAME: &str = "passlib bcrypt-sha256";
 
 struct BcryptSha256 {
-    /// What the SHA-256 is keyed with, in the second version of the format.
+    /// The key of the SHA-256, in the second version of the format.
     key: Option<String>,
     bcrypt: Box<dyn Stored>,
     twin: Option<String>,
 }
 
-/// `$bcrypt-sha256$v=2,t=2b,r=12$salt$hash`, or `$bcrypt-sha256$2b,12$salt$hash` in the first
+/// Reads `$bcrypt-sha256$v=2,t=2b,r=12$salt$hash`, and `$bcrypt-sha256$2b,12$salt$hash` of the first
 /// version.
 pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     let text = std::str::from_utf8(data).map_err(|_| malformed(NAME))?;

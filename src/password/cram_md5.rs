@@ -1,4 +1,4 @@
-//! CRAM-MD5: HMAC-MD5 halfway, the states of the outer and of the inner hash after the key.
+//! CRAM-MD5: the states of HMAC-MD5's outer and inner hash after the key.
 
 use md5::Md5;
 use md5::block_api::compress;
@@ -27,7 +27,7 @@ impl Stored for CramMd5 {
     }
 }
 
-/// Both states in turn, as sixteen bytes each, least significant first.
+/// The outer and the inner state, sixteen bytes each, least significant byte first.
 pub(super) fn states(password: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new([0_u8; BLOCK]);
     let digest = (password.len() > BLOCK).then(|| digest::<Md5>(&[password]));

@@ -1,7 +1,7 @@
-//! What crypt(3) makes: formats that begin with `$` and a name, and two that are older.
+//! The formats of crypt(3): those that begin with `$` and a name, and two older ones.
 //!
-//! libcrypt does the work, but for SHA-crypt: it is what made most of these texts, knows each
-//! format's history (`$2x$`, `$2a$` for passwords that are not ASCII), and nothing is faster.
+//! libcrypt does the work, except for SHA-crypt. It made most of these texts, it knows the history of
+//! each format (`$2x$`, and `$2a$` for passwords that are not ASCII), and nothing is faster.
 
 use zeroize::Zeroizing;
 
@@ -10,13 +10,14 @@ use super::Fault;
 use super::Settings;
 use super::Stored;
 use super::encoding::anonymous;
+use super::encoding::is_radix64;
 use super::libcrypt;
 use super::malformed;
 use super::sha_crypt;
 
-/// bcrypt looks at no more of a password, in bytes.
+/// The bytes of a password that bcrypt uses.
 const BCRYPT_PASSWORD: usize = 72;
-/// DES looks at no more.
+/// The bytes of a password that DES uses.
 const DES_PASSWORD: usize = 8;
 
 struct Hash {
@@ -24,15 +25,15 @@ struct Hash {
     format: Format,
 }
 
-/// What there is to know about a text without doing the work.
+/// The properties of a text that are known without doing the work.
 struct Format {
     name: &'static str,
     weak: bool,
-    /// How much of a password counts, in bytes.
+    /// The bytes of a password that are used.
     counts: usize,
-    /// As `Stored::work`.
+    /// See [`Stored::work`].
     work: u64,
-    /// Where the parameters end.
+    /// The offset after the parameters.
     start: usize,
 }
 
@@ -44,7 +45,7 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
     };
     let text = std::str::from_utf8(data).map_err(|_| unknown())?;
     if text.bytes().any(|c| c.is_ascii_control()) {
-        // libcrypt would read as far as a NUL, and take less work than the text names.
+        // libcrypt would stop at a NUL, and take less work than the text names.
         return Err(unknown());
     }
     match text.get(..3) {
@@ -73,24 +74,19 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
     Ok(Box::new(Hash { text: Zeroizing::new(text.to_owned()), format }))
 }
 
-/// `./0-9A-Za-z`
-pub(super) const fn is_radix64(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || c == b'.' || c == b'/'
-}
-
-/// Whether the last field has this many digits.
+/// True if the last field has this many digits.
 fn ends_with_hash(text: &str, length: usize) -> bool {
     let hash = text.rsplit_once('$').map_or("", |(_, hash)| hash);
     hash.len() == length && hash.bytes().all(is_radix64)
 }
 
-/// The value of a digit in that order.
+/// The value of a digit of crypt(3)'s base64.
 fn digit(c: u8) -> Option<u32> {
     const DIGITS: &[u8] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     DIGITS.iter().position(|&known| known == c).and_then(|at| u32::try_from(at).ok())
 }
 
-/// `$2y$10$` and 53 digits.
+/// Reads bcrypt: `$2y$10$` and 53 digits.
 pub(super) fn bcrypt(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     let name = "bcrypt";
     let text = std::str::from_utf8(data).map_err(|_| malformed(name))?;
@@ -111,7 +107,7 @@ pub(super) fn bcrypt(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>
     Ok(Box::new(Hash { text: Zeroizing::new(text.to_owned()), format }))
 }
 
-/// `$y$` and parameters, as yescrypt's own number format packs them, salt and hash.
+/// Reads yescrypt: `$y$`, parameters in yescrypt's own number format, salt and hash.
 fn yescrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let malformed = || malformed("yescrypt");
     let fields: Vec<_> = text.split('$').collect();
@@ -121,7 +117,7 @@ fn yescrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let exponent = packed(&mut rest, 1).ok_or_else(malformed)?;
     let block = packed(&mut rest, 1).ok_or_else(malformed)?;
     if rest.next().is_some() {
-        // Lanes, passes and ROMs, of which nobody's password files have any.
+        // Lanes, passes and ROMs, which no known password file uses.
         return Err(Fault(String::from("has a yescrypt hash with unusual parameters")));
     }
     if !ends_with_hash(text, 43) {
@@ -135,7 +131,7 @@ fn yescrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     Ok(Format { name: "YESCRYPT", weak: false, counts: usize::MAX, work, start })
 }
 
-/// A number of yescrypt's: the larger it is, the more digits.
+/// Reads a number in yescrypt's format of variable length.
 fn packed(digits: &mut impl Iterator<Item = u8>, least: u32) -> Option<u32> {
     let mut digit = || digits.next().and_then(digit);
     let first = digit()?;
@@ -155,7 +151,7 @@ fn packed(digits: &mut impl Iterator<Item = u8>, least: u32) -> Option<u32> {
     Some(value)
 }
 
-/// `$7$`, one digit for N, five each for r and p, salt and hash.
+/// Reads scrypt: `$7$`, one digit for N, five each for r and p, salt and hash.
 fn scrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let malformed = || malformed("scrypt");
     let number = |from: usize, to: usize| {
@@ -179,13 +175,13 @@ fn scrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     Ok(Format { name: "SCRYPT", weak: false, counts: usize::MAX, work, start: 14 })
 }
 
-/// Of scrypt, in KiB, lane by lane.
+/// The memory of scrypt in KiB. All lanes are added, as if each had its own.
 fn memory(exponent: u32, block: u32, lanes: u32) -> Option<u64> {
     let blocks = 1_u64.checked_shl(exponent).filter(|_| exponent < 48)?;
     Some(blocks.checked_mul(block.into())?.checked_mul(lanes.into())?.div_ceil(8))
 }
 
-/// `$sha1$rounds$salt$hash`
+/// Reads `$sha1$rounds$salt$hash`.
 fn sha1_crypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let fields: Vec<_> = text.split('$').collect();
     let ["", "sha1", rounds, _, _] = fields[..] else { return Err(malformed("sha1crypt")) };
@@ -199,7 +195,7 @@ fn sha1_crypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     Ok(Format { name: "SHA1-CRYPT", weak: false, counts: usize::MAX, work, start })
 }
 
-/// `$md5[,rounds=N]$salt$[$]hash`, with 4096 rounds on top.
+/// Reads `$md5[,rounds=N]$salt$[$]hash`. The format does 4096 rounds more than it names.
 fn sun_md5(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let malformed = || malformed("SunMD5");
     if !ends_with_hash(text, 22) {
@@ -217,7 +213,7 @@ fn sun_md5(text: &str, settings: &Settings) -> Result<Format, Fault> {
     Ok(Format { name: "SUNMD5", weak: true, counts: usize::MAX, work, start })
 }
 
-/// `_`, four digits for the rounds, four of salt, and the hash.
+/// Reads BSDi DES: `_`, four digits for the rounds, four of salt, and the hash.
 fn bsdi(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let rounds = text.as_bytes().get(1..5).unwrap_or_default();
     let rounds = rounds.iter().rev().try_fold(0_u64, |rounds, &c| {
@@ -253,7 +249,7 @@ impl Stored for Hash {
     }
 }
 
-/// `$1$salt$hash`, made by libcrypt or by others: what is too long for libcrypt, a crate hashes.
+/// `$1$salt$hash`. A crate hashes passwords that are too long for libcrypt.
 struct Md5Crypt {
     text: Zeroizing<String>,
 }

@@ -1,5 +1,5 @@
-//! SCRAM keys of nobody: the same for the same name each time, so that a client cannot tell them
-//! from an account's.
+//! SCRAM keys for names without an account. A name gets the same keys each time, so that a client
+//! cannot tell them from an account's.
 
 use sha2::Digest;
 use sha2::Sha256;
@@ -10,16 +10,16 @@ use super::scram;
 use super::scram::Keys;
 use crate::secret::Secret;
 
-/// As long as the salts that we and Dovecot make.
+/// The length of a salt in bytes, as Dovecot and `new.rs` make them.
 const SALT_LENGTH: usize = 16;
 
-/// What is made up for a name, by whoever has the key.
+/// The source of the keys for one name. It depends on the host's own key.
 pub struct Decoy {
     seed: [u8; 32],
 }
 
 impl Decoy {
-    /// For a name, by this key.
+    /// The decoy for a name and a mechanism, made with the host's key.
     #[must_use]
     pub fn new(key: &Secret, name: &str, mechanism: &str) -> Self {
         let key = Sha256::digest(key.expose());
@@ -29,14 +29,15 @@ impl Decoy {
         Self { seed: own }
     }
 
-    /// For an account that has a password in clear, too: a change of it does not change the salt.
+    /// The salt. An account with a password in clear uses it, too, so that the salt stays the same
+    /// when the password changes.
     pub(super) fn salt(&self) -> Vec<u8> {
         let mut salt = self.bytes("salt", SALT_LENGTH);
         salt.truncate(SALT_LENGTH);
         salt
     }
 
-    /// Keys that no password leads to.
+    /// Keys that match no password.
     #[must_use]
     pub fn keys(&self, settings: &Settings, mechanism: &str) -> Keys {
         let length = scram::function(mechanism).unwrap_or(Function::Sha256).length();

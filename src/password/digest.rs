@@ -1,4 +1,4 @@
-//! One pass of a hash function: unsalted, and with the salt after the hash.
+//! Single digests, without a salt and with the salt after the hash.
 
 use ::digest::Digest;
 use subtle::ConstantTimeEq;
@@ -12,13 +12,13 @@ use super::Fault;
 use super::Settings;
 use super::Stored;
 
-/// The hash, and then the salt.
+/// The hash, followed by the salt.
 struct Hashed<D> {
     stored: Zeroizing<Vec<u8>>,
     function: PhantomData<D>,
 }
 
-/// `H(password)`; the scheme's table has checked the length.
+/// Reads `H(password)`. The table of schemes has checked the length.
 pub(super) fn bare<D: Digest + 'static>(
     data: &[u8],
     _: &Settings,
@@ -26,7 +26,7 @@ pub(super) fn bare<D: Digest + 'static>(
     Ok(Box::new(Hashed::<D> { stored: Zeroizing::new(data.to_vec()), function: PhantomData }))
 }
 
-/// `H(password ‖ salt) ‖ salt`
+/// Reads `H(password ‖ salt) ‖ salt`.
 pub(super) fn salted<D: Digest + 'static>(
     data: &[u8],
     settings: &Settings,
@@ -46,7 +46,7 @@ impl<D: Digest> Stored for Hashed<D> {
     }
 }
 
-/// The hash of these parts in turn, wiped when dropped.
+/// Hashes these parts one after the other. The result is wiped when it is dropped.
 pub(super) fn digest<D: Digest>(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
     let hashed = parts.iter().fold(D::new(), |hash, part| hash.chain_update(part));
     let mut hashed = hashed.finalize();

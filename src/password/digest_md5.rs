@@ -1,4 +1,4 @@
-//! DIGEST-MD5: the hash that RFC 2831 calls A1's first part.
+//! DIGEST-MD5: the first part of A1 in RFC 2831.
 
 use md5::Md5;
 use subtle::ConstantTimeEq;

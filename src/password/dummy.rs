@@ -1,9 +1,10 @@
-//! The work done for an account that does not exist, so that its answer takes as long.
+//! A dummy account, hashed for names without an account so that their answer takes as long.
 //!
-//! How long that is depends on the administrator's table, which cannot be asked for "the usual
-//! scheme". So it is configured, or the dearest account seen is remembered in the state directory:
-//! its formats and costs with salt and hash replaced, one line for each of its passwords. Until one
-//! has been seen, it is what `user passwd` makes. The file holds no account's hash.
+//! The right amount of work depends on the administrator's table, which cannot be asked for "the usual
+//! scheme". So the dummy is configured, or it is learnt: the costs of the most expensive account seen
+//! are kept in the state directory. The file has one line for each of its passwords: its format and
+//! costs, with salt and hash replaced. It contains no hash of any account. Until an account has been
+//! seen, the dummy is a hash as `user passwd` makes it.
 
 use std::fs;
 use std::io::Read;
@@ -21,22 +22,22 @@ use crate::state;
 
 const FILE_NAME: &str = "dummy-hash";
 const MAX_FILE: u64 = 4096;
-/// Of one account: the work for more of them is no longer made up for.
+/// The most passwords of one account that the dummy copies.
 const MAX_PASSWORDS: usize = 8;
-/// An account that takes less than this fraction of the dummy's work is topped up with all of it,
-/// which then makes less of a difference than the noise of a network.
+/// If an account takes less than one in so many parts of the dummy's work, all of the dummy's work is
+/// added. The sum then differs from the dummy's work by less than the noise of a network.
 const NEGLIGIBLE: u64 = 8;
 
-/// Stored passwords that belong to nobody.
+/// Stored passwords that belong to no account.
 pub struct Dummy {
     file: Option<PathBuf>,
-    /// Whether they come from the file or the configuration, and are no guess.
+    /// True if they come from the file or the configuration. Otherwise they are a guess.
     is_known: bool,
     passwords: Vec<Content>,
 }
 
 impl Dummy {
-    /// Takes the configured one, reads what was remembered, or takes the default.
+    /// Takes the configured dummy, else the learnt one, else the default.
     #[must_use]
     pub fn load(state_directory: &Path, configured: Option<&str>, settings: &Settings) -> Self {
         if let Some(text) = configured {
@@ -49,7 +50,7 @@ impl Dummy {
         Self { file: Some(file), is_known: learnt, passwords }
     }
 
-    /// The same, or this account if it is dearer.
+    /// Takes the costs of this account if it is more expensive.
     #[must_use]
     pub fn or_dearer(self, seen: &[Secret], settings: &Settings) -> Self {
         match self.dearer(seen, settings) {
@@ -58,25 +59,25 @@ impl Dummy {
         }
     }
 
-    /// About how long it takes, in microseconds: to be compared with others.
+    /// The estimated time in microseconds; see `Stored::work`.
     #[must_use]
     pub fn work(&self) -> u64 {
         self.passwords.iter().fold(0, |sum, content| sum.saturating_add(content.work()))
     }
 
-    /// Hashes the password to no end, unless about as much work was done before.
+    /// Hashes the password without using the result, unless about as much work was done before.
     pub fn top_up(&self, done: u64, candidate: Candidate<'_>) {
         if done.saturating_mul(NEGLIGIBLE) >= self.work() && done > 0 {
             return;
         }
         for content in &self.passwords {
-            // Its salt and hash are made up, so the result means nothing.
+            // Salt and hash are made up, so the result means nothing.
             let _ = content.matches(candidate).ok();
         }
     }
 
-    /// Remembers the costs of this account if it is dearer than what is known. Whoever cannot write
-    /// there, learns nothing; that is no reason to refuse a client.
+    /// Stores the costs of this account if it is more expensive than the dummy. A file that cannot be
+    /// written is not a reason to refuse a client.
     pub fn learn(&self, seen: &[Secret], settings: &Settings) {
         let Some(file) = &self.file else { return };
         if let Some(text) = self.dearer(seen, settings) {
@@ -84,7 +85,7 @@ impl Dummy {
         }
     }
 
-    /// The account in lines that hold nothing of it, if what was learnt is cheaper.
+    /// The lines of the file for this account, if it is more expensive than the dummy.
     fn dearer(&self, seen: &[Secret], settings: &Settings) -> Option<String> {
         let known = if self.is_known { self.work() } else { 0 };
         let seen: Vec<_> = seen
@@ -101,16 +102,16 @@ impl Dummy {
             Content::Locked => None,
         });
         let text: String = twins.map(|twin| twin + "\n").collect();
-        // What could not be read again is not remembered.
+        // A longer file could not be read again.
         (u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE)).then_some(text)
     }
 }
 
-/// One stored password a line; what costs nothing is no dummy.
+/// Reads one stored password a line. Those that take no work are left out.
 fn read(text: &str, settings: &Settings) -> Vec<Content> {
     let lines = text.lines().take(MAX_PASSWORDS);
     let contents = lines.filter_map(|line| {
-        // A twin names its scheme, or is told by its prefix.
+        // A twin names its scheme, or has a prefix that does.
         let settings = Settings { default_scheme: String::from("CRYPT"), ..settings.clone() };
         Content::read(&Secret::new(line.as_bytes().to_vec()), &settings).ok()
     });
@@ -123,9 +124,9 @@ fn remembered(file: &Path) -> Option<String> {
     Some(text)
 }
 
-/// By rename, since other processes read it meanwhile.
+/// Writes the file and renames it into place, because other processes may read it meanwhile.
 fn write(file: &Path, text: &str) -> std::io::Result<()> {
-    // Root never leaves a file here that Exim's user could not replace.
+    // Exim's user could not replace a file that root leaves here.
     if nix::unistd::Uid::effective().is_root() {
         return Ok(());
     }
@@ -207,7 +208,7 @@ mod tests {
         assert!(dummy.file.is_none());
     }
 
-    /// Counts how often it is held against something.
+    /// Counts the calls of `matches`.
     struct Counter(&'static Cell<u32>);
 
     impl Stored for Counter {

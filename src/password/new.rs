@@ -1,4 +1,4 @@
-//! New hashes, for storage.
+//! Makes new hashes for storage.
 
 use ::argon2::Algorithm;
 use ::argon2::Params;
@@ -27,7 +27,7 @@ pub const DEFAULT_SCHEME: &str = "ARGON2ID";
 const ARGON2_MEMORY: u32 = 19_456;
 const ARGON2_PASSES: u32 = 2;
 
-/// The schemes that new hashes can have, what their cost is, and the default of it.
+/// The schemes of new hashes: name, meaning of the cost, and default cost.
 pub const NEW_SCHEMES: &[(&str, &str, u32)] = &[
     (DEFAULT_SCHEME, "passes over 19 MiB", ARGON2_PASSES),
     ("BLF-CRYPT", "exponent of the rounds", 12),
@@ -43,7 +43,8 @@ pub const NEW_SCHEMES: &[(&str, &str, u32)] = &[
 /// Makes a new hash with its `{SCHEME}`.
 ///
 /// # Errors
-/// No such scheme, a cost that it does not take or that is above a limit, or no random salt.
+/// The scheme is unknown, the cost is not possible or above a limit, or the system has no random
+/// numbers.
 pub fn hash(
     password: &Secret,
     scheme: &str,
@@ -62,7 +63,7 @@ pub fn hash(
         return Err(Fault(format!("{name} has no cost")));
     }
     let cost = cost.unwrap_or(match name.starts_with("SCRAM-") {
-        // So that a client cannot tell such an account from nobody.
+        // A client must not be able to tell such an account from a name without an account.
         true => settings.scram_iterations,
         false => *default,
     });
@@ -84,7 +85,7 @@ pub fn hash(
     let made = contain::catch("hash", || make(name, cost, password));
     let made = made.unwrap_or_else(|panic| Err(unusable(&panic)))?;
     let stored = Secret::new(format!("{{{name}}}{made}").into_bytes());
-    // What its owner could not log in with is not stored.
+    // A hash that its owner could not log in with must not be stored.
     let candidate = Candidate { password, login: "" };
     if Content::read(&stored, settings).map_err(of_it)?.matches(candidate)? {
         return Ok(stored);
@@ -143,7 +144,7 @@ fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {
     })
 }
 
-/// What the default makes, of nothing.
+/// A hash of the default scheme and cost, made of zeros.
 pub(super) fn twin() -> String {
     argon2_of_nothing(ARGON2_PASSES)
 }
@@ -160,7 +161,7 @@ fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Fault> {
     Ok(bytes)
 }
 
-/// bcrypt's own base64 of 16 bytes.
+/// Encodes 16 bytes in bcrypt's base64.
 fn radix64(bytes: &[u8; 16]) -> String {
     base64ct::Base64Bcrypt::encode_string(bytes)
 }

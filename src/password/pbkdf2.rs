@@ -21,10 +21,10 @@ use super::encoding::base64;
 use super::encoding::hex;
 use super::malformed;
 
-/// Dovecot's key length, whatever the hash function.
+/// Dovecot's key length in bytes.
 pub(super) const DOVECOT_LENGTH: usize = 20;
 
-/// The hash function beneath.
+/// The hash function inside PBKDF2 and HMAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Function {
     Sha1,
@@ -33,7 +33,7 @@ pub(super) enum Function {
 }
 
 impl Function {
-    /// Of its output, in bytes.
+    /// The length of its output in bytes.
     pub(super) const fn length(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -59,7 +59,7 @@ impl Function {
     }
 
     pub(super) fn hmac(self, key: &[u8], data: &[u8]) -> Zeroizing<Vec<u8>> {
-        // A key of any length is one, so that `new_from_slice` cannot fail.
+        // HMAC takes keys of any length, so `new_from_slice` cannot fail.
         let code = match self {
             Self::Sha1 => Hmac::<Sha1>::new_from_slice(key)
                 .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec()),
@@ -71,7 +71,7 @@ impl Function {
         Zeroizing::new(code.unwrap_or_default())
     }
 
-    /// In microseconds, as `Stored::work`.
+    /// The estimated time in microseconds; see `Stored::work`.
     pub(super) fn work(self, rounds: u32, length: usize) -> u64 {
         let nanoseconds = match self {
             Self::Sha1 | Self::Sha256 => 120,
@@ -90,7 +90,7 @@ struct Pbkdf2 {
     twin: String,
 }
 
-/// `$1$salt$rounds$key`: the salt is the text itself, the key hexadecimal.
+/// Reads `$1$salt$rounds$key`. The salt is used as it is, the key is hexadecimal.
 pub(super) fn dovecot(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     let parse = |text: &str| {
         let fields: Vec<_> = text.split('$').collect();
@@ -104,7 +104,7 @@ pub(super) fn dovecot(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored
     read("PBKDF2", data, parse, settings)
 }
 
-/// `$pbkdf2[-function]$rounds$salt$key`, in passlib's base64.
+/// Reads `$pbkdf2[-function]$rounds$salt$key` with passlib's base64.
 pub(super) fn passlib(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     let parse = |text: &str| {
         let fields: Vec<_> = text.split('$').collect();
@@ -123,7 +123,7 @@ pub(super) fn passlib(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored
     read("passlib PBKDF2", data, parse, settings)
 }
 
-/// `pbkdf2_sha256$rounds$salt$key`: the salt is the text itself.
+/// Reads `pbkdf2_sha256$rounds$salt$key`. The salt is used as it is.
 pub(super) fn django(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     let parse = |text: &str| {
         let fields: Vec<_> = text.split('$').collect();
@@ -144,7 +144,7 @@ fn read(
     settings: &Settings,
 ) -> Result<Box<dyn Stored>, Fault> {
     let read = std::str::from_utf8(data).ok().and_then(parse);
-    // A key of a byte or two would match by chance.
+    // A key of one or two bytes would match by chance.
     let read = read.filter(|read| read.rounds > 0 && (16..=64).contains(&read.key.len()));
     let read = read.ok_or_else(|| malformed(name))?;
     settings.limit("a round count", read.rounds.into(), "max_rounds", settings.max_rounds)?;

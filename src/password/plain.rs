@@ -11,7 +11,7 @@ use super::malformed;
 
 struct Plain {
     password: Zeroizing<Vec<u8>>,
-    /// How much of the client's password counts, where the end was cut off when it was stored.
+    /// The bytes of the client's password that are compared. The rest was cut off when it was stored.
     length: usize,
 }
 
@@ -19,7 +19,7 @@ pub(super) fn read(data: &[u8], _: &Settings) -> Result<Box<dyn Stored>, Fault> 
     Ok(Box::new(Plain { password: Zeroizing::new(data.to_vec()), length: usize::MAX }))
 }
 
-/// `length-password`: where the password has that length, only so much of it counts.
+/// Reads `length-password`. If the password has that length, longer passwords match it, too.
 pub(super) fn truncated(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     let name = "PLAIN-TRUNC";
     let dash = data.iter().position(|&c| c == b'-').ok_or_else(|| malformed(name))?;
@@ -34,8 +34,8 @@ pub(super) fn truncated(data: &[u8], settings: &Settings) -> Result<Box<dyn Stor
 }
 
 impl Stored for Plain {
-    /// In constant time; only the length shows, and that only to whoever could measure
-    /// nanoseconds beneath `failure_time`.
+    /// Compares in constant time. Only the length could be measured, by an attacker who measures
+    /// nanoseconds despite `failure_time`.
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
         let password = password.get(..self.length).unwrap_or(password);

@@ -1,4 +1,4 @@
-//! The table that maps names to families.
+//! The table that maps scheme names to families.
 
 use md4::Md4;
 use md5::Md5;
@@ -21,7 +21,7 @@ use super::pbkdf2;
 use super::plain;
 use super::scram;
 
-/// Takes the data of a scheme apart.
+/// Parses the data of a scheme.
 type Read = fn(&[u8], &Settings) -> Result<Box<dyn Stored>, Fault>;
 
 /// A way to store passwords.
@@ -37,7 +37,7 @@ const fn text(name: &'static str, read: Read) -> Scheme {
     Scheme { name, encoding: Encoding::Text, read, weak: false }
 }
 
-/// `length` bytes, 0 being any number.
+/// A scheme of binary data with this length in bytes; 0 is any length.
 const fn bytes(name: &'static str, length: usize, read: Read) -> Scheme {
     Scheme { name, encoding: Encoding::Bytes(length), read, weak: false }
 }
@@ -46,11 +46,11 @@ const fn weak(scheme: Scheme) -> Scheme {
     Scheme { weak: true, ..scheme }
 }
 
-/// Every name, and the family it stands for.
+/// All schemes.
 #[rustfmt::skip]
 static SCHEMES: &[Scheme] = &[
     text("CRYPT", by_prefix),
-    // As in Dovecot, the label of a crypt format is not enforced.
+    // The label of a crypt format is not enforced, as in Dovecot.
     text("BLF-CRYPT", by_prefix),
     text("SHA256-CRYPT", by_prefix),
     text("SHA512-CRYPT", by_prefix),
@@ -73,7 +73,7 @@ static SCHEMES: &[Scheme] = &[
     weak(bytes("LDAP-MD5", 16, digest::bare::<Md5>)),
     weak(bytes("PLAIN-MD5", 16, digest::bare::<Md5>)),
     weak(bytes("PLAIN-MD4", 16, digest::bare::<Md4>)),
-    // Courier's name of it.
+    // Courier's name for it.
     weak(bytes("MD5RAW", 16, digest::bare::<Md5>)),
     weak(text("MD5", md5)),
     weak(bytes("CRAM-MD5", 32, cram_md5::read)),
@@ -85,7 +85,7 @@ static SCHEMES: &[Scheme] = &[
     text("PLAIN-TRUNC", plain::truncated),
 ];
 
-/// The formats that tell themselves apart by how they begin; crypt(3) knows the others.
+/// The formats that are recognized by their prefix. crypt(3) knows the others.
 const PREFIXES: &[(&str, Read)] = &[
     ("$argon2", argon2::read),
     ("$bcrypt-sha256$", bcrypt_sha256::read),
@@ -93,20 +93,20 @@ const PREFIXES: &[(&str, Read)] = &[
     ("pbkdf2_sha256$", pbkdf2::django),
 ];
 
-/// The names for error messages.
+/// The names of all schemes, for error messages.
 #[must_use]
 pub fn names() -> String {
     SCHEMES.iter().map(|scheme| scheme.name).collect::<Vec<_>>().join(", ")
 }
 
 impl Scheme {
-    /// The scheme of this name, in any case, and with any encoding.
+    /// Finds a scheme by its name, in any case and with any encoding suffix.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         let (name, _) = encoded(name);
         SCHEMES.iter().find(|scheme| scheme.name.eq_ignore_ascii_case(name))
     }
 
-    /// Takes the data apart; `name` says how it is encoded.
+    /// Parses the data. The suffix of `name` is its encoding.
     pub(super) fn read(
         &self,
         name: &str,
@@ -121,8 +121,8 @@ impl Scheme {
         (self.read)(&data, settings)
     }
 
-    /// Whether the data says that no password is right, as in shadow(5). In clear text that takes
-    /// a value without label, and one that nobody has as a password.
+    /// True if the data marks a locked account, as in shadow(5). In clear text, only a value
+    /// without a label can be a mark, and only one that is not used as a password.
     pub(super) fn marks_locked(&self, data: &[u8], labelled: bool) -> bool {
         let mark = matches!(data, b"*" | b"*0" | b"*1" | b"*LK*" | b"*NP*" | b"!" | b"SUSPENDED")
             || matches!(data, [b'!', b'!' | b'{' | b'$', ..] | [b'*', b'{' | b'$', ..]);
@@ -132,18 +132,18 @@ impl Scheme {
         mark || matches!(data.first(), Some(b'!' | b'*'))
     }
 
-    /// Whether the stored password is the password.
+    /// True if the password is stored in clear.
     pub(super) fn is_clear(&self) -> bool {
         ["PLAIN", "CLEAR", "CLEARTEXT", "PLAIN-TRUNC"].contains(&self.name)
     }
 
-    /// Whether who reads it can log in with it, if by a mechanism of its own.
+    /// True if a reader can log in with the stored value, by some mechanism.
     pub(super) fn is_equivalent(&self) -> bool {
         ["CRAM-MD5", "HMAC-MD5", "DIGEST-MD5"].contains(&self.name) || self.is_clear()
     }
 }
 
-/// `SCHEME.ENCODING`
+/// Splits `SCHEME.ENCODING`.
 fn encoded(name: &str) -> (&str, Option<&str>) {
     name.split_once('.').map_or((name, None), |(name, suffix)| (name, Some(suffix)))
 }
@@ -155,7 +155,7 @@ fn by_prefix(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault>
     }
 }
 
-/// Two meanings, as in Dovecot: MD5-crypt, or a bare digest.
+/// Reads `{MD5}`, which is MD5-crypt or a bare digest, as in Dovecot.
 fn md5(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
     if data.starts_with(b"$1$") {
         return crypt::read(data, settings);

@@ -1,4 +1,5 @@
-//! SCRAM (RFC 5802), held against a cleartext password: `iterations,salt,StoredKey,ServerKey`.
+//! SCRAM (RFC 5802): keys stored as `iterations,salt,StoredKey,ServerKey`, and a password in clear
+//! verified against them.
 
 use base64ct::Base64;
 use base64ct::Encoding as _;
@@ -16,7 +17,7 @@ use super::encoding::base64;
 use super::malformed;
 use super::pbkdf2::Function;
 
-/// RFC 5802, 5.1
+/// The fewest iterations (RFC 5802, 5.1).
 pub(super) const MIN_ITERATIONS: u32 = 4096;
 
 struct Scram {
@@ -52,7 +53,7 @@ fn read(function: Function, data: &[u8], settings: &Settings) -> Result<Box<dyn 
     Ok(Box::new(Scram { function, iterations, salt, stored_key, server_key }))
 }
 
-/// StoredKey and ServerKey.
+/// Makes StoredKey and ServerKey from a password.
 pub(super) fn keys(
     function: Function,
     password: &[u8],
@@ -68,7 +69,7 @@ pub(super) fn keys(
     (stored_key, function.hmac(&salted, b"Server Key"))
 }
 
-/// Of a mechanism, as SCRAM-SHA-256-PLUS.
+/// The hash function of a mechanism such as SCRAM-SHA-256-PLUS.
 pub(super) fn function(mechanism: &str) -> Option<Function> {
     let mechanism = mechanism.to_ascii_uppercase();
     match mechanism.strip_suffix("-PLUS").unwrap_or(&mechanism) {
@@ -78,11 +79,11 @@ pub(super) fn function(mechanism: &str) -> Option<Function> {
     }
 }
 
-/// What a server needs to hold a client's proof against, in base64 where it is bytes.
+/// The keys with which a server verifies a client's proof. Salt and keys are base64.
 pub struct Keys {
-    /// How often the password was hashed.
+    /// The iteration count.
     pub iterations: String,
-    /// With which salt.
+    /// The salt.
     pub salt: String,
     /// RFC 5802's StoredKey.
     pub stored_key: Zeroizing<String>,
@@ -91,8 +92,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Without keys a driver asks for the password itself; salt and iterations it wants all the
-    /// same.
+    /// Empty keys, with which a driver asks for the password. Salt and iterations it needs in any
+    /// case.
     #[must_use]
     pub fn none() -> Self {
         Self::new(MIN_ITERATIONS, &[0; 16], &[], &[])

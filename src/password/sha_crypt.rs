@@ -1,6 +1,6 @@
 //! SHA-256-crypt and SHA-512-crypt: `$5$` and `$6$`, `[rounds=N$]salt$hash` (Ulrich Drepper's
-//! specification, 2016). By a crate, which is faster than libcrypt and takes passwords of any
-//! length; salts that only libcrypt reads are left to it.
+//! specification, 2016). A crate does the work, because it is faster than libcrypt and takes passwords
+//! of any length. libcrypt does it for salts that the crate does not read.
 
 use sha_crypt::Algorithm;
 use sha_crypt::CustomizedPasswordHasher;
@@ -13,29 +13,29 @@ use super::Candidate;
 use super::Fault;
 use super::Settings;
 use super::Stored;
-use super::crypt::is_radix64;
 use super::encoding::anonymous;
+use super::encoding::is_radix64;
 use super::libcrypt;
 use super::malformed;
 use crate::secret::Secret;
 
-/// What the format does without `rounds=`.
+/// The rounds of a text without `rounds=`.
 const DEFAULT_ROUNDS: u32 = 5000;
-/// libxcrypt refuses fewer.
+/// The fewest rounds that libxcrypt accepts.
 const MIN_ROUNDS: u32 = 1000;
 const MAX_SALT: usize = 16;
 
-/// The format hashes all of the password in each round, which takes about this much longer for each
-/// so many bytes.
+/// The bytes of a password that take about as long as a round. The format hashes the whole password
+/// in each round.
 const BYTES_OF_A_ROUND: u32 = 32;
-/// So many bytes count whatever the limit.
+/// The bytes of a password that are used in any case, whatever the limit.
 const LEAST_COUNTED: usize = 128;
 
 struct Hash {
     text: Zeroizing<String>,
     is_sha512: bool,
     rounds: u32,
-    /// How many bytes of a password count: with more, a few hundred rounds could take seconds.
+    /// The bytes of a password that are used. A longer one could take seconds.
     counts: usize,
     has_plain_salt: bool,
     twin: Option<String>,
@@ -46,7 +46,7 @@ pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, F
     let malformed = || malformed(name(is_sha512));
     let rest = text.get(3..).ok_or_else(malformed)?;
     let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|r| r.split_once('$')) {
-        // Numbers to Rust, too, but nothing that crypt(3) would write or take.
+        // Rust reads these as numbers, but crypt(3) neither writes nor accepts them.
         Some((rounds, _)) if rounds.starts_with(['+', '0']) => return Err(malformed()),
         Some((rounds, rest)) => (rounds.parse().map_err(|_| malformed())?, rest),
         None => (DEFAULT_ROUNDS, rest),
@@ -78,7 +78,7 @@ const fn name(is_sha512: bool) -> &'static str {
     if is_sha512 { "SHA512-CRYPT" } else { "SHA256-CRYPT" }
 }
 
-/// A new hash, for storage.
+/// Makes a new hash for storage.
 pub(super) fn hash(
     is_sha512: bool,
     rounds: u32,
@@ -97,7 +97,7 @@ impl Stored for Hash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
         let counted = password.get(..self.counts).unwrap_or(password);
-        // The work is done all the same, and nothing longer matches.
+        // A longer password takes the same work and does not match.
         let is_whole = counted.len() == password.len();
         if !self.has_plain_salt {
             let matches = libcrypt::verify(counted, &self.text, name(self.is_sha512))?;

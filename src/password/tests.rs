@@ -1,4 +1,4 @@
-//! Vectors from others, and the traps. tests/originals.rs asks the originals themselves.
+//! Test vectors of other programs, and traps. tests/originals.rs asks those programs themselves.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn secret(text: &str) -> Secret {
 
 fn verify_with(settings: &Settings, stored: &[&str], password: &str) -> Result<bool, Fault> {
     let directory = tempfile::tempdir().unwrap();
-    // Cheap, since it is hashed again and again.
+    // It is hashed often, so it is cheap.
     let dummy = format!("$2y$04${}", ".".repeat(53));
     let dummy = Dummy::load(directory.path(), Some(&dummy), settings);
     let stored: Vec<_> = stored.iter().map(|text| secret(text)).collect();
