@@ -6,7 +6,8 @@
 //! The modules in reading order:
 //!
 //! - [`ffi`]: the exports that `${dlfunc}` calls, and the only way in
-//! - [`attempt`]: the client's words, typed
+//! - [`attempt`]: the client's words, typed; [`address`]: its address, and the IPv4 address that it
+//!   carries
 //! - [`session`]: what lives as long as the process
 //! - [`check`]: the story of an attempt, one verb a line
 //!   [`stale`] remembers accounts for when no host can be reached
@@ -26,6 +27,7 @@
 //! - [`ctl`]: the `authpolicy` tool
 
 pub mod account;
+pub mod address;
 pub mod attempt;
 pub mod check;
 pub mod config;

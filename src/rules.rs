@@ -3,6 +3,7 @@
 
 use ipnet::IpNet;
 
+use crate::address;
 use crate::policy::Countries;
 use crate::policy::Country;
 
@@ -65,15 +66,9 @@ pub fn protocols(text: &str) -> Option<Vec<String>> {
 /// It is neither.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-    let net = net.map_err(|_| {
+    net.map(address::canonical).map_err(|_| {
         format!("\"{}\" is no network such as 192.0.2.0/24 or 2001:db8::/32", text.escape_debug())
-    })?;
-    // Clients that come so are told by their IPv4 address.
-    let mapped = match net {
-        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
-        IpNet::V4(_) => None,
-    };
-    Ok(mapped.and_then(|(v4, prefix)| IpNet::new(v4.into(), prefix).ok()).unwrap_or(net))
+    })
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
-use std::net::Ipv6Addr;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -30,6 +29,7 @@ use once_cell::unsync::OnceCell;
 use super::sigbus;
 use super::sigbus::CutShort;
 use super::sigbus::Place;
+use crate::address;
 use crate::contain;
 use crate::error::Error;
 
@@ -133,7 +133,7 @@ impl MmdbFile {
         let reader = &mapped.reader;
         let address = address.to_canonical();
         let ipv4_only = reader.metadata().ip_version == 4;
-        if !is_public(address) || (ipv4_only && address.is_ipv6()) {
+        if !address::is_public(address) || (ipv4_only && address.is_ipv6()) {
             return Ok(None);
         }
         let found = mapped.read(|| read(&reader.lookup(address).map_err(|e| self.broken(&e))?));
@@ -224,25 +224,4 @@ fn map(file: &File) -> io::Result<Mmap> {
     // is read as what is there by then; one that is cut short while it is read is read as zeros,
     // and what was found is thrown away (sigbus.rs).
     unsafe { Mmap::map(file) }
-}
-
-/// Whether an address can have a country. Documentation networks are left to the file.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            let shared = a == 100 && (64..128).contains(&b); // RFC 6598
-            !(v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_unspecified()
-                || shared)
-        }
-        IpAddr::V6(v6) => {
-            !(v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6 == Ipv6Addr::LOCALHOST
-                || v6.is_unspecified())
-        }
-    }
 }

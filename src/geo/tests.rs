@@ -63,7 +63,19 @@ fn an_address_that_is_not_public_has_no_country() {
     let file = write(IpVersion::V6, &[("0.0.0.0/0", record)]);
     let geo = Geo::new(file.path());
     assert_eq!(country(&geo, "192.0.2.1"), "GB");
-    for address in ["10.0.0.1", "127.0.0.1", "::1", "fe80::1", "fd00::1", "100.64.0.1"] {
+    for address in [
+        "10.0.0.1",
+        "127.0.0.1",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+        "100.64.0.1",
+        "0.1.2.3",
+        "192.0.0.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+    ] {
         assert_eq!(country(&geo, address), "", "{address}");
     }
 }
