@@ -12,6 +12,7 @@ use super::limit::LimitTable;
 use super::problem::Problem;
 use super::value::choice;
 use super::value::long_duration;
+use crate::address::Nat64;
 use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Limits;
@@ -46,6 +47,7 @@ pub(super) struct PolicyTable {
     country_memory: Option<String>,
     #[serde(default)]
     trusted_networks: Vec<String>,
+    nat64_prefixes: Option<Vec<String>>,
     when_rejected: Option<String>,
     pub(super) failure_time: Option<String>,
     #[serde(default)]
@@ -136,6 +138,7 @@ impl PolicyTable {
             )?,
             trusted_networks: networks("trusted_networks", &self.trusted_networks)?
                 .unwrap_or_default(),
+            nat64: self.nat64()?,
             when_rejected: choice(
                 "when_rejected",
                 self.when_rejected.as_deref(),
@@ -160,6 +163,13 @@ impl PolicyTable {
             limits: self.limits()?,
             log_only: self.log_only,
         })
+    }
+
+    fn nat64(&self) -> Result<Nat64, Problem> {
+        const KEY: &str = "nat64_prefixes";
+        let Some(list) = &self.nat64_prefixes else { return Ok(Nat64::default()) };
+        let networks = networks(KEY, list)?.unwrap_or_default();
+        Nat64::new(&networks).map_err(|what| Problem::Key("policy", KEY, what))
     }
 
     fn limits(&self) -> Result<Limits, Problem> {

@@ -50,6 +50,7 @@ fn every_key_is_read() {
         deny_countries = ["CN"]
         unknown_country = "reject"
         trusted_networks = ["10.0.0.0/8", "::1"]
+        nat64_prefixes = ["64:ff9b::/96", "2001:db8:64::/48", "2001:db8:65::/96"]
         when_rejected = "skip"
         failure_time = "1s 500ms"
         log_only = true
@@ -67,6 +68,7 @@ fn every_key_is_read() {
     assert_eq!(config.accounts.max_parallel_hashes, Some(8));
     assert!(config.policy.reject_unknown_country && config.policy.log_only);
     assert_eq!(config.policy.trusted_networks.len(), 2);
+    assert_eq!(config.policy.nat64.prefixes().len(), 3);
     assert_eq!(config.failure_time, Duration::from_millis(1500));
     let shown = format!("{config:?}");
     assert!(!shown.contains("$2y$"), "{shown}");
@@ -133,6 +135,34 @@ fn bad_configurations_name_line_and_key() {
         (
             "[policy]\ntrusted_networks = [\"10/8\"]",
             "line 4: policy.trusted_networks: \"10/8\" is no network",
+        ),
+        (
+            "[policy]\nlog_only = true\nnat64_prefixes = [\"64:ff9b::/96\", \"64:ff9b:1::/49\"]",
+            "line 5: policy.nat64_prefixes: \"64:ff9b:1::/49\" has a length that NAT64",
+        ),
+        (
+            "[policy]\nnat64_prefixes = [\"64:ff9b::1/96\"]",
+            "line 4: policy.nat64_prefixes: \"64:ff9b::1/96\" has bits beyond its length: write",
+        ),
+        (
+            "[policy]\nnat64_prefixes = [\"192.0.2.0/24\"]",
+            "line 4: policy.nat64_prefixes: \"192.0.2.0/24\" is not an IPv6 prefix",
+        ),
+        (
+            "[policy]\nnat64_prefixes = [\"64:ff9b::\"]",
+            "line 4: policy.nat64_prefixes: \"64:ff9b::/128\" has a length",
+        ),
+        (
+            "[policy]\nnat64_prefixes = [\"x\"]",
+            "line 4: policy.nat64_prefixes: \"x\" is no network",
+        ),
+        (
+            "[policy]\nnat64_prefixes = [\"\"]",
+            "line 4: policy.nat64_prefixes: has an empty element",
+        ),
+        (
+            "[policy]\nnat64_prefixes = \"64:ff9b::/96\"",
+            "line 4: policy.nat64_prefixes: invalid type: text, expected a list in [ ]",
         ),
         ("[policy]\nfailure_time = \"500\"", "line 4: policy.failure_time: \"500\" is no duration"),
         ("[policy]\nfailure_time = \"2h\"", "line 4: policy.failure_time: is longer than an hour"),

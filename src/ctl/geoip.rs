@@ -29,11 +29,16 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         let what = String::from("has no [geoip] database");
         return Err(Error::Config { file: config.path.clone(), what });
     };
+    let address = config.policy.nat64.read(address);
+    if let Some((v4, form)) = address.carried() {
+        say(&format!("carried={v4}"));
+        say(&format!("carried_by={form}"));
+    }
     if let Some(path) = &config.asn_database {
-        let asn = Asns::new(path).number(address)?;
+        let asn = Asns::new(path).number(address.judged())?;
         say(&format!("asn={}", asn.map(|asn| asn.to_string()).unwrap_or_default()));
     }
-    match Geo::new(path).country(address)? {
+    match Geo::new(path).country(address.judged())? {
         Some(country) => {
             say(&format!("country={country}"));
             Ok(true)

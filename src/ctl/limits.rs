@@ -110,11 +110,13 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
         Some("local") => Some(String::from("local")),
         // As `limits` prints it.
         Some(net) if net.contains('/') => match rules::network(net) {
-            Ok(net) => Some(config.policy.limits.remote(net.addr())),
+            Ok(net) => Some(config.policy.limits.network(net.addr())),
             Err(what) => return Err(Error::Call(format!("--remote: {what}"))),
         },
         Some(text) => match Remote::parse(text.as_bytes()) {
-            Remote::Address(address) => Some(config.policy.limits.remote(address)),
+            Remote::Address(address) => {
+                Some(config.policy.limits.remote(config.policy.nat64.read(address)))
+            }
             Remote::Local | Remote::Unusable(_) => {
                 return Err(Error::Call(format!("--remote: {text:?} is no address")));
             }

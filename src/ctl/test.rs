@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
+use crate::address::Address;
 use crate::attempt::Attempt;
 use crate::attempt::Remote;
 use crate::check;
@@ -99,8 +100,12 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 /// The facts, what each rule says in the order in which they are asked, and the one that decides.
 fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanation) {
     let Explanation { facts, is_known_good, weighed, found } = explanation;
-    let address = facts.address.map(|address| address.to_string());
+    let address = facts.address.map(|address| address.came().to_string());
     say(&format!("fact.address={}", address.as_deref().unwrap_or("local")));
+    if let Some((v4, form)) = facts.address.and_then(Address::carried) {
+        say(&format!("fact.carried={v4}"));
+        say(&format!("fact.carried_by={form}"));
+    }
     say(&format!("fact.country={}", looked(facts.country, config.geoip.is_some())));
     say(&format!("fact.asn={}", looked(facts.asn, config.asn_database.is_some())));
     say(&format!("fact.protocol={}", facts.protocol));

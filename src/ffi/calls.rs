@@ -268,7 +268,9 @@ fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String,
     let options = Options::parse(options)?;
     let settings = session.settings(options.config.as_deref())?;
     let country = match (Remote::parse(remote), &settings.geo) {
-        (Remote::Address(address), Some(geo)) => geo.country(address)?,
+        (Remote::Address(address), Some(geo)) => {
+            geo.country(settings.config.policy.nat64.read(address).judged())?
+        }
         (Remote::Local | Remote::Address(_) | Remote::Unusable(_), _) => None,
     };
     Ok(country.map(|country| country.to_string()).unwrap_or_default())

@@ -1,7 +1,6 @@
 //! What each rule says about an attempt, before anybody looks at its password.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -13,6 +12,7 @@ use super::NewCountry;
 use super::Policy;
 use super::Rule;
 use super::Rules;
+use crate::address::Address;
 
 /// What a file says about an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct Exception {
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Where it comes from; `None` on this machine.
-    pub address: Option<IpAddr>,
+    pub address: Option<Address>,
     /// The country of that address.
     pub country: Looked<Country>,
     /// The number of the autonomous system that announces the address.
@@ -84,7 +84,7 @@ impl Facts {
     /// remote.
     #[must_use]
     pub fn is_trusted(&self, policy: &Policy) -> bool {
-        self.address.is_some_and(|address| holds(&policy.trusted_networks, address))
+        self.address.is_some_and(|address| address.is_admitted_by(&policy.trusted_networks))
     }
 }
 
@@ -197,14 +197,10 @@ pub fn weigh(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> Vec<
     weighed
 }
 
-fn holds(networks: &[IpNet], address: IpAddr) -> bool {
-    networks.iter().any(|net| net.contains(&address))
-}
-
 fn deny_networks(policy: &Policy, facts: &Facts) -> Says {
     match facts.address {
         _ if policy.deny_networks.is_empty() => Says::Nothing,
-        Some(address) if holds(&policy.deny_networks, address) => Says::Refuses,
+        Some(address) if address.is_denied_by(&policy.deny_networks) => Says::Refuses,
         Some(_) | None => Says::Passes,
     }
 }
@@ -236,7 +232,7 @@ fn exception(facts: &Facts) -> Says {
         let network = exception.networks.as_ref().zip(facts.address);
         let country = exception.countries.as_ref().zip(facts.country.known());
         exception.until > facts.seconds()
-            && (network.is_some_and(|(networks, address)| holds(networks, address))
+            && (network.is_some_and(|(networks, address)| address.is_admitted_by(networks))
                 || country.is_some_and(|(list, country)| list.names(Some(country)) == Some(true)))
     };
     match facts.exceptions.iter().any(fits) {
@@ -265,7 +261,7 @@ impl Place<'_> {
 
     fn allow_nets(&self, rules: &Rules) -> Says {
         let Some(networks) = &rules.allow_nets else { return Says::Nothing };
-        match self.facts.address.is_some_and(|address| holds(networks, address)) {
+        match self.facts.address.is_some_and(|address| address.is_admitted_by(networks)) {
             false => Says::Refuses,
             true if rules.allow_countries.is_none() => Says::Admits,
             true => Says::Passes,

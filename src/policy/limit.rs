@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::address::Address;
 use crate::secret::Secret;
 
 /// Whose attempts are counted together.
@@ -124,10 +125,16 @@ impl Limits {
         !self.known_good.is_zero() && self.list.iter().any(|limit| limit.per == Per::Account)
     }
 
-    /// What an address counts as.
+    /// The name under which an address is counted.
     #[must_use]
-    pub fn remote(&self, address: IpAddr) -> String {
-        let (address, prefix) = match address.to_canonical() {
+    pub fn remote(&self, address: Address) -> String {
+        self.network(address.judged())
+    }
+
+    /// The name of the network that is counted as one and has this address.
+    #[must_use]
+    pub fn network(&self, address: IpAddr) -> String {
+        let (address, prefix) = match address {
             v4 @ IpAddr::V4(_) => (v4, self.ipv4_prefix),
             v6 @ IpAddr::V6(_) => (v6, self.ipv6_prefix),
         };

@@ -1,5 +1,7 @@
 //! What holds for every policy, account and place there is, tried on all that differ in kind.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 use super::tests::CANNOT_TELL;
@@ -9,6 +11,7 @@ use super::tests::facts;
 use super::tests::found;
 use super::tests::judge_place;
 use super::*;
+use crate::address::is_public;
 
 /// Every state of a list of countries.
 fn lists() -> Vec<Option<Countries>> {
@@ -133,6 +136,50 @@ fn a_trusted_network_is_never_refused_by_country() {
             assert!([PASS, by_network].contains(&ruling), "{policy:?} {account:?}");
         }
     });
+}
+
+/// The same place, by an address that carries its IPv4 address.
+fn carried_by(place: Place, prefix: &str, suffix: &str) -> Place {
+    let carrying = |address: IpAddr| {
+        let IpAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
+        let (high, low) = (v4.to_bits() >> 16, v4.to_bits() & 0xffff);
+        format!("{prefix}{high:x}:{low:x}{suffix}").parse().unwrap()
+    };
+    match place {
+        Place::Local => Place::Local,
+        Place::Known(address, country) => Place::Known(carrying(address), country),
+        Place::Unreadable(address) => Place::Unreadable(carrying(address)),
+    }
+}
+
+#[test]
+fn a_client_behind_a_translator_is_judged_as_by_ipv4_and_6to4_admits_no_more() {
+    let mut differ = 0_u32;
+    each(|policy, account, place| {
+        let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };
+        // Translators carry no private addresses by default.
+        if !is_public(address) {
+            return;
+        }
+        let want = judge_place(policy, account, place);
+        for prefix in ["64:ff9b::", "::ffff:0:"] {
+            let place = carried_by(place, prefix, "");
+            assert_eq!(
+                judge_place(policy, account, place),
+                want,
+                "{policy:?} {account:?} {place:?}"
+            );
+        }
+        let tunnel = carried_by(place, "2002:", "::1");
+        let ruling = judge_place(policy, account, tunnel);
+        assert!(ruling != PASS || want == PASS, "{policy:?} {account:?} {tunnel:?}");
+        differ += u32::from(ruling != want);
+        let mut denying = policy.clone();
+        denying.deny_networks.push("203.0.113.0/24".parse().unwrap());
+        let refused = Ruling::Refuse(Rule::DenyNetworks);
+        assert!(policy.log_only || judge_place(&denying, account, tunnel) == refused);
+    });
+    assert!(differ > 100, "{differ}");
 }
 
 #[test]

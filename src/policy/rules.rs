@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::Countries;
 use super::Limits;
+use crate::address::Nat64;
 
 /// Whose rules, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct Policy {
     pub reject_unknown_country: bool,
     /// Networks exempt from the rules about countries and ASNs, and from limits per remote.
     pub trusted_networks: Vec<IpNet>,
+    /// The prefixes of addresses that carry an IPv4 address by NAT64.
+    pub nat64: Nat64,
     /// What happens to the password of a refused attempt.
     pub when_rejected: WhenRejected,
     /// What becomes of a login from a country that the account has not been seen in.

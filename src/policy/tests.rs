@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::*;
+use crate::address::Nat64;
 
 /// Where a client is, as far as the file knows.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +24,7 @@ pub(super) fn facts(place: Place) -> Facts {
         Place::Known(address, country) => (Some(address), Looked::Up(country)),
         Place::Unreadable(address) => (Some(address), Looked::InVain),
     };
+    let address = address.map(|address| Nat64::default().read(address));
     Facts {
         address,
         country,
@@ -333,9 +335,13 @@ fn addresses_count_by_network() {
         (&limits, "192.0.2.7", "192.0.2.7"),
         (&limits, "::ffff:192.0.2.7", "192.0.2.7"),
         (&limits, "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        (&limits, "64:ff9b::192.0.2.7", "192.0.2.7"),
+        (&limits, "64:ff9b::10.0.0.1", "64:ff9b::/64"),
+        (&limits, "2002:c000:207::1", "192.0.2.7"),
         (&wide, "192.0.2.7", "192.0.2.0/24"),
+        (&wide, "::ffff:0:192.0.2.7", "192.0.2.0/24"),
         (&wide, "2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
     ] {
-        assert_eq!(limits.remote(address.parse().unwrap()), want);
+        assert_eq!(limits.remote(Nat64::default().read(address.parse().unwrap())), want);
     }
 }

@@ -77,6 +77,7 @@ fn print_policy(config: &Config) {
         ("new_country", new_country.to_owned()),
         ("country_memory", days(policy.country_memory)),
         ("trusted_networks", listed(&policy.trusted_networks)),
+        ("nat64_prefixes", listed(policy.nat64.prefixes())),
         ("when_rejected", rejected.to_owned()),
         ("failure_time", time(config.failure_time)),
         ("log_only", policy.log_only.to_string()),
