@@ -82,6 +82,14 @@ fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
                     refused("policy.deny_networks"),
                 ),
                 (
+                    "64:ff9b::cb00:7107",
+                    "own@example.com",
+                    "secret",
+                    "no",
+                    REFUSED,
+                    refused("policy.deny_networks"),
+                ),
+                (
                     "203.0.113.7",
                     "own@example.com",
                     "",

@@ -1,0 +1,347 @@
+//! Clients whose IPv6 address carries an IPv4 address, in a real Exim: judged and counted by the one
+//! that is carried, recorded by the one that came.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+
+use common::Base;
+use common::Client;
+use common::Site;
+use common::limits::LIMITED;
+use common::limits::NO;
+use common::limits::attempt;
+use common::limits::flags;
+use common::limits::limit;
+use common::mmdb;
+use common::outcome::GB_ONLY;
+use common::outcome::accepted;
+use common::outcome::last;
+use common::outcome::refused;
+use common::site::CN;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
+
+const USER: &str = "u@example.com";
+
+fn v6(prefix: [u16; 6], v4: &str) -> String {
+    let [a, b, c, d] = v4.parse::<Ipv4Addr>().unwrap().octets();
+    let [p0, p1, p2, p3, p4, p5] = prefix;
+    let last = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
+    Ipv6Addr::new(p0, p1, p2, p3, p4, p5, last[0], last[1]).to_string()
+}
+
+fn nat64(v4: &str) -> String {
+    v6([0x64, 0xff9b, 0, 0, 0, 0], v4)
+}
+
+fn siit(v4: &str) -> String {
+    v6([0, 0, 0, 0, 0xffff, 0], v4)
+}
+
+fn six_to_four(v4: &str) -> String {
+    let [a, b, c, d] = v4.parse::<Ipv4Addr>().unwrap().octets();
+    let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1).to_string()
+}
+
+fn forms(v4: &str) -> [String; 3] {
+    [nat64(v4), siit(v4), six_to_four(v4)]
+}
+
+fn site(base: Base, policy: &str) -> Site {
+    let site = Site::new(base, policy);
+    site.account(USER, "secret");
+    site
+}
+
+/// The address of the last row, which the line has, too.
+fn recorded(site: &Site) -> String {
+    let (rows, lines) = (site.rows(), site.lines());
+    let address = &rows.last().unwrap().remote_ip;
+    assert!(lines.last().unwrap().contains(&format!(" remote={address} user=")), "{lines:?}");
+    address.clone()
+}
+
+/// With DB-IP's real country file, which `make test` fetches.
+#[test]
+fn a_client_is_judged_by_the_address_it_carries_and_recorded_by_the_one_that_came() {
+    let dbip = std::env::var("AUTHPOLICY_TEST_GEOIP").expect("make test names the country file");
+    for base in Base::all() {
+        let site = site(base, GB_ONLY);
+        fs::copy(&dbip, site.path("country.mmdb")).unwrap();
+        let exim = site.exim();
+        for remote in forms("131.111.8.42") {
+            assert_eq!(attempt(&exim, &remote, USER, "secret"), ACCEPTED, "{}", site.main_log());
+            assert_eq!((last(&site), recorded(&site)), (accepted(), remote));
+            assert_eq!(site.rows().last().unwrap().country, "GB");
+        }
+        for remote in forms("122.11.169.35") {
+            let mut client = Client::connect_from(exim.port, &remote);
+            assert_eq!(client.plain(USER.as_bytes(), b"secret"), REFUSED, "{remote}");
+            assert_eq!(last(&site), refused("policy.allow_countries"), "{remote}");
+            assert_eq!(recorded(&site), remote);
+            assert_eq!(site.rows().last().unwrap().country, "SG", "{remote}");
+            let facts = client.command("MAIL FROM:<u@example.com>");
+            assert!(facts.contains(" country=SG") && facts.ends_with(" here=SG"), "{facts}");
+        }
+        // IPv4-mapped addresses are IPv4 in each respect.
+        let mapped = v6([0, 0, 0, 0, 0, 0xffff], "122.11.169.35");
+        assert_eq!(attempt(&exim, &mapped, USER, "secret"), REFUSED);
+        assert_eq!(recorded(&site), "122.11.169.35");
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn what_denies_holds_for_the_carried_address_and_for_the_one_that_came() {
+    let asns = mmdb::write("Authpolicy-ASN", "198.51.100.0/24 64497", |number| {
+        let number = number.parse::<u32>().unwrap();
+        mmdb_writer::Value::map([("autonomous_system_number", mmdb_writer::Value::from(number))])
+    });
+    for base in Base::all() {
+        let site = site(base, "");
+        fs::write(site.path("asn.mmdb"), &asns).unwrap();
+        let file = site.path("asn.mmdb").display().to_string();
+        let exim = site.exim();
+        let refuses = |key: &str, list: &str, those: &[String], others: &[String]| {
+            site.configure(&format!(
+                "{}asn_database = \"{file}\"\n[policy]\nfailure_time = \"0s\"\n{key} = [{list}]\n",
+                site.geoip()
+            ));
+            for remote in others {
+                assert_eq!(
+                    attempt(&exim, remote, USER, "secret"),
+                    ACCEPTED,
+                    "{key} {list} {remote}"
+                );
+                assert_eq!((last(&site), &recorded(&site)), (accepted(), remote));
+            }
+            for remote in those {
+                assert_eq!(
+                    attempt(&exim, remote, USER, "secret"),
+                    REFUSED,
+                    "{key} {list} {remote}"
+                );
+                assert_eq!(last(&site), refused(&format!("policy.{key}")));
+                assert_eq!(&recorded(&site), remote);
+            }
+        };
+        let all = |v4: &str| [&forms(v4)[..], &[v4.to_owned()]].concat();
+        refuses("deny_networks", "\"198.51.100.0/24\"", &all(CN), &all(GB));
+        refuses("deny_asns", "64497", &all(CN), &all(GB));
+        refuses("deny_countries", "\"CN\"", &all(CN), &all(GB));
+        let came = "\"64:ff9b::/96\", \"2002::/16\"";
+        let those = [nat64(GB), six_to_four(GB), nat64(CN), six_to_four(CN)];
+        refuses("deny_networks", came, &those, &[siit(GB), GB.to_owned(), CN.to_owned()]);
+        // What a translator would not send is judged as it came.
+        let teredo = String::from("2001:0:c633:6407::1");
+        refuses(
+            "deny_networks",
+            "\"198.51.100.0/24\"",
+            &[],
+            &[teredo, String::from("::c633:6407")],
+        );
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn what_admits_believes_a_translator_and_not_6to4() {
+    for base in Base::all() {
+        let site = site(base, GB_ONLY);
+        let exim = site.exim();
+        let admits = |those: &[String], others: &[String], rule: &str| {
+            for remote in those {
+                assert_eq!(attempt(&exim, remote, USER, "secret"), ACCEPTED, "{rule} {remote}");
+                assert_eq!((last(&site), &recorded(&site)), (accepted(), remote));
+            }
+            for remote in others {
+                assert_eq!(attempt(&exim, remote, USER, "secret"), REFUSED, "{rule} {remote}");
+                assert_eq!((last(&site), &recorded(&site)), (refused(rule), remote));
+            }
+        };
+        let believed = [CN.to_owned(), nat64(CN), siit(CN)];
+        let tunnel = [six_to_four(CN)];
+        admits(&[nat64(GB)], &[&believed[..], &tunnel].concat(), "policy.allow_countries");
+        for (key, rule) in
+            [("trusted_networks", "policy.allow_countries"), ("allow_nets", "policy.allow_nets")]
+        {
+            let with = |list: &str| {
+                let countries =
+                    if key == "allow_nets" { "" } else { "allow_countries = [\"GB\"]\n" };
+                site.configure(&format!(
+                    "{}[policy]\nfailure_time = \"0s\"\n{countries}{key} = [{list}]\n",
+                    site.geoip()
+                ));
+            };
+            with("\"198.51.100.0/24\"");
+            admits(&believed, &tunnel, rule);
+            with("\"2002:c633:6407::/48\"");
+            admits(&tunnel, &believed, rule);
+        }
+        site.configure(&format!("{}{GB_ONLY}", site.geoip()));
+        let exception = |networks: &str| {
+            let add = ["exception", "add", USER, "--until", "3d", "--networks", networks];
+            site.tool(&add, "");
+        };
+        exception("198.51.100.0/24");
+        admits(&believed, &tunnel, "policy.allow_countries");
+        exception("2002:c633:6407::/48");
+        admits(&tunnel, &[], "policy.allow_countries");
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn a_carried_private_address_is_none_unless_the_prefix_is_the_administrators() {
+    let trusted =
+        "unknown_country = \"reject\"\ntrusted_networks = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n";
+    for base in Base::all() {
+        let site = site(base, &(GB_ONLY.to_owned() + trusted));
+        let exim = site.exim();
+        let refuses = |remote: &str| {
+            assert_eq!(attempt(&exim, remote, USER, "secret"), REFUSED, "{remote}");
+            assert_eq!(last(&site), refused("policy.unknown_country"), "{remote}");
+            assert_eq!(recorded(&site), remote);
+        };
+        let admits = |remote: &str| {
+            assert_eq!(attempt(&exim, remote, USER, "secret"), ACCEPTED, "{remote}");
+            assert_eq!((last(&site), &*recorded(&site)), (accepted(), remote));
+        };
+        ["10.0.0.1", "127.0.0.1"].into_iter().for_each(admits);
+        admits(&nat64(GB));
+        for v4 in ["10.0.0.1", "127.0.0.1"] {
+            forms(v4).iter().for_each(|remote| refuses(remote));
+        }
+        refuses("2002:7f00:1::");
+        // 10.0.0.1, 127.0.0.1 and 192.0.2.7 after a prefix of 48 bits.
+        let (private, loopback, public) =
+            ("2001:db8:64:a00:0:100::", "2001:db8:64:7f00:0:100::", "2001:db8:64:c000:2:700::");
+        [private, loopback, public].into_iter().for_each(refuses);
+        let good = site.read("authpolicy.toml");
+        let with = |prefixes: &str| {
+            let line = format!("[policy]\nnat64_prefixes = [{prefixes}]");
+            site.write_config(&good.replace("[policy]", &line));
+        };
+        with("\"2001:db8:64::/48\"");
+        [private, public].into_iter().for_each(admits);
+        refuses(loopback);
+        // A list of one's own replaces the default one.
+        refuses(&nat64(GB));
+        with("\"2001:db8:64::/48\", \"64:ff9b::/96\"");
+        [private, &nat64(GB), &nat64("10.0.0.1")].into_iter().for_each(admits);
+        refuses(&nat64("127.0.0.1"));
+        with("");
+        refuses(&nat64(GB));
+        admits(&siit(GB));
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn one_guesser_behind_a_translator_locks_out_nobody_else() {
+    for base in Base::all() {
+        let limits = [limit("guessing", "remote", "failures", 2)];
+        let site = common::limits::site(base, "", &limits);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, &nat64(CN), USER, "secret"), ACCEPTED, "{}", site.main_log());
+        for remote in [nat64(CN), six_to_four(CN)] {
+            assert_eq!(attempt(&exim, &remote, USER, "wrong"), REFUSED);
+            assert_eq!((flags(&site), recorded(&site)), ((NO, NO), remote));
+        }
+        // It is one guesser, whatever form it comes in.
+        for remote in [&forms(CN)[..], &[CN.to_owned()]].concat() {
+            assert_eq!(attempt(&exim, &remote, USER, "secret"), REFUSED, "{remote}");
+            assert_eq!((flags(&site), recorded(&site)), (LIMITED, remote));
+        }
+        for remote in [nat64(GB), siit(GB), nat64("198.51.100.8")] {
+            assert_eq!(attempt(&exim, &remote, USER, "secret"), ACCEPTED, "{remote}");
+        }
+        let shown = site.tool(&["limits"], "");
+        let want = "limit=guessing account=\"*\" remote=198.51.100.7 failures=2 max=2";
+        assert!(shown.starts_with(want) && shown.lines().count() == 1, "{shown}");
+        site.tool(&["limits", "clear", "--remote", &siit(CN)], "");
+        assert_eq!(attempt(&exim, &nat64(CN), USER, "secret"), ACCEPTED);
+        // What carries no address counts by its own network, and is found by that.
+        for v4 in ["10.0.0.1", "10.0.0.2"] {
+            assert_eq!(attempt(&exim, &nat64(v4), USER, "wrong"), REFUSED);
+        }
+        assert_eq!(attempt(&exim, &nat64("10.0.0.3"), USER, "secret"), REFUSED);
+        assert_eq!(flags(&site), LIMITED);
+        assert!(site.tool(&["limits"], "").contains(" remote=64:ff9b::/64 "));
+        site.tool(&["limits", "clear", "--remote", "64:ff9b::/64"], "");
+        assert_eq!(attempt(&exim, &nat64("10.0.0.3"), USER, "secret"), ACCEPTED);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn a_carried_address_is_known_good_and_its_country_is_known() {
+    for base in Base::all() {
+        let limits = [limit("account", "account", "failures", 2)];
+        let site = common::limits::site(base, "new_country = \"reject\"", &limits);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, &nat64(GB), USER, "secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(attempt(&exim, &siit(CN), USER, "secret"), REFUSED);
+        assert_eq!(last(&site), refused("policy.new_country"));
+        assert_eq!(attempt(&exim, CN, USER, "wrong"), REFUSED);
+        for (remote, want) in [
+            (nat64("192.0.2.8"), REFUSED),
+            (nat64(GB), ACCEPTED),
+            (GB.to_owned(), ACCEPTED),
+            (siit(GB), ACCEPTED),
+        ] {
+            assert_eq!(attempt(&exim, &remote, USER, "secret"), want, "{remote}");
+            assert!(want == ACCEPTED || flags(&site) == LIMITED, "{:?}", site.lines());
+        }
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+#[test]
+fn the_tool_shows_what_is_carried() {
+    let site = site(Base::Sqlite, GB_ONLY);
+    let test = |site: &Site, remote: &str| {
+        let output = site.run_tool(&["test", USER, remote], "secret");
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (remote, v4, form) in
+        [(nat64(GB), GB, "nat64"), (siit(GB), GB, "siit"), (six_to_four(GB), GB, "6to4")]
+    {
+        let (status, text) = test(&site, &remote);
+        let want = format!(
+            "fact.address={remote}\nfact.carried={v4}\nfact.carried_by={form}\nfact.country=GB\n"
+        );
+        assert_eq!((status, text.starts_with(&want)), (0, true), "{text}");
+        let lookup = site.tool(&["geoip", "lookup", &remote], "");
+        assert_eq!(lookup, format!("carried={v4}\ncarried_by={form}\ncountry=GB\n"));
+    }
+    for remote in [GB, "2002:7f00:1::1"] {
+        let (_, text) = test(&site, remote);
+        assert!(text.starts_with(&format!("fact.address={remote}\nfact.country=")), "{text}");
+    }
+    assert!(site.tool(&["config"], "").contains("\npolicy.nat64_prefixes=64:ff9b::/96\n"));
+    let good = site.read("authpolicy.toml");
+    let prefixes = "nat64_prefixes = [\"2001:db8:64::/48\", \"64:ff9b::/96\"]\n";
+    site.write_config(&good.replace("[policy]\n", &format!("[policy]\n{prefixes}")));
+    let config = site.tool(&["config"], "");
+    assert!(config.contains("\npolicy.nat64_prefixes=64:ff9b::/96,2001:db8:64::/48\n"), "{config}");
+    // The query of the accounts gets the address that came, as the row does.
+    let came = nat64(GB);
+    let query =
+        format!("SELECT password FROM account WHERE username = :user AND :remote = '{came}'");
+    site.configure(&format!("[accounts]\nquery = \"{query}\"\n"));
+    assert_eq!((test(&site, &came).0, test(&site, GB).0), (0, 1));
+}
