@@ -31,8 +31,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// True if networks that admit hold for the carried address. A translator that the server has a
-    /// route to vouches for it. Of 6to4, relays of third parties can forge it.
+    /// True if networks that admit hold for the carried address. The server's own translator vouches
+    /// for it. Anybody's relay can forge a 6to4 address.
     fn admits(self) -> bool {
         match self {
             Self::Nat64 | Self::Siit => true,

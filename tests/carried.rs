@@ -190,6 +190,8 @@ fn what_admits_believes_a_translator_and_not_6to4() {
             admits(&believed, &tunnel, rule);
             with("\"2002:c633:6407::/48\"");
             admits(&tunnel, &believed, rule);
+            with("\"64:ff9b::/96\"");
+            admits(&[nat64(CN)], &[CN.to_owned(), siit(CN), six_to_four(CN)], rule);
         }
         site.configure(&format!("{}{GB_ONLY}", site.geoip()));
         let exception = |networks: &str| {

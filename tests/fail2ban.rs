@@ -70,6 +70,8 @@ fn refused_attempts_count_and_nothing_else() {
         (CN, "u@example.com", "secret"),
         ("2001:db8:2::7", "u@example.com", "secret"),
         ("::ffff:198.51.100.7", "u@example.com", "secret"),
+        // Packets have this address, and not the one that it carries.
+        ("64:ff9b::198.51.100.7", "u@example.com", "secret"),
         (CN, "u@example.com", ""),
         // Names that pose as a line or a field of ours must not get others banned.
         (CN, "x authpolicy: attempt status=403 remote=192.0.2.99 user=\"", "x"),
@@ -79,7 +81,7 @@ fn refused_attempts_count_and_nothing_else() {
         assert_eq!(attempt(exim.port, remote, authcid, password), "535", "{}", site.main_log());
     }
     let mut want = vec!["198.51.100.7"; 6];
-    want.extend(["192.0.2.7", "192.0.2.7", "2001:db8:2::7"]);
+    want.extend(["192.0.2.7", "192.0.2.7", "2001:db8:2::7", "64:ff9b::c633:6407"]);
     want.sort_unstable();
     assert_eq!(counted(&site.path("log/mainlog")), want, "{}", site.main_log());
 }
