@@ -130,6 +130,11 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// True for a password without a single byte.
+    fn is_empty_password(&self) -> bool {
+        matches!(self, Self::Password(password) if password.expose().is_empty())
+    }
+
     /// Whether it may be one at all. A password may be any bytes, since old clients send Latin-1.
     fn is_sized(&self) -> bool {
         match self {
@@ -179,7 +184,7 @@ pub struct Attempt {
     /// The authentication identity as the client sent it; `None` where its words are nonsense
     /// that nobody needs to look up.
     pub authcid: Option<String>,
-    /// The same, storable and printable, whatever the client sent.
+    /// The same, storable and printable, whatever the client sent. Empty if the password is empty.
     pub shown: String,
     /// The password, or what somebody else found about it.
     pub proof: Proof,
@@ -234,11 +239,24 @@ impl Attempt {
         Self::new(b"", Proof::Unchecked, remote, options)
     }
 
+    /// True if the client sent an empty password, so that no name is shown.
+    #[must_use]
+    pub fn has_empty_password(&self) -> bool {
+        self.proof.is_empty_password()
+    }
+
     fn new(authcid: &[u8], proof: Proof, remote: &[u8], options: &[&[u8]]) -> Result<Self, Error> {
-        let options = Options::parse(options)?;
+        let mut options = Options::parse(options)?;
+        // The client, or a LOGIN that is wired like PLAIN, may have put the password in the place of
+        // a name. Then neither name is kept.
+        let is_unnamed = proof.is_empty_password();
+        if is_unnamed {
+            options.authzid = None;
+        }
+        let shown = if is_unnamed { String::new() } else { printable(authcid) };
         Ok(Self {
             authcid: sensible(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized()),
-            shown: printable(authcid),
+            shown,
             proof,
             remote: Remote::parse(remote),
             options,
@@ -307,6 +325,20 @@ mod tests {
             assert_eq!(attempt.authcid.is_some(), sensible, "{name}");
             assert!(!attempt.shown.contains(|c: char| c.is_control()), "{name}");
         }
+    }
+
+    #[test]
+    fn with_an_empty_password_no_name_is_kept() {
+        let arguments: [&[u8]; 4] = [b"hunter2", b"", b"192.0.2.1", b"authzid=hunter2"];
+        let attempt = Attempt::parse(&arguments).unwrap();
+        assert!(attempt.has_empty_password());
+        assert!(!format!("{attempt:?}").contains("hunter2"), "{attempt:?}");
+        let arguments: [&[u8]; 2] = [b"u@example.com", b"192.0.2.1"];
+        let attempt = Attempt::parse_proved("finish", Proof::Refuted, &arguments).unwrap();
+        assert_eq!(
+            (attempt.shown.as_str(), attempt.has_empty_password()),
+            ("u@example.com", false)
+        );
     }
 
     #[test]

@@ -9,6 +9,10 @@ use crate::error::Error;
 use crate::verdict::Verdict;
 use crate::verdict::flag;
 
+/// The hint in the line of an attempt without a password.
+const EMPTY_PASSWORD: &str = "empty password, so the name is not shown: if many attempts say so, see the table \
+                              about LOGIN and PLAIN in docs/exim.md";
+
 /// Where lines go: Exim's main log, or syslog.
 #[derive(Clone, Copy)]
 pub struct MailLog<'a> {
@@ -24,8 +28,13 @@ impl<'a> MailLog<'a> {
 
     /// What came of an attempt; `error` says why we cannot tell.
     pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, error: Option<&Error>) {
+        let hint = attempt.has_empty_password().then(|| EMPTY_PASSWORD.to_owned());
+        let problems: Vec<_> = hint.into_iter().chain(error.map(ToString::to_string)).collect();
         let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-        let problem = error.map(|e| format!(" error={:?}", e.to_string())).unwrap_or_default();
+        let problem = match &*problems {
+            [] => String::new(),
+            problems => format!(" error={:?}", problems.join("; ")),
+        };
         self.line(&format!(
             "attempt status={} reason={} rule={} auth_ok={} policy_reject={} country={} \
              remote={}{problem} user={:?}",

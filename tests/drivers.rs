@@ -14,6 +14,8 @@ mod common;
 use std::fs;
 use std::process::Command;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use common::Base;
 use common::Client;
 use common::Site;
@@ -287,4 +289,21 @@ fn spa_with_accounts_of_ours() {
     play_all(&rig.site, &login, false);
     play(&rig.site, &login, &ONLY_A_HASH);
     play_without_database(&rig, &login, CANNOT_TELL);
+}
+
+/// `finish` does not see that the password is empty, but Exim does.
+#[test]
+fn a_password_in_the_place_of_a_name_does_not_reach_finish() {
+    let rig = crypteq(Base::Sqlite);
+    play(&rig.site, &plain(rig.port), &RIGHT);
+    play(&rig.site, &login(rig.port), &RIGHT);
+    for response in ["u@example.com\0secret", "secret\0u@example.com\0", "\0secret"] {
+        let mut client = Client::over_tls(rig.port, GB, &[]);
+        let reply = client.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(response)));
+        assert!(reply == REFUSED || reply == CANNOT_TELL, "{response:?}: {reply}");
+    }
+    let log = rig.site.main_log();
+    assert!(!log.contains("secret"), "{log}");
+    assert_eq!((rig.site.rows().len(), rig.site.lines().len()), (2, 2), "{log}");
+    play(&rig.site, &plain(rig.port), &RIGHT);
 }

@@ -9,10 +9,15 @@
 
 mod common;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use common::Base;
 use common::Client;
 use common::Site;
+use common::site::CN;
 use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
@@ -141,4 +146,124 @@ fn a_statement_of_the_administrators_own() {
         let facts: Vec<_> = rows.iter().map(|row| (&*row.protocol, &*row.remote_ip)).collect();
         assert_eq!(facts, [("PLAIN", ""), ("PLAIN", "credentials")]);
     }
+}
+
+/// In no log, row or file of the state directory.
+fn assert_unwritten(site: &Site, password: &str) {
+    let log = site.main_log();
+    assert!(!log.contains(password), "{log}");
+    for row in site.rows() {
+        assert!(!format!("{row:?}").contains(password), "{row:?}");
+    }
+    let found = std::process::Command::new("grep")
+        .args(["-rlF", password])
+        .arg(site.path("state"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{password}");
+    assert_eq!(site.panic_log(), "");
+}
+
+const LIMIT: &str = "known_good = \"0s\"
+[[policy.limit]]
+name = \"guessing\"
+per = \"account\"
+count = \"failures\"
+max = 1
+within = \"10m\"
+";
+
+#[test]
+fn a_password_in_the_place_of_a_name_is_never_written() {
+    for base in Base::all() {
+        let site = Site::new(base, &format!("{POLICY}{LIMIT}"));
+        site.account("p@example.com", "hunter2");
+        let config = site.read("exim.conf");
+        // Wired with the numbers of PLAIN, and with its authzid.
+        let login = "{$auth1}{$auth2}{$sender_host_address}{mechanism=LOGIN}";
+        let wrong = "{$auth2}{$auth3}{$sender_host_address}{mechanism=LOGIN}{authzid=$auth1}";
+        assert!(config.contains(login));
+        site.write("exim.conf", &config.replace(login, wrong));
+        let exim = site.exim();
+        let plain = |client: &mut Client, response: &[u8]| {
+            client.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(response)))
+        };
+        let right = &b"\0p@example.com\0hunter2"[..];
+        assert_eq!(plain(&mut Client::connect_from(exim.port, GB), right), ACCEPTED);
+        let mut rows = site.rows().len();
+        for (remote, policy_reject) in [(GB, false), (CN, true)] {
+            for response in [
+                &b"p@example.com\0hunter2"[..],
+                b"p@example.com\0hunter2\n",
+                b"\0hunter2",
+                b"hunter2",
+                b"hunter2\0p@example.com\0",
+                b"hunter2\0p@example.com",
+                b"hunter2\0hunter2\0",
+                b"LOGIN",
+            ] {
+                let mut client = Client::connect_from(exim.port, remote);
+                let reply = match response {
+                    b"LOGIN" => client.login(b"p@example.com", b"hunter2"),
+                    response => plain(&mut client, response),
+                };
+                assert_eq!(reply, REFUSED, "{response:?}");
+                let facts = client.command("MAIL FROM:<>").replace("\n550 ", " ");
+                assert!(facts.contains("status=400 reason=client "), "{facts}");
+                assert!(facts.contains(" username= "), "{facts}");
+                let line = site.lines().pop().unwrap();
+                assert!(line.starts_with("attempt status=400 reason=client "), "{line}");
+                assert!(line.contains(" error=\"empty password"), "{line}");
+                assert!(line.contains("the table about LOGIN and PLAIN in docs/exim.md"), "{line}");
+                assert!(line.ends_with(" user=\"\""), "{line}");
+                rows += 1;
+                assert_eq!(site.rows().len(), rows, "{response:?}");
+                let row = site.rows().pop().unwrap();
+                assert_eq!((&*row.username, &*row.remote_ip), ("", remote));
+                assert_eq!((row.auth_ok, row.policy_reject), (None, Some(policy_reject)));
+            }
+        }
+        assert_unwritten(&site, "hunter2");
+        // Nothing is counted for an account without a name, so that nobody is locked out.
+        assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_count WHERE attempt <> ''"), 0);
+        assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_count WHERE account = ''"), 0);
+        assert_eq!(plain(&mut Client::connect_from(exim.port, GB), right), ACCEPTED);
+        // A password of the wrong size leaves the name.
+        let long = [&right[..], &[b'x'; 2000]].concat();
+        assert_eq!(plain(&mut Client::connect_from(exim.port, GB), &long), REFUSED);
+        assert_eq!(site.rows().pop().unwrap().username, "p@example.com");
+    }
+}
+
+#[test]
+fn a_password_in_the_place_of_a_name_is_never_written_while_all_is_broken() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    site.account("p@example.com", "hunter2");
+    let exim = site.exim();
+    let attempt = |remote: &str| {
+        let response = BASE64_STANDARD.encode("p@example.com\0hunter2");
+        Client::connect_from(exim.port, remote).command(&format!("AUTH PLAIN {response}"))
+    };
+    assert_eq!(Client::connect_from(exim.port, GB).plain(b"p@example.com", b"hunter2"), ACCEPTED);
+    // The row waits in the journal.
+    site.sql("ALTER TABLE connection_log RENAME TO elsewhere");
+    assert_eq!(attempt(GB), REFUSED);
+    let line = site.lines().pop().unwrap();
+    assert!(line.contains("error=\"empty password") && line.ends_with(" user=\"\""), "{line}");
+    assert!(site.main_log().contains("the row waits in the journal"), "{}", site.main_log());
+    site.sql("ALTER TABLE elsewhere RENAME TO connection_log");
+    site.tool(&["flush"], "");
+    assert_eq!(site.rows().pop().unwrap().username, "");
+    let good = site.read("authpolicy.toml");
+    for bad in ["nonsense".to_owned(), good.replace("country.mmdb", "none.mmdb")] {
+        site.write_config(&bad);
+        let _ = attempt(GB);
+        let line = site.lines().pop().unwrap();
+        assert!(line.contains("error=\"empty password") && line.ends_with("user=\"\""), "{line}");
+    }
+    site.write_config(&good);
+    let said = site.run_tool(&["test", "hunter2", GB], "");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("empty password") && !said.contains("hunter2"), "{said}");
+    assert_unwritten(&site, "hunter2");
 }
