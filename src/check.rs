@@ -25,6 +25,7 @@ pub use self::reveal::reveal;
 pub use self::reveal::scram;
 use crate::account::Login;
 use crate::attempt::Attempt;
+use crate::attempt::Proof;
 use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::config::Config;
@@ -304,6 +305,9 @@ fn examine(
     if attempt.authcid.is_none() {
         let name = findings.username.clone();
         findings.judge(policy, &policy.layers(&name, None));
+        if let Proof::Unknown(why) = &attempt.proof {
+            return Err(Error::Call(why.clone()));
+        }
         findings.found.credentials = Credentials::Nonsense;
         return Ok(());
     }

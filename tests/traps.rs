@@ -191,9 +191,34 @@ fn finish_hands_out_nobody_but_who_was_authorized() {
     );
     let facts = client.command("MAIL FROM:<>");
     assert!(facts.contains("id=u@example.com"), "{facts}");
+    assert!(facts.contains("username=u@example.com"), "last goes on telling: {facts}");
     let rows: Vec<_> = site.rows().into_iter().map(|r| (r.username, r.auth_ok)).collect();
-    assert_eq!(rows, [(String::from("u@example.com"), Some(true))]);
-    assert!(site.main_log().contains("trouble function=finish"), "{}", site.main_log());
+    let of = |name: &str, auth_ok| (String::from(name), auth_ok);
+    assert_eq!(rows, [of("u@example.com", Some(true)), of("ceo@example.com", None)]);
+    let lines = site.lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[1].starts_with("attempt status=503 reason=internal rule=- auth_ok=- "),
+        "{lines:?}"
+    );
+    assert!(lines[1].contains("finish got another authcid than authorize"), "{lines:?}");
+    assert!(lines[1].ends_with(" user=\"ceo@example.com\""), "{lines:?}");
+    // Not even the client's nonsense is what fail2ban counts.
+    for (name, rows) in [(&b"caf\xe9"[..], 4), (&[b'a'; 300], 6), (b"U@EXAMPLE.COM", 7), (b"", 8)] {
+        let mut client = Client::connect_from(exim.port, GB);
+        let response = BASE64_STANDARD.encode([name, b"u@example.com", b"secret"].join(&0));
+        assert_eq!(client.command(&format!("AUTH X-PROVED {response}")), ACCEPTED, "{name:?}");
+        assert!(client.command("MAIL FROM:<>").contains("id=u@example.com"), "{name:?}");
+        assert_eq!(site.rows().len(), rows, "{name:?}: {}", site.main_log());
+    }
+    let counted = |line: &&String| line.contains("status=40");
+    assert_eq!(site.lines().iter().filter(counted).count(), 0, "{}", site.main_log());
+    // Who is refused is answered as before.
+    let mut client = Client::connect_from(exim.port, CN);
+    assert_eq!(client.command(&format!("AUTH X-PROVED {response}")), REFUSED);
+    let last = site.rows().split_off(8);
+    let flags: Vec<_> = last.iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
+    assert_eq!(flags, [(Some(true), Some(true)), (None, Some(true))]);
 }
 
 #[test]

@@ -158,9 +158,8 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
     let name = match authorized {
         Some((known, username)) => {
             // Nobody becomes who was not authorized, whatever this call was told.
-            if known != authcid {
-                let what = "got another authcid than authorize: correct the ${dlfunc} call";
-                mail_log().trouble("finish", &Error::Call(what.to_owned()));
+            if !is_same_name(authcid, &known, &username) {
+                record_other(session, arguments);
             }
             if username.is_empty() {
                 return Answer::text(kept::tainted(&printable(&known)));
@@ -171,6 +170,28 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
     };
     let name = if name.is_empty() { printable(authcid) } else { name };
     Answer::text(kept::tainted(&name))
+}
+
+/// True if `finish` came for the name that `authorize` decided about, or for the account's own.
+fn is_same_name(authcid: &[u8], authorized: &[u8], username: &str) -> bool {
+    authcid.eq_ignore_ascii_case(authorized) || authcid.eq_ignore_ascii_case(username.as_bytes())
+}
+
+/// Records that `finish` came for another name than `authorize`. Nothing is known about that one.
+/// `last` goes on telling what `authorize` decided.
+fn record_other(session: &mut Session, arguments: Option<&[&[u8]]>) {
+    let what = "finish got another authcid than authorize: correct the ${dlfunc} call";
+    let is_named = arguments.and_then(<[_]>::first).is_some_and(|authcid| !authcid.is_empty());
+    let proof = Proof::Unknown(what.to_owned());
+    match Attempt::parse_proved("finish", proof, arguments.unwrap_or_default()) {
+        Ok(mut attempt) if is_named => {
+            let authorized = session.last.take();
+            let _ = decide(session, &mut attempt, None);
+            session.last = authorized;
+        }
+        Ok(_) => mail_log().trouble("finish", &Error::Call(what.to_owned())),
+        Err(e) => mail_log().trouble("finish", &e),
+    }
 }
 
 /// Records an attempt whose client gets no 235; answers the name of the account.
