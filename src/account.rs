@@ -45,6 +45,12 @@ impl Login {
         self.user.trim()
     }
 
+    /// True if the login has only printable ASCII characters, with its domain.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        rules::is_plain_name(&self.typed) && rules::is_plain_name(&self.user)
+    }
+
     /// What the row calls the account unless the table knows better.
     #[must_use]
     pub fn user(&self) -> &str {
@@ -61,6 +67,26 @@ pub struct Account {
     pub passwords: Vec<Secret>,
     /// Its own rules.
     pub rules: Rules,
+}
+
+/// What the query found for a login.
+#[derive(Debug)]
+pub struct Lookup {
+    /// The account, if there is one.
+    pub account: Option<Account>,
+    /// True if an account has the same name whatever the login: the query returns a column
+    /// `username`, or it is the default one, which compares bytes.
+    pub has_one_name: bool,
+}
+
+impl Lookup {
+    /// An account that is remembered on this host, since no host of the database can be reached.
+    #[must_use]
+    pub fn remembered(account: Option<Account>, accounts: &Accounts) -> Self {
+        let has_one_name = accounts.query_is_default
+            || account.as_ref().is_none_or(|account| account.username.is_some());
+        Self { account, has_one_name }
+    }
 }
 
 /// What the account query may ask for.
@@ -90,7 +116,7 @@ impl Account {
         login: &Login,
         attempt: &Attempt,
         parameters: &Parameters,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Lookup, Error> {
         let proved_elsewhere = !matches!(attempt.proof, Proof::Password(_));
         let query = if accounts.query_is_default && proved_elsewhere {
             DEFAULT_QUERY_OF_PROVED.into()
@@ -120,7 +146,10 @@ impl Account {
                 }
             });
         }
-        Ok(account)
+        let has_one_name = accounts.query_is_default
+            || found.columns.iter().any(|name| name == "username")
+                && account.as_ref().is_none_or(|account| account.username.is_some());
+        Ok(Lookup { account, has_one_name })
     }
 
     /// An account of one row.

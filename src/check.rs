@@ -5,6 +5,8 @@
 mod broken;
 mod credentials;
 mod limits;
+mod names;
+mod pattern;
 mod reveal;
 mod room;
 mod rules;

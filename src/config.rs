@@ -170,6 +170,9 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// `state.durability`
     pub durability: Durability,
+    /// A rule for a name that is not printable ASCII: its line and what is wrong with it, unless the
+    /// account query returns `username`.
+    pub ambiguous_rule: Option<String>,
 }
 
 impl Config {
@@ -223,8 +226,10 @@ impl Config {
     /// A key is wrong; the message names line and key.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let read = || {
-            let checked = file::File::parse(text).and_then(|file| file.check(path));
-            checked.map_err(|problem| problem.locate(text))
+            let file = file::File::parse(text).map_err(|problem| problem.locate(text))?;
+            let rule = file.ambiguous_rule().map(|problem| problem.locate(text));
+            let config = file.check(path).map_err(|problem| problem.locate(text))?;
+            Ok(Self { ambiguous_rule: rule, ..config })
         };
         let mut config = contain::catch("config", read)
             .unwrap_or_else(|panic| Err(format!("cannot be read: {panic}, please report it")))

@@ -60,6 +60,15 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function=check error={what:?}"));
     }
 
+    /// The account query takes a login for a pattern.
+    pub fn pattern(self, login: &str, username: &str) {
+        let what = format!(
+            "accounts.query found {username:?} for the login {login:?}, which is a pattern of LIKE or REGEXP that \
+             matches it: if the query compares with one of these, let it compare with =; `authpolicy config` tries it"
+        );
+        self.line(&format!("trouble function=check error={what:?}"));
+    }
+
     /// A row waits for its table.
     pub fn waits(self, error: &Error) {
         let what = format!("{error}: the row waits in the journal");

@@ -1,4 +1,4 @@
-//! Lists of countries and networks as administrators write them, in the configuration and in
+//! Names, and lists of countries and networks, as administrators write them, in the configuration and in
 //! the columns of an account.
 
 use ipnet::IpNet;
@@ -6,6 +6,13 @@ use ipnet::IpNet;
 use crate::address;
 use crate::policy::Countries;
 use crate::policy::Country;
+
+/// True if a name has only printable ASCII characters. Databases may take other characters for one of
+/// these, or not see them at all.
+#[must_use]
+pub fn is_plain_name(name: &str) -> bool {
+    name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
 
 /// The words of such a list.
 #[must_use]

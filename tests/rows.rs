@@ -229,7 +229,7 @@ fn a_password_in_the_place_of_a_name_is_never_written() {
         assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_count WHERE account = ''"), 0);
         assert_eq!(plain(&mut Client::connect_from(exim.port, GB), right), ACCEPTED);
         // A password of the wrong size leaves the name.
-        let long = [&right[..], &[b'x'; 2000]].concat();
+        let long = [right, &[b'x'; 2000]].concat();
         assert_eq!(plain(&mut Client::connect_from(exim.port, GB), &long), REFUSED);
         assert_eq!(site.rows().pop().unwrap().username, "p@example.com");
     }

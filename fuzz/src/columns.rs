@@ -112,6 +112,7 @@ fn ask(query: &str) -> Result<Option<Account>, Error> {
         query.clone_into(&mut accounts.query);
         let parameters = parameters(&login, &attempt, "SMTP");
         Account::find(store, accounts, &login, &attempt, &parameters)
+            .map(|lookup| lookup.account)
     })
 }
 

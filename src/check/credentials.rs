@@ -6,11 +6,13 @@ use super::Findings;
 use super::Mode;
 use super::World;
 use super::limits;
+use super::names;
 use super::room;
 use super::room::Leave;
 use super::room::Needs;
 use crate::account;
 use crate::account::Account;
+use crate::account::Lookup;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
@@ -53,7 +55,9 @@ pub(super) fn find(
     match (look_up(world, attempt, stores, findings), memory) {
         (Err(e), Some(memory)) if e.store_fault() == Some(StoreFault::Unreachable) => {
             findings.unreachable = Some(e);
-            Ok(memory.recall())
+            let lookup = Lookup::remembered(memory.recall(), &world.config.accounts);
+            names::check(world, &lookup, stores, findings)?;
+            Ok(lookup.account)
         }
         (found, _) => found,
     }
@@ -88,13 +92,18 @@ pub(super) fn look_up(
     if let (Ok(found), Mode::Real) = (&found, world.mode)
         && let Some(memory) = place(world, attempt, findings)
     {
-        memory.compare(found.as_ref());
+        memory.compare(found.account.as_ref());
     }
     let needs_table =
         accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
     match found {
         Err(e) if e.store_fault() == Some(StoreFault::NoTable) && !needs_table => Ok(None),
-        found => found,
+        Err(e) => Err(e),
+        Ok(lookup) => {
+            names::check(world, &lookup, stores, findings)?;
+            names::report_pattern(world, &lookup, login);
+            Ok(lookup.account)
+        }
     }
 }
 

@@ -121,6 +121,12 @@ impl File {
         toml::from_str(text).map_err(|e| problem::reader(&e, text))
     }
 
+    /// The first rule for a name that is not printable ASCII.
+    pub(super) fn ambiguous_rule(&self) -> Option<Problem> {
+        let domain = self.accounts.as_ref().map(|accounts| &*accounts.default_domain);
+        self.policy.ambiguous_rule(domain.unwrap_or_default())
+    }
+
     pub(super) fn check(self, path: &Path) -> Result<Config, Problem> {
         let database = urls("database", &self.database.url)?;
         let domain = self.accounts.as_ref().map(|accounts| accounts.default_domain.to_lowercase());
@@ -165,6 +171,7 @@ impl File {
             },
             state_directory,
             durability,
+            ambiguous_rule: None,
         })
     }
 }

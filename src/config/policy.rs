@@ -110,6 +110,26 @@ impl PolicyTable {
         keys.iter().find(|(_, asks)| *asks).map_or("account", |(key, _)| key)
     }
 
+    /// The first rule for a name that is not printable ASCII, in the order of the file.
+    pub(super) fn ambiguous_rule(&self, default_domain: &str) -> Option<Problem> {
+        let accounts = self.account.iter().map(|(name, table)| ("account", name, table));
+        let domains = self.domain.iter().map(|(name, table)| ("domain", name, table));
+        let is_ambiguous = |key: &str, name: &str| {
+            let has_default_domain = key == "account" && !name.contains('@');
+            !rules::is_plain_name(name)
+                || has_default_domain && !rules::is_plain_name(default_domain)
+        };
+        let found = accounts.chain(domains).filter(|(key, name, _)| is_ambiguous(key, name));
+        let (key, name, table) = found.min_by_key(|(_, _, table)| table.span().start)?;
+        let what = format!(
+            "policy.{key}.\"{}\": the name has other characters than printable ASCII, and accounts.query has no \
+             column username, or an empty one: another spelling of the name may find the account, and the rule would \
+             not hold for it. Return the name as it is stored, AS username",
+            name.escape_debug()
+        );
+        Some(Problem::At(Some(table.span().start), what))
+    }
+
     pub(super) fn check(&self, default_domain: &str) -> Result<Policy, Problem> {
         let memory = self.country_memory.as_deref().unwrap_or("180d");
         Ok(Policy {

@@ -23,6 +23,26 @@ fn only_the_database_is_required() {
 }
 
 #[test]
+fn a_rule_for_a_name_in_other_letters_is_noted_with_its_line() {
+    let noted = |text: &str| parse(&format!("{MINIMAL}{text}")).unwrap().ambiguous_rule;
+    let rule = "[policy.account.\"mike@example.com\"]\ndisabled = true\n";
+    assert_eq!(noted(rule), None);
+    for (name, key) in [
+        ("domain.\"ex\u{e1}mple.com\"", "domain"),
+        ("account.\"stra\u{df}e@example.com\"", "account"),
+        ("account.\"mi\\u0001ke@example.com\"", "account"),
+    ] {
+        let text = format!("{rule}[policy.{name}]\ndisabled = true\n");
+        let told = noted(&text).unwrap();
+        assert!(told.starts_with(&format!("line 5: policy.{key}.\"")), "{told}");
+        assert!(!told.contains(char::is_control), "{told}");
+    }
+    let default = format!("[accounts]\ndefault_domain = \"ex\u{e1}mple.com\"\n{rule}");
+    assert_eq!(noted(&default), None, "the rule names its domain");
+    assert!(noted(&format!("{default}[policy.account.mike]\ndisabled = true\n")).is_some());
+}
+
+#[test]
 fn every_key_is_read() {
     let config = parse(
         r#"

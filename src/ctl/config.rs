@@ -1,5 +1,6 @@
 //! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
 
+mod accounts;
 mod embedded;
 mod limits;
 mod print;
@@ -20,14 +21,12 @@ use nix::unistd::access;
 use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::Database;
-use crate::config::QUERY_PARAMETERS;
 use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Candidate;
 use crate::password::Dummy;
 use crate::policy::NewCountry;
-use crate::policy::Per;
 use crate::secret::Secret;
 use crate::slots;
 use crate::slots::Slots;
@@ -53,11 +52,11 @@ pub(super) fn run(config: Config) -> Done {
         ("servers", Ok(servers::check(config))),
         ("embedded", embedded::check(config, &holders)),
         ("host_names", Ok(servers::check_names(config))),
-        ("accounts", check_accounts(config)),
+        ("accounts", accounts::check(config)),
         ("log", check_log(config)),
         ("tables", check_tables(config)),
         ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
-        ("names", check_names(config)),
+        ("names", accounts::check_names(config)),
         ("serve_stale", Ok(check_serve_stale(config))),
         ("geoip", check_geoip(config)),
         ("failure_time", hashed.map(|time| check_failure_time(config, time))),
@@ -75,21 +74,6 @@ pub(super) fn run(config: Config) -> Done {
         }
     }
     first.map_or(Ok(true), Err)
-}
-
-/// Runs the account query for a name that nobody has.
-fn check_accounts(config: &Config) -> Result<String, Error> {
-    let mut store = Store::open(&config.accounts.database, patience(config))?;
-    let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
-    let query = Sql::configured(&config.accounts.query);
-    let found = store
-        .find(query, &parameters.collect::<Vec<_>>())
-        .map_err(|e| if config.accounts.query_is_default { e.about_table("account") } else { e })?;
-    if found.columns.iter().any(|name| name == "password") {
-        return Ok(String::from("ok the query runs"));
-    }
-    let what = String::from("accounts.query returns no column named password: use AS password");
-    Err(Error::Config { file: config.path.clone(), what })
 }
 
 /// Measures the time to check the most expensive stored password known.
@@ -262,24 +246,6 @@ fn check_tables(config: &Config) -> Result<String, Error> {
     }
     let said = if all_fit { "ok:" } else { "warning" };
     Ok(format!("{said} {}", found.join(", ")))
-}
-
-/// Warns of names that a database may take for one and we for several.
-fn check_names(config: &Config) -> Result<String, Error> {
-    let policy = &config.policy;
-    let by_name = !policy.accounts.is_empty()
-        || !policy.domains.is_empty()
-        || policy.new_country != NewCountry::Ignore
-        || policy.limits.list.iter().any(|limit| limit.per != Per::Remote);
-    let mut store = Store::open(&config.accounts.database, patience(config))?;
-    let columns = store.prepare(Sql::configured(&config.accounts.query))?;
-    if !by_name || config.accounts.query_is_default || columns.iter().any(|c| c == "username") {
-        return Ok(String::from("ok"));
-    }
-    Ok(String::from(
-        "warning accounts.query returns no column username: names that the database takes for one, as \
-         with accents, have limits, rules and memory of their own. Return the name as it is stored",
-    ))
 }
 
 /// Whether anybody would be served by what is remembered.

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use super::Countries;
 use super::Limits;
+use super::Per;
 use crate::address::Nat64;
 
 /// Whose rules, the strongest first.
@@ -118,6 +119,16 @@ impl Policy {
             || self.new_country != NewCountry::Ignore
             || layers.any(Rules::want_country)
             || self.limits.want_country()
+    }
+
+    /// True if anything is kept or decided by the account's name: rules of domains and accounts, limits
+    /// per account with their known good addresses, and new countries.
+    #[must_use]
+    pub fn depends_on_names(&self) -> bool {
+        !self.accounts.is_empty()
+            || !self.domains.is_empty()
+            || self.new_country != NewCountry::Ignore
+            || self.limits.list.iter().any(|limit| limit.per != Per::Remote)
     }
 
     /// The rules that hold for an account, the strongest first; `own` are those of its columns.

@@ -1,0 +1,155 @@
+//! Logins that could be patterns of LIKE or REGEXP. They are matched only to notice a query that
+//! compares with one of these, never to find an account.
+
+use crate::account::Login;
+
+/// Letters of regular expressions that this module cannot read. Ordinary names do not have them.
+const UNREAD: [char; 4] = ['[', '(', '{', '|'];
+
+/// One letter of a pattern.
+#[derive(Clone, Copy)]
+struct Token {
+    /// The letter; `None` is any.
+    letter: Option<char>,
+    /// True if any number of such letters fits, also none.
+    is_repeated: bool,
+}
+
+impl Token {
+    const ANY: Self = Self { letter: None, is_repeated: false };
+    const ALL: Self = Self { letter: None, is_repeated: true };
+
+    fn letter(letter: char) -> Self {
+        Self { letter: Some(letter), is_repeated: false }
+    }
+
+    fn fits(self, letter: char) -> bool {
+        self.letter.is_none_or(|one| one == letter)
+    }
+}
+
+/// True if a form of the login is a pattern that matches the name of the account found for it, and
+/// no form of it is that name.
+pub(super) fn is_pattern(login: &Login, username: &str) -> bool {
+    let username = username.trim().to_lowercase();
+    let local_part = login.user().rsplit_once('@').map_or(login.user(), |(local, _)| local);
+    let forms = [login.user(), login.typed(), local_part].map(str::to_lowercase);
+    forms.iter().all(|form| !is_spelling(form, &username))
+        && forms.iter().any(|form| matches(form, &username))
+}
+
+/// True for the name itself, for a part of it, and for aliases such as `john_doe` of `john.doe`.
+fn is_spelling(form: &str, username: &str) -> bool {
+    let plain = |text: &str| text.replace(['.', '_'], "-");
+    let (form, username) = (plain(form), plain(username));
+    form == username || form.contains(char::is_alphanumeric) && username.contains(&form)
+}
+
+fn matches(form: &str, username: &str) -> bool {
+    let is_like = form.contains(['%', '_']) && fit(&like(form), username);
+    let is_expression = form.contains(['.', '*', '+', '?', '^', '$', '\\']);
+    is_like || form.contains(UNREAD) || is_expression && fit(&expression(form), username)
+}
+
+fn like(form: &str) -> Vec<Token> {
+    let token = |letter| match letter {
+        '%' => Token::ALL,
+        '_' => Token::ANY,
+        letter => Token::letter(letter),
+    };
+    form.chars().map(token).collect()
+}
+
+/// A regular expression as far as it is read here, which may match more than it should.
+fn expression(form: &str) -> Vec<Token> {
+    let mut tokens = vec![Token::ALL];
+    let mut letters = form.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '.' => tokens.push(Token::ANY),
+            '\\' => tokens.extend(letters.next().map(|_| Token::ANY)),
+            '^' | '$' => {}
+            '*' | '?' => {
+                if let Some(last) = tokens.last_mut() {
+                    last.is_repeated = true;
+                }
+            }
+            '+' => {
+                let again = tokens.last().map(|last| Token { is_repeated: true, ..*last });
+                tokens.extend(again);
+            }
+            letter => tokens.push(Token::letter(letter)),
+        }
+    }
+    tokens.push(Token::ALL);
+    tokens
+}
+
+/// True if the tokens match all of the text.
+fn fit(tokens: &[Token], text: &str) -> bool {
+    // How many tokens may have been used up, after each letter of the text.
+    let mut used = vec![false; tokens.len().saturating_add(1)];
+    if let Some(first) = used.first_mut() {
+        *first = true;
+    }
+    pass_repeated(tokens, &mut used);
+    for letter in text.chars() {
+        let mut next = vec![false; used.len()];
+        for (at, token) in tokens.iter().enumerate() {
+            if used.get(at) == Some(&true) && token.fits(letter) {
+                let end = if token.is_repeated { at } else { at.saturating_add(1) };
+                next.get_mut(end).into_iter().for_each(|is_used| *is_used = true);
+            }
+        }
+        pass_repeated(tokens, &mut next);
+        used = next;
+    }
+    used.last() == Some(&true)
+}
+
+/// Uses up repeated tokens with no letter.
+fn pass_repeated(tokens: &[Token], used: &mut [bool]) {
+    for (at, token) in tokens.iter().enumerate() {
+        if token.is_repeated && used.get(at) == Some(&true) {
+            used.get_mut(at.saturating_add(1)).into_iter().for_each(|is_used| *is_used = true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_told_from_an_alias() {
+        for (login, username, is) in [
+            ("%", "mike@example.com", true),
+            ("%@%", "mike@example.com", true),
+            ("m_ke@example.com", "mike@example.com", true),
+            ("M%", "Mike@example.com", true),
+            ("%@other.org", "mike@example.com", true),
+            ("_", "mike@example.com", false),
+            (".", "mike@example.com", true),
+            (".*", "mike@example.com", true),
+            ("m.ke@", "mike@example.com", true),
+            ("^m", "mike@example.com", true),
+            ("mik+e?", "mike@example.com", true),
+            ("a|m", "mike@example.com", true),
+            ("mike@example.com", "mike@example.com", false),
+            ("mike", "mike@example.com", false),
+            ("info@example.com", "mike@example.com", false),
+            ("doe@example.com", "john.doe@example.com", false),
+            ("john_doe@example.com", "john.doe@example.com", false),
+            ("john.doe@example.com", "john-doe@example.com", false),
+            ("mike+lists@example.com", "mike@example.com", false),
+            ("corp\\mike", "mike@example.com", false),
+            ("john_doe@example.com", "jd@example.com", false),
+            ("j.doe@example.com", "john.doe@example.com", false),
+        ] {
+            assert_eq!(is_pattern(&Login::new(login, ""), username), is, "{login} {username}");
+        }
+        assert!(is_pattern(&Login::new("m_ke", "example.com"), "mike@example.com"));
+        assert!(is_pattern(&Login::new("m_ke@example.com", ""), "mike"));
+        assert!(!is_pattern(&Login::new("mike", "example.com"), "mike"));
+    }
+}

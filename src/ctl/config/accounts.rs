@@ -1,0 +1,144 @@
+//! Checks of the account query: that it runs, that it takes no name for a pattern, and that names
+//! which it takes for one are one to rules and limits, too.
+
+use std::time::Duration;
+
+use crate::account::Login;
+use crate::config::Config;
+use crate::config::QUERY_PARAMETERS;
+use crate::ctl::patience;
+use crate::ctl::seconds_before_now;
+use crate::error::Error;
+use crate::exception;
+use crate::sql::Sql;
+use crate::store::Found;
+use crate::store::Parameters;
+use crate::store::Row;
+use crate::store::Store;
+use crate::store::Value;
+
+/// Names that only LIKE or REGEXP find an account by.
+const PATTERNS: [&str; 4] = ["%", "%@%", "_", ".*"];
+/// The same for GLOB, which only SQLite has.
+const GLOB: &str = "*";
+/// So many domains are tried.
+const MOST_DOMAINS: usize = 8;
+/// An address for queries that ask for one (RFC 5737).
+const REMOTE: &str = "192.0.2.1";
+
+/// Runs the account query for a name that nobody has, and for patterns.
+pub(super) fn check(config: &Config) -> Result<String, Error> {
+    let mut store = Store::open(&config.accounts.database, patience(config))?;
+    let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
+    let found = find(config, &mut store, &parameters.collect::<Vec<_>>())?;
+    if !found.columns.iter().any(|name| name == "password") {
+        return Err(wrong(config, "returns no column named password: use AS password".to_owned()));
+    }
+    try_patterns(config, &mut store, !found.rows.is_empty())?;
+    Ok(String::from("ok the query runs"))
+}
+
+fn find(config: &Config, store: &mut Store, parameters: &Parameters) -> Result<Found, Error> {
+    let query = Sql::configured(&config.accounts.query);
+    let found = store.find(query, parameters);
+    found.map_err(|e| if config.accounts.query_is_default { e.about_table("account") } else { e })
+}
+
+fn wrong(config: &Config, what: String) -> Error {
+    Error::Config { file: config.path.clone(), what: format!("accounts.query: {what}") }
+}
+
+/// Fails if the query finds an account for a pattern. `has_row_for_all` is true if it returns a row
+/// for any name, as one that asks for a single value does; then only a row with a password counts.
+fn try_patterns(config: &Config, store: &mut Store, has_row_for_all: bool) -> Result<(), Error> {
+    for (name, parameters) in attempts(config, store) {
+        let found = find(config, store, &parameters)?;
+        let is_account = |row: &Row| {
+            !has_row_for_all || !matches!(row.get("password"), Some(Value::Null) | None)
+        };
+        if found.rows.iter().any(is_account) {
+            return Err(wrong(
+                config,
+                format!(
+                    "finds an account for the name {name:?}, so that this name logs in with anybody's password: \
+                     compare with =, not with LIKE, REGEXP or GLOB"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The patterns with the parameters of an attempt: alone, as each parameter, and in some domains that
+/// the configuration names, for a query that compares only the local part with LIKE.
+fn attempts(config: &Config, store: &Store) -> Vec<(String, Vec<(&'static str, Value)>)> {
+    let glob = store.dialect(GLOB, "");
+    let patterns: Vec<_> = PATTERNS.into_iter().chain([glob]).filter(|p| !p.is_empty()).collect();
+    let mut attempts = Vec::new();
+    for pattern in &patterns {
+        attempts.push(as_attempt(config, pattern));
+        let name = (*pattern).to_owned();
+        attempts.push((name, bind(config, [pattern, pattern, pattern, pattern])));
+    }
+    for domain in domains(config) {
+        let local_parts = patterns.iter().filter(|pattern| !pattern.contains('@'));
+        attempts.extend(local_parts.map(|part| as_attempt(config, &format!("{part}@{domain}"))));
+    }
+    attempts
+}
+
+fn domains(config: &Config) -> Vec<&str> {
+    let policy = &config.policy;
+    let of_accounts = policy.accounts.keys().filter_map(|name| name.split_once('@'));
+    let of_accounts = of_accounts.map(|(_, domain)| domain);
+    let default = std::iter::once(&*config.accounts.default_domain);
+    let all = default.chain(policy.domains.keys().map(String::as_str)).chain(of_accounts);
+    all.filter(|domain| !domain.is_empty()).take(MOST_DOMAINS).collect()
+}
+
+fn as_attempt(config: &Config, name: &str) -> (String, Vec<(&'static str, Value)>) {
+    let login = Login::new(name, &config.accounts.default_domain);
+    let (local_part, domain) = login.user().rsplit_once('@').unwrap_or((login.user(), ""));
+    (name.to_owned(), bind(config, [login.user(), name, local_part, domain]))
+}
+
+fn bind(config: &Config, names: [&str; 4]) -> Vec<(&'static str, Value)> {
+    let [user, login, local_part, domain] = names;
+    vec![
+        ("user", Value::text(user)),
+        ("login", Value::text(login)),
+        ("local_part", Value::text(local_part)),
+        ("domain", Value::text(domain)),
+        ("remote", Value::text(REMOTE)),
+        ("protocol", Value::text(&config.log.protocol)),
+        ("tls", Value::flag(Some(true))),
+    ]
+}
+
+/// Looks for names that a database may take for one and we for several.
+pub(super) fn check_names(config: &Config) -> Result<String, Error> {
+    let accounts = &config.accounts;
+    let mut store = Store::open(&accounts.database, patience(config))?;
+    let columns = store.prepare(Sql::configured(&accounts.query))?;
+    if accounts.query_is_default || columns.iter().any(|column| column == "username") {
+        return Ok(String::from("ok"));
+    }
+    if let Some(rule) = &config.ambiguous_rule {
+        return Err(Error::Config { file: config.path.clone(), what: rule.clone() });
+    }
+    if !config.policy.depends_on_names() && !has_exceptions(config) {
+        return Ok(String::from("ok"));
+    }
+    Ok(String::from(
+        "warning accounts.query returns no column username: names that the database takes for one, as \
+         with accents, have limits, rules and memory of their own. So a login with other characters than \
+         printable ASCII gets 435. Return the name as it is stored, AS username",
+    ))
+}
+
+/// False if that cannot be known; `check.log` says why.
+fn has_exceptions(config: &Config) -> bool {
+    let now = seconds_before_now(Duration::ZERO);
+    let store = Store::open(&config.log.database, patience(config));
+    store.and_then(|mut store| exception::are_there_any(&mut store, now)).unwrap_or(false)
+}
