@@ -52,11 +52,25 @@ fn dovecot(passdb: &str) -> (Rig, Dovecot) {
     (Rig::start(site, "dovecot", &[("DOVECOT_SOCKET", &socket)]), dovecot)
 }
 
+/// Malformed PLAIN, with a password where the name belongs: nothing of it is written.
+fn play_malformed(rig: &Rig) {
+    let rows = rig.site.rows().len();
+    for response in ["u@example.com\0hunter2", "\0hunter2", "hunter2"] {
+        let mut client = Client::over_tls(rig.port, GB, &[]);
+        let reply = client.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(response)));
+        assert!(!reply.starts_with('2'), "{response:?}: {reply}");
+    }
+    assert!(!rig.site.main_log().contains("hunter2"), "{}", rig.site.main_log());
+    let rows = rig.site.rows().split_off(rows);
+    assert!(rows.iter().all(|row| row.username != "hunter2"), "{rows:?}");
+}
+
 #[test]
 fn dovecot_proves() {
     let (rig, _dovecot) = dovecot("");
     play_all(&rig.site, &plain(rig.port), true);
     play_all(&rig.site, &login(rig.port), true);
+    play_malformed(&rig);
     play_without_database(&rig, &plain(rig.port), REFUSED);
 }
 
@@ -106,6 +120,7 @@ fn cyrus_sasl_proves() {
     let rig = Rig::start(site, "cyrus-sasl", &[("SASL_DIRECTORY", &directory)]);
     play_all(&rig.site, &plain(rig.port), true);
     play_all(&rig.site, &login(rig.port), true);
+    play_malformed(&rig);
     play_without_database(&rig, &plain(rig.port), REFUSED);
 }
 

@@ -72,6 +72,10 @@ impl<'a> Fault<'a> {
         Self { terms: Terms { torn: true, ..self.terms }, ..self }
     }
 
+    pub fn nameless(self, attempts: usize) -> Self {
+        Self { terms: Terms { nameless: attempts, ..self.terms }, ..self }
+    }
+
     /// Has clients on this Exim while something breaks and is mended; they begin and end in good
     /// times. When nothing waits any more, each is held to the promise.
     pub fn play(&self, site: &Site, exim: &Exim, work: impl FnOnce(&Load)) -> Tally {

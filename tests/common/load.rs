@@ -177,6 +177,8 @@ pub struct Terms<'a> {
     pub rules_refuse: bool,
     /// Whether lines of the journal may be torn: their attempts were told so, or are elsewhere.
     pub torn: bool,
+    /// So many attempts have no password, and therefore no name in their rows.
+    pub nameless: usize,
 }
 
 /// Holds attempts against the promise: 235 only with a right password, never 535 with one, one row
@@ -208,6 +210,9 @@ fn weigh(
     for row in found {
         rows.entry(row.username).or_default().push((row.auth_ok, row.policy_reject));
     }
+    let nameless = rows.remove("").unwrap_or_default();
+    assert!(nameless.len() <= terms.nameless, "{nameless:?}");
+    assert!(nameless.iter().all(|flags| *flags == (None, Some(false))), "{nameless:?}");
     let mut tally = Tally { rows: rows.values().map(Vec::len).sum(), ..Tally::default() };
     for Attempt { name, is_right, reply, .. } in attempts {
         let found = rows.remove(name).unwrap_or_default();
