@@ -199,6 +199,19 @@ fn the_default_query_has_one_name_for_an_account() {
         assert_eq!(attempt(&exim, GB, "jorg@example.com", "secret"), REFUSED, "is another");
         assert_eq!(attempt(&exim, GB, "\u{fa}@example.com", "secret"), REFUSED, "is another");
         assert_eq!(check(&site, "names"), (Some(0), String::from("ok")));
+        if matches!(site.base, Base::MariaDb(..)) {
+            let varchar =
+                "ALTER TABLE account MODIFY username varchar(200) CHARACTER SET utf8mb4 COLLATE";
+            site.sql(&format!("{varchar} utf8mb4_bin NOT NULL"));
+            assert_eq!(check(&site, "names"), (Some(0), String::from("ok")));
+            site.sql(&format!("{varchar} utf8mb4_unicode_ci NOT NULL"));
+            let (status, names) = check(&site, "names");
+            assert_eq!(status, Some(0), "{names}");
+            assert!(
+                names.starts_with("warning account.username has the collation utf8mb4_u"),
+                "{names}"
+            );
+        }
     }
 }
 

@@ -119,14 +119,17 @@ fn bind(config: &Config, names: [&str; 4]) -> Vec<(&'static str, Value)> {
 pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     let accounts = &config.accounts;
     let mut store = Store::open(&accounts.database, patience(config))?;
+    if accounts.query_is_default {
+        return check_default_names(config, &mut store);
+    }
     let columns = store.prepare(Sql::configured(&accounts.query))?;
-    if accounts.query_is_default || columns.iter().any(|column| column == "username") {
+    if columns.iter().any(|column| column == "username") {
         return Ok(String::from("ok"));
     }
     if let Some(rule) = &config.ambiguous_rule {
         return Err(Error::Config { file: config.path.clone(), what: rule.clone() });
     }
-    if !config.policy.depends_on_names() && !has_exceptions(config) {
+    if !depends_on_names(config) {
         return Ok(String::from("ok"));
     }
     Ok(String::from(
@@ -136,8 +139,34 @@ pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     ))
 }
 
-/// False if that cannot be known; `check.log` says why.
-fn has_exceptions(config: &Config) -> bool {
+/// Warns if the table of the default query is not the one that `db init` makes, which compares bytes.
+fn check_default_names(config: &Config, store: &mut Store) -> Result<String, Error> {
+    // SQLite compares bytes, too.
+    let sql = store.dialect(
+        "",
+        "SELECT collation_name AS name FROM information_schema.columns \
+         WHERE table_schema = DATABASE() AND table_name = 'account' AND column_name = 'username'",
+    );
+    if sql.is_empty() || !depends_on_names(config) {
+        return Ok(String::from("ok"));
+    }
+    let found = store.query(sql, &[])?;
+    let collation = found.first().map(|row| row.text("name")).unwrap_or_default();
+    if collation.is_empty() || collation.ends_with("_bin") {
+        return Ok(String::from("ok"));
+    }
+    Ok(format!(
+        "warning account.username has the collation {collation}, which takes several names for one, and limits \
+         and rules by name do not hold for all of them: ALTER TABLE account MODIFY username varbinary(255) NOT NULL"
+    ))
+}
+
+/// True if anything is kept or decided by name. An exception that cannot be read counts as none;
+/// `check.tables` says why.
+fn depends_on_names(config: &Config) -> bool {
+    if config.policy.depends_on_names() {
+        return true;
+    }
     let now = seconds_before_now(Duration::ZERO);
     let store = Store::open(&config.log.database, patience(config));
     store.and_then(|mut store| exception::are_there_any(&mut store, now)).unwrap_or(false)
