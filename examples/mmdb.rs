@@ -2,7 +2,7 @@
 //! the list is `network country`.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a tool for the demo")]
 
-#[allow(unreachable_pub, reason = "shared with the tests")]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests")]
 #[path = "../tests/common/mmdb.rs"]
 mod mmdb;
 

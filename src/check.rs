@@ -62,9 +62,9 @@ use crate::verdict::Verdict;
 pub struct World<'a> {
     /// The rules and places.
     pub config: &'a Config,
-    /// The GeoIP file, where one is configured.
+    /// The country files, where some are configured.
     pub geo: Option<&'a Geo>,
-    /// The file of autonomous systems, where one is configured.
+    /// The files of autonomous systems, where some are configured.
     pub asns: Option<&'a Asns>,
     /// Where lines go.
     pub log: MailLog<'a>,

@@ -158,10 +158,10 @@ pub struct Config {
     pub log: Log,
     /// The time-outs of `[database]`.
     pub timeouts: Timeouts,
-    /// `geoip.database`
-    pub geoip: Option<PathBuf>,
-    /// `geoip.asn_database`
-    pub asn_database: Option<PathBuf>,
+    /// `geoip.database`; empty if it is not given.
+    pub geoip: Vec<PathBuf>,
+    /// `geoip.asn_database`; empty if it is not given.
+    pub asn_database: Vec<PathBuf>,
     /// `[policy]`
     pub policy: Policy,
     /// `policy.failure_time`

@@ -4,17 +4,22 @@
 //! (`country_code`), IPinfo (`country_code`, before that `country` as a code). Of autonomous
 //! systems two: a number (`autonomous_system_number`), and IPinfo's text (`asn`).
 
+mod family;
 mod file;
+mod files;
 mod sigbus;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+pub use self::family::Family;
 use self::file::Found;
 use self::file::MmdbFile;
+use self::files::MmdbFiles;
+pub use self::files::Verified;
 use crate::error::Error;
 use crate::policy::Country;
 
@@ -58,54 +63,54 @@ impl Record<'_> {
     }
 }
 
-/// The file of `geoip.database`.
-pub struct Geo(MmdbFile);
+/// The files of `geoip.database`.
+pub struct Geo(MmdbFiles);
 
 impl Geo {
-    /// Opens nothing yet.
+    /// Opens nothing yet; `None` without a file.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self(MmdbFile::new(path, "geoip.database"))
+    pub fn named(paths: &[PathBuf]) -> Option<Self> {
+        MmdbFiles::named(paths, "geoip.database").map(Self)
     }
 
-    /// Maps a copy of the file now, for processes that are forked later.
+    /// Maps copies of the files now, for processes that are forked later.
     ///
     /// # Errors
-    /// The file is missing, unreadable, or no MMDB file.
+    /// A file is missing, unreadable, or no MMDB file.
     pub fn preload(&self) -> Result<(), Error> {
         self.0.preload()
     }
 
-    /// The country of an address, or `None` where the file does not know it or it is not public.
+    /// The country of an address, or `None` where the files do not know it or it is not public.
     ///
     /// # Errors
-    /// The file is missing, unreadable, no MMDB file, corrupt, or has shrunk since it was mapped.
+    /// A file that may know it is missing, unreadable, no MMDB file, corrupt, or has shrunk since
+    /// it was mapped.
     pub fn country(&self, address: IpAddr) -> Result<Option<Country>, Error> {
-        self.0.call(|| self.0.look_up(address, |found| self.read(found)))
+        self.0.look_up(address, country)
     }
 
-    fn read(&self, found: &Found<'_>) -> Result<Option<Country>, Error> {
-        let record: Option<Record<'_>> = found.decode().map_err(|e| self.0.broken(&e))?;
-        let Some(record) = record else { return Ok(None) };
-        if !record.is_about_a_country() {
-            let what = "has a record without country: name a country file";
-            return Err(self.0.fail(what.to_owned()));
-        }
-        match record.code() {
-            Some(code) if code.len() > 2 => {
-                Err(self.0.fail(String::from("has a country that is no two-letter code")))
-            }
-            code => Ok(code.and_then(real)),
-        }
-    }
-
-    /// Looks at every network of the file; says what kind it is, and when it was built in seconds
-    /// since 1970.
+    /// Looks at every network of the files.
     ///
     /// # Errors
-    /// It cannot be read, or is damaged anywhere.
-    pub fn verify(&self) -> Result<(String, u64), Error> {
-        self.0.call(|| self.0.verify(|found| self.read(found).map(|_| ())))
+    /// One cannot be read, or is damaged anywhere.
+    pub fn verify(&self) -> Result<Vec<Verified>, Error> {
+        self.0.verify(|file, found| country(file, found).map(|_| ()))
+    }
+}
+
+fn country(file: &MmdbFile, found: &Found<'_>) -> Result<Option<Country>, Error> {
+    let record: Option<Record<'_>> = found.decode().map_err(|e| file.broken(&e))?;
+    let Some(record) = record else { return Ok(None) };
+    if !record.is_about_a_country() {
+        let what = "has a record without country: name a country file";
+        return Err(file.fail(what.to_owned()));
+    }
+    match record.code() {
+        Some(code) if code.len() > 2 => {
+            Err(file.fail(String::from("has a country that is no two-letter code")))
+        }
+        code => Ok(code.and_then(real)),
     }
 }
 
@@ -116,59 +121,58 @@ struct AsnRecord<'a> {
     asn: Option<&'a str>,
 }
 
-/// The file of `geoip.asn_database`.
-pub struct Asns(MmdbFile);
+/// The files of `geoip.asn_database`.
+pub struct Asns(MmdbFiles);
 
 impl Asns {
-    /// Opens nothing yet.
+    /// Opens nothing yet; `None` without a file.
     #[must_use]
-    pub fn new(path: &Path) -> Self {
-        Self(MmdbFile::new(path, "geoip.asn_database"))
+    pub fn named(paths: &[PathBuf]) -> Option<Self> {
+        MmdbFiles::named(paths, "geoip.asn_database").map(Self)
     }
 
-    /// As for a country.
+    /// As for countries.
     ///
     /// # Errors
-    /// As for a country.
+    /// As for countries.
     pub fn preload(&self) -> Result<(), Error> {
         self.0.preload()
     }
 
-    /// The number of the autonomous system that announces an address, where the file knows one.
+    /// The number of the autonomous system that announces an address, where the files know one.
     ///
     /// # Errors
-    /// As for a country.
+    /// As for countries.
     pub fn number(&self, address: IpAddr) -> Result<Option<u32>, Error> {
-        self.0.call(|| self.0.look_up(address, |found| self.read(found)))
-    }
-
-    fn read(&self, found: &Found<'_>) -> Result<Option<u32>, Error> {
-        let record: Option<AsnRecord<'_>> = found.decode().map_err(|e| self.0.broken(&e))?;
-        let Some(record) = record else { return Ok(None) };
-        match (record.autonomous_system_number, record.asn) {
-            (Some(number), _) => Ok(Some(number)),
-            // A network that nobody announces.
-            (None, Some("")) => Ok(None),
-            (None, Some(text)) => match text.strip_prefix("AS").map(str::parse) {
-                Some(Ok(number)) => Ok(Some(number)),
-                Some(Err(_)) | None => {
-                    Err(self.0.fail(String::from("has an asn that is not AS and a number")))
-                }
-            },
-            (None, None) => {
-                let what =
-                    "has a record without a number of an autonomous system: name an ASN file";
-                Err(self.0.fail(what.to_owned()))
-            }
-        }
+        self.0.look_up(address, number)
     }
 
     /// As for countries.
     ///
     /// # Errors
     /// As for countries.
-    pub fn verify(&self) -> Result<(String, u64), Error> {
-        self.0.call(|| self.0.verify(|found| self.read(found).map(|_| ())))
+    pub fn verify(&self) -> Result<Vec<Verified>, Error> {
+        self.0.verify(|file, found| number(file, found).map(|_| ()))
+    }
+}
+
+fn number(file: &MmdbFile, found: &Found<'_>) -> Result<Option<u32>, Error> {
+    let record: Option<AsnRecord<'_>> = found.decode().map_err(|e| file.broken(&e))?;
+    let Some(record) = record else { return Ok(None) };
+    match (record.autonomous_system_number, record.asn) {
+        (Some(number), _) => Ok(Some(number)),
+        // A network that nobody announces.
+        (None, Some("")) => Ok(None),
+        (None, Some(text)) => match text.strip_prefix("AS").map(str::parse) {
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(_)) | None => {
+                Err(file.fail(String::from("has an asn that is not AS and a number")))
+            }
+        },
+        (None, None) => {
+            let what = "has a record without a number of an autonomous system: name an ASN file";
+            Err(file.fail(what.to_owned()))
+        }
     }
 }
 

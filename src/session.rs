@@ -62,13 +62,13 @@ pub struct Scram {
     pub proof_came: bool,
 }
 
-/// One configuration, and the GeoIP file it names.
+/// One configuration, and the GeoIP files it names.
 pub struct Settings {
     /// `authpolicy.toml`
     pub config: Config,
-    /// The file of `geoip.database`.
+    /// The files of `geoip.database`.
     pub geo: Option<Geo>,
-    /// The file of `geoip.asn_database`.
+    /// The files of `geoip.asn_database`.
     pub asns: Option<Asns>,
     read_from: Files,
     /// Whether this process has held them against the files.
@@ -79,14 +79,14 @@ pub struct Settings {
 #[derive(PartialEq, Eq)]
 struct Files {
     config: Option<Stamp>,
-    geoip: Option<Stamp>,
-    asns: Option<Stamp>,
+    geoip: Vec<Option<Stamp>>,
+    asns: Vec<Option<Stamp>>,
 }
 
 impl Files {
     fn named_by(config: &Config, itself: Option<Stamp>) -> Self {
-        let stamp = |path: &Option<PathBuf>| path.as_deref().and_then(Stamp::of);
-        Self { config: itself, geoip: stamp(&config.geoip), asns: stamp(&config.asn_database) }
+        let stamps = |paths: &[PathBuf]| paths.iter().map(|path| Stamp::of(path)).collect();
+        Self { config: itself, geoip: stamps(&config.geoip), asns: stamps(&config.asn_database) }
     }
 }
 
@@ -122,8 +122,8 @@ impl Settings {
         let before = Stamp::of(path);
         let config = Config::load(path)?;
         let read_from = Files::named_by(&config, before);
-        let geo = config.geoip.as_deref().map(Geo::new);
-        let asns = config.asn_database.as_deref().map(Asns::new);
+        let geo = Geo::named(&config.geoip);
+        let asns = Asns::named(&config.asn_database);
         Ok(Self { config, geo, asns, read_from, is_checked: true })
     }
 
@@ -183,20 +183,20 @@ impl Session {
     /// Reads what an attempt will need, or reads it again where a file has changed.
     ///
     /// # Errors
-    /// The configuration or the GeoIP file cannot be read, or is wrong; an attempt will say so.
-    pub fn preload(&mut self, path: Option<&str>) -> Result<(), Error> {
+    /// The configuration or a GeoIP file cannot be read, or is wrong; an attempt will say so.
+    pub fn preload(&mut self, config: Option<&str>) -> Result<(), Error> {
         self.recheck();
-        let settings = self.settings(path)?;
-        settings.asns.as_ref().map_or(Ok(()), Asns::preload)?;
-        settings.geo.as_ref().map_or(Ok(()), Geo::preload)
+        let settings = self.settings(config)?;
+        let geo = settings.geo.as_ref().map_or(Ok(()), Geo::preload);
+        geo.and(settings.asns.as_ref().map_or(Ok(()), Asns::preload))
     }
 
     /// The configuration at this path, or at the default one; read once, and again after an error.
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
-    pub fn settings(&mut self, path: Option<&str>) -> Result<&Settings, Error> {
-        let path = Path::new(path.unwrap_or(config::DEFAULT_PATH));
+    pub fn settings(&mut self, config: Option<&str>) -> Result<&Settings, Error> {
+        let path = Path::new(config.unwrap_or(config::DEFAULT_PATH));
         let known = self.settings.iter().position(|(known, _)| known == path);
         let mut settings = known.map(|index| self.settings.swap_remove(index).1);
         if let Some(settings) = settings.as_mut().filter(|settings| !settings.is_checked) {

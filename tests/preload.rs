@@ -165,3 +165,54 @@ fn a_daemon_that_is_told_to_start_again_loads_again() {
     assert_eq!(mapped(&exim), [true, true]);
     assert_eq!(site.rows().len(), 2);
 }
+
+/// What is wrong with one file, the attempts say; the others are preloaded all the same.
+#[test]
+fn a_file_that_cannot_be_read_keeps_no_other_out_of_the_daemon() {
+    let site = site(Base::Sqlite, "");
+    let config = site.read("authpolicy.toml");
+    let gone = site.path("gone.mmdb").display().to_string();
+    let named = format!("[geoip]\nasn_database = \"{gone}\"\n");
+    assert!(config.contains("[geoip]\n"));
+    site.write_config(&config.replace("[geoip]\n", &named));
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
+    assert_eq!(mapped(&exim), [true, true]);
+}
+
+#[test]
+fn both_files_of_a_pair_are_preloaded_and_looked_at_each_time() {
+    const GB6: &str = "2001:db8:1::7";
+    const CN6: &str = "2001:db8:2::7";
+    const MOVED: &str =
+        "192.0.2.0/24 CN\n198.51.100.0/24 GB\n2001:db8:1::/48 CN\n2001:db8:2::/48 GB\n";
+    let site = site(Base::Sqlite, "");
+    let put = |list: &str, index: usize| {
+        replace(&site, ["v4.mmdb", "v6.mmdb"][index], |fresh| {
+            fs::write(site.path(fresh), &mmdb::pair(list)[index]).unwrap();
+        });
+    };
+    [0, 1].iter().for_each(|index| put(common::site::NETWORKS, *index));
+    let path = |name: &str| format!("\"{}\"", site.path(name).display());
+    let config = site.read("authpolicy.toml");
+    let both = format!("[{}, {}]", path("v4.mmdb"), path("v6.mmdb"));
+    assert!(config.contains(&path("country.mmdb")));
+    site.write_config(&config.replace(&path("country.mmdb"), &both));
+    let exim = site.exim();
+    let replies = || [GB, CN, GB6, CN6].map(|remote| attempt(&exim, remote));
+    assert_eq!(replies(), [ACCEPTED, REFUSED, ACCEPTED, REFUSED], "{}", site.main_log());
+    let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
+    assert_eq!(maps.matches("/memfd:geoip.database").count(), 2, "{maps}");
+    put(MOVED, 1);
+    assert_eq!(replies(), [ACCEPTED, REFUSED, REFUSED, ACCEPTED], "IPv6 has changed");
+    put(MOVED, 0);
+    assert_eq!(replies(), [REFUSED, ACCEPTED, REFUSED, ACCEPTED], "IPv4 has changed, too");
+    fs::remove_file(site.path("v4.mmdb")).unwrap();
+    assert_eq!(replies(), [CANNOT_TELL; 4], "the first may know them all");
+    let rows = site.rows();
+    let countries: Vec<_> = rows.iter().map(|row| &*row.country).collect();
+    assert_eq!(countries[4..8], ["GB", "CN", "CN", "GB"]);
+    assert_eq!(rows[15].auth_ok.or(rows[15].policy_reject), None);
+    assert!(site.lines().last().unwrap().contains("v4.mmdb"), "{:?}", site.lines());
+    assert_eq!(site.panic_log(), "");
+}

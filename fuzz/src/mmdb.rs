@@ -1,5 +1,5 @@
-//! Any bytes as an MMDB file, most of them a good file with some damage: no panic, no end of time,
-//! and a file without damage anywhere (`verify`) has an answer for each address.
+//! Any bytes as an MMDB file or a pair of them, most of them good files with some damage: no panic,
+//! no end of time, and files without damage anywhere (`verify`) have an answer for each address.
 
 mod file;
 
@@ -16,12 +16,13 @@ use authpolicy::geo::Geo;
 use self::file::Damage;
 use self::file::Made;
 
-/// A file, and who is looked up beside the usual ones.
+/// Files, and who is looked up beside the usual ones.
 #[derive(Arbitrary, Debug)]
 pub struct Input {
     ipv4: Ipv4Addr,
     ipv6: Ipv6Addr,
     file: File,
+    second: Option<File>,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -42,20 +43,31 @@ const ADDRESSES: [&str; 8] = [
     "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
 ];
 
-/// Asks the file for everything.
-pub fn look_up(input: &Input) {
-    let (bytes, is_good) = match &input.file {
-        File::Good(made) => (made.bytes(), true),
-        File::Damaged(made, damages) => {
-            let mut bytes = made.bytes();
-            damages.iter().for_each(|damage| damage.apply(&mut bytes));
-            (bytes, false)
+impl File {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Good(made) => made.bytes(),
+            Self::Damaged(made, damages) => {
+                let mut bytes = made.bytes();
+                damages.iter().for_each(|damage| damage.apply(&mut bytes));
+                bytes
+            }
+            Self::Raw(bytes) => bytes.clone(),
         }
-        File::Raw(bytes) => (bytes.clone(), false),
-    };
-    let path = std::env::temp_dir().join(format!("mmdb-{}", std::process::id()));
-    fs::write(&path, bytes).expect("a directory for temporary files");
-    let (geo, asns) = (Geo::new(&path), Asns::new(&path));
+    }
+}
+
+/// Asks the files for everything.
+pub fn look_up(input: &Input) {
+    let files: Vec<_> = std::iter::once(&input.file).chain(&input.second).collect();
+    let is_good = files.iter().all(|file| matches!(file, File::Good(_)));
+    let path = |index| std::env::temp_dir().join(format!("mmdb-{}-{index}", std::process::id()));
+    let paths: Vec<_> = (0..files.len()).map(path).collect();
+    for (path, file) in paths.iter().zip(files) {
+        fs::write(path, file.bytes()).expect("a directory for temporary files");
+    }
+    let (geo, asns) = (Geo::named(&paths), Asns::named(&paths));
+    let (geo, asns) = (geo.expect("a file"), asns.expect("a file"));
     let [verified_geo, verified_asns] = [geo.verify(), asns.verify()];
     let usual = ADDRESSES.iter().filter_map(|address| address.parse().ok());
     for address in usual.chain([IpAddr::V4(input.ipv4), IpAddr::V6(input.ipv6)]) {

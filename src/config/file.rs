@@ -93,11 +93,19 @@ struct AccountsTable {
     default_domain: String,
 }
 
+/// One file, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a path in quotes, or a list of them")]
+enum Paths {
+    One(PathBuf),
+    Several(Vec<PathBuf>),
+}
+
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct GeoipTable {
-    database: Option<PathBuf>,
-    asn_database: Option<PathBuf>,
+    database: Option<Paths>,
+    asn_database: Option<Paths>,
 }
 
 #[derive(Deserialize, Default)]
@@ -148,11 +156,6 @@ impl File {
             let what = "is shorter than connect_timeout".to_owned();
             return Err(Problem::Key("database", "attempt_timeout", what));
         }
-        let files =
-            [("database", &self.geoip.database), ("asn_database", &self.geoip.asn_database)];
-        for (key, file) in files {
-            file.as_ref().map_or(Ok(()), |file| absolute("geoip", key, file))?;
-        }
         let (state_directory, durability) = self.state.check()?;
         Ok(Config {
             path: path.to_owned(),
@@ -162,8 +165,8 @@ impl File {
             },
             log: self.log.check(&database)?,
             timeouts,
-            geoip: self.geoip.database,
-            asn_database: self.geoip.asn_database,
+            geoip: paths("database", self.geoip.database)?,
+            asn_database: paths("asn_database", self.geoip.asn_database)?,
             policy,
             failure_time: match self.policy.failure_time.as_deref() {
                 None => Duration::from_millis(500),
@@ -319,6 +322,26 @@ fn urls(table: &'static str, urls: &Urls) -> Result<Database, Problem> {
         Urls::Several(urls) => urls,
     };
     Database::parse(list).map_err(|what| Problem::Key(table, "url", what))
+}
+
+/// The files of a key of `[geoip]`; none if it is not given.
+fn paths(key: &'static str, paths: Option<Paths>) -> Result<Vec<PathBuf>, Problem> {
+    let list = match paths {
+        None => return Ok(Vec::new()),
+        Some(Paths::One(path)) => vec![path],
+        Some(Paths::Several(paths)) => paths,
+    };
+    let problem = |what: &str| Err(Problem::Key("geoip", key, what.to_owned()));
+    if list.is_empty() {
+        return problem("is an empty list: name a file, or remove the key");
+    }
+    for (index, path) in list.iter().enumerate() {
+        absolute("geoip", key, path)?;
+        if list.iter().take(index).any(|earlier| earlier == path) {
+            return problem("names the same file twice");
+        }
+    }
+    Ok(list)
 }
 
 fn absolute(table: &'static str, key: &'static str, path: &Path) -> Result<(), Problem> {

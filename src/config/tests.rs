@@ -65,6 +65,7 @@ fn every_key_is_read() {
         default_domain = "Example.COM"
         [geoip]
         database = "/var/lib/GeoIP/country.mmdb"
+        asn_database = ["/var/lib/GeoIP/asn-ipv4.mmdb", "/var/lib/GeoIP/asn-ipv6.mmdb"]
         [policy]
         allow_countries = ["GB", "ie"]
         deny_countries = ["CN"]
@@ -89,6 +90,7 @@ fn every_key_is_read() {
     assert!(config.policy.reject_unknown_country && config.policy.log_only);
     assert_eq!(config.policy.trusted_networks.len(), 2);
     assert_eq!(config.policy.nat64.prefixes().len(), 3);
+    assert_eq!((config.geoip.len(), config.asn_database.len()), (1, 2));
     assert_eq!(config.failure_time, Duration::from_millis(1500));
     let shown = format!("{config:?}");
     assert!(!shown.contains("$2y$"), "{shown}");
@@ -290,6 +292,16 @@ fn bad_configurations_name_line_and_key() {
         ("[policy]\ncountry_memory = \"0s\"", "line 4: policy.country_memory: is 0, which would"),
         ("[policy]\nipv6_prefix = 129", "line 4: policy.ipv6_prefix: is not between 1 and 128"),
         ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: wants an absolute path"),
+        (
+            "[geoip]\nasn_database = [\"/a\", \"x\"]",
+            "line 4: geoip.asn_database: wants an absolute path",
+        ),
+        ("[geoip]\ndatabase = []", "line 4: geoip.database: is an empty list: name a file"),
+        (
+            "[geoip]\ndatabase = [\"/a\", \"/b\", \"/a\"]",
+            "line 4: geoip.database: names the same file twice",
+        ),
+        ("[geoip]\ndatabase = 5", "line 4: geoip.database: expected a path in quotes, or a list"),
     ];
     let whole = [
         ("", "missing field `database`"),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod embedded;
+mod geoip;
 mod limits;
 mod print;
 mod servers;
@@ -22,8 +23,6 @@ use crate::attempt::MAX_PASSWORD;
 use crate::config::Config;
 use crate::config::Database;
 use crate::error::Error;
-use crate::geo::Asns;
-use crate::geo::Geo;
 use crate::password::Candidate;
 use crate::password::Dummy;
 use crate::policy::NewCountry;
@@ -39,7 +38,6 @@ use super::flush;
 use super::owner;
 use super::patience;
 use super::say;
-use super::timestamp;
 
 pub(super) fn run(config: Config) -> Done {
     // Root alone may look into Exim's processes.
@@ -58,7 +56,7 @@ pub(super) fn run(config: Config) -> Done {
         ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
         ("names", accounts::check_names(config)),
         ("serve_stale", Ok(check_serve_stale(config))),
-        ("geoip", check_geoip(config)),
+        ("geoip", geoip::check(config)),
         ("failure_time", hashed.map(|time| check_failure_time(config, time))),
         ("max_parallel_hashes", check_slots(config)),
         ("limits", limits::check(config, dearest.unwrap_or_default())),
@@ -259,24 +257,4 @@ fn check_serve_stale(config: &Config) -> String {
         );
     }
     String::from("ok")
-}
-
-fn check_geoip(config: &Config) -> Result<String, Error> {
-    let mut found = Vec::new();
-    if let Some(path) = &config.geoip {
-        found.push(describe(Geo::new(path).verify()?));
-    }
-    if let Some(path) = &config.asn_database {
-        found.push(describe(Asns::new(path).verify()?));
-    }
-    if found.is_empty() {
-        return Ok(String::from("ok not used, the country is empty"));
-    }
-    Ok(format!("ok {}", found.join(", ")))
-}
-
-/// What kind a file is, and when it was built in seconds since 1970.
-fn describe((kind, built): (String, u64)) -> String {
-    let built = timestamp(i64::try_from(built).unwrap_or(0));
-    format!("type={kind:?} built={built}")
 }

@@ -91,7 +91,7 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
     if account.is_empty() {
         return Err(Error::Call(String::from("the account's name is empty")));
     }
-    if countries && config.geoip.is_none() {
+    if countries && config.geoip.is_empty() {
         let what = String::from("--countries needs [geoip] database");
         return Err(Error::Config { file: config.path.clone(), what });
     }

@@ -25,7 +25,7 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     let Remote::Address(address) = Remote::parse(ip.as_bytes()) else {
         return Err(Error::Call(format!("{ip:?} is no address")));
     };
-    let Some(path) = &config.geoip else {
+    let Some(geo) = Geo::named(&config.geoip) else {
         let what = String::from("has no [geoip] database");
         return Err(Error::Config { file: config.path.clone(), what });
     };
@@ -34,11 +34,11 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         say(&format!("carried={v4}"));
         say(&format!("carried_by={form}"));
     }
-    if let Some(path) = &config.asn_database {
-        let asn = Asns::new(path).number(address.judged())?;
+    if let Some(asns) = Asns::named(&config.asn_database) {
+        let asn = asns.number(address.judged())?;
         say(&format!("asn={}", asn.map(|asn| asn.to_string()).unwrap_or_default()));
     }
-    match Geo::new(path).country(address.judged())? {
+    match geo.country(address.judged())? {
         Some(country) => {
             say(&format!("country={country}"));
             Ok(true)

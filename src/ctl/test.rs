@@ -63,8 +63,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     words.extend(arguments.tls.then_some(&b"tls=yes"[..]));
     words.extend(protocol.as_ref().map(String::as_bytes));
     let attempt = Attempt::parse(&words)?;
-    let geo = config.geoip.as_deref().map(Geo::new);
-    let asns = config.asn_database.as_deref().map(Asns::new);
+    let geo = Geo::named(&config.geoip);
+    let asns = Asns::named(&config.asn_database);
     let line = RefCell::new(String::new());
     let keep = |text: &str| text.clone_into(&mut line.borrow_mut());
     let log = MailLog::new(&keep);
@@ -106,8 +106,8 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
         say(&format!("fact.carried={v4}"));
         say(&format!("fact.carried_by={form}"));
     }
-    say(&format!("fact.country={}", looked(facts.country, config.geoip.is_some())));
-    say(&format!("fact.asn={}", looked(facts.asn, config.asn_database.is_some())));
+    say(&format!("fact.country={}", looked(facts.country, !config.geoip.is_empty())));
+    say(&format!("fact.asn={}", looked(facts.asn, !config.asn_database.is_empty())));
     say(&format!("fact.protocol={}", facts.protocol));
     say(&format!("fact.trusted={}", yes(facts.is_trusted(&config.policy))));
     if config.policy.limits.want_known_good() {

@@ -108,7 +108,7 @@ fn add(config: &Config, store: &mut Store, name: &str, account: &Add) -> Done {
         account: name.to_owned(),
         what: format!("--allow-countries: {what}"),
     })?;
-    if !countries.is_empty() && config.geoip.is_none() {
+    if !countries.is_empty() && config.geoip.is_empty() {
         let what = String::from("--allow-countries needs [geoip] database");
         return Err(Error::Config { file: config.path.clone(), what });
     }

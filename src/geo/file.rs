@@ -26,6 +26,8 @@ use nix::sys::memfd::MFdFlags;
 use nix::sys::memfd::memfd_create;
 use once_cell::unsync::OnceCell;
 
+use super::family::Family;
+use super::files::Verified;
 use super::sigbus;
 use super::sigbus::CutShort;
 use super::sigbus::Place;
@@ -68,6 +70,14 @@ impl Mapped {
 
 /// What a file has about one address or network.
 pub(super) type Found<'a> = LookupResult<'a, Mmap>;
+
+/// What came of looking an address up.
+pub(super) enum LookedUp<T> {
+    /// What the file knows of it, if anything.
+    Answer(Option<T>),
+    /// The file has no network of the address's family.
+    OtherFamily,
+}
 
 impl MmdbFile {
     /// Opens nothing yet.
@@ -122,30 +132,45 @@ impl MmdbFile {
         Ok(Mapped { file: Some(Shared { file, length, place }), reader })
     }
 
-    /// Reads the file's entry for an address; `None` if the address is not public, or the file
-    /// cannot know it.
+    /// Reads the file's entry for an address; `None` if the address is not public.
     pub(super) fn look_up<T>(
         &self,
         address: IpAddr,
         read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<LookedUp<T>, Error> {
         let mapped = self.mapped()?;
-        let reader = &mapped.reader;
         let address = address.to_canonical();
-        let ipv4_only = reader.metadata().ip_version == 4;
-        if !address::is_public(address) || (ipv4_only && address.is_ipv6()) {
-            return Ok(None);
+        if !address::is_public(address) {
+            return Ok(LookedUp::Answer(None));
         }
-        let found = mapped.read(|| read(&reader.lookup(address).map_err(|e| self.broken(&e))?));
+        let found = mapped.read(|| self.read(&mapped.reader, address, read));
         found.map_err(|gone| self.cut_short(&gone))?
     }
 
-    /// Has every network of the file looked at; says what kind it is, and when it was built in
-    /// seconds since 1970.
+    fn read<T>(
+        &self,
+        reader: &Reader<Mmap>,
+        address: IpAddr,
+        read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<LookedUp<T>, Error> {
+        let family = Family::of(address);
+        if reader.metadata().ip_version == 4 && family == Family::V6 {
+            return Ok(LookedUp::OtherFamily);
+        }
+        let broken = |e| self.broken(&e);
+        let found = reader.lookup(address).map_err(broken)?;
+        if found.has_data() && family.has(&found).map_err(broken)? {
+            return read(&found).map(LookedUp::Answer);
+        }
+        let is_known = family.is_in(reader).map_err(broken)?;
+        Ok(if is_known { LookedUp::Answer(None) } else { LookedUp::OtherFamily })
+    }
+
+    /// Has every network of the file looked at.
     pub(super) fn verify(
         &self,
         look: impl Fn(&Found<'_>) -> Result<(), Error>,
-    ) -> Result<(String, u64), Error> {
+    ) -> Result<Verified, Error> {
         let mapped = self.mapped()?;
         let looked = mapped.read(|| self.verify_all(&mapped.reader, look));
         looked.map_err(|gone| self.cut_short(&gone))?
@@ -155,7 +180,7 @@ impl MmdbFile {
         &self,
         reader: &Reader<Mmap>,
         look: impl Fn(&Found<'_>) -> Result<(), Error>,
-    ) -> Result<(String, u64), Error> {
+    ) -> Result<Verified, Error> {
         let metadata = reader.metadata();
         // Not one is passed over, since the reader would do so without end where damage has made
         // all ways lead to the next node.
@@ -168,7 +193,14 @@ impl MmdbFile {
                 self.fail(String::from("is no readable MMDB file, fetch it again: has no end"))
             })?;
         }
-        Ok((metadata.database_type.clone(), metadata.build_epoch))
+        let mut families = Vec::new();
+        for family in Family::ALL {
+            if family.is_in(reader).map_err(|e| self.broken(&e))? {
+                families.push(family);
+            }
+        }
+        let (kind, built) = (metadata.database_type.clone(), metadata.build_epoch);
+        Ok(Verified { path: self.path.clone(), kind, built, families })
     }
 
     fn unreadable(&self, e: &io::Error) -> Error {

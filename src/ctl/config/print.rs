@@ -114,9 +114,8 @@ fn print_limits(limits: &Limits) {
 
 pub(super) fn print(config: &Config) {
     let time = |time| format_duration(time).to_string();
-    let file = |path: &Option<PathBuf>| {
-        path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
-    };
+    let files =
+        |paths: &[PathBuf]| listed(&paths.iter().map(|path| path.display()).collect::<Vec<_>>());
     let passwords = &config.accounts.passwords;
     // It may be somebody's hash.
     let dummy_hash = if config.accounts.dummy_hash.is_some() { "given" } else { "learnt" };
@@ -145,8 +144,8 @@ pub(super) fn print(config: &Config) {
         ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.serve_stale", config.accounts.serve_stale.map(days).unwrap_or_default()),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
-        ("geoip.database", file(&config.geoip)),
-        ("geoip.asn_database", file(&config.asn_database)),
+        ("geoip.database", files(&config.geoip)),
+        ("geoip.asn_database", files(&config.asn_database)),
         ("log.url", config.log.database.to_string()),
         ("log.insert", config.log.insert.clone()),
         ("log.protocol", config.log.protocol.clone()),

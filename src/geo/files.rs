@@ -1,0 +1,65 @@
+//! The files that one key of the configuration names.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use super::family::Family;
+use super::file::Found;
+use super::file::LookedUp;
+use super::file::MmdbFile;
+use crate::error::Error;
+
+/// The files of one key, in order. The first that has networks of the address's family answers.
+pub(super) struct MmdbFiles(Vec<MmdbFile>);
+
+/// A file that has been read from its beginning to its end.
+#[derive(Debug)]
+pub struct Verified {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its type, as its makers call it.
+    pub kind: String,
+    /// When it was built, in seconds since 1970.
+    pub built: u64,
+    /// The families of its networks.
+    pub families: Vec<Family>,
+}
+
+impl MmdbFiles {
+    /// Opens nothing yet; `None` without a file.
+    pub(super) fn named(paths: &[PathBuf], key: &'static str) -> Option<Self> {
+        let files: Vec<_> = paths.iter().map(|path| MmdbFile::new(path, key)).collect();
+        (!files.is_empty()).then_some(Self(files))
+    }
+
+    /// Maps copies now, for this process and those that are forked later. A file that cannot be
+    /// read does not keep the others out.
+    pub(super) fn preload(&self) -> Result<(), Error> {
+        self.0.iter().map(MmdbFile::preload).fold(Ok(()), Result::and)
+    }
+
+    /// Reads the entry for an address. A file that cannot be read is an error, unless one before
+    /// it has answered: it may be the one that knows.
+    pub(super) fn look_up<T>(
+        &self,
+        address: IpAddr,
+        read: impl Fn(&MmdbFile, &Found<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        for file in &self.0 {
+            match file.call(|| file.look_up(address, |found| read(file, found)))? {
+                LookedUp::Answer(known) => return Ok(known),
+                LookedUp::OtherFamily => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks at every network of each file.
+    pub(super) fn verify(
+        &self,
+        look: impl Fn(&MmdbFile, &Found<'_>) -> Result<(), Error>,
+    ) -> Result<Vec<Verified>, Error> {
+        let verify = |file: &MmdbFile| file.call(|| file.verify(|found| look(file, found)));
+        self.0.iter().map(verify).collect()
+    }
+}

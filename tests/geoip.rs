@@ -1,0 +1,138 @@
+//! GeoIP files: pairs of them, in a real Exim and in the tool.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::fs;
+
+use common::Base;
+use common::Site;
+use common::limits::NO;
+use common::limits::YES;
+use common::limits::attempt;
+use common::mmdb;
+use common::outcome::GB_ONLY;
+use common::outcome::accepted;
+use common::outcome::last;
+use common::outcome::refused;
+use common::site::CN;
+use common::site::GB;
+use common::site::NETWORKS;
+use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
+use common::smtp::REFUSED;
+
+const GB6: &str = "2001:db8:1::7";
+const CN6: &str = "2001:db8:2::7";
+
+/// A site with a pair of country files, whose policy is to be written.
+fn site(base: Base, policy: &str) -> Site {
+    let site = Site::new(base, policy);
+    site.account("u@example.com", "secret");
+    for (name, bytes) in ["v4.mmdb", "v6.mmdb"].iter().zip(mmdb::pair(NETWORKS)) {
+        fs::write(site.path(name), bytes).unwrap();
+    }
+    site
+}
+
+/// Has a key of `[geoip]` name these files.
+fn names(site: &Site, key: &str, files: &[&str]) {
+    let config = site.read("authpolicy.toml");
+    let dir = site.directory().display();
+    let list: Vec<_> = files.iter().map(|name| format!("\"{dir}/{name}\"")).collect();
+    let line = format!("\n{key} = [{}]\n", list.join(", "));
+    let is_old = |old: &&str| old.starts_with(&format!("{key} = "));
+    // `database` is a key of `[geoip]` alone.
+    let rest: Vec<_> = config.lines().filter(|line| !is_old(line)).collect();
+    let config = rest.join("\n") + "\n";
+    site.write_config(&config.replace("\n[geoip]\n", &format!("\n[geoip]{line}")));
+}
+
+/// What `authpolicy config` says of the files, and its exit status.
+fn check(site: &Site) -> (i32, String) {
+    let output = site.run_tool(&["config"], "");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("check.geoip="));
+    (output.status.code().unwrap(), line.expect("check.geoip").to_owned())
+}
+
+#[test]
+fn a_pair_of_files_serves_both_families() {
+    for base in Base::all() {
+        let site = site(base, GB_ONLY);
+        for files in [["v4.mmdb", "v6.mmdb"], ["v6.mmdb", "v4.mmdb"]] {
+            names(&site, "database", &files);
+            let exim = site.exim();
+            for (remote, country) in [(GB, "GB"), (CN, "CN"), (GB6, "GB"), (CN6, "CN")] {
+                let reply = attempt(&exim, remote, "u@example.com", "secret");
+                let (want, outcome) = match country {
+                    "GB" => (ACCEPTED, accepted()),
+                    _ => (REFUSED, refused("policy.allow_countries")),
+                };
+                assert_eq!(reply, want, "{remote} {files:?}: {}", site.main_log());
+                assert_eq!(last(&site), outcome, "{remote} {files:?}");
+                assert_eq!(site.rows().last().unwrap().country, country, "{remote} {files:?}");
+                let lookup = site.tool(&["geoip", "lookup", remote], "");
+                assert_eq!(lookup, format!("country={country}\n"));
+            }
+            let (status, said) = check(&site);
+            assert!(status == 0 && said.starts_with("ok type="), "{said}");
+            assert!(said.contains("holds=IPv4 ") && said.contains("holds=IPv6 "), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_a_pair_that_cannot_be_read_is_435_for_those_it_may_know() {
+    let site = site(Base::Sqlite, GB_ONLY);
+    names(&site, "database", &["v4.mmdb", "v6.mmdb"]);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+    for (gone, remote, reply) in [
+        ("v6.mmdb", GB, ACCEPTED),
+        ("v6.mmdb", GB6, CANNOT_TELL),
+        // It is the first, and may be of both families.
+        ("v4.mmdb", GB, CANNOT_TELL),
+        ("v4.mmdb", GB6, CANNOT_TELL),
+    ] {
+        fs::rename(site.path(gone), site.path("away")).unwrap();
+        assert_eq!(attempt(&exim, remote, "u@example.com", "secret"), reply, "{gone} {remote}");
+        let (auth_ok, policy_reject, line) = last(&site);
+        if reply == ACCEPTED {
+            assert_eq!((auth_ok, policy_reject), (YES, NO));
+        } else {
+            assert_eq!((auth_ok, policy_reject), (None, None));
+            assert!(line.starts_with("status=503 reason=internal "), "{line}");
+            assert!(site.lines().last().unwrap().contains(gone), "{:?}", site.lines());
+        }
+        let (status, said) = check(&site);
+        assert!(status == 2 && said.starts_with("failed ") && said.contains(gone), "{said}");
+        fs::rename(site.path("away"), site.path(gone)).unwrap();
+    }
+    assert_eq!(attempt(&exim, GB6, "u@example.com", "secret"), ACCEPTED);
+}
+
+#[test]
+fn db_ips_file_holds_both_families_and_answers_after_one_of_ipv6() {
+    let file = std::env::var("AUTHPOLICY_TEST_GEOIP")
+        .expect("AUTHPOLICY_TEST_GEOIP names DB-IP's country file: run `make test`");
+    let site = site(Base::Sqlite, GB_ONLY);
+    fs::copy(file, site.path("db-ip.mmdb")).unwrap();
+    names(&site, "database", &["v6.mmdb", "db-ip.mmdb"]);
+    let said = check(&site).1;
+    assert!(said.contains("holds=IPv4+IPv6 "), "{said}");
+    let lookup = |ip| site.run_tool(&["geoip", "lookup", ip], "").stdout;
+    assert_eq!(lookup("122.11.169.35"), b"country=SG\n");
+    assert_eq!(lookup(CN6), b"country=CN\n");
+    names(&site, "database", &["v4.mmdb", "db-ip.mmdb"]);
+    assert_eq!(lookup("122.11.169.35"), b"country=\n", "the first of the family answers alone");
+    assert_eq!(lookup("2a00:1450:4001:830::200e").len(), b"country=XX\n".len());
+}
