@@ -1,4 +1,4 @@
-//! GeoIP files: pairs of them, in a real Exim and in the tool.
+//! GeoIP files: pairs of them, and what `authpolicy config` says about them.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -12,6 +12,8 @@
 mod common;
 
 use std::fs;
+use std::time::Duration;
+use std::time::UNIX_EPOCH;
 
 use common::Base;
 use common::Site;
@@ -118,6 +120,78 @@ fn a_file_of_a_pair_that_cannot_be_read_is_435_for_those_it_may_know() {
         fs::rename(site.path("away"), site.path(gone)).unwrap();
     }
     assert_eq!(attempt(&exim, GB6, "u@example.com", "secret"), ACCEPTED);
+}
+
+#[test]
+fn config_names_a_family_that_is_missing_where_a_rule_needs_it() {
+    let site = site(Base::Sqlite, GB_ONLY);
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+    for (file, family, known, unknown) in
+        [("v6.mmdb", "IPv4", GB6, CN), ("v4.mmdb", "IPv6", GB, CN6)]
+    {
+        names(&site, "database", &[file]);
+        let (status, said) = check(&site);
+        let want = format!("/{file} has no {family} networks, so that the country of {family}");
+        assert!(status == 0 && said.starts_with("warning ") && said.contains(&want), "{said}");
+        assert!(said.contains(&format!("add the {family} file to geoip.database")), "{said}");
+        // What the warning is about.
+        assert_eq!(attempt(&exim, known, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(attempt(&exim, unknown, "u@example.com", "secret"), ACCEPTED);
+        assert_eq!(site.rows().last().unwrap().country, "");
+    }
+    let rules = site.read("authpolicy.toml");
+    let none = rules.replace("allow_countries = [\"GB\"]", "");
+    site.write_config(&none);
+    let (_, said) = check(&site);
+    assert!(said.starts_with("warning "), "accounts may have rules: {said}");
+    let columns = "allow_countries, deny_countries, allow_nets";
+    assert!(none.contains(columns));
+    site.write_config(&none.replace(columns, "allow_nets"));
+    let (_, said) = check(&site);
+    assert!(said.starts_with("ok ") && said.contains(" holds=IPv4 "), "{said}");
+}
+
+#[test]
+fn config_names_a_family_that_the_file_of_autonomous_systems_lacks() {
+    let site = site(Base::Sqlite, "[policy]\nfailure_time = \"0s\"\n");
+    let system = |number: &str| {
+        let number = number.parse::<u32>().unwrap();
+        mmdb_writer::Value::map([("autonomous_system_number", mmdb_writer::Value::from(number))])
+    };
+    let lists = ["192.0.2.0/24 64496\n", "2001:db8::/32 64497\n"];
+    for (name, list) in ["asn4.mmdb", "asn6.mmdb"].iter().zip(lists) {
+        fs::write(site.path(name), mmdb::write("Authpolicy-ASN", list, system)).unwrap();
+    }
+    names(&site, "asn_database", &["asn4.mmdb"]);
+    assert!(check(&site).1.starts_with("ok "), "no rule asks");
+    let config = site.read("authpolicy.toml");
+    site.write_config(&config.replace("[policy]\n", "[policy]\ndeny_asns = [64497]\n"));
+    let said = check(&site).1;
+    let want = "/asn4.mmdb has no IPv6 networks, so that the autonomous system of IPv6 clients";
+    assert!(said.starts_with("warning ") && said.contains(want), "{said}");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB6, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+    names(&site, "asn_database", &["asn4.mmdb", "asn6.mmdb"]);
+    assert!(check(&site).1.starts_with("ok "));
+    assert_eq!(attempt(&exim, GB6, "u@example.com", "secret"), REFUSED);
+    assert_eq!(last(&site), refused("policy.deny_asns"));
+    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
+}
+
+#[test]
+fn config_warns_of_a_file_that_was_built_long_ago() {
+    let site = site(Base::Sqlite, GB_ONLY);
+    assert!(check(&site).1.starts_with("ok "), "built just now");
+    // 2001 and 2128, whenever this is.
+    for (seconds, is_old) in [(1_000_000_000, true), (5_000_000_000, false)] {
+        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+        fs::write(site.path("country.mmdb"), mmdb::built_at(NETWORKS, time)).unwrap();
+        let (status, said) = check(&site);
+        assert_eq!((status, said.starts_with("warning ")), (0, is_old), "{said}");
+        let advice = " days ago, and addresses change hands: fetch a newer one";
+        assert_eq!(said.contains("/country.mmdb was built ") && said.contains(advice), is_old);
+    }
 }
 
 #[test]
