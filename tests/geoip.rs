@@ -1,4 +1,5 @@
-//! GeoIP files: pairs of them, and what `authpolicy config` says about them.
+//! GeoIP files: pairs of them, what `authpolicy config` says about them, and the script that fetches
+//! one.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -12,11 +13,17 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
 use common::Base;
 use common::Site;
+use common::fetch::MARKER;
+use common::fetch::Script;
+use common::fetch::Web;
+use common::fetch::gzipped;
 use common::limits::NO;
 use common::limits::YES;
 use common::limits::attempt;
@@ -209,4 +216,91 @@ fn db_ips_file_holds_both_families_and_answers_after_one_of_ipv6() {
     names(&site, "database", &["v4.mmdb", "db-ip.mmdb"]);
     assert_eq!(lookup("122.11.169.35"), b"country=\n", "the first of the family answers alone");
     assert_eq!(lookup("2a00:1450:4001:830::200e").len(), b"country=XX\n".len());
+}
+
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_script_fetches_db_ips_file_of_this_month_or_of_the_month_before() {
+    let country = mmdb::from_list(NETWORKS);
+    for downloader in ["curl", "wget"] {
+        let packed = gzipped(&country);
+        let web = Web::start(move |path| match path.contains("2027-03") {
+            true => ("200 OK", packed.clone()),
+            false => ("404 Not Found", Vec::new()),
+        });
+        let mut script = Script::new(downloader);
+        let output = script.run(&["--mirror", &web.url]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert_eq!((script.file() == country, web.months()), (true, vec!["2027-03".to_owned()]));
+        let mode = fs::metadata(script.path("country.mmdb")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        // It is not out yet; and January comes after December.
+        script.month = "2027-04";
+        fs::write(script.path("country.mmdb"), "old").unwrap();
+        let output = script.run(&["--refresh", "--mirror", &web.url]);
+        assert!(output.status.success() && script.file() == country, "{output:?}");
+        assert_eq!(web.months(), ["2027-04", "2027-03"]);
+        for (month, before) in [("2028-01", "2027-12"), ("2028-10", "2028-09")] {
+            script.month = month;
+            let said = complaint(&script.run(&["--refresh", "--mirror", &web.url]));
+            assert!(said.contains("(HTTP status 404)") && said.contains("--from npm"), "{said}");
+            assert_eq!(web.months(), [month, before]);
+            assert_eq!(script.file(), country, "it is left as it was");
+        }
+    }
+}
+
+#[test]
+fn the_script_puts_nothing_into_place_that_is_no_geoip_file() {
+    let packed = gzipped(&mmdb::from_list(NETWORKS));
+    let half = packed[..packed.len() / 2].to_vec();
+    for downloader in ["curl", "wget"] {
+        let script = Script::new(downloader);
+        fs::write(script.path("country.mmdb"), "old").unwrap();
+        for (status, body, want) in [
+            ("200 OK", gzipped(b"<html>maintenance</html>"), "is not an MMDB file"),
+            ("200 OK", b"<html>maintenance</html>".to_vec(), "is damaged"),
+            ("200 OK", half.clone(), "is damaged"),
+            // Not for this: the month before may be older than what is there.
+            ("503 Unavailable", packed.clone(), "(HTTP status 503)"),
+        ] {
+            let web = Web::start(move |_| (status, body.clone()));
+            let said = complaint(&script.run(&["--refresh", "--mirror", &web.url]));
+            assert!(said.contains(want), "{downloader}: {said}");
+            assert_eq!(web.months(), ["2027-03"]);
+            assert_eq!(script.file(), b"old");
+        }
+        let closed = format!("http://127.0.0.1:{}/free", common::exim::free_port());
+        let said = complaint(&script.run(&["--refresh", "--mirror", &closed]));
+        assert!(said.contains("(HTTP status 000)"), "{said}");
+    }
+    let said = complaint(&Script::new("true").run(&["--mirror", "http://127.0.0.1/free"]));
+    assert!(said.contains("needs curl or wget"), "{said}");
+}
+
+#[test]
+fn the_script_leaves_a_file_alone_says_so_and_refreshes_from_npm_when_told() {
+    let script = Script::new("true");
+    fs::create_dir(script.path("bin")).unwrap();
+    script.npm("fresh\\253\\315\\357MaxMind.com");
+    fs::write(script.path("country.mmdb"), "old").unwrap();
+    let said = String::from_utf8(script.run(&["--from", "npm"]).stdout).unwrap();
+    assert!(said.contains("country.mmdb is there, left as it is; --refresh"), "{said}");
+    assert_eq!(script.file(), b"old");
+    let output = script.run(&["--refresh", "--from", "npm"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(script.file(), [b"fresh", MARKER].concat());
+    script.npm("<html>");
+    let said = complaint(&script.run(&["--refresh", "--from", "npm"]));
+    assert!(said.contains("is not an MMDB file"), "{said}");
+    assert_eq!(script.file(), [b"fresh", MARKER].concat());
+    for wrong in [&["--refesh"][..], &["--from", "nobody"], &["--from"]] {
+        let wrong = script.run(wrong);
+        assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+        assert!(wrong.stderr.starts_with(b"usage: "), "{wrong:?}");
+    }
 }

@@ -25,6 +25,7 @@ pub mod exim;
 pub mod exims;
 pub mod fake_server;
 pub mod fault;
+pub mod fetch;
 pub mod galera;
 pub mod gsasl;
 pub mod hashing;
