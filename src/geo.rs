@@ -77,7 +77,7 @@ impl Geo {
     ///
     /// # Errors
     /// A file is missing, unreadable, or no MMDB file.
-    pub fn preload(&self) -> Result<(), Error> {
+    pub fn preload(&mut self) -> Result<(), Error> {
         self.0.preload()
     }
 
@@ -135,7 +135,7 @@ impl Asns {
     ///
     /// # Errors
     /// As for countries.
-    pub fn preload(&self) -> Result<(), Error> {
+    pub fn preload(&mut self) -> Result<(), Error> {
         self.0.preload()
     }
 

@@ -3,6 +3,9 @@
 //! Exim serves each SMTP connection in a process of its own, so this is one client's session. What
 //! was read from files may come from the daemon that it was forked from (`preload`); each process
 //! looks once whether the files are still the same. Nothing else of a parent's state is used.
+//!
+//! The daemon itself may call `country` and `allow`, too, for one client after the other. So these
+//! look at the files each time, unless a parent process has preloaded them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -73,6 +76,8 @@ pub struct Settings {
     read_from: Files,
     /// Whether this process has held them against the files.
     is_checked: bool,
+    /// The process that called `preload`.
+    preloaded_by: Option<u32>,
 }
 
 /// The files as they were before they were read.
@@ -124,7 +129,7 @@ impl Settings {
         let read_from = Files::named_by(&config, before);
         let geo = Geo::named(&config.geoip);
         let asns = Asns::named(&config.asn_database);
-        Ok(Self { config, geo, asns, read_from, is_checked: true })
+        Ok(Self { config, geo, asns, read_from, is_checked: true, preloaded_by: None })
     }
 
     fn is_current(&self, path: &Path) -> bool {
@@ -180,15 +185,31 @@ impl Session {
         }
     }
 
+    /// The configuration for a function that the daemon may call: looked at again, unless a parent
+    /// process has preloaded it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is wrong.
+    pub fn current_settings(&mut self, config: Option<&str>) -> Result<&Settings, Error> {
+        let pid = self.pid;
+        for (_, settings) in &mut self.settings {
+            let is_inherited = settings.preloaded_by.is_some_and(|by| by != pid);
+            settings.is_checked = settings.is_checked && is_inherited;
+        }
+        self.settings(config)
+    }
+
     /// Reads what an attempt will need, or reads it again where a file has changed.
     ///
     /// # Errors
     /// The configuration or a GeoIP file cannot be read, or is wrong; an attempt will say so.
     pub fn preload(&mut self, config: Option<&str>) -> Result<(), Error> {
         self.recheck();
-        let settings = self.settings(config)?;
-        let geo = settings.geo.as_ref().map_or(Ok(()), Geo::preload);
-        geo.and(settings.asns.as_ref().map_or(Ok(()), Asns::preload))
+        let pid = self.pid;
+        let settings = self.settings_mut(config)?;
+        settings.preloaded_by = Some(pid);
+        let geo = settings.geo.as_mut().map_or(Ok(()), Geo::preload);
+        geo.and(settings.asns.as_mut().map_or(Ok(()), Asns::preload))
     }
 
     /// The configuration at this path, or at the default one; read once, and again after an error.
@@ -196,6 +217,10 @@ impl Session {
     /// # Errors
     /// It cannot be read, or is wrong.
     pub fn settings(&mut self, config: Option<&str>) -> Result<&Settings, Error> {
+        self.settings_mut(config).map(|settings| &*settings)
+    }
+
+    fn settings_mut(&mut self, config: Option<&str>) -> Result<&mut Settings, Error> {
         let path = Path::new(config.unwrap_or(config::DEFAULT_PATH));
         let known = self.settings.iter().position(|(known, _)| known == path);
         let mut settings = known.map(|index| self.settings.swap_remove(index).1);
@@ -208,7 +233,7 @@ impl Session {
         };
         self.settings.push((path.to_owned(), settings));
         self.settings
-            .last()
+            .last_mut()
             .map(|(_, settings)| settings)
             .ok_or_else(|| Error::Config { file: path.to_owned(), what: String::from("was lost") })
     }

@@ -1,5 +1,5 @@
 //! `preload` in a real Exim's daemon: what is read once serves all connections, and what changes on
-//! disk is seen by the next one.
+//! disk is seen by the next one. What other functions keep there is looked at again, too.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -178,6 +178,91 @@ fn a_file_that_cannot_be_read_keeps_no_other_out_of_the_daemon() {
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
     assert_eq!(mapped(&exim), [true, true]);
+}
+
+/// A site whose daemon asks a function about this address for each connection, and then another
+/// one. Exim logs what it gets, since that is no number.
+fn asking(function: &str, address: &str, then: &str) -> (Site, Exim) {
+    let site = Site::new(Base::Sqlite, POLICY);
+    site.account("u@example.com", "secret");
+    let asked = site.dlfunc(function, &format!("{{{address}}}"));
+    let then = if then.is_empty() { String::new() } else { site.dlfunc(then, "{}") };
+    let config = site.read("exim.conf");
+    site.write("exim.conf", &format!("smtp_accept_max_per_host = is {asked}{then}\n{config}"));
+    let exim = site.exim();
+    (site, exim)
+}
+
+/// The reply to an attempt, and what the daemon got for its connection.
+fn ask(site: &Site, exim: &Exim, remote: &str) -> (String, String) {
+    let reply = attempt(exim, remote);
+    let log = site.main_log();
+    let told = log.lines().rev().find_map(|line| line.split_once("contains non-digit: is "));
+    (reply, told.map(|(_, value)| value.to_owned()).unwrap_or_default())
+}
+
+fn told(reply: &str, value: &str) -> (String, String) {
+    (reply.to_owned(), value.to_owned())
+}
+
+/// The daemon serves no connection itself, and would keep for good what it has read once.
+#[test]
+fn a_daemon_that_asks_for_a_country_sees_what_changes_on_disk() {
+    let (site, exim) = asking("country", GB, "");
+    let whole = fs::read(site.path("country.mmdb")).unwrap();
+    let good = site.read("authpolicy.toml");
+    let put = |bytes: &[u8]| {
+        replace(&site, "country.mmdb", |fresh| fs::write(site.path(fresh), bytes).unwrap());
+    };
+    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{}", site.main_log());
+    put(&mmdb::from_list("192.0.2.0/24 CN\n198.51.100.0/24 GB\n"));
+    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "CN"), "renamed into place");
+    let file = fs::File::options().write(true).open(site.path("country.mmdb")).unwrap();
+    file.set_len(100).unwrap();
+    assert_eq!(ask(&site, &exim, GB), told(CANNOT_TELL, ""), "cut short");
+    put(&whole);
+    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{:?}", site.lines());
+    fs::write(site.path("b.mmdb"), mmdb::from_list("192.0.2.0/24 FR\n")).unwrap();
+    site.write_config(&good.replace("country.mmdb", "b.mmdb"));
+    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "FR"), "another configuration");
+    let rows: Vec<_> = site.rows().into_iter().map(|row| (row.country, row.auth_ok)).collect();
+    let yes = Some(true);
+    let want = [("GB", yes), ("CN", yes), ("", None), ("GB", yes), ("FR", yes)];
+    assert_eq!(rows, want.map(|(country, auth_ok)| (country.to_owned(), auth_ok)));
+    let attempts = site.lines().iter().filter(|line| line.starts_with("attempt ")).count();
+    assert_eq!(attempts, 5, "{:?}", site.lines());
+}
+
+#[test]
+fn a_daemon_that_asks_allow_sees_what_changes_on_disk() {
+    let (site, exim) = asking("allow", CN, "");
+    let good = site.read("authpolicy.toml");
+    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "no"), "{}", site.main_log());
+    site.write_config(&good.replace("[\"GB\"]", "[\"CN\"]"));
+    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "yes"));
+    site.write_config(&good);
+    replace(&site, "country.mmdb", |fresh| {
+        fs::write(site.path(fresh), mmdb::from_list("192.0.2.0/24 CN\n")).unwrap();
+    });
+    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "yes"), "an unknown country is let in");
+    let flags: Vec<_> = site.rows().iter().map(|row| row.policy_reject).collect();
+    assert_eq!(flags, [Some(false), Some(true), Some(true)]);
+    assert!(site.lines().last().unwrap().contains(" rule=policy.allow_countries "));
+}
+
+/// What is asked first has mapped the file itself, which may be cut short.
+#[test]
+fn preload_maps_a_copy_whatever_was_asked_before() {
+    let (site, exim) = asking("country", GB, "preload");
+    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{}", site.main_log());
+    for _ in 0..2 {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
+        assert!(mapped(&exim) == [true, true] && !maps.contains("/country.mmdb"), "{maps}");
+        replace(&site, "country.mmdb", |fresh| {
+            fs::copy(site.path("country.mmdb"), site.path(fresh)).unwrap();
+        });
+        assert_eq!(ask(&site, &exim, CN), told(REFUSED, "GB"), "{}", site.main_log());
+    }
 }
 
 #[test]

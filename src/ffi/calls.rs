@@ -130,7 +130,7 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
             return Outcome::Accept.into();
         }
     };
-    let allowed = match session.settings(attempt.options.config.as_deref()) {
+    let allowed = match session.current_settings(attempt.options.config.as_deref()) {
         Ok(settings) => check::allow(world(settings), &attempt, moment()),
         Err(e) => Allowed { rule: None, error: Some(e.to_string()) },
     };
@@ -287,7 +287,7 @@ fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String,
         return Err(Error::Call(String::from("country wants an address, and got no argument")));
     };
     let options = Options::parse(options)?;
-    let settings = session.settings(options.config.as_deref())?;
+    let settings = session.current_settings(options.config.as_deref())?;
     let country = match (Remote::parse(remote), &settings.geo) {
         (Remote::Address(address), Some(geo)) => {
             geo.country(settings.config.policy.nat64.read(address).judged())?

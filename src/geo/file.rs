@@ -90,8 +90,12 @@ impl MmdbFile {
         self.mapped.get_or_try_init(|| self.map(self.open()?))
     }
 
-    /// Maps a copy of the file now, for this process and those that are forked later.
-    pub(super) fn preload(&self) -> Result<(), Error> {
+    /// Maps a copy of the file now, for this process and those that are forked later. It takes the
+    /// place of a map of the file itself, if an earlier call has made one.
+    pub(super) fn preload(&mut self) -> Result<(), Error> {
+        if self.mapped.get().is_some_and(|mapped| mapped.file.is_some()) {
+            drop(self.mapped.take());
+        }
         self.call(|| self.mapped.get_or_try_init(|| self.map_copy(self.open()?)).map(|_| ()))
     }
 

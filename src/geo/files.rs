@@ -34,8 +34,8 @@ impl MmdbFiles {
 
     /// Maps copies now, for this process and those that are forked later. A file that cannot be
     /// read does not keep the others out.
-    pub(super) fn preload(&self) -> Result<(), Error> {
-        self.0.iter().map(MmdbFile::preload).fold(Ok(()), Result::and)
+    pub(super) fn preload(&mut self) -> Result<(), Error> {
+        self.0.iter_mut().map(MmdbFile::preload).fold(Ok(()), Result::and)
     }
 
     /// Reads the entry for an address. A file that cannot be read is an error, unless one before
