@@ -37,10 +37,18 @@ pub struct Session {
     pub authorized: Option<(Vec<u8>, String)>,
     /// An attempt that `secret` was asked for.
     pub asked: Option<Asked>,
-    /// What `allow` decided, and for which address.
-    pub allowed: Option<(String, Allowed)>,
+    /// What `allow` decided, the latest last.
+    allowed: Vec<Remembered>,
     /// The row of the call in progress, once it has an id.
     pub ticket: Option<Arc<Ticket>>,
+}
+
+/// What `allow` decided about an address under a configuration.
+struct Remembered {
+    /// `None` if the call did not say which one: then under all of them.
+    config: Option<PathBuf>,
+    remote: String,
+    allowed: Allowed,
 }
 
 /// What `finish` has to know of calls of `secret` and `scram`.
@@ -147,7 +155,7 @@ impl Session {
             last: None,
             authorized: None,
             asked: None,
-            allowed: None,
+            allowed: Vec::new(),
             ticket: None,
         }
     }
@@ -159,7 +167,7 @@ impl Session {
             self.last = None;
             self.authorized = None;
             self.asked = None;
-            self.allowed = None;
+            self.allowed.clear();
             self.recheck();
         }
     }
@@ -172,11 +180,22 @@ impl Session {
         self.asked = None;
     }
 
-    /// What `allow` decided about this address in this connection.
+    /// Remembers what `allow` decided about this address, for this connection. A call that did not
+    /// say under which configuration counts under all of them.
+    pub fn remember_allowed(&mut self, config: Option<&Path>, remote: String, allowed: Allowed) {
+        self.allowed.retain(|known| known.config.as_deref() != config);
+        let config = config.map(Path::to_owned);
+        self.allowed.push(Remembered { config, remote, allowed });
+    }
+
+    /// What `allow` decided about this address in this connection, under this configuration.
     #[must_use]
-    pub fn allowed(&self, remote: &str) -> Option<Allowed> {
-        let known = self.allowed.as_ref().filter(|(known, _)| known == remote);
-        known.map(|(_, allowed)| allowed.clone())
+    pub fn allowed(&self, config: Option<&str>, remote: &str) -> Option<Allowed> {
+        let config = path(config);
+        let is_this = |known: &&Remembered| {
+            known.remote == remote && known.config.as_deref().is_none_or(|known| known == config)
+        };
+        self.allowed.iter().rev().find(is_this).map(|known| known.allowed.clone())
     }
 
     fn recheck(&mut self) {
@@ -221,7 +240,7 @@ impl Session {
     }
 
     fn settings_mut(&mut self, config: Option<&str>) -> Result<&mut Settings, Error> {
-        let path = Path::new(config.unwrap_or(config::DEFAULT_PATH));
+        let path = path(config);
         let known = self.settings.iter().position(|(known, _)| known == path);
         let mut settings = known.map(|index| self.settings.swap_remove(index).1);
         if let Some(settings) = settings.as_mut().filter(|settings| !settings.is_checked) {
@@ -236,5 +255,47 @@ impl Session {
             .last_mut()
             .map(|(_, settings)| settings)
             .ok_or_else(|| Error::Config { file: path.to_owned(), what: String::from("was lost") })
+    }
+}
+
+/// The path of the configuration that a call names, or of the default one.
+#[must_use]
+pub fn path(config: Option<&str>) -> &Path {
+    Path::new(config.unwrap_or(config::DEFAULT_PATH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusing(why: &str) -> Allowed {
+        Allowed { rule: None, error: Some(why.to_owned()) }
+    }
+
+    fn remembered(session: &Session, config: Option<&str>, remote: &str) -> String {
+        session.allowed(config, remote).and_then(|allowed| allowed.error).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_allow_decided_is_known_for_its_configuration_and_address_alone() {
+        let mut session = Session::new();
+        session.renew(1);
+        let (default, other) = (config::DEFAULT_PATH, "/etc/other.toml");
+        session.remember_allowed(Some(path(None)), String::from("192.0.2.7"), refusing("first"));
+        session.remember_allowed(Some(path(Some(other))), String::from("192.0.2.7"), refusing("o"));
+        assert_eq!(remembered(&session, None, "192.0.2.7"), "first");
+        assert_eq!(remembered(&session, Some(default), "192.0.2.7"), "first");
+        assert_eq!(remembered(&session, Some(other), "192.0.2.7"), "o");
+        assert_eq!(remembered(&session, Some("/etc/third.toml"), "192.0.2.7"), "");
+        assert_eq!(remembered(&session, None, "192.0.2.8"), "");
+        // A call that cannot be understood may have been about each of them.
+        session.remember_allowed(None, String::from("192.0.2.7"), refusing("broken"));
+        assert_eq!(remembered(&session, Some("/etc/third.toml"), "192.0.2.7"), "broken");
+        assert_eq!(remembered(&session, None, "192.0.2.7"), "broken");
+        session.remember_allowed(Some(path(None)), String::from("192.0.2.7"), refusing("again"));
+        assert_eq!(remembered(&session, None, "192.0.2.7"), "again");
+        assert_eq!(remembered(&session, Some(other), "192.0.2.7"), "broken");
+        session.renew(2);
+        assert_eq!(remembered(&session, None, "192.0.2.7"), "", "it is the parent's");
     }
 }

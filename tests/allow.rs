@@ -9,6 +9,8 @@
 
 mod common;
 
+use std::fs;
+
 use common::Base;
 use common::Client;
 use common::Exim;
@@ -180,4 +182,38 @@ fn skip_does_not_look_at_the_password_of_what_allow_refused() {
     assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
     let want = (None, YES, String::from("status=403 reason=policy rule=policy.allow_countries"));
     assert_eq!(last(&site), want);
+}
+
+/// LOGIN and `allow` have one configuration, PLAIN has another one, without the rule that refuses.
+#[test]
+fn what_allow_refused_under_one_configuration_does_not_hold_under_another() {
+    for base in Base::all() {
+        let deny = "[policy]\nfailure_time = \"0s\"\ndeny_networks = [\"198.51.100.0/24\"]\n";
+        let site = Site::new(base, deny);
+        site.account("u@example.com", "secret");
+        let denies = site.read("authpolicy.toml");
+        site.write_config(&denies.replace("deny_networks", "allow_nets"));
+        fs::rename(site.path("authpolicy.toml"), site.path("other.toml")).unwrap();
+        site.write_config(&denies);
+        let text = site.read("exim.conf");
+        let (head, login) = text.split_once("\nlogin:\n").unwrap();
+        let (acls, plain) = head.split_once("begin authenticators").unwrap();
+        let plain = plain.replace("authpolicy.toml", "other.toml");
+        assert!(plain.contains("other.toml"));
+        site.write("exim.conf", &format!("{acls}begin authenticators{plain}\nlogin:\n{login}"));
+        let exim = with_allow(&site, "acl_smtp_connect");
+        let login = |remote: &str| {
+            Client::connect_from(exim.port, remote).login(b"u@example.com", b"secret")
+        };
+        assert_eq!(login(GB), ACCEPTED, "{}", site.main_log());
+        assert_eq!(login(CN), REFUSED);
+        assert_eq!(last(&site), refused("policy.deny_networks"));
+        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(before(&site, CN), "no");
+        let (auth_ok, policy_reject, line) = last(&site);
+        assert_eq!((auth_ok, policy_reject), (YES, NO));
+        assert!(line.starts_with("status=204 reason=- "), "{line}");
+        assert_eq!(site.rows().len(), 3);
+        assert_eq!(site.panic_log(), "");
+    }
 }

@@ -80,7 +80,7 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) {
 pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let remote = Remote::parse(&argument(arguments, 0).unwrap_or_default());
     let error = Some(format!("allow: {WHY}"));
-    session.allowed = Some((remote.text(), Allowed { rule: None, error }));
+    session.remember_allowed(None, remote.text(), Allowed { rule: None, error });
 }
 
 fn argument(arguments: Option<&[&[u8]]>, index: usize) -> Option<Vec<u8>> {

@@ -26,6 +26,7 @@ use crate::error::Error;
 use crate::limit::Standing;
 use crate::maillog::MailLog;
 use crate::outcome::Outcome;
+use crate::session;
 use crate::session::Asked;
 use crate::session::Session;
 use crate::session::Settings;
@@ -126,16 +127,18 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
             mail_log().trouble("allow", &e);
             let remote = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
             let error = Some(format!("allow could not be asked: {e}"));
-            session.allowed = Some((Remote::parse(remote).text(), Allowed { rule: None, error }));
+            let allowed = Allowed { rule: None, error };
+            session.remember_allowed(None, Remote::parse(remote).text(), allowed);
             return Outcome::Accept.into();
         }
     };
-    let allowed = match session.current_settings(attempt.options.config.as_deref()) {
+    let config = attempt.options.config.as_deref();
+    let allowed = match session.current_settings(config) {
         Ok(settings) => check::allow(world(settings), &attempt, moment()),
         Err(e) => Allowed { rule: None, error: Some(e.to_string()) },
     };
     let outcome = if allowed.is_no() { Outcome::Reject } else { Outcome::Accept };
-    session.allowed = Some((attempt.remote.text(), allowed));
+    session.remember_allowed(Some(session::path(config)), attempt.remote.text(), allowed);
     outcome.into()
 }
 
@@ -236,8 +239,9 @@ fn decide(
     session.ticket = Some(Arc::clone(&attempt.ticket));
     #[cfg(feature = "deliberate-panic")]
     super::deliberate::in_decide();
-    let earlier = Earlier { allowed: session.allowed(&attempt.remote.text()), standing };
-    let (verdict, failure_time) = match session.settings(attempt.options.config.as_deref()) {
+    let config = attempt.options.config.as_deref();
+    let earlier = Earlier { allowed: session.allowed(config, &attempt.remote.text()), standing };
+    let (verdict, failure_time) = match session.settings(config) {
         Ok(settings) => {
             let verdict = check::check(world(settings), attempt, moment, earlier);
             (verdict, settings.config.failure_time)

@@ -41,8 +41,9 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("secret", Proof::Awaited, arguments))
         .and_then(|attempt| {
-            let allowed = session.allowed(&attempt.remote.text());
-            let settings = session.settings(attempt.options.config.as_deref())?;
+            let config = attempt.options.config.as_deref();
+            let allowed = session.allowed(config, &attempt.remote.text());
+            let settings = session.settings(config)?;
             let earlier = Earlier { allowed, standing: None };
             Ok(check::reveal(world(settings), &attempt, moment(), earlier))
         });
@@ -143,8 +144,9 @@ fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> As
     let start = Instant::now();
     session.begin();
     let found = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
-        let allowed = session.allowed(&attempt.remote.text());
-        let settings = session.settings(attempt.options.config.as_deref())?;
+        let config = attempt.options.config.as_deref();
+        let allowed = session.allowed(config, &attempt.remote.text());
+        let settings = session.settings(config)?;
         let earlier = Earlier { allowed, standing: None };
         Ok(check::scram(world(settings), &attempt, moment(), earlier))
     });
