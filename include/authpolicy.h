@@ -25,8 +25,8 @@
 int check(unsigned char **answer, int argc, unsigned char **argv);
 
 // `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
-// else `yes`. Remembered for this address until the connection ends. No row, no log line. Never
-// fails.
+// else `yes`. Remembered for this address and configuration until the connection ends. No row, no
+// log line. Never fails.
 //
 // # Safety
 // As for `check`.
@@ -76,7 +76,7 @@ int country(unsigned char **answer, int argc, unsigned char **argv);
 int last(unsigned char **answer, int argc, unsigned char **argv);
 
 // `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
-// file, for the processes that are forked from this one. Never fails.
+// files, for the processes that are forked from this one. Never fails.
 //
 // # Safety
 // As for `check`.

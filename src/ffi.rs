@@ -50,8 +50,8 @@ pub unsafe extern "C" fn check(
 }
 
 /// `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
-/// else `yes`. Remembered for this address until the connection ends. No row, no log line. Never
-/// fails.
+/// else `yes`. Remembered for this address and configuration until the connection ends. No row, no
+/// log line. Never fails.
 ///
 /// # Safety
 /// As for `check`.
@@ -157,7 +157,7 @@ pub unsafe extern "C" fn last(
 }
 
 /// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
-/// file, for the processes that are forked from this one. Never fails.
+/// files, for the processes that are forked from this one. Never fails.
 ///
 /// # Safety
 /// As for `check`.
