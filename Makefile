@@ -15,7 +15,7 @@ NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 
 help:
 	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
-	@echo 'make test      make lint and all tests, real Exim and MariaDB included (Debian, as root)'
+	@echo 'make test      make lint and all tests, real Exim, MariaDB and MySQL included (Debian, as root)'
 	@echo 'make bench     what an AUTH costs beside other solutions, a row, a hash beside libxcrypt, and what'
 	@echo '               the time of a refusal tells (Debian, as root)'
 	@echo 'make fuzz      random input of all kinds, beside other implementations; FUZZ_SECONDS=60 for each'
@@ -46,6 +46,7 @@ test:
 		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
 	scripts/fetch-geoip --from npm $(GEOIP)
 	scripts/fetch-exims target/exims
+	scripts/fetch-mysql target/mysql
 	$(MAKE) lint
 	rm -rf target/tmp/faults
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
