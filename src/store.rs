@@ -14,6 +14,7 @@ mod refusal;
 mod remembered;
 mod sqlite;
 mod stores;
+mod tls;
 mod unreached;
 mod value;
 

@@ -230,6 +230,27 @@ fn bad_configurations_name_line_and_key() {
             "line 4: log.url: is no mysql://user",
         ),
         (
+            "[log]\nurl = \"mysql://exim:hunter2@h/d?root_cert_path=/ca&danger_accept_invalid_certs=true\"",
+            "line 4: log.url: has danger_accept_invalid_certs=true, which trusts every server",
+        ),
+        (
+            "[log]\nurl = \"mysql://exim:hunter2@h/d?danger_skip_domain_validation=true\"",
+            "line 4: log.url: wants TLS and names no authority to trust: add root_cert_path=FILE. The public ones are \
+             in /etc/ssl/certs/ca-certificates.crt",
+        ),
+        (
+            "[log]\nurl = \"mysql://exim:hunter2@h/d?cert_chain_path=/c&priv_key_path=/k\"",
+            "line 4: log.url: wants TLS and names no authority to trust",
+        ),
+        (
+            "[log]\nurl = \"mysql://exim:hunter2@h/d?require_ssl=true\"",
+            "line 4: log.url: wants TLS by an option that the driver does not know",
+        ),
+        (
+            "[log]\nurl = \"mysql://exim:hunter2@h/d?socket=/s&ssl-mode=REQUIRED\"",
+            "line 4: log.url: wants TLS by an option that the driver does not know",
+        ),
+        (
             "[log]\nurl = \"mysql://exim:12/hunter2@h/d\"",
             "line 4: log.url: has a /, @ or : after the host",
         ),

@@ -5,6 +5,10 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use mysql::Opts;
+use mysql::SslOpts;
+
+/// The public authorities, in Debian.
+const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// One host of a database server, as `mysql://user:password@host:port/name?socket=PATH`.
 #[derive(Clone)]
@@ -25,6 +29,12 @@ impl DatabaseUrl {
     #[must_use]
     pub fn name(&self) -> String {
         self.options.get_ip_or_hostname().trim_matches(['[', ']']).to_owned()
+    }
+
+    /// What TLS needs; `None` for a connection in clear, as over a socket.
+    #[must_use]
+    pub fn tls(&self) -> Option<&SslOpts> {
+        self.options.get_ssl_opts().filter(|_| self.options.get_socket().is_none())
     }
 
     /// The directory where the addresses of the host are remembered.
@@ -137,11 +147,18 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
     if url.contains('#') {
         return Err(String::from("has a #: in user and password, write %23"));
     }
+    if wants_tls_otherwise(url) {
+        return Err(format!(
+            "wants TLS by an option that the driver does not know: write ?root_cert_path=FILE in its place, with \
+             the authority to trust. The public ones are in {SYSTEM_BUNDLE}"
+        ));
+    }
     // Nothing of the crate's message: it could hold part of the URL, which holds a password.
     let options = Opts::from_url(url).map_err(|_| {
         "is no mysql://user:password@host:port/name, perhaps followed by ?socket=PATH or \
          ?root_cert_path=PATH; special characters in a password are percent-encoded"
     })?;
+    check_tls(&options)?;
     if options.get_db_name().unwrap_or_default().is_empty() {
         return Err(String::from("names no database after the host"));
     }
@@ -152,4 +169,36 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
         return Err(String::from(what));
     }
     Ok(DatabaseUrl { options, memory: None })
+}
+
+/// True if the options name TLS as other clients do: `require_ssl`, `ssl-mode`, `tls`.
+fn wants_tls_otherwise(url: &str) -> bool {
+    let options = url.split_once('?').map(|(_, options)| options).unwrap_or_default();
+    let mut names = options.split('&').filter_map(|option| option.split('=').next());
+    names.any(|name| {
+        let name = name.to_ascii_lowercase();
+        ["ssl", "tls", "require_ssl", "require_tls", "verify_ca", "verify_identity"]
+            .contains(&&*name)
+            || ["ssl-", "ssl_", "sslmode", "tls-", "tls_"]
+                .iter()
+                .any(|start| name.starts_with(start))
+    })
+}
+
+/// Refuses TLS that would trust servers that the administrator has not named.
+fn check_tls(options: &Opts) -> Result<(), String> {
+    let Some(tls) = options.get_ssl_opts() else { return Ok(()) };
+    if tls.accept_invalid_certs() {
+        return Err(String::from(
+            "has danger_accept_invalid_certs=true, which trusts every server: remove it, and name the authority \
+             that signed the server's certificate by root_cert_path=FILE",
+        ));
+    }
+    if tls.root_cert_path().is_none() {
+        return Err(format!(
+            "wants TLS and names no authority to trust: add root_cert_path=FILE. The public ones are in \
+             {SYSTEM_BUNDLE}; MySQL's own is ca.pem in its data directory"
+        ));
+    }
+    Ok(())
 }

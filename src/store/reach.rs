@@ -51,16 +51,16 @@ pub(super) fn sockets_within(time: Duration) {
 pub(super) fn reach(
     host: &DatabaseUrl,
     limit: Duration,
-) -> Result<(Contained<Conn>, Option<String>), Unreached> {
+) -> Result<(Contained<Conn>, Option<String>), Unreached<'_>> {
     let end = Instant::now().checked_add(limit);
     let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
-    let mut unreached = Unreached::default();
+    let mut unreached = Unreached::new(host);
     if host.options().get_socket().is_some() {
         let connected = connect(host, limit, limit).map_err(|e| unreached.with(None, e, limit))?;
         return Ok((connected, None));
     }
     sockets_within(limit);
-    let found = names::resolve(host, limit).map_err(Unreached::nameless)?;
+    let found = names::resolve(host, limit).map_err(|reason| Unreached::nameless(host, reason))?;
     unreached.silence = found.silence;
     let mut untried = u32::try_from(found.addresses.len()).unwrap_or(u32::MAX);
     for address in &found.addresses {

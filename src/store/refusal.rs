@@ -2,7 +2,12 @@
 
 use std::error::Error as _;
 
+use super::tls;
+use crate::config::DatabaseUrl;
 use crate::error::StoreFault;
+
+/// The server's word for a connection in clear where it wants TLS (`require_secure_transport`).
+const INSECURE: u16 = 3159;
 
 /// The server's word for a table that is not there, to a user who may know.
 const NO_SUCH_TABLE: u16 = 1146;
@@ -51,16 +56,19 @@ pub(super) fn message(e: &mysql::Error) -> String {
 }
 
 /// What to do about a server that does not take us in.
-pub(super) fn remedy(e: &mysql::Error) -> &'static str {
-    let mysql::Error::MySqlError(e) = e else { return "" };
+pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
+    let mysql::Error::MySqlError(e) = e else { return tls::remedy(e, host) };
     match e.code {
-        1045 | 1698 => {
-            ": correct user and password in database.url (special characters are \
-             percent-encoded), or CREATE USER and GRANT"
-        }
-        1044 => ": GRANT this user rights on that database, or correct its name in database.url",
-        1049 => ": CREATE DATABASE, or correct its name in database.url",
-        _ => "",
+        1045 | 1698 => format!(
+            ": correct user and password in database.url (special characters are percent-encoded), or CREATE USER \
+             and GRANT{}",
+            tls::maybe_missing(host)
+        ),
+        1044 => ": GRANT this user rights on that database, or correct its name in database.url"
+            .to_owned(),
+        1049 => ": CREATE DATABASE, or correct its name in database.url".to_owned(),
+        INSECURE => ": add ?root_cert_path=FILE to database.url".to_owned(),
+        _ => String::new(),
     }
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::refusal::is_silence;
 use super::refusal::message;
 use super::refusal::remedy;
+use crate::config::DatabaseUrl;
 
 /// The failures of one host: of its name, or of each address tried.
-#[derive(Default)]
-pub(super) struct Unreached {
+pub(super) struct Unreached<'h> {
+    host: &'h DatabaseUrl,
     /// The reason why the name has no address.
     nameless: Option<String>,
     /// The reason why remembered addresses were tried.
@@ -28,10 +29,15 @@ struct Try {
 /// A host has had its time if one tenth of it, at most, went into the lookup.
 const LOOKUP_SHARE: u32 = 10;
 
-impl Unreached {
+impl<'h> Unreached<'h> {
+    /// A host that has not been tried yet.
+    pub(super) fn new(host: &'h DatabaseUrl) -> Self {
+        Self { host, nameless: None, silence: None, tried: Vec::new() }
+    }
+
     /// A host whose name has no address, for this reason.
-    pub(super) fn nameless(reason: String) -> Self {
-        Self { nameless: Some(reason), ..Self::default() }
+    pub(super) fn nameless(host: &'h DatabaseUrl, reason: String) -> Self {
+        Self { nameless: Some(reason), ..Self::new(host) }
     }
 
     /// Adds the failure of one address, or of a socket, that had this time.
@@ -64,7 +70,7 @@ impl Unreached {
     }
 }
 
-impl fmt::Display for Unreached {
+impl fmt::Display for Unreached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(reason) = &self.nameless {
             return f.write_str(reason);
@@ -82,7 +88,7 @@ impl fmt::Display for Unreached {
             {
                 write!(f, "{}: ", address.ip())?;
             }
-            write!(f, "{}{}", message(error), remedy(error))?;
+            write!(f, "{}{}", message(error), remedy(error, self.host))?;
         }
         Ok(())
     }

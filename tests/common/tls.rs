@@ -1,9 +1,57 @@
-//! A server's certificate.
+//! Certificates of servers and clients.
 
 use std::process::Command;
 
 use super::Site;
 use super::exim;
+
+/// A private authority, with a server's and a client's certificate of its.
+pub struct Authority {
+    /// The file of its own certificate.
+    pub root: String,
+    /// The server's options.
+    pub server: Vec<String>,
+    /// The client's certificate and key, for a URL.
+    pub client: String,
+}
+
+/// Makes an authority of this name; its server is 127.0.0.1.
+pub fn authority(site: &Site, name: &str) -> Authority {
+    let path = |kind: &str| site.path(&format!("{name}-{kind}")).display().to_string();
+    let make = |kind: &str, extensions: &str, more: &[&str]| {
+        let (certificate, key) = (path(&format!("{kind}.crt")), path(&format!("{kind}.key")));
+        let mut openssl = Command::new("openssl");
+        openssl
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-nodes", "-days", "2", "-subj", &format!("/CN={name} {kind}")])
+            .args(["-out", &certificate, "-keyout", &key])
+            .args(more);
+        for extension in extensions.split(' ') {
+            openssl.args(["-addext", extension]);
+        }
+        let made = openssl.output().expect("openssl");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        exim::users::give_to_exim(certificate.as_ref());
+        exim::users::give_to_exim(key.as_ref());
+        (certificate, key)
+    };
+    let (root, root_key) = make("root", "basicConstraints=critical,CA:TRUE", &[]);
+    let signed = ["-CA", &root, "-CAkey", &root_key];
+    let leaf = "basicConstraints=critical,CA:FALSE";
+    let (certificate, key) =
+        make("server", &format!("{leaf} subjectAltName=IP:127.0.0.1"), &signed);
+    let (client, client_key) =
+        make("client", &format!("{leaf} extendedKeyUsage=clientAuth"), &signed);
+    Authority {
+        server: vec![
+            format!("--ssl-ca={root}"),
+            format!("--ssl-cert={certificate}"),
+            format!("--ssl-key={key}"),
+        ],
+        root,
+        client: format!("cert_chain_path={client}&priv_key_path={client_key}"),
+    }
+}
 
 /// Makes a self-signed certificate for the server of this name; returns its path, and the server's
 /// options for it.
