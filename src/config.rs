@@ -43,14 +43,15 @@ pub const DEFAULT_QUERY_OF_PROVED: &str = "SELECT password, allow_countries, \
      CASE WHEN active = 1 THEN 0 ELSE 1 END AS disabled FROM account WHERE username = :user";
 
 /// What stores a row of contract and `db init`: the embedded database does not cut texts to their
-/// columns, a server does.
+/// columns, a server does. A time that the database cannot express, as from a host whose clock is wrong, becomes the
+/// database's own: MariaDB before 11.5 knows none after January 2038, and FROM_UNIXTIME is an error in strict mode then.
 const DEFAULT_LOG_INSERT: (&str, &str) = (
     "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
-     policy_reject) VALUES (datetime(:time, 'unixepoch'), substr(:protocol, 1, 10), \
+     policy_reject) VALUES (COALESCE(datetime(:time, 'unixepoch'), datetime('now')), substr(:protocol, 1, 10), \
      substr(:username, 1, 80), substr(:remote_ip, 1, 40), :country, :auth_ok, :policy_reject)",
     "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
-     policy_reject) VALUES (FROM_UNIXTIME(:time), :protocol, :username, :remote_ip, :country, \
-     :auth_ok, :policy_reject)",
+     policy_reject) VALUES (CASE WHEN :time < 2147483648 THEN FROM_UNIXTIME(:time) ELSE NOW() END, \
+     :protocol, :username, :remote_ip, :country, :auth_ok, :policy_reject)",
 );
 
 /// The statement parameters that `accounts.query` may name.

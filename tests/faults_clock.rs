@@ -17,6 +17,8 @@ mod common;
 
 use std::path::Path;
 
+use authpolicy::journal::Record;
+use authpolicy::store::Value;
 use common::Base;
 use common::Exim;
 use common::Site;
@@ -24,6 +26,8 @@ use common::fault::CLIENTS;
 use common::fault::Fault;
 use common::fault::LATER;
 use common::fault::POLICY;
+use common::journal::flush;
+use common::journal::put;
 use common::limits::LIMITED;
 use common::limits::attempt;
 use common::limits::flags;
@@ -148,6 +152,46 @@ fn limits_survive_a_clock_that_is_set() {
         set_clock(&site, "+12m");
         assert!(!is_locked_out(&site, &exim));
         assert_eq!(guess(&site, &exim, 5), 3);
+        assert_eq!(site.panic_log(), "");
+    }
+}
+
+/// Beyond 2038, MariaDB cannot express the host's time.
+#[test]
+fn a_row_from_a_clock_that_is_far_off_gets_the_databases_time() {
+    for base in Base::all() {
+        let site = common::limits::site(base, "", &[]);
+        let exim = exim(&site);
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        let is_embedded = matches!(site.base, Base::Sqlite);
+        set_clock(&site, "+20y");
+        assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED, "{}", site.main_log());
+        let rows = site.rows();
+        let flags = rows.last().map(|row| (row.auth_ok, row.policy_reject));
+        assert_eq!(
+            (rows.len(), flags),
+            (2, Some((Some(false), Some(false)))),
+            "{:?}",
+            site.lines()
+        );
+        assert!(site.lines().last().unwrap().contains("reason=credentials"));
+        // SQLite knows times up to the year 9999.
+        assert_eq!(hours(&site), [0, if is_embedded { 1 } else { 2 }, 0]);
+
+        // The same for rows that wait: one of the year 11476.
+        let row = vec![
+            ("time", Value::Int(300_000_000_000)),
+            ("protocol", Value::text("SMTP")),
+            ("username", Value::text("u@example.com")),
+            ("remote_ip", Value::text(GB)),
+            ("country", Value::text("GB")),
+            ("auth_ok", Value::Int(1)),
+            ("policy_reject", Value::Int(0)),
+        ];
+        let record = Record::new(std::time::SystemTime::now(), row).unwrap();
+        put(&site, "rows.old", format!("\n{}", record.line()));
+        assert_eq!(flush(&site), [1, 0, 0, 0], "{:?}", site.read("state/journal/set-aside"));
+        assert_eq!(hours(&site), [0, if is_embedded { 2 } else { 3 }, 0]);
         assert_eq!(site.panic_log(), "");
     }
 }
