@@ -146,13 +146,32 @@ impl Store {
     /// One of them failed, or it was in the way too often.
     pub fn transaction<T>(
         &mut self,
+        work: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.within(work, Self::commit)
+    }
+
+    /// Tries several statements, and takes them back.
+    ///
+    /// # Errors
+    /// One of them failed.
+    pub fn rehearse<T>(
+        &mut self,
+        work: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.within(work, Self::roll_back)
+    }
+
+    fn within<T>(
+        &mut self,
         mut work: impl FnMut(&mut Self) -> Result<T, Error>,
+        end: fn(&mut Self) -> Result<(), Error>,
     ) -> Result<T, Error> {
         let mut tries: u32 = 0;
         loop {
             tries = tries.saturating_add(1);
             let done = self.begin().and_then(|()| work(self));
-            let done = done.and_then(|done| self.commit().map(|()| done));
+            let done = done.and_then(|done| end(self).map(|()| done));
             // Before the next statement says otherwise.
             let may_try_again = self.may_try_again();
             if done.is_err() && self.is_usable() {

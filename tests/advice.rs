@@ -269,17 +269,20 @@ fn a_server_that_was_reached_is_not_called_away() {
     let site = Site::new(base.clone(), POLICY);
     let good = site.read("authpolicy.toml");
     as_another(&site, server, name, "nobody");
-    let log = check(&site, "log");
-    assert!(log.contains("error 1044") && log.contains(": GRANT this user rights"), "{log}");
+    let servers = check(&site, "servers");
+    assert!(
+        servers.contains("error 1044") && servers.contains(": GRANT this user rights"),
+        "{servers}"
+    );
     for (bad, code, want) in [
         (good.replace("exim:", "exam:"), "1045", "correct user and password in database.url"),
         (good.replace(&format!("/{name}?"), "/nil?"), "1049", ": CREATE DATABASE, or correct"),
     ] {
         assert_ne!(bad, good);
         site.write_config(&bad);
-        let log = check(&site, "log");
-        assert!(log.starts_with("failed no database server takes us in"), "{log}");
-        assert!(log.contains(&format!("error {code}")) && log.contains(want), "{log}");
+        let servers = check(&site, "servers");
+        assert!(servers.starts_with("failed no database server takes us in"), "{servers}");
+        assert!(servers.contains(&format!("error {code}")) && servers.contains(want), "{servers}");
     }
 }
 

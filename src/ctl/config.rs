@@ -6,6 +6,7 @@ mod geoip;
 mod limits;
 mod print;
 mod servers;
+mod writes;
 
 use std::io;
 use std::path::Path;
@@ -44,34 +45,58 @@ pub(super) fn run(config: Config) -> Done {
     let holders = embedded::find_holders(&config);
     let config = &owner::become_owner(config)?;
     print::print(config);
-    let hashed = time_dearest_hash(config);
-    let dearest = hashed.as_ref().ok().copied();
+    let (servers, reached) = servers::check(config);
+    let hashed = if reached.accounts { Some(time_dearest_hash(config)) } else { None };
+    let dearest = hashed.as_ref().and_then(|hashed| hashed.as_ref().ok()).copied();
+    let with_accounts = |check: fn(&Config) -> _| with(reached.accounts, || check(config));
+    let with_log = |check: fn(&Config) -> _| with(reached.log, || check(config));
     let checks = [
-        ("servers", Ok(servers::check(config))),
+        ("servers", servers),
         ("embedded", embedded::check(config, &holders)),
         ("host_names", Ok(servers::check_names(config))),
-        ("accounts", accounts::check(config)),
-        ("log", check_log(config)),
-        ("tables", check_tables(config)),
+        ("tls", Ok(servers::check_tls(config))),
+        ("accounts", with_accounts(accounts::check)),
+        ("log", with_log(check_log)),
+        ("tables", with_log(check_tables)),
+        ("writes", with_log(writes::check)),
         ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
-        ("names", accounts::check_names(config)),
+        ("names", with_accounts(accounts::check_names)),
         ("serve_stale", Ok(check_serve_stale(config))),
         ("geoip", geoip::check(config)),
-        ("failure_time", hashed.map(|time| check_failure_time(config, time))),
+        (
+            "failure_time",
+            hashed.map_or_else(
+                || Ok(not_made()),
+                |hashed| hashed.map(|time| check_failure_time(config, time)),
+            ),
+        ),
         ("max_parallel_hashes", check_slots(config)),
-        ("limits", limits::check(config, dearest.unwrap_or_default())),
+        ("limits", with(reached.log, || limits::check(config, dearest.unwrap_or_default()))),
     ];
-    let mut first = None;
+    let mut failed: Vec<(&str, Error)> = Vec::new();
     for (what, result) in checks {
         match result {
             Ok(found) => say(&format!("check.{what}={found}")),
             Err(e) => {
-                say(&format!("check.{what}=failed {e}"));
-                first = first.or(Some(e));
+                // Each cause once: several checks need the same file or table.
+                match failed.iter().find(|(_, other)| other.to_string() == e.to_string()) {
+                    Some((first, _)) => say(&format!("check.{what}=failed as check.{first}")),
+                    None => say(&format!("check.{what}=failed {e}")),
+                }
+                failed.push((what, e));
             }
         }
     }
-    first.map_or(Ok(true), Err)
+    failed.into_iter().next().map_or(Ok(true), |(_, e)| Err(e))
+}
+
+/// Makes a check if the server that it needs can be reached.
+fn with(is_reached: bool, check: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+    if is_reached { check() } else { Ok(not_made()) }
+}
+
+fn not_made() -> String {
+    String::from("not made, see check.servers")
 }
 
 /// Measures the time to check the most expensive stored password known.

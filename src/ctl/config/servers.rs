@@ -8,6 +8,8 @@ use crate::config::Config;
 use crate::config::Database;
 use crate::config::DatabaseUrl;
 use crate::ctl::patience;
+use crate::error::Error;
+use crate::error::StoreFault;
 use crate::store::Store;
 
 /// The file that says how names are looked up.
@@ -54,23 +56,94 @@ fn modules_without_limit(text: &str) -> Vec<&str> {
     words.filter(|word| !IN_TIME.contains(word)).collect()
 }
 
-/// Whether each of several takes us in.
-pub(super) fn check(config: &Config) -> String {
+/// The databases that can be opened, as far as they are servers.
+pub(super) struct Reached {
+    pub(super) accounts: bool,
+    pub(super) log: bool,
+}
+
+/// Connects to each server of both databases.
+pub(super) fn check(config: &Config) -> (Result<String, Error>, Reached) {
     let (accounts, log) = (&config.accounts.database, &config.log.database);
-    let mut passed_over = Vec::new();
-    for database in std::iter::once(accounts).chain((!log.is_same(accounts)).then_some(log)) {
-        let Database::MySql(hosts) = database else { continue };
-        // Of a single one, the other checks tell.
-        for host in hosts.iter().filter(|_| hosts.len() > 1) {
-            if let Err(e) = Store::open(&Database::MySql(vec![host.clone()]), patience(config)) {
-                passed_over.push(e.to_string());
+    let of_accounts = connect_to_each(config, accounts);
+    let of_log = (!log.is_same(accounts)).then(|| connect_to_each(config, log));
+    let log_is_reached = of_log.as_ref().map(|tried| tried.is_reached);
+    let reached = Reached {
+        accounts: of_accounts.is_reached,
+        log: log_is_reached.unwrap_or(of_accounts.is_reached),
+    };
+    let all: Vec<_> = std::iter::once(of_accounts).chain(of_log).collect();
+    let mut failed = Vec::new();
+    for tried in &all {
+        failed.extend(tried.failed.iter().cloned());
+    }
+    let said = if let Some(place) = all.iter().find_map(|tried| tried.whole_failure()) {
+        Err(Error::Store { place, what: failed.join("; "), fault: StoreFault::Other })
+    } else if failed.is_empty() {
+        Ok(String::from("ok"))
+    } else {
+        Ok(format!("warning attempts pass over these servers: {}", failed.join("; ")))
+    };
+    (said, reached)
+}
+
+/// The connections to the servers of one database.
+struct Tried {
+    is_reached: bool,
+    /// The words for all of them together, from the last failure.
+    place: String,
+    /// The reasons, each with its server.
+    failed: Vec<String>,
+}
+
+impl Tried {
+    fn whole_failure(&self) -> Option<String> {
+        (!self.is_reached).then(|| self.place.clone())
+    }
+}
+
+fn connect_to_each(config: &Config, database: &Database) -> Tried {
+    let mut tried = Tried { is_reached: false, place: String::new(), failed: Vec::new() };
+    let Database::MySql(hosts) = database else {
+        tried.is_reached = true;
+        return tried;
+    };
+    for host in hosts {
+        match Store::open(&Database::MySql(vec![host.clone()]), patience(config)) {
+            Ok(_) => tried.is_reached = true,
+            Err(Error::Store { place, what, .. }) => {
+                tried.place = place;
+                tried.failed.push(what);
             }
+            Err(e) => tried.failed.push(e.to_string()),
         }
     }
-    if passed_over.is_empty() {
+    tried
+}
+
+/// Warns of a server that may be any other one.
+pub(super) fn check_tls(config: &Config) -> String {
+    let databases = [&config.accounts.database, &config.log.database];
+    let hosts = databases.into_iter().filter_map(|database| match database {
+        Database::MySql(hosts) => Some(hosts),
+        Database::Sqlite(_) => None,
+    });
+    let mut warnings: Vec<_> = hosts
+        .flatten()
+        .filter_map(|host| {
+            let tls = host.tls().filter(|tls| tls.skip_domain_validation())?;
+            let authority = tls.root_cert_path()?.display();
+            Some(format!(
+                "{host} may be anybody with a certificate from {authority}: danger_skip_domain_validation=true \
+                 does not look at the name in it. Use it only with an authority that signs nothing else"
+            ))
+        })
+        .collect();
+    warnings.dedup();
+    if warnings.is_empty() {
         return String::from("ok");
     }
-    format!("warning each attempt asks these in vain: {}", passed_over.join("; "))
+    format!("warning {}", warnings.join("; "))
 }
 
 #[cfg(test)]
