@@ -186,7 +186,7 @@ pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State,
         " LIMIT :max) AS failed) AS failed, (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
         from,
         LIVE,
-        " AND value <> :value LIMIT :max) AS others) AS others, (SELECT MAX(expires) ",
+        " AND value <> :value LIMIT :max) AS other_values) AS other_values, (SELECT MAX(expires) ",
         own,
         LIVE,
         " AND value = :value AND ",
@@ -209,7 +209,7 @@ pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State,
         State::Reached
     } else if let Some(until) = number("known") {
         State::Known(until)
-    } else if most("others") < max {
+    } else if most("other_values") < max {
         State::Room
     } else {
         State::Full

@@ -56,6 +56,11 @@ const BEGIN: &str = "START TRANSACTION; SAVEPOINT authpolicy";
 /// Commits the transaction that was begun, and no other.
 const COMMIT_MARKED: &str = "RELEASE SAVEPOINT authpolicy; COMMIT";
 
+/// Leaves strict mode, and keeps the session's modes: the server's default may be others.
+const LENIENT: &str = "SET @authpolicy_sql_mode = @@SESSION.sql_mode, SESSION sql_mode = \
+                       REPLACE(REPLACE(REPLACE(@@SESSION.sql_mode, 'STRICT_TRANS_TABLES', ''), \
+                       'STRICT_ALL_TABLES', ''), 'TRADITIONAL', '')";
+
 /// An open connection.
 pub struct Connection {
     place: String,
@@ -164,12 +169,9 @@ impl Connection {
         let done = match self.run(sql, parameters) {
             Err(mysql::Error::MySqlError(e)) if DOES_NOT_FIT.contains(&e.code) => {
                 // The server knows its columns: without strict mode it cuts and replaces.
-                let lenient = "SET SESSION sql_mode = REPLACE(REPLACE(REPLACE(@@SESSION.sql_mode, \
-                               'STRICT_TRANS_TABLES', ''), 'STRICT_ALL_TABLES', ''), \
-                               'TRADITIONAL', '')";
-                let done = self.run(lenient, &[]).and_then(|_| self.run(sql, parameters));
+                let done = self.run(LENIENT, &[]).and_then(|_| self.run(sql, parameters));
                 // For what follows.
-                self.run("SET SESSION sql_mode = DEFAULT", &[]).and(done)
+                self.run("SET SESSION sql_mode = @authpolicy_sql_mode", &[]).and(done)
             }
             done => done,
         };

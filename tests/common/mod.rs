@@ -15,6 +15,7 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::disallowed_methods,
+    clippy::print_stderr,
     reason = "test code, and not every test uses all of it"
 )]
 
@@ -35,6 +36,7 @@ pub mod limits;
 pub mod load;
 pub mod mariadb;
 pub mod mmdb;
+pub mod modes;
 pub mod mount;
 pub mod name_server;
 pub mod named;
