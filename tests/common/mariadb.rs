@@ -47,7 +47,12 @@ pub fn install(directory: &std::path::Path) {
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
 }
 
+/// Starts a server in this directory, on this port, with these arguments, too.
+type Serve = fn(&std::path::Path, u16, &[String]) -> Child;
+
+/// A server: MariaDB, or MySQL (mysql.rs).
 pub struct MariaDb {
+    serve: Serve,
     directory: tempfile::TempDir,
     pub port: u16,
     server: Mutex<Child>,
@@ -75,13 +80,19 @@ impl MariaDb {
     pub fn start_in(directory: tempfile::TempDir) -> Self {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         install(directory.path());
-        let port = free_port();
-        let server = Self::serve(directory.path(), port, &[]);
-        let server = Self { directory, port, server: Mutex::new(server), databases: Mutex::new(0) };
-        server.wait();
+        let server = Self::start_by(Self::serve, directory);
         let mut root = server.root("");
         root.query_drop(format!("CREATE USER exim@localhost IDENTIFIED BY '{PASSWORD}'")).unwrap();
         root.query_drop("GRANT ALL ON *.* TO exim@localhost").unwrap();
+        server
+    }
+
+    /// The same with a server of another kind, whose tables are there.
+    pub fn start_by(serve: Serve, directory: tempfile::TempDir) -> Self {
+        let port = free_port();
+        let server = Mutex::new(serve(directory.path(), port, &[]));
+        let server = Self { serve, directory, port, server, databases: Mutex::new(0) };
+        server.wait();
         server
     }
 
@@ -114,7 +125,7 @@ impl MariaDb {
             sleep(Duration::from_millis(50));
         }
         let log = fs::read_to_string(self.directory.path().join("error.log")).unwrap_or_default();
-        panic!("mariadbd does not answer: {log}");
+        panic!("the server does not answer: {log}");
     }
 
     fn root_options(&self, database: &str) -> OptsBuilder {
@@ -154,7 +165,7 @@ impl MariaDb {
 
     /// The same with these arguments, too.
     pub fn restart_with(&self, more: &[String]) {
-        *self.child() = Self::serve(self.directory.path(), self.port, more);
+        *self.child() = (self.serve)(self.directory.path(), self.port, more);
         self.wait();
     }
 

@@ -38,6 +38,7 @@ pub mod mariadb;
 pub mod mmdb;
 pub mod modes;
 pub mod mount;
+pub mod mysql;
 pub mod name_server;
 pub mod named;
 pub mod outcome;
