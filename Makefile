@@ -2,8 +2,13 @@
 
 DESTDIR =
 CARGO   = cargo
-PLUGIN  = target/release/libauthpolicy.so
-TOOL    = target/release/authpolicy
+# Where cargo builds: asked once, and only by what builds. What is fetched or to be installed stays in
+# this folder, so that root finds it without cargo.
+TARGET  = $(eval TARGET := $(shell $(ASK) scripts/target-directory))$(or $(TARGET),$(error cargo does not say where it builds))
+# `make CARGO_TARGET_DIR=...` reaches recipes by itself, but not this.
+ASK     = CARGO=$(CARGO) $(if $(CARGO_TARGET_DIR),CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)')
+PLUGIN  = $(TARGET)/release/libauthpolicy.so
+TOOL    = $(TARGET)/release/authpolicy
 BUILT   = target/install
 # What both are made of; a directory is newer when something is gone from it.
 SOURCES = $(shell find .cargo Cargo.lock Cargo.toml build.rs include scripts/check-binaries src vendor)
@@ -31,14 +36,14 @@ build: $(BUILT)/libauthpolicy.so
 $(BUILT)/libauthpolicy.so: $(SOURCES)
 	$(CARGO) build --release --bins
 	$(CARGO) rustc --release --lib --crate-type cdylib
-	scripts/check-binaries $(PLUGIN) $(TOOL)
+	scripts/check-binaries '$(PLUGIN)' '$(TOOL)'
 	install -d $(BUILT)
-	install -m 755 $(TOOL) $(BUILT)/authpolicy
-	install -m 644 $(PLUGIN) $@
+	install -m 755 '$(TOOL)' $(BUILT)/authpolicy
+	install -m 644 '$(PLUGIN)' $@
 
 demo:
 	scripts/install-packages exim4-daemon-heavy
-	demo/run
+	CARGO=$(CARGO) demo/run
 
 test:
 	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core faketime fail2ban g++ gsasl iproute2 \
@@ -48,16 +53,16 @@ test:
 	scripts/fetch-exims target/exims
 	scripts/fetch-mysql target/mysql
 	$(MAKE) lint
-	rm -rf target/tmp/faults
+	rm -rf '$(TARGET)/tmp/faults'
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test
-	scripts/fault-table --check
+	CARGO=$(CARGO) scripts/fault-table --check
 	CARGO=$(CARGO) FUZZ_SECONDS=3 scripts/fuzz
 
 # What clients heard while things broke, for docs/operations.md.
 faults:
-	rm -rf target/tmp/faults
+	rm -rf '$(TARGET)/tmp/faults'
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test --test cluster $(patsubst tests/%.rs,--test %,$(wildcard tests/faults*.rs))
-	scripts/fault-table
+	CARGO=$(CARGO) scripts/fault-table
 
 # Beside the few seconds in `make test`: what it finds is a matter of time and chance.
 fuzz:
@@ -67,8 +72,8 @@ fuzz:
 bench:
 	scripts/install-packages exim4-daemon-heavy mariadb-server
 	$(CARGO) rustc --release --lib --crate-type cdylib
-	cp $(PLUGIN) target/bench-authpolicy.so
-	AUTHPOLICY_BENCH_PLUGIN=$(CURDIR)/target/bench-authpolicy.so \
+	cp '$(PLUGIN)' '$(TARGET)/bench-authpolicy.so'
+	AUTHPOLICY_BENCH_PLUGIN='$(TARGET)/bench-authpolicy.so' \
 		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) \
 		$(CARGO) bench --bench auth --bench journal --bench hash --bench timing
 

@@ -9,6 +9,8 @@
 
 mod common;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -143,5 +145,61 @@ fn what_cannot_be_looked_at_does_not_pass() {
     for failing in 1..=calls {
         let (passes, said) = check(failing);
         assert!(!passes && said.contains("ended with status 2"), "call {failing}: {said}");
+    }
+}
+
+/// A cargo that knows where it builds, and builds by copying what the tests run with.
+const CARGO: &str = "#!/bin/sh\nset -e\n[ \"$1\" != metadata ] || exec \"$REAL_CARGO\" \"$@\"\n\
+     release=$(CARGO=$REAL_CARGO scripts/target-directory)/release\nmkdir -p \"$release\"\n\
+     cp \"$REAL_TOOL\" \"$release/authpolicy\"\ncp \"$REAL_PLUGIN\" \"$release/libauthpolicy.so\"\n";
+
+#[test]
+fn make_installs_what_cargo_builds_wherever_that_is() {
+    let work = tempfile::tempdir().unwrap();
+    let path = |name: &str| work.path().join(name);
+    let cargo = path("cargo");
+    fs::write(&cargo, CARGO).unwrap();
+    fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = path("cargo-home");
+    fs::create_dir(&home).unwrap();
+    let in_config = format!("[build]\ntarget-dir = \"{}\"\n", path("in-config").display());
+    fs::write(home.join("config.toml"), in_config).unwrap();
+    let word = |name: &str, value: PathBuf| format!("{name}={}", value.display());
+    for (how, place) in [("environment", "a"), ("argument", "b"), ("configuration", "in-config")] {
+        let mut make = Command::new("make");
+        make.arg("install").current_dir(env!("CARGO_MANIFEST_DIR"));
+        make.args([word("CARGO", cargo.clone()), word("BUILT", path(&format!("{how}-built")))]);
+        make.arg(word("DESTDIR", path(how)));
+        make.env("REAL_CARGO", env!("CARGO")).env("REAL_PLUGIN", common::exim::plugin());
+        make.env("REAL_TOOL", env!("CARGO_BIN_EXE_authpolicy"));
+        // Of the cargo that runs this test.
+        for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "MAKEFLAGS", "MFLAGS"] {
+            make.env_remove(name);
+        }
+        match how {
+            "environment" => make.env("CARGO_TARGET_DIR", path(place)),
+            "argument" => make.arg(word("CARGO_TARGET_DIR", path(place))),
+            _ => make.env("CARGO_HOME", &home),
+        };
+        let output = make.output().expect("make");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{how}: {told}");
+        assert!(path(place).join("release/authpolicy").exists(), "{how}");
+        assert!(path(how).join("usr/lib/exim/authpolicy.so").exists(), "{how}");
+        assert!(path(how).join("usr/bin/authpolicy").exists(), "{how}");
+    }
+}
+
+#[test]
+fn no_script_takes_for_granted_where_cargo_builds() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("Makefile"), root.join("demo/run")];
+    files.extend(fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().path()));
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for place in ["target/release", "target/debug", "target/tmp"] {
+            let is_asked = |line: &str| !line.contains(place);
+            assert!(text.lines().all(is_asked), "{}: {place}", file.display());
+        }
     }
 }
