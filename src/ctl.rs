@@ -12,7 +12,9 @@ mod hash;
 mod limits;
 mod log;
 mod owner;
+mod progress;
 mod prune;
+mod since;
 mod test;
 mod user;
 

@@ -16,6 +16,7 @@ use std::time::Instant;
 pub use self::round::Delivered;
 pub use self::round::Pace;
 pub use self::round::deliver;
+pub use self::round::deliver_and_tell;
 use crate::config::Config;
 use crate::config::Delivery;
 use crate::config::Durability;

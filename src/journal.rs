@@ -11,6 +11,7 @@
 //! with the last byte that makes it whole: there is no line which the attempt must think lost, and
 //! which is delivered all the same.
 
+mod backlog;
 mod batch;
 mod census;
 mod lines;
@@ -36,8 +37,10 @@ use nix::fcntl::Flock;
 use nix::fcntl::FlockArg;
 use nix::unistd::Uid;
 
+pub use self::backlog::Backlog;
 pub use self::batch::Batch;
 pub use self::batch::Fate;
+pub(crate) use self::batch::MANY;
 pub use self::census::Census;
 pub use self::lines::Line;
 pub use self::lines::Lines;

@@ -26,39 +26,20 @@ use authpolicy::config::Config;
 use authpolicy::store::Deadline;
 use authpolicy::store::Stores;
 use common::Base;
-use common::Client;
-use common::Site;
 use common::host;
 use common::journal::LATER;
 use common::journal::POLICY;
 use common::journal::attempt;
+use common::journal::attempt_badly;
 use common::journal::flush;
 use common::journal::names;
 use common::journal::put;
+use common::journal::refuse_bad_names;
 use common::journal::rows;
 use common::journal::site;
-use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
-
-fn refuse_bad_names(site: &Site, how: &str) {
-    site.sql(&match site.base {
-        Base::Sqlite => format!(
-            "CREATE TRIGGER no BEFORE INSERT ON connection_log WHEN NEW.username LIKE 'bad%' BEGIN \
-             SELECT RAISE({how}, 'not this one'); END"
-        ),
-        Base::MariaDb(..) => format!(
-            "CREATE TRIGGER no BEFORE INSERT ON connection_log FOR EACH ROW BEGIN \
-             IF NEW.username LIKE 'bad%' THEN SIGNAL SQLSTATE 'HY000' \
-             SET MYSQL_ERRNO = {how}, MESSAGE_TEXT = 'not this one'; END IF; END"
-        ),
-    });
-}
-
-fn attempt_badly(exim: &common::Exim) {
-    assert_eq!(Client::connect_from(exim.port, GB).plain(b"bad@example.com", b"x"), REFUSED);
-}
 
 #[test]
 fn a_row_that_fails_for_a_reason_of_its_own_ends_with_the_transaction_and_alone() {

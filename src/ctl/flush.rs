@@ -11,6 +11,7 @@ use crate::delivery;
 use crate::delivery::Delivered;
 use crate::delivery::Pace;
 use crate::error::Error;
+use crate::journal::Backlog;
 use crate::journal::Census;
 use crate::journal::Journal;
 use crate::maillog::MailLog;
@@ -19,12 +20,17 @@ use crate::store::Deadline;
 use crate::store::Stores;
 
 use super::Done;
+use super::progress::Progress;
 use super::say;
 use super::seconds_before_now;
 use super::timestamp;
 
 /// How long one transaction may take: nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a file is tried again that another process has, and the pause before each: an attempt that
+/// helps has it for 200 ms.
+const HELD_TRIES: u32 = 10;
+const HELD_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -34,12 +40,22 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+    let (state, durability) = (&config.state_directory, config.durability);
     let log = |line: &str| eprintln!("{line}");
-    let journal = Journal::new(&config.state_directory, config.durability, MailLog::new(&log));
+    let journal = Journal::new(state, durability, MailLog::new(&log));
     if arguments.set_aside {
         journal.take_back()?;
     }
-    let delivered = deliver(config, &journal);
+    let waiting = || journal.census().map(|census| u64::try_from(census.waiting).ok());
+    let progress = Progress::of_rows("rows stored", waiting)?;
+    let log = |line: &str| progress.complain(line);
+    let journal = Journal::new(state, durability, MailLog::new(&log));
+    let backlog = journal.backlog()?;
+    let (delivered, marks) = match journal.has_rows() {
+        true => work(config, &journal, &backlog, &progress)?,
+        false => (Delivered::default(), Ok(())),
+    };
+    progress.finish();
     stale::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
     say(&format!("stored={}", delivered.stored));
     say(&format!("known={}", delivered.known));
@@ -52,24 +68,51 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     for path in &census.foreign {
         say(&format!("foreign={}", path.display()));
     }
-    delivered.trouble.map_or(Ok(!delivered.is_held), Err)
+    let left = journal.left(&backlog)?;
+    match delivered.trouble {
+        Some(e) if left > 0 || census.waiting == 0 => return Err(e),
+        // It is about rows that came meanwhile: the next run's.
+        Some(e) => eprintln!("authpolicy: {e}"),
+        None => {}
+    }
+    marks.map(|()| left == 0)
 }
 
-/// All that waits now: what comes meanwhile is the next one's.
-fn deliver(config: &Config, journal: &Journal<'_>) -> Delivered {
-    if !journal.has_rows() {
-        return Delivered::default();
-    }
+/// Delivers until no row of the backlog waits, or a pass gets none of them out of the journal. Also
+/// deletes old marks; says how that went.
+fn work(
+    config: &Config,
+    journal: &Journal<'_>,
+    backlog: &Backlog,
+    progress: &Progress,
+) -> Result<(Delivered, Result<(), Error>), Error> {
     let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
     let deadline = || Deadline::new(Instant::now(), timeouts);
     let mut stores = Stores::new(config, deadline());
-    let mut delivered = delivery::deliver(config, &mut stores, journal, Pace::of_flush(timeouts));
+    let tell = |rows| progress.add(u64::try_from(rows).unwrap_or(0));
+    let mut all = Delivered::default();
+    let mut left = usize::MAX;
+    let mut tries = HELD_TRIES;
+    let mut pace = Pace::of_flush(timeouts);
+    loop {
+        let done = delivery::deliver_and_tell(config, &mut stores, journal, pace, &tell);
+        let (is_held, is_hopeless) = (done.is_held, done.is_hopeless);
+        all = all.followed_by(done);
+        let before = std::mem::replace(&mut left, journal.left(backlog)?);
+        let is_stuck = left >= before;
+        if left == 0 || is_hopeless || is_stuck && !(is_held && tries > 0) {
+            break;
+        }
+        if is_stuck {
+            tries = tries.saturating_sub(1);
+            std::thread::sleep(HELD_PAUSE);
+        }
+        pace = Pace::of_next_pass(timeouts);
+    }
     // Where only `flush` delivers, nobody else does it.
     stores.replace_deadline(deadline());
-    if let Err(e) = stores.log().and_then(delivery::prune) {
-        delivered.trouble.get_or_insert(e);
-    }
-    delivered
+    let marks = stores.log().and_then(delivery::prune).map(drop);
+    Ok((all, marks))
 }
 
 /// What `authpolicy config` says of the journal.

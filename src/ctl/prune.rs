@@ -1,6 +1,5 @@
 //! `authpolicy prune`: deletes old rows of the log, in batches that block no AUTH for long.
 
-use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
@@ -10,14 +9,17 @@ use crate::delivery;
 use crate::error::Error;
 use crate::limit;
 use crate::seen;
+use crate::sql::Sql;
 use crate::stale;
 use crate::store::Store;
 use crate::store::Value;
 
 use super::Done;
 use super::patience;
+use super::progress::Progress;
 use super::say;
 use super::seconds_before_now;
+use super::since;
 
 /// Rows a statement: some ten milliseconds of locks.
 const BATCH: i64 = 5000;
@@ -39,38 +41,38 @@ fn days(text: &str) -> Result<Duration, String> {
 pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
     let before = || {
-        [("before", Value::Int(seconds_before_now(arguments.keep))), ("batch", Value::Int(BATCH))]
+        let batch = [("batch", Value::Int(BATCH))];
+        since::parameters(arguments.keep).into_iter().chain(batch).collect::<Vec<_>>()
     };
-    let count = store.dialect(
-        "SELECT COUNT(*) AS n FROM connection_log WHERE datetime < datetime(:before, 'unixepoch')",
-        "SELECT COUNT(*) AS n FROM connection_log WHERE datetime < FROM_UNIXTIME(:before)",
-    );
-    let shown = std::io::stderr().is_terminal();
-    // Counting walks through the whole log: only for somebody who watches.
-    let old = if shown { store.query(count, &before())? } else { Vec::new() };
-    let old = old.first().map(|row| row.text("n")).unwrap_or_default();
+    let bound = since::bound(&store);
+    let progress = Progress::of_rows("rows deleted", || {
+        let count = ["SELECT COUNT(*) AS n FROM connection_log WHERE datetime < ", bound];
+        let counted = store.query(Sql::of(&count), &before());
+        let counted = counted.map_err(|e| e.about_table("connection_log"))?;
+        Ok::<_, Error>(counted.first().and_then(|row| row.text("n").parse().ok()))
+    })?;
     // By primary key: the oldest rows come first, and the table has no other index.
-    let delete = store.dialect(
-        "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log \
-         WHERE datetime < datetime(:before, 'unixepoch') ORDER BY id LIMIT :batch)",
-        "DELETE FROM connection_log WHERE datetime < FROM_UNIXTIME(:before) ORDER BY id \
-         LIMIT :batch",
-    );
+    let delete = match store {
+        Store::Sqlite(_) => [
+            "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log WHERE datetime < ",
+            bound,
+            " ORDER BY id LIMIT :batch)",
+        ],
+        Store::MySql(_) => {
+            ["DELETE FROM connection_log WHERE datetime < ", bound, " ORDER BY id LIMIT :batch"]
+        }
+    };
     let mut deleted: u64 = 0;
     loop {
-        let batch = store.execute(delete, &before());
+        let batch = store.execute(Sql::of(&delete), &before());
         let batch = batch.map_err(|e| e.about_table("connection_log"))?;
         deleted = deleted.saturating_add(batch);
-        if shown {
-            eprint!("\r{deleted} of {old} deleted");
-        }
+        progress.add(batch);
         if i64::try_from(batch).unwrap_or(0) < BATCH {
             break;
         }
     }
-    if shown {
-        eprintln!();
-    }
+    progress.finish();
     say(&format!("deleted={deleted}"));
     stale::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
     prune_ours(config, &mut store)?;

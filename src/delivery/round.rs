@@ -14,6 +14,7 @@ use crate::error::StoreFault;
 use crate::journal::Fate;
 use crate::journal::Journal;
 use crate::journal::Line;
+use crate::journal::MANY;
 use crate::journal::Record;
 use crate::store::Deadline;
 use crate::store::Stores;
@@ -40,10 +41,25 @@ pub struct Delivered {
     pub set_aside: usize,
     /// Whether another process has some.
     pub is_held: bool,
+    /// True if the database takes no row now.
+    pub is_hopeless: bool,
     /// True if some of the settlements looked at go on waiting.
     pub is_unsettled: bool,
     /// What went wrong first with others, which go on waiting.
     pub trouble: Option<Error>,
+}
+
+impl Delivered {
+    /// The sums of two passes; the rest as after the second, which looked at all that was left.
+    #[must_use]
+    pub fn followed_by(self, next: Self) -> Self {
+        Self {
+            stored: self.stored.saturating_add(next.stored),
+            known: self.known.saturating_add(next.known),
+            set_aside: self.set_aside.saturating_add(next.set_aside),
+            ..next
+        }
+    }
 }
 
 /// How much is stored at a time, and for how long.
@@ -55,6 +71,8 @@ pub struct Pace {
     start: Option<Instant>,
     /// True if only rows with settlements are delivered.
     settlements: bool,
+    /// How many files may wait, so that another is begun for the next rows.
+    files: usize,
     timeouts: Timeouts,
 }
 
@@ -67,6 +85,7 @@ impl Pace {
             longest: HELP_LONGEST,
             start: Some(Instant::now()),
             settlements: false,
+            files: MANY,
             timeouts,
         }
     }
@@ -75,13 +94,21 @@ impl Pace {
     pub(super) fn of_settlements(timeouts: Timeouts, time: Duration) -> Self {
         let timeouts = Timeouts { attempt: time, ..timeouts };
         let start = Some(Instant::now());
-        Self { rows: ROWS, longest: u64::MAX, start, settlements: true, timeouts }
+        let (rows, longest, files) = (ROWS, u64::MAX, MANY);
+        Self { rows, longest, start, settlements: true, files, timeouts }
     }
 
     /// Nobody waits: all of it, and each transaction has this time.
     #[must_use]
     pub fn of_flush(timeouts: Timeouts) -> Self {
-        Self { rows: ROWS, longest: u64::MAX, start: None, settlements: false, timeouts }
+        let (rows, longest, files) = (ROWS, u64::MAX, MANY);
+        Self { rows, longest, start: None, settlements: false, files, timeouts }
+    }
+
+    /// The same once the database is known to take rows: all files, however many wait.
+    #[must_use]
+    pub fn of_next_pass(timeouts: Timeouts) -> Self {
+        Self { files: usize::MAX, ..Self::of_flush(timeouts) }
     }
 
     /// When half of the time is over: what is done then is committed.
@@ -103,7 +130,21 @@ pub fn deliver(
     journal: &Journal<'_>,
     pace: Pace,
 ) -> Delivered {
-    let files = if pace.settlements { journal.batches_of_settlements() } else { journal.batches() };
+    deliver_and_tell(config, stores, journal, pace, &|_| ())
+}
+
+/// The same; `tell` hears how many rows have been dealt with since it last heard.
+pub fn deliver_and_tell(
+    config: &Config,
+    stores: &mut Stores<'_>,
+    journal: &Journal<'_>,
+    pace: Pace,
+    tell: &dyn Fn(usize),
+) -> Delivered {
+    let files = match pace.settlements {
+        true => journal.batches_of_settlements(),
+        false => journal.batches(pace.files),
+    };
     let mut files = match files {
         Ok(files) => files,
         Err(e) => return Delivered { trouble: Some(e), ..Delivered::default() },
@@ -116,9 +157,9 @@ pub fn deliver(
     let own = Deadline::new(Instant::now(), pace.timeouts);
     let before = stores.replace_deadline(own);
     let done = Delivered::default();
-    let mut round = Round { config, stores, journal, pace, done, is_hopeless: false };
+    let mut round = Round { config, stores, journal, pace, tell, done };
     for file in files {
-        if pace.is_over() || round.is_hopeless {
+        if pace.is_over() || round.done.is_hopeless {
             round.done.is_unsettled = true;
             break;
         }
@@ -143,9 +184,8 @@ struct Round<'a, 's> {
     stores: &'a mut Stores<'s>,
     journal: &'a Journal<'a>,
     pace: Pace,
+    tell: &'a dyn Fn(usize),
     done: Delivered,
-    /// Whether no row can be stored now.
-    is_hopeless: bool,
 }
 
 impl Round<'_, '_> {
@@ -156,7 +196,7 @@ impl Round<'_, '_> {
             return Ok(());
         };
         let mut is_done = true;
-        while !self.pace.is_over() && !self.is_hopeless {
+        while !self.pace.is_over() && !self.done.is_hopeless {
             let lines = batch.next(self.pace.rows)?;
             if lines.is_empty() {
                 return if is_done { batch.remove() } else { Ok(()) };
@@ -165,6 +205,7 @@ impl Round<'_, '_> {
             is_done &= !fates.iter().any(|fate| matches!(fate, Fate::Waits));
             let set_aside = self.journal.settle(&batch, &lines, &fates)?;
             self.done.set_aside = self.done.set_aside.saturating_add(set_aside);
+            (self.tell)(fates.iter().filter(|fate| !matches!(fate, Fate::Waits)).count());
         }
         // There may be more lines.
         self.done.is_unsettled = true;
@@ -190,7 +231,7 @@ impl Round<'_, '_> {
                     }
                     failures = 0;
                 }
-                Err(e) if length > 1 && !self.is_hopeless && may_be_about_row(&e) => {
+                Err(e) if length > 1 && !self.done.is_hopeless && may_be_about_row(&e) => {
                     is_alone = true;
                     // Those that fail do not stand before the others each time.
                     let first = from_anywhere(left.len());
@@ -205,8 +246,8 @@ impl Round<'_, '_> {
                         set(&mut fates, at, Fate::Refused(e.to_string()));
                         failures = 0;
                     } else {
-                        self.is_hopeless |= !may_be_about_row(&e);
-                        failures = if self.is_hopeless { MOST_FAILURES } else { failures };
+                        self.done.is_hopeless |= !may_be_about_row(&e);
+                        failures = if self.done.is_hopeless { MOST_FAILURES } else { failures };
                         self.done.trouble.get_or_insert(e);
                     }
                 }
@@ -237,7 +278,7 @@ impl Round<'_, '_> {
         let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
         let (log, half) = (&self.config.log, self.pace.half(start));
         // Who is not taken in need not ask again.
-        let store = self.stores.log().inspect_err(|_| self.is_hopeless = true)?;
+        let store = self.stores.log().inspect_err(|_| self.done.is_hopeless = true)?;
         let done = store_together(store, log, &records, true, half)?;
         self.done.stored = self.done.stored.saturating_add(done.new);
         let known = done.handled.saturating_sub(done.new);

@@ -37,8 +37,9 @@ use crate::error::Error;
 /// tenth of a millisecond.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
-/// How many files may wait before no other is begun for the sake of being delivered.
-const MANY: usize = 64;
+/// How many files may wait before no other is begun for the sake of being delivered: while the database
+/// is away, each try would leave one more.
+pub(crate) const MANY: usize = 64;
 
 /// A file of rows, locked.
 pub struct Batch {
@@ -72,12 +73,13 @@ impl Journal<'_> {
         self.waiting().map_or(true, |files| files.iter().any(|path| is_of_settlements(path)))
     }
 
-    /// The files of rows for `lock`: those with settlements, and then the oldest first.
+    /// The files of rows for `lock`: those with settlements, and then the oldest first. The file that
+    /// attempts append to is among them if fewer than `most` others wait.
     ///
     /// # Errors
     /// The directory is not ours, or cannot be read.
-    pub fn batches(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut files = self.list(&[SETTLEMENTS, ROWS])?;
+    pub fn batches(&self, most: usize) -> Result<Vec<PathBuf>, Error> {
+        let mut files = self.list(&[SETTLEMENTS, ROWS], most)?;
         files.sort_by_key(|path| !is_of_settlements(path));
         Ok(files)
     }
@@ -87,21 +89,21 @@ impl Journal<'_> {
     /// # Errors
     /// As for `batches`.
     pub fn batches_of_settlements(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut files = self.list(&[SETTLEMENTS])?;
+        let mut files = self.list(&[SETTLEMENTS], MANY)?;
         files.retain(|path| is_of_settlements(path));
         Ok(files)
     }
 
     /// All files that no attempt appends to. Files of these names are renamed first, so that they
     /// belong to them.
-    fn list(&self, names: &[&str]) -> Result<Vec<PathBuf>, Error> {
+    fn list(&self, names: &[&str], most: usize) -> Result<Vec<PathBuf>, Error> {
         let appended = [SETTLEMENTS, ROWS].map(|name| self.directory().join(name));
         let listed = self.prepare().and_then(|()| {
             let mut files = self.waiting()?;
             files.retain(|path| !appended.contains(path));
             for name in names {
                 // Rows without settlements never keep those with them from being delivered.
-                if *name == SETTLEMENTS || files.len() < MANY {
+                if *name == SETTLEMENTS || files.len() < most {
                     files.extend(self.begin_another(&self.directory().join(name))?);
                 }
             }
@@ -262,7 +264,7 @@ fn is_in_order(path: &Path) -> bool {
 }
 
 /// Whether nobody else gives this name.
-fn has_id(path: &Path) -> bool {
+pub(super) fn has_id(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_prefix(batch_of(path)).is_some_and(record::is_id)
 }

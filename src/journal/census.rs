@@ -45,7 +45,7 @@ impl Journal<'_> {
     fn count(&self) -> io::Result<Census> {
         let mut census = Census::default();
         for path in self.waiting()? {
-            match count(&path) {
+            match count(&path, u64::MAX) {
                 Ok((lines, oldest)) => {
                     census.waiting = census.waiting.saturating_add(lines);
                     census.since = oldest.into_iter().chain(census.since).min();
@@ -56,7 +56,7 @@ impl Journal<'_> {
             }
         }
         for path in self.set_aside_files()? {
-            match count(&path) {
+            match count(&path, u64::MAX) {
                 Ok((lines, _)) => census.set_aside = census.set_aside.saturating_add(lines),
                 Err(_) => census.foreign.push(path),
             }
@@ -97,12 +97,16 @@ pub(super) fn files(directory: &Path, has_name: impl Fn(&str) -> bool) -> io::Re
     Ok(files)
 }
 
-/// How many lines a file has, and the time of its oldest row.
-fn count(path: &Path) -> io::Result<(usize, Option<i64>)> {
+/// How many lines begin in the first `length` bytes of a file, and the time of the oldest row there.
+pub(super) fn count(path: &Path, length: u64) -> io::Result<(usize, Option<i64>)> {
     let (mut lines, mut oldest) = (0_usize, None);
     for line in Lines::new(BufReader::new(open(path, false)?)) {
+        let line = line?;
+        if line.at >= length {
+            break;
+        }
         lines = lines.saturating_add(1);
-        oldest = line?.record.as_ref().map(Record::time).into_iter().chain(oldest).min();
+        oldest = line.record.as_ref().map(Record::time).into_iter().chain(oldest).min();
     }
     Ok((lines, oldest))
 }

@@ -13,6 +13,7 @@ use super::Exim;
 use super::Site;
 use super::exim;
 use super::site::GB;
+use super::smtp::REFUSED;
 
 pub const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 pub const LATER: &str = "[policy]\nfailure_time = \"0s\"\n[log]\ndelivery = \"journal\"\n";
@@ -86,4 +87,24 @@ pub fn names(site: &Site) -> Vec<String> {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// Has the table refuse names that begin with `bad`: by this error, or in SQLite by this action.
+pub fn refuse_bad_names(site: &Site, how: &str) {
+    site.sql(&match site.base {
+        Base::Sqlite => format!(
+            "CREATE TRIGGER no BEFORE INSERT ON connection_log WHEN NEW.username LIKE 'bad%' BEGIN \
+             SELECT RAISE({how}, 'not this one'); END"
+        ),
+        Base::MariaDb(..) => format!(
+            "CREATE TRIGGER no BEFORE INSERT ON connection_log FOR EACH ROW BEGIN \
+             IF NEW.username LIKE 'bad%' THEN SIGNAL SQLSTATE 'HY000' \
+             SET MYSQL_ERRNO = {how}, MESSAGE_TEXT = 'not this one'; END IF; END"
+        ),
+    });
+}
+
+/// An attempt whose row is refused then.
+pub fn attempt_badly(exim: &Exim) {
+    assert_eq!(Client::connect_from(exim.port, GB).plain(b"bad@example.com", b"x"), REFUSED);
 }

@@ -1,0 +1,74 @@
+//! Progress of long work: how much is done, how fast, and the time left. It stands on standard error
+//! while that is a terminal, and nowhere else.
+
+use std::io::IsTerminal;
+
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+
+const COUNTED: &str = "{msg}: {human_pos} of {human_len}, {per_sec:.0}, {eta} left";
+const UNCOUNTED: &str = "{msg}: {human_pos}, {per_sec:.0}";
+const SAID: &str = "{msg} ...";
+
+/// One line at the terminal; it is erased when the work is done.
+pub(super) struct Progress(Option<ProgressBar>);
+
+impl Progress {
+    /// Counts rows; `total` is asked for only if somebody can see it.
+    pub(super) fn of_rows<E>(
+        what: &str,
+        total: impl FnOnce() -> Result<Option<u64>, E>,
+    ) -> Result<Self, E> {
+        if !std::io::stderr().is_terminal() {
+            return Ok(Self(None));
+        }
+        // Counting may take as long as the work.
+        let counting = Self::saying(&format!("{what}: counting"));
+        let total = total()?;
+        drop(counting);
+        let style = if total.is_some() { COUNTED } else { UNCOUNTED };
+        Ok(Self::shown(total, what, style))
+    }
+
+    /// Names work of unknown length.
+    pub(super) fn saying(what: &str) -> Self {
+        if std::io::stderr().is_terminal() { Self::shown(None, what, SAID) } else { Self(None) }
+    }
+
+    fn shown(total: Option<u64>, what: &str, style: &str) -> Self {
+        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+        let style = ProgressStyle::with_template(style);
+        let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let bar = bar.with_message(what.to_owned());
+        bar.tick();
+        Self(Some(bar))
+    }
+
+    /// So many more are done.
+    pub(super) fn add(&self, done: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(done);
+        }
+    }
+
+    /// Prints a line on standard error, above the progress.
+    pub(super) fn complain(&self, line: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    /// Erases the line.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -1,0 +1,94 @@
+//! The rows that wait at one moment, told apart from those that come later.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::Journal;
+use super::TRIES;
+use super::batch::has_id;
+use super::census::count;
+use super::census::open;
+use crate::error::Error;
+
+/// The rows that wait at one moment.
+#[derive(Default)]
+pub struct Backlog {
+    /// Files that nobody appends to, and whose names are never given again.
+    closed: HashSet<PathBuf>,
+    /// Files that may grow and get another name, with their lengths. An open file keeps its inode
+    /// number, so no later file can have it.
+    open: Vec<(File, u64)>,
+}
+
+impl Journal<'_> {
+    /// The rows that wait now.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn backlog(&self) -> Result<Backlog, Error> {
+        let mut tries = 0..TRIES;
+        let taken = loop {
+            match self.try_backlog() {
+                // A file got its other name in between.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+                taken => break taken,
+            }
+        };
+        taken.map_err(|source| self.failed(source))
+    }
+
+    fn try_backlog(&self) -> io::Result<Backlog> {
+        let mut backlog = Backlog::default();
+        for path in self.waiting()? {
+            match if has_id(&path) { None } else { Some(open(&path, false)) } {
+                Some(Ok(file)) => {
+                    let length = file.metadata()?.len();
+                    backlog.open.push((file, length));
+                }
+                Some(Err(e)) if e.kind() == io::ErrorKind::NotFound => return Err(e),
+                Some(Err(_)) | None => {
+                    backlog.closed.insert(path);
+                }
+            }
+        }
+        Ok(backlog)
+    }
+
+    /// How many rows of a backlog still wait. A file that cannot be read counts as one.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn left(&self, backlog: &Backlog) -> Result<usize, Error> {
+        let mut left: usize = 0;
+        for path in self.waiting().map_err(|source| self.failed(source))? {
+            let rows = match backlog.length(&path).map(|length| count(&path, length)) {
+                Some(Ok((rows, _))) => rows,
+                Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => 1,
+                Some(Err(_)) | None => 0,
+            };
+            left = left.saturating_add(rows);
+        }
+        Ok(left)
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::System { place: self.directory().display().to_string(), source }
+    }
+}
+
+impl Backlog {
+    /// The length of the file's part that belongs to the backlog, if it has one.
+    fn length(&self, path: &Path) -> Option<u64> {
+        if self.closed.contains(path) {
+            return Some(u64::MAX);
+        }
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let there = path.symlink_metadata().map(id).ok()?;
+        let is_it = |file: &File| file.metadata().is_ok_and(|meta| id(meta) == there);
+        self.open.iter().find(|(file, _)| is_it(file)).map(|(_, length)| *length)
+    }
+}
