@@ -206,6 +206,18 @@ impl Store {
         })
     }
 
+    /// Makes the SQL function `in_network` known to an embedded database. A server has its own functions
+    /// for addresses.
+    ///
+    /// # Errors
+    /// The database refused it.
+    pub fn add_in_network(&mut self) -> Result<(), Error> {
+        self.call("add-function", |store| match store {
+            Self::Sqlite(connection) => connection.add_in_network(),
+            Self::MySql(_) => Ok(()),
+        })
+    }
+
     /// Reads all of an embedded database. A server checks its own tables.
     ///
     /// # Errors

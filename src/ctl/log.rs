@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
+use humantime::format_duration;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::rules;
 use crate::sql::Sql;
 use crate::store::Row;
 use crate::store::Store;
@@ -14,14 +16,14 @@ use crate::store::Value;
 use super::Done;
 use super::patience;
 use super::say;
-use super::seconds_before_now;
+use super::since;
 
 #[derive(Args)]
 pub(super) struct Arguments {
     /// Only this account; % stands for any text.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Only this address; % stands for any text.
+    /// Only this address, or network such as 192.0.2.0/24; % stands for any text.
     #[arg(long, value_name = "IP")]
     remote: Option<String>,
     /// Only this country.
@@ -47,63 +49,126 @@ pub(super) struct Arguments {
 const COLUMNS: [&str; 7] =
     ["datetime", "protocol", "username", "remote_ip", "country", "auth_ok", "policy_reject"];
 
+/// What follows WHERE, in pieces, and its parameters.
+struct Filter {
+    condition: Vec<&'static str>,
+    parameters: Vec<(&'static str, Value)>,
+}
+
+impl Filter {
+    /// Takes these parameters for a condition.
+    fn add<const N: usize>(&mut self, condition: &'static str, values: [(&'static str, Value); N]) {
+        self.condition.extend([" AND ", condition]);
+        self.parameters.extend(values);
+    }
+}
+
 pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
+    let filter = filter(&mut store, arguments)?;
     let shown = match arguments.summary {
-        true => summarize(&mut store, arguments),
-        false => list(&mut store, arguments),
+        true => summarize(&mut store, &filter),
+        false => list(&mut store, &filter),
     };
-    shown.map_err(|e| e.about_table("connection_log"))
+    let is_empty = !shown.map_err(|e| e.about_table("connection_log"))?;
+    if is_empty {
+        eprintln!("authpolicy: {}", describe_nothing(arguments));
+    }
+    Ok(true)
 }
 
-/// The filters as a condition; the values are bound.
-/// What follows WHERE, in pieces, and its parameters.
-fn condition(
-    store: &Store,
-    arguments: &Arguments,
-) -> (Vec<&'static str>, Vec<(&'static str, Value)>) {
-    let mut condition = vec!["1 = 1"];
-    let mut parameters = vec![("limit", Value::Int(i64::from(arguments.limit)))];
-    for (name, text, test) in [
-        ("user", &arguments.user, " AND username LIKE :user"),
-        ("remote", &arguments.remote, " AND remote_ip LIKE :remote"),
-        ("country", &arguments.country, " AND country = :country"),
-    ] {
-        if let Some(text) = text {
-            let text = if name == "country" { text.to_uppercase() } else { text.to_lowercase() };
-            parameters.push((name, Value::text(&text)));
-            condition.push(test);
-        }
+/// Says which filters match no row.
+fn describe_nothing(arguments: &Arguments) -> String {
+    let given = [
+        ("--user", &arguments.user, " (the whole name as it stands in the log; % is any text)"),
+        ("--remote", &arguments.remote, ""),
+        ("--country", &arguments.country, ""),
+    ];
+    let mut filters: Vec<_> = given
+        .iter()
+        .filter_map(|(option, text, hint)| Some(format!("{option} {:?}{hint}", text.as_ref()?)))
+        .collect();
+    filters.extend(arguments.since.map(|since| format!("--since {}", format_duration(since))));
+    filters.extend(arguments.refused.then(|| String::from("--refused")));
+    filters.extend(arguments.leaked.then(|| String::from("--leaked")));
+    let rows = if arguments.summary { "no attempt that was refused" } else { "no attempt" };
+    match filters.is_empty() {
+        true => format!("{rows} is in the log"),
+        false => format!("{rows} matches {}", filters.join(" ")),
+    }
+}
+
+fn filter(store: &mut Store, arguments: &Arguments) -> Result<Filter, Error> {
+    let parameters = vec![("limit", Value::Int(i64::from(arguments.limit)))];
+    let mut filter = Filter { condition: vec!["1 = 1"], parameters };
+    if let Some(user) = &arguments.user {
+        filter.add("username LIKE :user", [("user", Value::text(&user.to_lowercase()))]);
+    }
+    if let Some(remote) = &arguments.remote {
+        add_remote(store, &mut filter, remote)?;
+    }
+    if let Some(country) = &arguments.country {
+        filter.add("country = :country", [("country", Value::text(&country.to_uppercase()))]);
     }
     if let Some(since) = arguments.since {
-        parameters.push(("since", Value::Int(seconds_before_now(since))));
-        condition.push(store.dialect(
-            " AND datetime >= datetime(:since, 'unixepoch')",
-            " AND datetime >= FROM_UNIXTIME(:since)",
-        ));
+        filter.add("datetime >= ", since::parameters(since));
+        filter.condition.push(since::bound(store));
     }
     if arguments.refused {
-        condition.push(" AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0)");
+        filter.add("NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0)", []);
     }
     if arguments.leaked {
-        condition.push(" AND auth_ok = 1 AND policy_reject = 1");
+        filter.add("auth_ok = 1 AND policy_reject = 1", []);
     }
-    (condition, parameters)
+    Ok(filter)
 }
 
-fn list(store: &mut Store, arguments: &Arguments) -> Done {
-    let (condition, parameters) = condition(store, arguments);
+/// A pattern, an address, or a network; "" is a dialogue on this machine.
+fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), Error> {
+    if text.is_empty() || text.contains('%') {
+        let text = Value::text(&text.to_lowercase());
+        filter.add("remote_ip LIKE :remote", [("remote", text)]);
+        return Ok(());
+    }
+    let network = rules::network(text).map_err(|_| {
+        Error::Call(format!("--remote: {text:?} is neither an address nor a network"))
+    })?;
+    if network.prefix_len() == network.max_prefix_len() {
+        let address = Value::text(&network.addr().to_canonical().to_string());
+        filter.add("remote_ip = :remote", [("remote", address)]);
+        return Ok(());
+    }
+    store.add_in_network()?;
+    let condition = store.dialect(
+        "in_network(remote_ip, :network)",
+        "LENGTH(INET6_ATON(remote_ip)) = LENGTH(INET6_ATON(:first)) \
+         AND INET6_ATON(remote_ip) BETWEEN INET6_ATON(:first) AND INET6_ATON(:last)",
+    );
+    let text = |text: String| Value::text(&text);
+    filter.add(
+        condition,
+        [
+            ("network", text(network.to_string())),
+            ("first", text(network.network().to_string())),
+            ("last", text(network.broadcast().to_string())),
+        ],
+    );
+    Ok(())
+}
+
+/// Prints the rows; the answer is no where there is none.
+fn list(store: &mut Store, filter: &Filter) -> Done {
     let sql = [
         &["SELECT datetime, protocol, username, remote_ip, country, auth_ok, policy_reject \
            FROM connection_log WHERE "][..],
-        &condition,
+        &filter.condition,
         &[" ORDER BY id DESC LIMIT :limit"],
     ];
-    let mut rows = store.query(Sql::of(&sql.concat()), &parameters)?;
+    let mut rows = store.query(Sql::of(&sql.concat()), &filter.parameters)?;
     rows.reverse();
     let lines = rows.iter().map(|row| COLUMNS.map(|column| cell(row, column)));
     print_table(&COLUMNS, &lines.map(Vec::from).collect::<Vec<_>>());
-    Ok(true)
+    Ok(!rows.is_empty())
 }
 
 /// NULL is shown as `-`, as in the log line.
@@ -114,23 +179,19 @@ fn cell(row: &Row, column: &str) -> String {
     }
 }
 
-fn summarize(store: &mut Store, arguments: &Arguments) -> Done {
+/// The same for the summary.
+fn summarize(store: &mut Store, filter: &Filter) -> Done {
+    let mut found = false;
     for (title, column) in
         [("account", "username"), ("country", "country"), ("address", "remote_ip")]
     {
-        print_group(store, arguments, title, column)?;
+        found |= print_group(store, filter, title, column)?;
     }
-    Ok(true)
+    Ok(found)
 }
 
 /// Attempts that were not accepted, by one column.
-fn print_group(
-    store: &mut Store,
-    arguments: &Arguments,
-    title: &str,
-    column: &'static str,
-) -> Result<(), Error> {
-    let (condition, parameters) = condition(store, arguments);
+fn print_group(store: &mut Store, filter: &Filter, title: &str, column: &'static str) -> Done {
     let sql = [
         &["SELECT ", column],
         &[" AS name, COUNT(*) AS refused, \
@@ -139,7 +200,7 @@ fn print_group(
            COUNT(DISTINCT country) AS countries, MAX(datetime) AS latest, \
            GROUP_CONCAT(DISTINCT CASE WHEN country = '' THEN '?' ELSE country END) AS places \
            FROM connection_log WHERE "][..],
-        &condition,
+        &filter.condition,
         &[" AND NOT (COALESCE(auth_ok, 0) = 1 AND COALESCE(policy_reject, 1) = 0) GROUP BY "],
         &[column, " ORDER BY refused DESC, name LIMIT :limit"],
     ];
@@ -153,7 +214,7 @@ fn print_group(
         "latest",
         "places",
     ];
-    let rows = store.query(Sql::of(&sql.concat()), &parameters)?;
+    let rows = store.query(Sql::of(&sql.concat()), &filter.parameters)?;
     let lines: Vec<_> =
         rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()).collect();
     let mut titles = columns;
@@ -161,7 +222,7 @@ fn print_group(
     (*first, *last) = (title, "from");
     print_table(&titles, &lines);
     say("");
-    Ok(())
+    Ok(!lines.is_empty())
 }
 
 /// Columns as wide as their widest cell. What clients sent stays on its line.

@@ -8,6 +8,7 @@
 //! each row and never begin anew: who finds it long at closing empties it.
 
 mod copies;
+mod networks;
 
 use std::fs;
 use std::io;

@@ -97,8 +97,17 @@ impl MariaDb {
     }
 
     fn serve(directory: &std::path::Path, port: u16, more: &[String]) -> Child {
+        Self::serve_by(&mut Command::new("mariadbd"), directory, port, more)
+    }
+
+    fn serve_by(
+        command: &mut Command,
+        directory: &std::path::Path,
+        port: u16,
+        more: &[String],
+    ) -> Child {
         let error_log = fs::File::create(directory.join("error.log")).unwrap();
-        Command::new("mariadbd")
+        command
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"])
             .args(["--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=2"])
             .arg("--sql-mode=STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION")
@@ -166,6 +175,15 @@ impl MariaDb {
     /// The same with these arguments, too.
     pub fn restart_with(&self, more: &[String]) {
         *self.child() = (self.serve)(self.directory.path(), self.port, more);
+        self.wait();
+    }
+
+    /// Starts it again in a time zone, named or as POSIX writes its rules.
+    pub fn restart_in_zone(&self, zone: &str) {
+        self.kill();
+        let mut command = Command::new("mariadbd");
+        let server = Self::serve_by(command.env("TZ", zone), self.directory.path(), self.port, &[]);
+        *self.child() = server;
         self.wait();
     }
 

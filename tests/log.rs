@@ -1,0 +1,174 @@
+//! `authpolicy log` and `prune` find the rows that they are asked for, whatever the clocks do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::process::Command;
+use std::process::Output;
+use std::sync::Arc;
+
+use common::Base;
+use common::Client;
+use common::MariaDb;
+use common::Site;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+
+const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
+
+fn site(base: Base) -> Site {
+    let site = Site::new(base, POLICY);
+    site.account("u@example.com", "secret");
+    let exim = site.exim();
+    let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");
+    assert_eq!(reply, ACCEPTED, "{}", site.main_log());
+    site
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The last words of the rows that `log` prints, but for the title.
+fn column(output: &Output, number: usize) -> Vec<String> {
+    assert!(output.status.success(), "{output:?}");
+    let printed = text(&output.stdout);
+    let cells = printed.lines().skip(1).map(|line| line.split_whitespace().nth(number).unwrap());
+    cells.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_network_is_looked_for_before_the_lines_are_counted() {
+    for base in Base::all() {
+        let site = site(base);
+        for remote in ["192.0.2.200", "192.0.3.1", "2001:db8:1::7", "2001:db8:2::1", "", "local"] {
+            site.sql(&format!(
+                "INSERT INTO connection_log (protocol, username, remote_ip, country) \
+                 VALUES ('SMTP', 'x', '{remote}', 'GB')"
+            ));
+        }
+        for number in 0..60 {
+            site.sql(&format!(
+                "INSERT INTO connection_log (protocol, username, remote_ip, country) \
+                 VALUES ('SMTP', 'other', '198.51.100.{number}', 'CN')"
+            ));
+        }
+        let find = |words: &[&str]| site.run_tool(&[&["log"], words].concat(), "");
+        let remotes = |words: &[&str]| column(&find(words), 4);
+        assert_eq!(remotes(&["--remote", "192.0.2.0/24", "-n", "9"]), [GB, "192.0.2.200"]);
+        assert_eq!(remotes(&["--remote", "192.0.2.0/24", "-n", "1"]), ["192.0.2.200"]);
+        assert_eq!(remotes(&["--remote", "192.0.2.9/23"]), [GB, "192.0.2.200", "192.0.3.1"]);
+        assert_eq!(remotes(&["--remote", "2001:DB8:1::/48"]), ["2001:db8:1::7"]);
+        assert_eq!(remotes(&["--remote", "::/0"]), ["2001:db8:1::7", "2001:db8:2::1"]);
+        assert_eq!(remotes(&["--remote", "0.0.0.0/0", "-n", "100"]).len(), 63);
+        assert_eq!(remotes(&["--remote", "2001:0db8:0001:0::7"]), ["2001:db8:1::7"]);
+        assert_eq!(remotes(&["--remote", "::ffff:192.0.2.7"]), [GB]);
+        assert_eq!(remotes(&["--remote", "192.0.3.%"]), ["192.0.3.1"]);
+        let summary = find(&["--summary", "--remote", "192.0.2.0/24"]);
+        let printed = text(&summary.stdout);
+        assert!(printed.contains("192.0.2.200") && !printed.contains("192.0.3.1"), "{printed}");
+        let wrong = find(&["--remote", "192.0.2"]);
+        assert_eq!(wrong.status.code(), Some(2));
+        assert!(text(&wrong.stderr).contains("neither an address nor a network"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn what_matches_nothing_is_said() {
+    for base in Base::all() {
+        let site = site(base);
+        let find = |words: &[&str]| site.run_tool(&[&["log"], words].concat(), "");
+        let found = find(&["--user", "u@example.com", "--remote", "192.0.2.0/24"]);
+        assert_eq!((column(&found, 3).len(), &*text(&found.stderr)), (1, ""));
+        for words in [
+            &["--user", "nobody@example.com"][..],
+            &["--remote", "203.0.113.1"],
+            &["--remote", "203.0.113.0/24"],
+            &["--remote", "203.0.113.0/24", "--summary"],
+        ] {
+            let found = find(words);
+            let complaint = text(&found.stderr);
+            assert_eq!(found.status.code(), Some(0), "as where there are some");
+            assert!(complaint.contains(words[0]) && complaint.contains(words[1]), "{complaint}");
+        }
+    }
+}
+
+/// Runs the tool at this time of day in UTC.
+fn run_at(site: &Site, time: &str, words: &[&str]) -> Output {
+    let output = Command::new("faketime")
+        .args(["-f", &format!("@{time}"), env!("CARGO_BIN_EXE_authpolicy"), "--config"])
+        .arg(site.path("authpolicy.toml"))
+        .args(words)
+        .env("TZ", "UTC")
+        .output();
+    output.expect("faketime: install it")
+}
+
+/// A site whose server has the time of central Europe, with a row for each of these times in UTC.
+fn site_in_europe(times: &[&str]) -> Site {
+    let server = Arc::new(MariaDb::start());
+    server.restart_in_zone("CET-1CEST,M3.5.0,M10.5.0/3");
+    let name = server.database();
+    let url = server.url(&name);
+    let site = site(Base::MariaDb(server, name, url));
+    for time in times {
+        site.sql(&format!(
+            "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country) VALUES \
+             (FROM_UNIXTIME(TIMESTAMPDIFF(SECOND, '1970-01-01', '{time}')), 'SMTP', \
+             '{}', '', '')",
+            time.replace(' ', "T")
+        ));
+    }
+    site
+}
+
+/// On 2026-10-25 at 01:00 UTC, clocks there go back from 03:00 to 02:00.
+#[test]
+fn no_newer_row_is_hidden_or_deleted_after_the_clocks_go_back() {
+    let site = site_in_europe(&[
+        "2026-10-24 23:30:00",
+        "2026-10-25 00:40:00",
+        "2026-10-25 00:58:00",
+        "2026-10-25 01:02:00",
+        "2026-10-25 01:40:00",
+    ]);
+    let user = ["log", "--user", "2026-%", "--since"];
+    let found = |time, span| column(&run_at(&site, time, &[&user[..], &[span]].concat()), 3);
+    let newest = ["2026-10-25T00:58:00", "2026-10-25T01:02:00", "2026-10-25T01:40:00"];
+    // 02:05 for the second time. What is an hour older cannot be told apart.
+    let shown = found("2026-10-25 01:05:00", "10m");
+    assert!(shown.ends_with(&newest.map(str::to_owned)), "{shown:?}");
+    assert!(!shown.iter().any(|row| row == "2026-10-24T23:30:00"), "{shown:?}");
+    let later = found("2026-10-25 01:45:00", "10m");
+    assert!(later.ends_with(&[newest[2].to_owned()]), "{later:?}");
+    // Long after: the span begins before the change.
+    let long_after = found("2026-11-24 00:55:00", "30d");
+    assert!(long_after.ends_with(&newest.map(str::to_owned)), "{long_after:?}");
+    let pruned = run_at(&site, "2026-10-26 00:55:00", &["prune", "--keep", "1d"]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    let left = site.texts("SELECT username FROM connection_log WHERE username LIKE '2026%'");
+    assert!(left.ends_with(&newest.map(str::to_owned)), "{left:?}");
+    assert!(!left.iter().any(|row| row == "2026-10-24T23:30:00"), "{left:?}");
+}
+
+/// On 2026-03-29 at 01:00 UTC, clocks there go forward from 02:00 to 03:00.
+#[test]
+fn no_newer_row_is_hidden_or_deleted_after_the_clocks_go_forward() {
+    let site =
+        site_in_europe(&["2026-03-29 00:50:00", "2026-03-29 00:58:00", "2026-03-29 01:02:00"]);
+    let words = ["log", "--user", "2026-%", "--since", "10m"];
+    let found = column(&run_at(&site, "2026-03-29 01:05:00", &words), 3);
+    assert_eq!(found, ["2026-03-29T00:58:00", "2026-03-29T01:02:00"]);
+    let pruned = run_at(&site, "2026-03-30 00:55:00", &["prune", "--keep", "1d"]);
+    assert!(pruned.status.success(), "{pruned:?}");
+    let left = site.texts("SELECT username FROM connection_log WHERE username LIKE '2026%'");
+    assert_eq!(left, ["2026-03-29T00:58:00", "2026-03-29T01:02:00"]);
+}
