@@ -199,7 +199,18 @@ fn timestamp(seconds: i64) -> String {
     time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
 }
 
-/// Reads a password: asked for at a terminal, else all of standard input but the final newline.
+/// A span of time; whole days as days, which would be months and hours otherwise.
+fn span(time: Duration) -> String {
+    const DAY: u64 = 24 * 3600;
+    match time.as_secs() {
+        seconds if seconds > 0 && seconds.is_multiple_of(DAY) && time.subsec_nanos() == 0 => {
+            format!("{}d", seconds.checked_div(DAY).unwrap_or(0))
+        }
+        _ => humantime::format_duration(time).to_string(),
+    }
+}
+
+/// Reads a password: asked for at a terminal, else the one line of standard input.
 fn read_password(prompt: &str) -> Result<Secret, Error> {
     let unreadable = |source| Error::System { place: String::from("standard input"), source };
     if std::io::stdin().is_terminal() {
@@ -213,5 +224,11 @@ fn read_password(prompt: &str) -> Result<Secret, Error> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
-    Ok(Secret::new(bytes))
+    let password = Secret::new(bytes);
+    // Typed twice, it would be stored as one of two lines, and nobody could log in.
+    if password.expose().contains(&b'\n') {
+        let what = "has more than one line: give the password once, on one line";
+        return Err(unreadable(std::io::Error::other(what)));
+    }
+    Ok(password)
 }

@@ -71,6 +71,11 @@ fn accounts_come_and_go() {
         }
         let (status, _, complaint) = run(&site, &["user", "add", "v@example.com"], "");
         assert_eq!((status, complaint.contains("a password has 1 to")), (2, true), "{complaint}");
+        for verb in [&["user", "add", "v@example.com"][..], &["hash"]] {
+            let (status, printed, complaint) = run(&site, verb, "secret\nsecret\n");
+            assert_eq!((status, &*printed), (2, ""), "{verb:?}: {complaint}");
+            assert!(complaint.contains("has more than one line: give the password once"));
+        }
         let add = ["user", "add", "v@example.com", "--allow-countries", "Spain"];
         let uk = ["user", "add", "v@example.com", "--allow-countries", "UK"];
         assert!(run(&site, &uk, "x").2.contains("Great Britain is GB"));

@@ -28,6 +28,15 @@ use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 
+/// An entry of a host whose clock is ahead lasts no longer than the limit says.
+fn assert_eases_within(site: &common::Site, within: &str) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ahead = now.as_millis() + 600_000 + 5_000;
+    site.sql(&format!("UPDATE authpolicy_count SET expires = {ahead} WHERE value <> ''"));
+    let shown = site.tool(&["limits"], "");
+    assert!(shown.ends_with(&format!(" within=\"{within}\" eases_in=\"{within}\"\n")), "{shown}");
+}
+
 #[test]
 fn so_many_failures_are_borne_and_no_more() {
     for base in Base::all() {
@@ -46,12 +55,16 @@ fn so_many_failures_are_borne_and_no_more() {
         let shown = site.tool(&["limits"], "");
         let want = "limit=guessing account=\"*\" remote=192.0.2.7 failures=3 max=3 within=\"10m\"";
         assert!(shown.starts_with(want) && shown.lines().count() == 1, "{shown}");
+        assert_eases_within(&site, "10m");
         let nothing = site.run_tool(&["limits", "clear", "--remote", CN], "");
         assert_eq!((nothing.status.code(), &*nothing.stdout), (Some(1), &b"cleared=0\n"[..]));
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED);
         site.tool(&["limits", "clear", "--remote", GB], "");
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
-        assert_eq!(site.run_tool(&["limits"], "").status.code(), Some(1), "nobody is");
+        let nobody = site.run_tool(&["limits"], "");
+        assert_eq!((nobody.status.code(), &*nobody.stdout), (Some(1), &b""[..]), "nobody is");
+        let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+        assert!(said.contains("nobody is beyond a limit"), "{said}");
         assert_eq!(site.panic_log(), "");
     }
 }

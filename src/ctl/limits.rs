@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
-use humantime::format_duration;
 
 use crate::account::Login;
 use crate::attempt::Remote;
@@ -21,9 +20,10 @@ use crate::store::Store;
 use crate::store::Value;
 
 use super::Done;
+use super::milliseconds_now;
 use super::patience;
 use super::say;
-use super::seconds_before_now;
+use super::span;
 
 #[derive(Subcommand)]
 pub(super) enum Verb {
@@ -58,9 +58,9 @@ pub(super) fn run(config: &Config, verb: Option<&Verb>) -> Done {
     done.map_err(|e| e.about_table("authpolicy_count"))
 }
 
-/// The answer is no where nobody is.
+/// Prints who is beyond a limit; the answer is no where nobody is.
 fn list(config: &Config, store: &mut Store) -> Done {
-    let now = seconds_before_now(Duration::ZERO).saturating_mul(1000);
+    let now = milliseconds_now();
     let mut found = false;
     for limit in &config.policy.limits.list {
         let sql = Sql::of(&[
@@ -80,14 +80,17 @@ fn list(config: &Config, store: &mut Store) -> Done {
             say(&describe(limit, &row.text("account"), &row.text("remote"), &row.text("n"), left));
         }
     }
+    if !found && !config.policy.limits.list.is_empty() {
+        eprintln!("authpolicy: nobody is beyond a limit");
+    }
     Ok(found)
 }
 
 /// Who is beyond a limit, and why; `left` in milliseconds, until the oldest entry ends.
 fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) -> String {
     let or_any = |text: &str| if text.is_empty() { "*".to_owned() } else { text.to_owned() };
-    // In whole seconds, so that it does not end before it says.
-    let left = Duration::from_secs(left.div_ceil(1000));
+    // In whole seconds, so that it does not end before it says. Another host's clock may be ahead.
+    let left = Duration::from_secs(left.div_ceil(1000)).min(limit.within);
     format!(
         "limit={} account={:?} remote={} {}={count} max={} within={:?} eases_in={:?}",
         limit.name,
@@ -95,8 +98,8 @@ fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) 
         or_any(remote),
         limit.count,
         limit.max,
-        format_duration(limit.within).to_string(),
-        format_duration(left).to_string(),
+        span(limit.within),
+        span(left),
     )
 }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use humantime::format_duration;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -17,6 +16,7 @@ use super::Done;
 use super::patience;
 use super::say;
 use super::since;
+use super::span;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -88,7 +88,7 @@ fn describe_nothing(arguments: &Arguments) -> String {
         .iter()
         .filter_map(|(option, text, hint)| Some(format!("{option} {:?}{hint}", text.as_ref()?)))
         .collect();
-    filters.extend(arguments.since.map(|since| format!("--since {}", format_duration(since))));
+    filters.extend(arguments.since.map(|since| format!("--since {}", span(since))));
     filters.extend(arguments.refused.then(|| String::from("--refused")));
     filters.extend(arguments.leaked.then(|| String::from("--leaked")));
     let rows = if arguments.summary { "no attempt that was refused" } else { "no attempt" };

@@ -1,9 +1,7 @@
 //! What is in force, as keys of the configuration; no password, nonce or hash among it.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use humantime::format_duration;
+use std::path::PathBuf;
 
 use crate::config::Config;
 use crate::config::Delivery;
@@ -17,21 +15,11 @@ use crate::policy::WhenRejected;
 
 use super::parallel;
 use crate::ctl::say;
+use crate::ctl::span;
 
 /// A list as it is written, or nothing.
 fn listed<T: ToString>(list: &[T]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// A long time in days, if it is some.
-fn days(time: Duration) -> String {
-    const DAY: u64 = 24 * 3600;
-    match time.as_secs() {
-        seconds if seconds > 0 && seconds.is_multiple_of(DAY) => {
-            format!("{}d", seconds.checked_div(DAY).unwrap_or(0))
-        }
-        _ => format_duration(time).to_string(),
-    }
 }
 
 /// The rules of one layer, as keys of its table.
@@ -75,7 +63,7 @@ fn print_policy(config: &Config) {
         ("deny_asns", listed(&policy.deny_asns)),
         ("unknown_country", unknown.to_owned()),
         ("new_country", new_country.to_owned()),
-        ("country_memory", days(policy.country_memory)),
+        ("country_memory", span(policy.country_memory)),
         ("trusted_networks", listed(&policy.trusted_networks)),
         ("nat64_prefixes", listed(policy.nat64.prefixes())),
         ("when_rejected", rejected.to_owned()),
@@ -96,7 +84,7 @@ fn print_limits(limits: &Limits) {
     for (key, value) in [
         ("ipv4_prefix", limits.ipv4_prefix.to_string()),
         ("ipv6_prefix", limits.ipv6_prefix.to_string()),
-        ("known_good", days(limits.known_good)),
+        ("known_good", span(limits.known_good)),
         ("hash_nonce", nonce.to_owned()),
     ] {
         say(&format!("policy.{key}={value}"));
@@ -106,7 +94,7 @@ fn print_limits(limits: &Limits) {
             Action::Reject => String::from("reject"),
             Action::Delay(time) => format!("delay {}", format_duration(time)),
         };
-        let within = format_duration(limit.within);
+        let within = span(limit.within);
         let (name, per, count, max) = (&limit.name, limit.per, limit.count, limit.max);
         say(&format!("policy.limit.{name}={max} {count} per {per} within {within}: {action}"));
     }
@@ -142,7 +130,7 @@ pub(super) fn print(config: &Config) {
         ("accounts.max_parallel_hashes", parallel(config).to_string()),
         ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
-        ("accounts.serve_stale", config.accounts.serve_stale.map(days).unwrap_or_default()),
+        ("accounts.serve_stale", config.accounts.serve_stale.map(span).unwrap_or_default()),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
         ("geoip.database", files(&config.geoip)),
         ("geoip.asn_database", files(&config.asn_database)),
