@@ -62,7 +62,7 @@ fn plugin_and_tool_are_hardened() {
 /// A library made with these arguments of the linker's and this source in C.
 fn library(directory: &Path, source: &str, arguments: &[&str]) -> PathBuf {
     let (file, library) = (directory.join("library.c"), directory.join("library.so"));
-    std::fs::write(&file, source).unwrap();
+    fs::write(&file, source).unwrap();
     let made = Command::new("cc")
         .args(["-shared", "-fPIC", "-fstack-protector-strong", "-Wl,-z,now,-z,relro", "-o"])
         .args([&library, &file])
@@ -129,18 +129,18 @@ fn what_cannot_be_looked_at_does_not_pass() {
     let script = "#!/bin/sh\nat=$(($(cat \"$COUNT\") + 1))\necho $at >\"$COUNT\"\n\
                   [ $at != $FAILING ] || exit 2\nPATH=$GREP_PATH exec grep \"$@\"\n";
     let grep = directory.path().join("grep");
-    std::fs::write(&grep, script).unwrap();
+    fs::write(&grep, script).unwrap();
     assert!(Command::new("chmod").arg("755").arg(&grep).status().unwrap().success());
     let count = directory.path().join("count");
     let check = |failing: u32| {
-        std::fs::write(&count, "0").unwrap();
+        fs::write(&count, "0").unwrap();
         let mut command = Command::new("scripts/check-binaries");
         command.env("PATH", format!("{}:{path}", directory.path().display()));
         command.env("GREP_PATH", &path).env("COUNT", &count).env("FAILING", failing.to_string());
         check_binaries_by(&mut command, &plugin, tool)
     };
     assert_eq!(check(0), (true, String::new()));
-    let calls: u32 = std::fs::read_to_string(&count).unwrap().trim().parse().unwrap();
+    let calls: u32 = fs::read_to_string(&count).unwrap().trim().parse().unwrap();
     assert!(calls > 10, "{calls}");
     for failing in 1..=calls {
         let (passes, said) = check(failing);

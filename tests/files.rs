@@ -314,3 +314,80 @@ fn a_byte_that_is_not_utf8_is_named_by_its_line() {
     assert!(said.contains(&want), "{said}");
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// Exit status and complaint of `db init` for an embedded database at this path.
+fn init(site: &Site, database: &std::path::Path) -> (i32, String) {
+    let url = format!("sqlite:{}", database.display());
+    let config = site.read("accounts.toml").replace(&site.url(), &url);
+    site.write_config(&config);
+    let output = site.run_tool(&["db", "init"], "");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn root_makes_the_last_directory_of_a_database_for_exims_user() {
+    let site = site(Base::Sqlite);
+    let owner: u32 = users::exim().0.parse().unwrap();
+    assert_eq!(init(&site, &site.path("new/a.db")), (0, String::new()));
+    let facts = |name: &str| {
+        let meta = fs::metadata(site.path(name)).unwrap();
+        (meta.uid(), meta.mode() & 0o7777)
+    };
+    assert_eq!(facts("new"), (owner, 0o700));
+    assert_eq!(facts("new/a.db"), (owner, 0o600));
+    // An attempt finds it.
+    let accounts = site.read("authpolicy.toml");
+    site.write("accounts.toml", &accounts);
+    site.account("u@example.com", "secret");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+}
+
+#[test]
+fn root_changes_the_owner_of_no_directory_that_exists() {
+    let site = site(Base::Sqlite);
+    fs::create_dir(site.path("etc")).unwrap();
+    let before = fs::metadata(site.path("etc")).unwrap();
+    let (status, said) = init(&site, &site.path("etc/a.db"));
+    assert!(status == 2 && said.contains("/etc/a.db: cannot be made: Permission denied"), "{said}");
+    assert!(said.contains("give the database a directory of its own in database.url"), "{said}");
+    let after = fs::metadata(site.path("etc")).unwrap();
+    assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+    assert_eq!(fs::read_dir(site.path("etc")).unwrap().count(), 0);
+}
+
+#[test]
+fn root_makes_no_directory_where_others_may_write() {
+    let site = site(Base::Sqlite);
+    for (name, mode, owner) in [
+        ("group", 0o775, 0),
+        ("sticky", 0o1777, 0),
+        ("others", 0o755, 65534),
+        ("above/below", 0o755, 0),
+    ] {
+        let parent = site.path(name);
+        fs::create_dir_all(&parent).unwrap();
+        fs::set_permissions(&parent, fs::Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&parent, Some(owner), None).unwrap();
+        if name.starts_with("above") {
+            let above = site.path("above");
+            fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let (status, said) = init(&site, &parent.join("new/a.db"));
+        assert!(
+            status == 2 && said.contains("can be written by others than root"),
+            "{name}: {said}"
+        );
+        assert!(said.contains("install -d -m 700 -o Debian-exim"), "{name}: {said}");
+        assert!(!parent.join("new").exists(), "{name}");
+    }
+    let (status, said) = init(&site, &site.path("no/such/a.db"));
+    assert!(status == 2 && said.contains("install -d -m 700 -o Debian-exim"), "{said}");
+    assert!(!site.path("no").exists());
+    // A link that leads elsewhere is something that exists.
+    fs::create_dir(site.path("target")).unwrap();
+    symlink(site.path("target"), site.path("link")).unwrap();
+    let (status, said) = init(&site, &site.path("link/a.db"));
+    assert!(status == 2 && said.contains("cannot be made"), "{said}");
+    assert_eq!(fs::metadata(site.path("target")).unwrap().uid(), 0);
+}

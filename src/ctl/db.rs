@@ -59,7 +59,8 @@ pub(super) enum Verb {
 pub(super) fn run(config: Config, verb: &Verb) -> Done {
     match verb {
         Verb::Init => {
-            owner::make_directory(&config.state_directory)?;
+            owner::make_state_directory(&config.state_directory)?;
+            owner::make_database_directories(&config)?;
             init(&owner::become_owner(config)?)
         }
         Verb::Backup(copy) => copies::back_up(config, copy),

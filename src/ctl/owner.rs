@@ -2,12 +2,10 @@
 //! before it touches anything there. A database that root has touched would turn each AUTH into
 //! a 435.
 
-use std::fs::DirBuilder;
-use std::fs::OpenOptions;
+mod directories;
+
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -17,46 +15,11 @@ use nix::unistd::Uid;
 use nix::unistd::User;
 use nix::unistd::access;
 
+pub(super) use self::directories::make_database_directories;
+pub(super) use self::directories::make_state_directory;
 use crate::config::Config;
 use crate::config::Database;
 use crate::error::Error;
-
-/// What distributions call Exim's user.
-const EXIM_USERS: &[&str] = &["Debian-exim", "exim", "mailnull"];
-
-/// Makes the state directory if it is missing, for Exim's user alone.
-pub(super) fn make_directory(directory: &Path) -> Result<(), Error> {
-    if directory.exists() {
-        return Ok(());
-    }
-    let fail = |source| Error::System { place: directory.display().to_string(), source };
-    let owner = if Uid::effective().is_root() {
-        let known = EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
-        Some(known.ok_or_else(|| {
-            fail(io::Error::other(
-                "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`, \
-                 or correct state.directory",
-            ))
-        })?)
-    } else {
-        None
-    };
-    DirBuilder::new().mode(0o700).create(directory).map_err(|e| {
-        let what =
-            format!("cannot be made: {e}: make what is above it, or correct state.directory");
-        fail(io::Error::other(what))
-    })?;
-    match owner {
-        // By descriptor: whoever owns the parent could put a link in its place.
-        Some(user) => OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
-            .open(directory)
-            .and_then(|made| Ok(nix::unistd::fchown(made, Some(user.uid), Some(user.gid))?))
-            .map_err(fail),
-        None => Ok(()),
-    }
-}
 
 /// Becomes the owner of the state directory, and reads the configuration again as that user, who
 /// is the one that has to be able to.

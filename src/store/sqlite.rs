@@ -100,22 +100,33 @@ impl Connection {
     }
 
     pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
+        let mut rows = Vec::new();
+        let columns = self.visit(sql, parameters, &mut |row| rows.push(row))?;
+        Ok(Found { columns, rows })
+    }
+
+    /// Shows the rows one by one; answers the names of the columns.
+    pub(super) fn visit(
+        &mut self,
+        sql: &str,
+        parameters: &Parameters,
+        look: &mut dyn FnMut(Row),
+    ) -> Result<Vec<String>, Error> {
         self.limit()?;
         let mut statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
         bind(&mut statement, parameters).map_err(|e| refused(&self.place, &e))?;
         let columns = names(&statement);
         let mut results = statement.raw_query();
-        let mut rows = Vec::new();
         while let Some(row) = results.next().map_err(|e| refused(&self.place, &e))? {
             let mut values = Vec::with_capacity(columns.len());
             for (index, name) in columns.iter().enumerate() {
                 let value = row.get_ref(index).map_err(|e| refused(&self.place, &e))?;
                 values.push((name.clone(), read(value)));
             }
-            rows.push(Row::new(values));
+            look(Row::new(values));
         }
         drop(results);
-        Ok(Found { columns, rows })
+        Ok(columns)
     }
 
     /// Begins a transaction; nobody else writes until it ends.
@@ -210,7 +221,11 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     let path = &real_path(path).map_err(|e| {
         fail(&place, &format!("is in a directory that cannot be entered: {e}: make it, or set state.directory to it"))
     })?;
-    state::create(path).map_err(|e| fail(&place, &format!("cannot be made: {e}")))?;
+    state::create(path).map_err(|e| {
+        let what = "give the database a directory of its own in database.url, which uid";
+        let uid = Uid::effective();
+        fail(&place, &format!("cannot be made: {e}: {what} {uid}, Exim's user, owns"))
+    })?;
     let made = rusqlite::Connection::open(path).and_then(|connection| {
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;
         connection.pragma_update(None, "journal_mode", "WAL")

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::config::Database;
 use crate::ctl::patience;
+use crate::ctl::progress::Progress;
 use crate::error::Error;
 use crate::store::Store;
 
@@ -30,6 +31,7 @@ pub(super) fn check(config: &Config, holders: &[Holder]) -> Result<String, Error
     }
     for path in databases {
         let database = Database::Sqlite(path.to_owned());
+        let _progress = Progress::saying(&format!("reading all of {}", path.display()));
         Store::open(&database, patience(config)).and_then(|mut store| store.check())?;
     }
     let Some(Holder { pid, database }) = holders.first() else {

@@ -4,10 +4,13 @@ use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
 
 use clap::Args;
 use clap::ValueEnum;
@@ -18,6 +21,7 @@ use crate::config::Database;
 use crate::ctl::Done;
 use crate::ctl::owner;
 use crate::ctl::patience;
+use crate::ctl::progress::Progress;
 use crate::ctl::say;
 use crate::error::Error;
 use crate::sql::Sql;
@@ -33,7 +37,7 @@ enum Of {
 
 #[derive(Args)]
 pub(in crate::ctl) struct Copy {
-    /// The backup: a new file to be written, or the one to be restored.
+    /// The backup: a new file to be written, or the one to be restored; - is standard output.
     file: PathBuf,
     /// Which database, where accounts and log are in two embedded ones.
     #[arg(long, value_enum)]
@@ -48,24 +52,60 @@ struct Chosen<'a> {
 
 /// Copies the database to a file that only the caller can read.
 pub(super) fn back_up(config: Config, copy: &Copy) -> Done {
-    choose(&config, copy)?;
+    let database = choose(&config, copy)?.path.to_owned();
+    if is_stdout(copy) {
+        let to = io::stdout().as_fd().try_clone_to_owned();
+        let to = to.map_err(|source| system(Path::new("standard output"), source))?;
+        return write(config, copy, &to.into());
+    }
     is_elsewhere(&config, &copy.file)?;
     let file = create(&copy.file).map_err(|source| system(&copy.file, source))?;
-    let done = write(config, copy, &file);
+    let done = match Uid::effective().is_root() {
+        true => write_by_child(&config, copy, &file),
+        false => write(config, copy, &file),
+    };
     if done.is_err() && file.set_len(0).is_ok() && fs::remove_file(&copy.file).is_err() {
         eprintln!("authpolicy: {} is left behind, empty: delete it", copy.file.display());
     }
-    done
+    let length = done.and_then(|_| file.metadata().map_err(|source| system(&copy.file, source)))?;
+    say(&format!("database={}", database.display()));
+    say(&format!("backup={}", copy.file.display()));
+    say(&format!("bytes={}", length.len()));
+    Ok(true)
+}
+
+fn is_stdout(copy: &Copy) -> bool {
+    copy.file == Path::new("-")
 }
 
 fn write(config: Config, copy: &Copy, file: &File) -> Done {
     let config = owner::become_owner(config)?;
     let chosen = choose(&config, copy)?;
-    let length = store::back_up(chosen.path, file, patience(&config))?;
-    say(&format!("database={}", chosen.path.display()));
-    say(&format!("backup={}", copy.file.display()));
-    say(&format!("bytes={length}"));
+    let _progress = Progress::saying(&format!("copying {}", chosen.path.display()));
+    store::back_up(chosen.path, file, patience(&config))?;
     Ok(true)
+}
+
+/// The same by a child, which becomes Exim's user in place of this process: root stays who it is, and
+/// can delete what a failure leaves.
+fn write_by_child(config: &Config, copy: &Copy, file: &File) -> Done {
+    let of = copy.of.as_ref().and_then(ValueEnum::to_possible_value);
+    let of = of.iter().flat_map(|of| ["--of", of.get_name()]);
+    let _progress = Progress::saying("copying the database");
+    let ran = std::env::current_exe().and_then(|tool| {
+        let mut child = Command::new(tool);
+        child.arg("--config").arg(&config.path).args(["db", "backup"]).args(of).arg("-");
+        child.stdout(file.try_clone()?).stderr(Stdio::piped()).stdin(Stdio::null());
+        child.spawn()?.wait_with_output()
+    });
+    let ran = ran.map_err(|source| system(&copy.file, source))?;
+    if ran.status.success() {
+        return Ok(true);
+    }
+    let told = String::from_utf8_lossy(&ran.stderr);
+    let told = told.trim_end().trim_start_matches("authpolicy: ");
+    let ended = || format!("the backup was ended: {}", ran.status);
+    Err(Error::Call(if told.is_empty() { ended() } else { told.to_owned() }))
 }
 
 /// Puts a file in the database's place.
@@ -74,9 +114,11 @@ pub(super) fn restore(config: Config, copy: &Copy) -> Done {
     let file = open(&config, copy, &copy.file)?;
     let wal = with_wal(&copy.file);
     let wal = if wal.exists() { Some(open(&config, copy, &wal)?) } else { None };
-    owner::make_directory(&config.state_directory)?;
+    owner::make_state_directory(&config.state_directory)?;
+    owner::make_database_directories(&config)?;
     let config = owner::become_owner(config)?;
     let chosen = choose(&config, copy)?;
+    let _progress = Progress::saying(&format!("restoring {}", chosen.path.display()));
     let from = Incoming { name: &copy.file, file: &file, wal: wal.as_ref() };
     let aside = store::restore(chosen.path, &from, &chosen.statements, patience(&config))?;
     say(&format!("restored={}", chosen.path.display()));

@@ -60,8 +60,11 @@ pub fn back_up(database: &Path, mut to: &File, deadline: Deadline) -> Result<u64
     drop(connection);
     let written = File::open(&copy.path).and_then(|mut copy| {
         let length = io::copy(&mut copy, &mut to)?;
-        to.sync_all()?;
-        Ok(length)
+        match to.sync_all() {
+            // A pipe.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(length),
+            synced => synced.map(|()| length),
+        }
     });
     written.map_err(|source| Error::System { place: String::from("the backup"), source })
 }

@@ -1,0 +1,122 @@
+//! Directories that root makes for Exim's user, when they are missing; one that exists keeps its owner.
+
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::Metadata;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+use nix::fcntl::openat;
+use nix::sys::stat::Mode;
+use nix::sys::stat::mkdirat;
+use nix::unistd::Gid;
+use nix::unistd::Uid;
+use nix::unistd::User;
+use nix::unistd::fchown;
+
+use crate::config::Config;
+use crate::config::Database;
+use crate::error::Error;
+
+/// What distributions call Exim's user.
+const EXIM_USERS: &[&str] = &["Debian-exim", "exim", "mailnull"];
+
+/// Makes the state directory if it is missing, for Exim's user alone.
+pub(in crate::ctl) fn make_state_directory(directory: &Path) -> Result<(), Error> {
+    if directory.exists() {
+        return Ok(());
+    }
+    let fail = |source| Error::System { place: directory.display().to_string(), source };
+    let owner = if Uid::effective().is_root() {
+        let known = EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
+        Some(known.ok_or_else(|| {
+            fail(io::Error::other(
+                "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`, \
+                 or correct state.directory",
+            ))
+        })?)
+    } else {
+        None
+    };
+    DirBuilder::new().mode(0o700).create(directory).map_err(|e| {
+        let what =
+            format!("cannot be made: {e}: make what is above it, or correct state.directory");
+        fail(io::Error::other(what))
+    })?;
+    match owner {
+        // By descriptor: whoever owns the parent could put a link in its place.
+        Some(user) => open(directory)
+            .and_then(|made| Ok(fchown(made, Some(user.uid), Some(user.gid))?))
+            .map_err(fail),
+        None => Ok(()),
+    }
+}
+
+/// As root, makes the directories of embedded databases that are missing, for the owner of the state
+/// directory.
+pub(in crate::ctl) fn make_database_directories(config: &Config) -> Result<(), Error> {
+    let Ok(state) = config.state_directory.metadata() else { return Ok(()) };
+    if !Uid::effective().is_root() || state.uid() == 0 {
+        return Ok(());
+    }
+    let uid = Uid::from_raw(state.uid());
+    let gid =
+        User::from_uid(uid).ok().flatten().map_or(Gid::from_raw(state.gid()), |user| user.gid);
+    let accounts = Some(&config.accounts.database).filter(|_| config.accounts.query_is_default);
+    for database in accounts.into_iter().chain([&config.log.database]) {
+        let Database::Sqlite(path) = database else { continue };
+        let directory = path.parent().unwrap_or(path);
+        if directory.symlink_metadata().is_err() {
+            make_for(directory, uid, gid).map_err(|e| advise(directory, &e, uid))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes one directory, 0700. What is above it must be root's alone: nobody else can put a link there.
+fn make_for(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    // Without links in it.
+    let parent = parent.canonicalize()?;
+    for above in parent.ancestors().skip(1) {
+        // Where names are sticky, nobody renames what is root's.
+        is_roots(above, &above.metadata()?, |mode| mode & 0o022 == 0 || mode & 0o1000 != 0)?;
+    }
+    let above = open(&parent)?;
+    is_roots(&parent, &above.metadata()?, |mode| mode & 0o022 == 0)?;
+    let mode = Mode::from_bits_truncate(0o700);
+    mkdirat(&above, name, mode)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let made = openat(&above, name, flags, Mode::empty())?;
+    Ok(fchown(&made, Some(uid), Some(gid))?)
+}
+
+fn is_roots(path: &Path, meta: &Metadata, is_closed: impl Fn(u32) -> bool) -> io::Result<()> {
+    if meta.uid() == 0 && is_closed(meta.mode()) {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(io::Error::other(format!("{path}, above it, can be written by others than root")))
+}
+
+fn advise(directory: &Path, e: &io::Error, uid: Uid) -> Error {
+    let place = directory.display().to_string();
+    let user = User::from_uid(uid).ok().flatten().map_or(uid.to_string(), |user| user.name);
+    let what = format!(
+        "is missing, and is not made: {e}. Make it with `install -d -m 700 -o {user} {place}`, or correct \
+         database.url"
+    );
+    Error::System { place, source: io::Error::other(what) }
+}
+
+fn open(directory: &Path) -> io::Result<File> {
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(directory)
+}
