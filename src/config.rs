@@ -95,6 +95,8 @@ pub struct Accounts {
     pub are_given: bool,
     /// The administrator's statement.
     pub query: String,
+    /// The administrator's statement for all accounts, for the tool alone.
+    pub list: Option<String>,
     /// Whether it is the embedded default, so that the account table is ours.
     pub query_is_default: bool,
     /// How stored passwords are read.

@@ -95,6 +95,23 @@ impl Store {
         })
     }
 
+    /// Runs a statement, and shows its rows one at a time instead of keeping all of them.
+    ///
+    /// # Errors
+    /// The database refused it or took too long; some rows may have been shown.
+    pub fn visit<'a>(
+        &mut self,
+        sql: impl Into<Sql<'a>>,
+        parameters: &Parameters,
+        look: &mut dyn FnMut(Row),
+    ) -> Result<(), Error> {
+        let sql = sql.into();
+        self.call("query", |store| match store {
+            Self::Sqlite(connection) => connection.visit(sql.text(), parameters, look).map(drop),
+            Self::MySql(connection) => connection.visit(sql.text(), parameters, look),
+        })
+    }
+
     /// Has a statement looked at without running it; answers the names of its columns.
     ///
     /// # Errors

@@ -80,6 +80,7 @@ struct DatabaseTable {
 struct AccountsTable {
     url: Option<Urls>,
     query: Option<String>,
+    list: Option<String>,
     default_scheme: Option<String>,
     allow_weak_schemes: Option<bool>,
     max_bcrypt_cost: Option<u32>,
@@ -188,6 +189,11 @@ impl AccountsTable {
             let what = "asks for no name: it must use :user, :login or :local_part".to_owned();
             return Err(Problem::Key("accounts", "query", what));
         }
+        let list = self.list.as_deref().unwrap_or_default();
+        if let Some(name) = sql::parameters(list).first() {
+            let what = format!("asks for :{name}: it is for all accounts, without parameters");
+            return Err(Problem::Key("accounts", "list", what));
+        }
         let passwords = self.passwords()?;
         let dummy = self.dummy_hash.as_deref();
         if dummy.is_some_and(|text| Dummy::load(Path::new(""), Some(text), &passwords).work() == 0)
@@ -222,6 +228,7 @@ impl AccountsTable {
             are_given: true,
             query_is_default: query == DEFAULT_QUERY,
             query: query.to_owned(),
+            list: self.list.filter(|list| !list.trim().is_empty()),
             passwords,
             dummy_hash: self.dummy_hash.map(|text| Arc::new(Secret::new(text.into_bytes()))),
             max_parallel_hashes: self.max_parallel_hashes,

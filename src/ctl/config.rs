@@ -39,6 +39,7 @@ use super::flush;
 use super::owner;
 use super::patience;
 use super::say;
+use super::user;
 
 pub(super) fn run(config: Config) -> Done {
     // Root alone may look into Exim's processes.
@@ -56,6 +57,7 @@ pub(super) fn run(config: Config) -> Done {
         ("host_names", Ok(servers::check_names(config))),
         ("tls", Ok(servers::check_tls(config))),
         ("accounts", with_accounts(accounts::check)),
+        ("accounts_list", with_accounts(user::check)),
         ("log", with_log(check_log)),
         ("tables", with_log(check_tables)),
         ("writes", with_log(writes::check)),

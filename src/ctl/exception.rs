@@ -1,16 +1,22 @@
 //! `authpolicy exception`: allowances of an account for a time, such as a journey.
 
 use std::time::Duration;
+use std::time::Instant;
 use std::time::UNIX_EPOCH;
 
 use clap::ArgGroup;
 use clap::Args;
 use clap::Subcommand;
 
+use crate::account;
 use crate::account::Login;
+use crate::attempt::Attempt;
 use crate::config::Config;
+use crate::config::DEFAULT_QUERY_OF_PROVED;
 use crate::error::Error;
 use crate::rules;
+use crate::sql::Sql;
+use crate::store::Deadline;
 use crate::store::Store;
 use crate::store::Value;
 
@@ -104,6 +110,9 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
     }
     let now = seconds_before_now(Duration::ZERO);
     let expires = end(&exception.until, now).map_err(wrong)?;
+    if let Some(warning) = warn(config, &account) {
+        eprintln!("authpolicy: warning: {warning}");
+    }
     let sql = "INSERT INTO authpolicy_exception (username, countries, networks, expires) \
                VALUES (:username, :countries, :networks, :expires)";
     store.execute(
@@ -120,6 +129,38 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
     let id = rows.first().map(|row| row.text("id")).unwrap_or_default();
     say(&format!("id={id} account={account} ends={}", timestamp(expires)));
     Ok(true)
+}
+
+/// A warning if the account query finds nobody of this name, or calls the account otherwise. The
+/// exception is added all the same: the account may be about to be made.
+fn warn(config: &Config, account: &str) -> Option<String> {
+    match find(config, account) {
+        Ok(None) => Some(format!("accounts.query finds no account {account:?}: is it misspelt?")),
+        Ok(Some(name)) if !name.is_empty() && name.trim().to_lowercase() != account => {
+            Some(format!(
+                "accounts.query calls the account {name:?}, and the exception is for {account:?}: add it for \
+                 {name:?}"
+            ))
+        }
+        Ok(Some(_)) => None,
+        Err(e) => Some(format!("cannot tell whether there is an account {account:?}: {e}")),
+    }
+}
+
+/// The name by which the account query calls an account, if it finds it; empty without such a column.
+fn find(config: &Config, account: &str) -> Result<Option<String>, Error> {
+    let accounts = &config.accounts;
+    let attempt = Attempt::parse(&[account.as_bytes(), b"-", b"", b"tls=yes"])?;
+    let login = Login::new(account, &accounts.default_domain);
+    let query = match accounts.query_is_default {
+        // It finds disabled accounts, too.
+        true => DEFAULT_QUERY_OF_PROVED.into(),
+        false => Sql::configured(&accounts.query),
+    };
+    let mut store =
+        Store::open(&accounts.database, Deadline::new(Instant::now(), config.timeouts))?;
+    let rows = store.query(query, &account::parameters(&login, &attempt, &config.log.protocol))?;
+    Ok(rows.first().map(|row| row.text("username")))
 }
 
 /// When an exception is over: with the day that is named, or so long from now.

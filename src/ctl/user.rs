@@ -1,4 +1,6 @@
-//! `authpolicy user`: the accounts of our own table.
+//! `authpolicy user`: the accounts of our own table, and a list of the administrator's.
+
+mod list;
 
 use clap::Args;
 use clap::Subcommand;
@@ -6,14 +8,13 @@ use clap::Subcommand;
 use crate::account::Login;
 use crate::config::Config;
 use crate::error::Error;
-use crate::password;
-use crate::password::Settings;
 use crate::rules;
 use crate::secret::Secret;
 use crate::stale;
 use crate::store::Store;
 use crate::store::Value;
 
+pub(super) use self::list::check;
 use super::Done;
 use super::hash;
 use super::patience;
@@ -65,8 +66,15 @@ pub(super) struct Add {
 }
 
 pub(super) fn run(config: &Config, verb: &Verb) -> Done {
-    if !config.accounts.query_is_default {
-        let what = "accounts.query is your own: look after the accounts where it finds them";
+    let is_listed = matches!(verb, Verb::List { .. }) && config.accounts.list.is_some();
+    if !config.accounts.query_is_default && !is_listed {
+        let what = match matches!(verb, Verb::List { .. }) {
+            true => {
+                "accounts.query is your own, and finds one account: add a second query for all of them, as \
+                 accounts.list = \"SELECT address AS username, password FROM mailbox ORDER BY address\""
+            }
+            false => "accounts.query is your own: look after the accounts where it finds them",
+        };
         return Err(Error::Config { file: config.path.clone(), what: what.to_owned() });
     }
     let mut store = Store::open(&config.accounts.database, patience(config))?;
@@ -93,8 +101,8 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
             let sql = "UPDATE account SET active = 1 WHERE username = :name";
             change(&mut store, &name(typed), sql, None)
         }
-        Verb::List { weak: true } => list_weak(config, &mut store),
-        Verb::List { weak: false } => list(&mut store),
+        Verb::List { weak: true } => list::weak(config, &mut store),
+        Verb::List { weak: false } => list::all(config, &mut store),
     };
     if matches!(verb, Verb::Passwd { .. } | Verb::Del { .. } | Verb::Disable { .. }) {
         stale::forget_all(&config.state_directory);
@@ -162,35 +170,4 @@ fn exists(store: &mut Store, name: &str) -> Result<bool, Error> {
 fn new_hash(config: &Config, name: &str, hash: &hash::Arguments) -> Result<Secret, Error> {
     let made = hash.read(&format!("New password for {name}: "), &config.accounts.passwords);
     made.map_err(|what| Error::Account { account: name.to_owned(), what })
-}
-
-fn list(store: &mut Store) -> Done {
-    let sql = "SELECT username, active, allow_countries FROM account ORDER BY username";
-    for row in store.query(sql, &[])? {
-        let line = format!("account={} active={}", row.text("username"), row.text("active"));
-        match row.text("allow_countries") {
-            list if list.is_empty() => say(&line),
-            list => say(&format!("{line} allow_countries={}", rules::words(&list).join(","))),
-        }
-    }
-    Ok(true)
-}
-
-/// The answer is no where there is none.
-fn list_weak(config: &Config, store: &mut Store) -> Done {
-    let settings = Settings { allow_weak_schemes: true, ..config.accounts.passwords.clone() };
-    let sql = "SELECT username, password FROM account ORDER BY username";
-    let mut found = false;
-    for mut row in store.query(sql, &[])? {
-        let name = row.text("username");
-        let Some(Value::Text(stored)) = row.take("password") else { continue };
-        let line = match password::describe(&stored, &settings) {
-            Ok(Some((scheme, true))) => format!("account={name} scheme={scheme}"),
-            Ok(Some((_, false)) | None) => continue,
-            Err(fault) => format!("account={name} error={:?}", fault.0),
-        };
-        found = true;
-        say(&line);
-    }
-    Ok(found)
 }

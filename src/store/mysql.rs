@@ -147,6 +147,27 @@ impl Connection {
         }
     }
 
+    /// Shows the rows one by one. All are read, whatever is done with them: dropped half-way, they would
+    /// be read all the same.
+    pub(super) fn visit(
+        &mut self,
+        sql: &str,
+        parameters: &Parameters,
+        look: &mut dyn FnMut(Row),
+    ) -> Result<(), Error> {
+        self.limit()?;
+        let result = self.connection.exec_iter(sql, named(sql, parameters));
+        let visited = result.and_then(|mut rows| {
+            let columns = names(rows.columns().as_ref());
+            rows.try_for_each(|row| {
+                let values = row?.unwrap().into_iter().map(read);
+                look(Row::new(columns.iter().cloned().zip(values).collect()));
+                Ok(())
+            })
+        });
+        visited.map_err(|e| self.refused(&e))
+    }
+
     pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
         self.limit()?;
         let statement = self.connection.prep(sql).map_err(|e| self.refused(&e))?;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use crate::config::Config;
+use crate::ctl::progress::Progress;
 use crate::ctl::timestamp;
 use crate::error::Error;
 use crate::geo::Asns;
@@ -24,6 +25,7 @@ const COLUMNS: [&str; 2] = ["allow_countries", "deny_countries"];
 pub(super) fn check(config: &Config) -> Result<String, Error> {
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let now = SystemTime::now();
+    let _progress = Progress::saying("reading all of the GeoIP files");
     let geo = Geo::named(&config.geoip).map(|geo| geo.verify()).transpose()?.unwrap_or_default();
     let asns = Asns::named(&config.asn_database).map(|asns| asns.verify()).transpose()?;
     let asns = asns.unwrap_or_default();

@@ -122,6 +122,7 @@ pub(super) fn print(config: &Config) {
         ("database.attempt_timeout", time(config.timeouts.attempt)),
         ("accounts.url", config.accounts.database.to_string()),
         ("accounts.query", config.accounts.query.clone()),
+        ("accounts.list", config.accounts.list.clone().unwrap_or_default()),
         ("accounts.default_scheme", passwords.default_scheme.clone()),
         ("accounts.allow_weak_schemes", passwords.allow_weak_schemes.to_string()),
         ("accounts.max_bcrypt_cost", passwords.max_bcrypt_cost.to_string()),

@@ -1,0 +1,107 @@
+//! `authpolicy user list`: the accounts, and those whose stored password is weak.
+
+use crate::config::Config;
+use crate::ctl::Done;
+use crate::ctl::patience;
+use crate::ctl::progress::Progress;
+use crate::ctl::say;
+use crate::error::Error;
+use crate::password;
+use crate::password::Settings;
+use crate::rules;
+use crate::secret::Secret;
+use crate::sql::Sql;
+use crate::store::Row;
+use crate::store::Store;
+use crate::store::Value;
+
+/// What `accounts.list` is for the table of `db init`.
+const DEFAULT_LIST: &str = "SELECT username, password FROM account ORDER BY username";
+
+/// Lists the accounts.
+pub(super) fn all(config: &Config, store: &mut Store) -> Done {
+    if config.accounts.list.is_some() {
+        let mut last = String::new();
+        visit(config, store, |name, _, _| {
+            // A row for each password of an account.
+            if name != last {
+                say(&format!("account={name}"));
+                last = name;
+            }
+        })?;
+        return Ok(true);
+    }
+    let sql = "SELECT username, active, allow_countries FROM account ORDER BY username";
+    store.visit(sql, &[], &mut |row| {
+        let line = format!("account={} active={}", row.text("username"), row.text("active"));
+        match row.text("allow_countries") {
+            list if list.is_empty() => say(&line),
+            list => say(&format!("{line} allow_countries={}", rules::words(&list).join(","))),
+        }
+    })?;
+    Ok(true)
+}
+
+/// Lists the weak ones; the answer is no where there is none.
+pub(super) fn weak(config: &Config, store: &mut Store) -> Done {
+    let settings = Settings { allow_weak_schemes: true, ..config.accounts.passwords.clone() };
+    let mut found = false;
+    visit(config, store, |name, stored, progress| {
+        let line = match stored.map(|stored| password::describe(&stored, &settings)) {
+            Some(Ok(Some((scheme, true)))) => format!("account={name} scheme={scheme}"),
+            Some(Ok(Some((_, false)) | None)) | None => return,
+            Some(Err(fault)) => format!("account={name} error={:?}", fault.0),
+        };
+        found = true;
+        progress.print(&line);
+    })?;
+    Ok(found)
+}
+
+/// Reads every account, one at a time: there may be millions.
+fn visit(
+    config: &Config,
+    store: &mut Store,
+    mut look: impl FnMut(String, Option<Secret>, &Progress),
+) -> Result<(), Error> {
+    let list = config.accounts.list.as_deref();
+    if list.is_some() {
+        prepare(config, store)?;
+    }
+    let sql = list.map_or(DEFAULT_LIST.into(), Sql::configured);
+    let progress = Progress::of_rows("accounts read", || Ok::<_, Error>(None))?;
+    store.visit(sql, &[], &mut |mut row: Row| {
+        let stored = match row.take("password") {
+            Some(Value::Text(stored)) => Some(stored),
+            Some(Value::Int(number)) => Some(Secret::new(number.to_string().into())),
+            Some(Value::Null) | None => None,
+        };
+        let name: String = row.text("username");
+        let name = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        look(name, stored, &progress);
+        progress.add(1);
+    })?;
+    Ok(())
+}
+
+/// Has the database look at `accounts.list`.
+fn prepare(config: &Config, store: &mut Store) -> Result<(), Error> {
+    let list = config.accounts.list.as_deref().unwrap_or(DEFAULT_LIST);
+    let columns = store.prepare(Sql::configured(list))?;
+    let missing =
+        ["username", "password"].into_iter().find(|name| !columns.iter().any(|c| c == name));
+    missing.map_or(Ok(()), |name| {
+        let what = format!("accounts.list returns no column named {name}: use AS {name}");
+        Err(Error::Config { file: config.path.clone(), what })
+    })
+}
+
+/// The check of `authpolicy config`.
+pub(in crate::ctl) fn check(config: &Config) -> Result<String, Error> {
+    if config.accounts.list.is_none() {
+        return Ok(String::from("ok not used"));
+    }
+    let mut store = Store::open(&config.accounts.database, patience(config))?;
+    prepare(config, &mut store)?;
+    Ok(String::from("ok the query fits"))
+}
