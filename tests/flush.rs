@@ -139,7 +139,17 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
     let (shown, printed) = at_terminal("prune --keep 1d");
     assert!(shown.contains("rows deleted: 0 of 300"), "{shown:?}");
     assert_eq!(printed, "deleted=300\n");
-    for arguments in [&["flush"][..], &["prune", "--keep", "1d"]] {
+    let backup = site.path("backup").display().to_string();
+    for (arguments, said) in [
+        (format!("db backup {backup}"), "copying the database ..."),
+        (format!("db restore {backup}"), "restoring /"),
+        (String::from("config"), "reading all of the GeoIP files ..."),
+    ] {
+        let (shown, printed) = at_terminal(&arguments);
+        assert!(shown.contains(said) && !printed.contains(said), "{shown:?}");
+        assert!(!shown.ends_with("..."), "the line is erased: {shown:?}");
+    }
+    for arguments in [&["flush"][..], &["prune", "--keep", "1d"], &["config"]] {
         let output = site.run_tool(arguments, "");
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
     }

@@ -118,9 +118,10 @@ pub(super) fn restore(config: Config, copy: &Copy) -> Done {
     owner::make_database_directories(&config)?;
     let config = owner::become_owner(config)?;
     let chosen = choose(&config, copy)?;
-    let _progress = Progress::saying(&format!("restoring {}", chosen.path.display()));
+    let progress = Progress::saying(&format!("restoring {}", chosen.path.display()));
     let from = Incoming { name: &copy.file, file: &file, wal: wal.as_ref() };
     let aside = store::restore(chosen.path, &from, &chosen.statements, patience(&config))?;
+    progress.finish();
     say(&format!("restored={}", chosen.path.display()));
     if let Some(aside) = aside {
         say(&format!("aside={}", aside.display()));

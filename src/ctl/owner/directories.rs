@@ -60,8 +60,9 @@ pub(in crate::ctl) fn make_state_directory(directory: &Path) -> Result<(), Error
 /// As root, makes the directories of embedded databases that are missing, for the owner of the state
 /// directory.
 pub(in crate::ctl) fn make_database_directories(config: &Config) -> Result<(), Error> {
-    let Ok(state) = config.state_directory.metadata() else { return Ok(()) };
-    if !Uid::effective().is_root() || state.uid() == 0 {
+    let Ok(state) = config.state_directory.symlink_metadata() else { return Ok(()) };
+    if !Uid::effective().is_root() || state.uid() == 0 || !state.is_dir() {
+        // Who has to own them is not known: `become_owner` says why.
         return Ok(());
     }
     let uid = Uid::from_raw(state.uid());

@@ -22,10 +22,10 @@ const DEFAULT_LIST: &str = "SELECT username, password FROM account ORDER BY user
 pub(super) fn all(config: &Config, store: &mut Store) -> Done {
     if config.accounts.list.is_some() {
         let mut last = String::new();
-        visit(config, store, |name, _, _| {
+        visit(config, store, |name, _, progress| {
             // A row for each password of an account.
             if name != last {
-                say(&format!("account={name}"));
+                progress.print(&format!("account={name}"));
                 last = name;
             }
         })?;
