@@ -79,9 +79,12 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 
 /// Says which filters match no row.
 fn describe_nothing(arguments: &Arguments) -> String {
+    let is_known = |text: &String| text.contains('%') || rules::network(text).is_ok();
+    let is_known = arguments.remote.as_ref().is_some_and(is_known);
+    let hint = if is_known { "" } else { " (neither an address nor a network)" };
     let given = [
         ("--user", &arguments.user, " (the whole name as it stands in the log; % is any text)"),
-        ("--remote", &arguments.remote, ""),
+        ("--remote", &arguments.remote, hint),
         ("--country", &arguments.country, ""),
     ];
     let mut filters: Vec<_> = given
@@ -123,16 +126,14 @@ fn filter(store: &mut Store, arguments: &Arguments) -> Result<Filter, Error> {
     Ok(filter)
 }
 
-/// A pattern, an address, or a network; "" is a dialogue on this machine.
+/// An address, a network, or a pattern. Other texts are in the log, too: what Exim said in an address's
+/// place, and "" for a dialogue on this machine.
 fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), Error> {
-    if text.is_empty() || text.contains('%') {
+    let Ok(network) = rules::network(text) else {
         let text = Value::text(&text.to_lowercase());
         filter.add("remote_ip LIKE :remote", [("remote", text)]);
         return Ok(());
-    }
-    let network = rules::network(text).map_err(|_| {
-        Error::Call(format!("--remote: {text:?} is neither an address nor a network"))
-    })?;
+    };
     if network.prefix_len() == network.max_prefix_len() {
         let address = Value::text(&network.addr().to_canonical().to_string());
         filter.add("remote_ip = :remote", [("remote", address)]);
