@@ -27,9 +27,9 @@ use super::timestamp;
 
 /// How long one transaction may take: nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often a file is tried again that another process has, and the pause before each: an attempt that
-/// helps has it for 200 ms.
-const HELD_TRIES: u32 = 10;
+/// How long files are tried again that another process has, and the pause before each try. An attempt
+/// that helps has one for 200 ms.
+const HELD: Duration = Duration::from_secs(1);
 const HELD_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
@@ -92,19 +92,22 @@ fn work(
     let tell = |rows| progress.add(u64::try_from(rows).unwrap_or(0));
     let mut all = Delivered::default();
     let mut left = usize::MAX;
-    let mut tries = HELD_TRIES;
+    let mut stuck_since = None;
     let mut pace = Pace::of_flush(timeouts);
     loop {
         let done = delivery::deliver_and_tell(config, &mut stores, journal, pace, &tell);
         let (is_held, is_hopeless) = (done.is_held, done.is_hopeless);
         all = all.followed_by(done);
         let before = std::mem::replace(&mut left, journal.left(backlog)?);
-        let is_stuck = left >= before;
-        if left == 0 || is_hopeless || is_stuck && !(is_held && tries > 0) {
+        if left == 0 || is_hopeless {
             break;
         }
-        if is_stuck {
-            tries = tries.saturating_sub(1);
+        if left >= before {
+            // By the clock: rows that fail may take long each time.
+            let since: &mut Instant = stuck_since.get_or_insert_with(Instant::now);
+            if !is_held || since.elapsed() >= HELD {
+                break;
+            }
             std::thread::sleep(HELD_PAUSE);
         }
         pace = Pace::of_next_pass(timeouts);

@@ -6,8 +6,6 @@ use std::io::IsTerminal;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 
-use super::say;
-
 const COUNTED: &str = "{msg}: {human_pos} of {human_len}, {per_sec:.0}, {eta} left";
 const UNCOUNTED: &str = "{msg}: {human_pos}, {per_sec:.0}";
 const SAID: &str = "{msg} ...";
@@ -58,14 +56,6 @@ impl Progress {
         match &self.0 {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
-        }
-    }
-
-    /// Prints a line on standard output.
-    pub(super) fn print(&self, line: &str) {
-        match &self.0 {
-            Some(bar) => bar.suspend(|| say(line)),
-            None => say(line),
         }
     }
 

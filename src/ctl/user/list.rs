@@ -20,49 +20,46 @@ const DEFAULT_LIST: &str = "SELECT username, password FROM account ORDER BY user
 
 /// Lists the accounts.
 pub(super) fn all(config: &Config, store: &mut Store) -> Done {
+    let mut lines: Vec<String> = Vec::new();
     if config.accounts.list.is_some() {
-        let mut last = String::new();
-        visit(config, store, |name, _, progress| {
-            // A row for each password of an account.
-            if name != last {
-                progress.print(&format!("account={name}"));
-                last = name;
-            }
-        })?;
-        return Ok(true);
-    }
-    let sql = "SELECT username, active, allow_countries FROM account ORDER BY username";
-    store.visit(sql, &[], &mut |row| {
-        let line = format!("account={} active={}", row.text("username"), row.text("active"));
-        match row.text("allow_countries") {
-            list if list.is_empty() => say(&line),
-            list => say(&format!("{line} allow_countries={}", rules::words(&list).join(","))),
+        visit(config, store, |name, _| lines.push(format!("account={name}")))?;
+        // A row for each password of an account.
+        lines.dedup();
+    } else {
+        let sql = "SELECT username, active, allow_countries FROM account ORDER BY username";
+        for row in store.query(sql, &[])? {
+            let line = format!("account={} active={}", row.text("username"), row.text("active"));
+            lines.push(match row.text("allow_countries") {
+                list if list.is_empty() => line,
+                list => format!("{line} allow_countries={}", rules::words(&list).join(",")),
+            });
         }
-    })?;
+    }
+    lines.iter().for_each(|line| say(line));
     Ok(true)
 }
 
 /// Lists the weak ones; the answer is no where there is none.
 pub(super) fn weak(config: &Config, store: &mut Store) -> Done {
     let settings = Settings { allow_weak_schemes: true, ..config.accounts.passwords.clone() };
-    let mut found = false;
-    visit(config, store, |name, stored, progress| {
-        let line = match stored.map(|stored| password::describe(&stored, &settings)) {
-            Some(Ok(Some((scheme, true)))) => format!("account={name} scheme={scheme}"),
-            Some(Ok(Some((_, false)) | None)) | None => return,
-            Some(Err(fault)) => format!("account={name} error={:?}", fault.0),
-        };
-        found = true;
-        progress.print(&line);
+    let mut lines = Vec::new();
+    visit(config, store, |name, stored| {
+        match stored.map(|stored| password::describe(&stored, &settings)) {
+            Some(Ok(Some((scheme, true)))) => lines.push(format!("account={name} scheme={scheme}")),
+            Some(Ok(Some((_, false)) | None)) | None => {}
+            Some(Err(fault)) => lines.push(format!("account={name} error={:?}", fault.0)),
+        }
     })?;
-    Ok(found)
+    lines.iter().for_each(|line| say(line));
+    Ok(!lines.is_empty())
 }
 
-/// Reads every account, one at a time: there may be millions.
+/// Reads every account, one at a time: there may be millions. Nothing is printed meanwhile, since a
+/// server does not wait for a pager.
 fn visit(
     config: &Config,
     store: &mut Store,
-    mut look: impl FnMut(String, Option<Secret>, &Progress),
+    mut look: impl FnMut(String, Option<Secret>),
 ) -> Result<(), Error> {
     let list = config.accounts.list.as_deref();
     if list.is_some() {
@@ -78,7 +75,7 @@ fn visit(
         };
         let name: String = row.text("username");
         let name = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        look(name, stored, &progress);
+        look(name, stored);
         progress.add(1);
     })?;
     Ok(())
