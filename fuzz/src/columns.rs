@@ -111,8 +111,7 @@ fn ask(query: &str) -> Result<Option<Account>, Error> {
     DATABASE.with_borrow_mut(|(store, accounts)| {
         query.clone_into(&mut accounts.query);
         let parameters = parameters(&login, &attempt, "SMTP");
-        Account::find(store, accounts, &login, &attempt, &parameters)
-            .map(|lookup| lookup.account)
+        Account::find(store, accounts, &login, &attempt, &parameters).map(|lookup| lookup.account)
     })
 }
 
