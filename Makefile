@@ -2,9 +2,9 @@
 
 DESTDIR =
 CARGO   = cargo
-# Where cargo builds: asked once, and only by what builds. What is fetched or to be installed stays in
-# this folder, so that root finds it without cargo.
-TARGET  = $(eval TARGET := $(shell $(ASK) scripts/target-directory))$(or $(TARGET),$(error cargo does not say where it builds))
+# The target directory of cargo. Only targets that build ask for it, once. Downloads and the files to be
+# installed stay in this folder, so that root finds them without cargo.
+TARGET  = $(eval TARGET := $(shell $(ASK) scripts/target-directory))$(or $(TARGET),$(error no target directory from cargo: see the message above))
 # `make CARGO_TARGET_DIR=...` reaches recipes by itself, but not this.
 ASK     = CARGO=$(CARGO) $(if $(CARGO_TARGET_DIR),CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)')
 PLUGIN  = $(TARGET)/release/libauthpolicy.so

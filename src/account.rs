@@ -69,23 +69,23 @@ pub struct Account {
     pub rules: Rules,
 }
 
-/// What the query found for a login.
+/// The result of the account query for a login.
 #[derive(Debug)]
 pub struct Lookup {
     /// The account, if there is one.
     pub account: Option<Account>,
-    /// True if an account has the same name whatever the login: the query returns a column
-    /// `username`, or it is the default one, which compares bytes.
-    pub has_one_name: bool,
+    /// True if all spellings of a login lead to one name: the query returns `username`, or it is the
+    /// default query, which compares bytes.
+    pub is_name_canonical: bool,
 }
 
 impl Lookup {
-    /// An account that is remembered on this host, since no host of the database can be reached.
+    /// The result for a cached account, used because no host of the database can be reached.
     #[must_use]
     pub fn remembered(account: Option<Account>, accounts: &Accounts) -> Self {
-        let has_one_name = accounts.query_is_default
+        let is_name_canonical = accounts.query_is_default
             || account.as_ref().is_none_or(|account| account.username.is_some());
-        Self { account, has_one_name }
+        Self { account, is_name_canonical }
     }
 }
 
@@ -146,10 +146,10 @@ impl Account {
                 }
             });
         }
-        let has_one_name = accounts.query_is_default
+        let is_name_canonical = accounts.query_is_default
             || found.columns.iter().any(|name| name == "username")
                 && account.as_ref().is_none_or(|account| account.username.is_some());
-        Ok(Lookup { account, has_one_name })
+        Ok(Lookup { account, is_name_canonical })
     }
 
     /// An account of one row.

@@ -3,10 +3,10 @@
 //! A translator between IPv4 and IPv6 writes a client's IPv4 address into the IPv6 address that the
 //! server sees. Such a client is judged and counted by the IPv4 address. Otherwise it would escape
 //! rules about that address, and share one counter with everybody behind the translator. Rows and
-//! lines keep the address that came, because that is what packets have.
+//! lines have the source address, because packets have it.
 //!
-//! This module alone knows the forms. Teredo (2001::/32) and `::a.b.c.d` are not routed any more and
-//! carry nothing here.
+//! Only this module knows the forms. Teredo (2001::/32) and `::a.b.c.d` are no longer routed, and carry
+//! nothing here.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use ipnet::Ipv6Net;
 /// The well-known prefix of NAT64 (RFC 6052 §2.1).
 const WELL_KNOWN: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// How an IPv6 address carries an IPv4 address.
+/// The method by which an IPv6 address carries an IPv4 address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// A stateful translator (RFC 6146), by one of its prefixes.
@@ -31,8 +31,8 @@ pub enum Form {
 }
 
 impl Form {
-    /// True if networks that admit hold for the carried address. The server's own translator vouches
-    /// for it. Anybody's relay can forge a 6to4 address.
+    /// True if the carried address may admit the client. A translator vouches for it, but any relay
+    /// can forge a 6to4 address.
     fn admits(self) -> bool {
         match self {
             Self::Nat64 | Self::Siit => true,
@@ -59,32 +59,32 @@ pub struct Address {
 }
 
 impl Address {
-    /// The address as it came, but IPv4 where it was IPv4-mapped IPv6.
+    /// The source address; IPv4 if it is IPv4-mapped.
     #[must_use]
     pub fn came(self) -> IpAddr {
         self.came
     }
 
-    /// The IPv4 address that it carries, and how.
+    /// The IPv4 address that it carries, and the form.
     #[must_use]
     pub fn carried(self) -> Option<(Ipv4Addr, Form)> {
         self.carried
     }
 
-    /// The address that countries, autonomous systems and limits are about.
+    /// The address for countries, autonomous systems and limits: the carried one, else the source address.
     #[must_use]
     pub fn judged(self) -> IpAddr {
         self.carried.map_or(self.came, |(v4, _)| v4.into())
     }
 
-    /// True if these networks, which refuse, have the address in either form.
+    /// True if a list of denied networks contains the source address or the carried address.
     #[must_use]
     pub fn is_denied_by(self, networks: &[IpNet]) -> bool {
         holds(networks, self.came) || holds(networks, self.judged())
     }
 
-    /// True if these networks, which admit, have the address that came, or the carried one if its
-    /// form can be believed.
+    /// True if a list of admitted networks contains the source address, or a carried address whose form
+    /// is trusted.
     #[must_use]
     pub fn is_admitted_by(self, networks: &[IpNet]) -> bool {
         let carried = self.carried.filter(|(_, form)| form.admits());
@@ -200,22 +200,22 @@ fn prefix(network: &IpNet) -> Result<Ipv6Net, String> {
 /// True if a client may have this address in its own network, private or not.
 fn can_be_a_client(v4: Ipv4Addr) -> bool {
     let [a, ..] = v4.octets();
-    // 0.0.0.0/8, multicast and reserved addresses belong to nobody.
+    // A client cannot have an address in 0.0.0.0/8, nor a multicast or reserved one.
     (1..224).contains(&a) && !v4.is_loopback() && !v4.is_link_local()
 }
 
-/// True if an address can be reached over the Internet, and so can have a country. Documentation
-/// networks, and IPv6 addresses that nobody has given out, are left to the GeoIP file.
+/// True if an address can be reached over the Internet, and so can have a country. For documentation
+/// networks and unassigned IPv6 addresses, the GeoIP file decides.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let octets = v4.octets();
             let is_shared = matches!(octets, [100, 64..=127, ..]); // RFC 6598
-            let is_of_protocols = matches!(octets, [192, 0, 0, _]); // RFC 6890
-            let is_of_benchmarks = matches!(octets, [198, 18..=19, ..]); // RFC 2544
+            let is_ietf_protocol = matches!(octets, [192, 0, 0, _]); // RFC 6890
+            let is_benchmark = matches!(octets, [198, 18..=19, ..]); // RFC 2544
             can_be_a_client(v4)
-                && !(v4.is_private() || is_shared || is_of_protocols || is_of_benchmarks)
+                && !(v4.is_private() || is_shared || is_ietf_protocol || is_benchmark)
         }
         IpAddr::V6(v6) => {
             !(v6.is_unique_local()
@@ -227,7 +227,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// A network as clients in it come: IPv4 where it was IPv4-mapped IPv6.
+/// Converts an IPv4-mapped network to IPv4; returns other networks unchanged.
 #[must_use]
 pub fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {

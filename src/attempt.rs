@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn with_an_empty_password_no_name_is_kept() {
+    fn an_empty_password_clears_the_name() {
         let arguments: [&[u8]; 4] = [b"hunter2", b"", b"192.0.2.1", b"authzid=hunter2"];
         let attempt = Attempt::parse(&arguments).unwrap();
         assert!(attempt.has_empty_password());

@@ -62,9 +62,9 @@ use crate::verdict::Verdict;
 pub struct World<'a> {
     /// The rules and places.
     pub config: &'a Config,
-    /// The country files, where some are configured.
+    /// The country files; `None` if none is configured.
     pub geo: Option<&'a Geo>,
-    /// The files of autonomous systems, where some are configured.
+    /// The files of autonomous systems; `None` if none is configured.
     pub asns: Option<&'a Asns>,
     /// Where lines go.
     pub log: MailLog<'a>,

@@ -42,9 +42,11 @@ pub const DEFAULT_QUERY: &str =
 pub const DEFAULT_QUERY_OF_PROVED: &str = "SELECT password, allow_countries, \
      CASE WHEN active = 1 THEN 0 ELSE 1 END AS disabled FROM account WHERE username = :user";
 
-/// What stores a row of contract and `db init`: the embedded database does not cut texts to their
-/// columns, a server does. A time that the database cannot express, as from a host whose clock is wrong, becomes the
-/// database's own: MariaDB before 11.5 knows none after January 2038, and FROM_UNIXTIME is an error in strict mode then.
+/// The default `log.insert`, for the embedded database and for a server. A server cuts texts to the length of
+/// their columns; the embedded database does not.
+///
+/// If a host's clock is wrong, the database may be unable to express its time: MariaDB before 11.5 has no times after
+/// January 2038, and FROM_UNIXTIME is an error in strict mode. Then the row gets the database's time.
 const DEFAULT_LOG_INSERT: (&str, &str) = (
     "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
      policy_reject) VALUES (COALESCE(datetime(:time, 'unixepoch'), datetime('now')), substr(:protocol, 1, 10), \

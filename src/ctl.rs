@@ -199,7 +199,7 @@ fn timestamp(seconds: i64) -> String {
     time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
 }
 
-/// A span of time; whole days as days, which would be months and hours otherwise.
+/// Formats a span of time. Whole days are printed as days; humantime would print months and hours.
 fn span(time: Duration) -> String {
     const DAY: u64 = 24 * 3600;
     match time.as_secs() {

@@ -16,7 +16,7 @@ use std::time::Instant;
 pub use self::round::Delivered;
 pub use self::round::Pace;
 pub use self::round::deliver;
-pub use self::round::deliver_and_tell;
+pub use self::round::deliver_with_progress;
 use crate::config::Config;
 use crate::config::Delivery;
 use crate::config::Durability;

@@ -23,11 +23,11 @@ pub fn of_account(store: &mut Store, account: &str, now: i64) -> Result<Vec<Exce
     rows.iter().map(|row| read(account, row)).collect()
 }
 
-/// True if any account has an exception that has not ended; false where nobody has made the table.
+/// True if any account has an exception that has not ended; false if the table does not exist.
 ///
 /// # Errors
 /// The database cannot tell.
-pub fn are_there_any(store: &mut Store, now: i64) -> Result<bool, Error> {
+pub fn any_in_force(store: &mut Store, now: i64) -> Result<bool, Error> {
     const SQL: &str = "SELECT id FROM authpolicy_exception WHERE expires > :now LIMIT 1";
     match store.query(SQL, &[("now", Value::Int(now))]) {
         Err(e) if e.is_about_table() => Ok(false),

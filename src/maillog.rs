@@ -60,11 +60,11 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function=check error={what:?}"));
     }
 
-    /// The account query takes a login for a pattern.
+    /// The account query found an account by a pattern.
     pub fn pattern(self, login: &str, username: &str) {
         let what = format!(
-            "accounts.query found {username:?} for the login {login:?}, which is a pattern of LIKE or REGEXP that \
-             matches it: if the query compares with one of these, let it compare with =; `authpolicy config` tries it"
+            "accounts.query found {username:?} for the login {login:?}, which is a pattern of LIKE or REGEXP for \
+             this name: if the query uses one of these, use = instead, and test it with `authpolicy config`"
         );
         self.line(&format!("trouble function=check error={what:?}"));
     }

@@ -4,8 +4,8 @@
 //! was read from files may come from the daemon that it was forked from (`preload`); each process
 //! looks once whether the files are still the same. Nothing else of a parent's state is used.
 //!
-//! The daemon itself may call `country` and `allow`, too, for one client after the other. So these
-//! look at the files each time, unless a parent process has preloaded them.
+//! The daemon itself may also call `country` and `allow`, for one client after another. So these
+//! functions check the files each time, unless a parent process has preloaded them.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -37,15 +37,15 @@ pub struct Session {
     pub authorized: Option<(Vec<u8>, String)>,
     /// An attempt that `secret` was asked for.
     pub asked: Option<Asked>,
-    /// What `allow` decided, the latest last.
+    /// The decisions of `allow`, in order; the latest is last.
     allowed: Vec<Remembered>,
     /// The row of the call in progress, once it has an id.
     pub ticket: Option<Arc<Ticket>>,
 }
 
-/// What `allow` decided about an address under a configuration.
+/// A decision of `allow` for one address and one configuration.
 struct Remembered {
-    /// `None` if the call did not say which one: then under all of them.
+    /// `None` if the call could not be parsed: then the decision holds for all configurations.
     config: Option<PathBuf>,
     remote: String,
     allowed: Allowed,
@@ -180,15 +180,15 @@ impl Session {
         self.asked = None;
     }
 
-    /// Remembers what `allow` decided about this address, for this connection. A call that did not
-    /// say under which configuration counts under all of them.
+    /// Keeps a decision of `allow` for this connection. Without a configuration it holds for all of
+    /// them.
     pub fn remember_allowed(&mut self, config: Option<&Path>, remote: String, allowed: Allowed) {
         self.allowed.retain(|known| known.config.as_deref() != config);
         let config = config.map(Path::to_owned);
         self.allowed.push(Remembered { config, remote, allowed });
     }
 
-    /// What `allow` decided about this address in this connection, under this configuration.
+    /// Returns the latest decision of `allow` for this address and this configuration.
     #[must_use]
     pub fn allowed(&self, config: Option<&str>, remote: &str) -> Option<Allowed> {
         let config = path(config);
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_allow_decided_is_known_for_its_configuration_and_address_alone() {
+    fn allow_is_remembered_per_configuration_and_address() {
         let mut session = Session::new();
         session.renew(1);
         let (default, other) = (config::DEFAULT_PATH, "/etc/other.toml");

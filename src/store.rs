@@ -168,11 +168,11 @@ impl Store {
         self.within(work, Self::commit)
     }
 
-    /// Tries several statements, and takes them back.
+    /// Runs statements in a transaction and rolls it back.
     ///
     /// # Errors
     /// One of them failed.
-    pub fn rehearse<T>(
+    pub fn dry_run<T>(
         &mut self,
         work: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {

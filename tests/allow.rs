@@ -186,7 +186,7 @@ fn skip_does_not_look_at_the_password_of_what_allow_refused() {
 
 /// LOGIN and `allow` have one configuration, PLAIN has another one, without the rule that refuses.
 #[test]
-fn what_allow_refused_under_one_configuration_does_not_hold_under_another() {
+fn a_refusal_by_allow_does_not_hold_under_another_configuration() {
     for base in Base::all() {
         let deny = "[policy]\nfailure_time = \"0s\"\ndeny_networks = [\"198.51.100.0/24\"]\n";
         let site = Site::new(base, deny);

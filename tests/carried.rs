@@ -76,7 +76,7 @@ fn recorded(site: &Site) -> String {
 
 /// With DB-IP's real country file, which `make test` fetches.
 #[test]
-fn a_client_is_judged_by_the_address_it_carries_and_recorded_by_the_one_that_came() {
+fn a_client_is_judged_by_the_carried_address_and_recorded_by_the_source_address() {
     let dbip = std::env::var("AUTHPOLICY_TEST_GEOIP").expect("make test names the country file");
     for base in Base::all() {
         let site = site(base, GB_ONLY);
@@ -105,7 +105,7 @@ fn a_client_is_judged_by_the_address_it_carries_and_recorded_by_the_one_that_cam
 }
 
 #[test]
-fn what_denies_holds_for_the_carried_address_and_for_the_one_that_came() {
+fn deny_networks_apply_to_the_carried_and_the_source_address() {
     let asns = mmdb::write("Authpolicy-ASN", "198.51.100.0/24 64497", |number| {
         let number = number.parse::<u32>().unwrap();
         mmdb_writer::Value::map([("autonomous_system_number", mmdb_writer::Value::from(number))])
@@ -158,7 +158,7 @@ fn what_denies_holds_for_the_carried_address_and_for_the_one_that_came() {
 }
 
 #[test]
-fn what_admits_believes_a_translator_and_not_6to4() {
+fn networks_admit_by_nat64_and_siit_but_not_by_6to4() {
     for base in Base::all() {
         let site = site(base, GB_ONLY);
         let exim = site.exim();
@@ -207,7 +207,7 @@ fn what_admits_believes_a_translator_and_not_6to4() {
 }
 
 #[test]
-fn a_carried_private_address_is_none_unless_the_prefix_is_the_administrators() {
+fn a_carried_private_address_counts_only_under_a_configured_prefix() {
     let trusted =
         "unknown_country = \"reject\"\ntrusted_networks = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n";
     for base in Base::all() {
@@ -253,7 +253,7 @@ fn a_carried_private_address_is_none_unless_the_prefix_is_the_administrators() {
 }
 
 #[test]
-fn one_guesser_behind_a_translator_locks_out_nobody_else() {
+fn one_guesser_behind_nat64_does_not_lock_out_others() {
     for base in Base::all() {
         let limits = [limit("guessing", "remote", "failures", 2)];
         let site = common::limits::site(base, "", &limits);
@@ -313,7 +313,7 @@ fn a_carried_address_is_known_good_and_its_country_is_known() {
 }
 
 #[test]
-fn the_tool_shows_what_is_carried() {
+fn the_tool_shows_the_carried_address() {
     let site = site(Base::Sqlite, GB_ONLY);
     let test = |site: &Site, remote: &str| {
         let output = site.run_tool(&["test", USER, remote], "secret");

@@ -53,7 +53,7 @@ fn stage() -> (Site, Arc<MariaDb>, String) {
 }
 
 #[test]
-fn a_server_that_is_away_is_named_and_each_cause_is_printed_once() {
+fn an_unreachable_server_is_named_and_each_cause_is_printed_once() {
     let (site, server, name) = stage();
     let (status, said, complaint) = config(&site);
     assert_eq!((status, value(&said, "servers")), (0, "ok"), "{said}{complaint}");
@@ -80,7 +80,7 @@ fn a_server_that_is_away_is_named_and_each_cause_is_printed_once() {
     assert_eq!(said.matches(&want).count(), 1, "{said}");
     assert_eq!(complaint.matches(&want).count(), 1, "{complaint}");
     for what in ["accounts", "log", "tables", "writes", "names", "failure_time", "limits"] {
-        assert_eq!(value(&said, what), "not made, see check.servers");
+        assert_eq!(value(&said, what), "skipped, see check.servers");
     }
 
     // Of two databases, the checks of the other one are made.
@@ -90,11 +90,11 @@ fn a_server_that_is_away_is_named_and_each_cause_is_printed_once() {
     let (status, said, _) = config(&site);
     assert!(status == 2 && value(&said, "servers").starts_with("failed no database"), "{said}");
     assert!(value(&said, "log").starts_with("ok ") && value(&said, "writes").starts_with("ok "));
-    assert_eq!(value(&said, "accounts"), "not made, see check.servers");
+    assert_eq!(value(&said, "accounts"), "skipped, see check.servers");
 }
 
 #[test]
-fn an_embedded_database_that_is_away_is_one_cause_too() {
+fn a_missing_embedded_database_is_one_cause() {
     let site = site(Base::Sqlite, "", &[limit("guessing", "account", "failures", 3)]);
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
@@ -102,7 +102,7 @@ fn an_embedded_database_that_is_away_is_one_cause_too() {
     let (status, said, _) = config(&site);
     assert_eq!(status, 2);
     assert_eq!(said.matches("does not exist").count(), 1, "{said}");
-    assert_eq!(value(&said, "log"), "failed as check.embedded");
+    assert_eq!(value(&said, "log"), "failed, see check.embedded");
 }
 
 /// What every table holds, and the number of the next row.
@@ -118,7 +118,7 @@ fn contents(site: &Site) -> Vec<i64> {
 }
 
 #[test]
-fn writes_are_tried_and_leave_nothing() {
+fn trial_writes_leave_nothing_behind() {
     for base in Base::all() {
         let site = site(base, "new_country = \"log\"", &[limit("g", "account", "failures", 3)]);
         let exim = site.exim();
@@ -173,7 +173,7 @@ fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
 
 /// Statements that the server understands, and refuses to run.
 #[test]
-fn a_server_that_refuses_to_write_is_noticed() {
+fn config_fails_if_a_server_refuses_writes() {
     let (site, server, _) = stage();
     let before = contents(&site);
     server.kill();

@@ -153,7 +153,7 @@ fn db_init_makes_what_is_missing_and_alters_nothing() {
 }
 
 #[test]
-fn what_root_has_touched_is_exims() {
+fn files_touched_by_root_belong_to_exims_user() {
     let site = Site::new(Base::Sqlite, POLICY);
     let database = site.path("state");
     for arguments in [&["user", "list"][..], &["config"], &["log"], &["prune", "--keep", "1d"]] {

@@ -59,7 +59,7 @@ fn with_list(site: &Site, list: &str) {
 }
 
 #[test]
-fn weak_passwords_of_any_table_are_listed_by_a_second_query() {
+fn accounts_list_lists_weak_passwords_of_any_table() {
     for base in Base::all() {
         let site = site(base);
         let without = site.read("authpolicy.toml");
@@ -104,7 +104,7 @@ fn weak_passwords_of_any_table_are_listed_by_a_second_query() {
 }
 
 #[test]
-fn an_exception_for_a_name_that_nobody_has_is_added_with_a_warning() {
+fn an_exception_for_an_unknown_account_is_added_with_a_warning() {
     for base in Base::all() {
         let site = site(base);
         let add = |name| {

@@ -293,7 +293,7 @@ fn spa_with_accounts_of_ours() {
 
 /// `finish` does not see that the password is empty, but Exim does.
 #[test]
-fn a_password_in_the_place_of_a_name_does_not_reach_finish() {
+fn a_password_sent_as_the_name_does_not_reach_finish() {
     let rig = crypteq(Base::Sqlite);
     play(&rig.site, &plain(rig.port), &RIGHT);
     play(&rig.site, &login(rig.port), &RIGHT);

@@ -154,7 +154,7 @@ const CARGO: &str = "#!/bin/sh\nset -e\n[ \"$1\" != metadata ] || exec \"$REAL_C
      cp \"$REAL_TOOL\" \"$release/authpolicy\"\ncp \"$REAL_PLUGIN\" \"$release/libauthpolicy.so\"\n";
 
 #[test]
-fn make_installs_what_cargo_builds_wherever_that_is() {
+fn make_installs_from_any_target_directory() {
     let work = tempfile::tempdir().unwrap();
     let path = |name: &str| work.path().join(name);
     let cargo = path("cargo");
@@ -191,7 +191,7 @@ fn make_installs_what_cargo_builds_wherever_that_is() {
 }
 
 #[test]
-fn no_script_takes_for_granted_where_cargo_builds() {
+fn no_script_assumes_the_target_directory() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("Makefile"), root.join("demo/run")];
     files.extend(fs::read_dir(root.join("scripts")).unwrap().map(|entry| entry.unwrap().path()));

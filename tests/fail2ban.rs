@@ -1,5 +1,5 @@
-//! The filter for fail2ban, held by fail2ban itself against lines from a real Exim, in each form
-//! that Exim, syslogd and the journal give them.
+//! fail2ban runs its filter on lines from a real Exim, in each form that Exim, syslogd and the journal
+//! give them.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -129,7 +129,7 @@ fn lines_of_an_exim(options: &str, renamed: Option<&str>) -> (String, Vec<String
 }
 
 #[test]
-fn one_filter_counts_refused_attempts_wherever_exim_writes_its_lines() {
+fn one_filter_counts_refused_attempts_in_every_log_format() {
     let unknown = Some("4.98-2");
     for (options, renamed) in [
         ("log_selector = +millisec +pid\nlog_timezone = true", None),

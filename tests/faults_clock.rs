@@ -158,7 +158,7 @@ fn limits_survive_a_clock_that_is_set() {
 
 /// Beyond 2038, MariaDB cannot express the host's time.
 #[test]
-fn a_row_from_a_clock_that_is_far_off_gets_the_databases_time() {
+fn a_row_with_an_impossible_time_gets_the_databases_time() {
     for base in Base::all() {
         let site = common::limits::site(base, "", &[]);
         let exim = exim(&site);

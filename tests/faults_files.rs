@@ -134,8 +134,8 @@ fn a_geoip_file_that_nobody_may_read_is_435() {
     break_geoip("GeoIP file unreadable, and put back", hide, "cannot be read by uid");
 }
 
-/// Whoever writes over the file cuts it short first, maybe in the middle of a lookup. docs/exim.md
-/// says to rename; this is about those who do not.
+/// Writing over a file truncates it first, perhaps during a lookup. docs/exim.md says to rename; this test
+/// is about administrators who do not.
 #[test]
 fn a_geoip_file_that_is_cut_short_in_place_is_435() {
     for (name, length) in [("to half", 2), ("to nothing", u64::MAX)] {

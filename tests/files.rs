@@ -280,7 +280,7 @@ fn a_database_password_that_everyone_may_read_is_435_and_a_line() {
 }
 
 #[test]
-fn sections_of_other_programs_decide_nothing_and_a_misspelt_one_is_named() {
+fn sections_of_other_programs_are_ignored_and_misspelt_ones_are_errors() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     let config = site.read("authpolicy.toml");
@@ -344,20 +344,20 @@ fn root_makes_the_last_directory_of_a_database_for_exims_user() {
 }
 
 #[test]
-fn root_changes_the_owner_of_no_directory_that_exists() {
+fn root_never_changes_the_owner_of_an_existing_directory() {
     let site = site(Base::Sqlite);
     fs::create_dir(site.path("etc")).unwrap();
     let before = fs::metadata(site.path("etc")).unwrap();
     let (status, said) = init(&site, &site.path("etc/a.db"));
     assert!(status == 2 && said.contains("/etc/a.db: cannot be made: Permission denied"), "{said}");
-    assert!(said.contains("give the database a directory of its own in database.url"), "{said}");
+    assert!(said.contains("name in database.url a directory for the database alone"), "{said}");
     let after = fs::metadata(site.path("etc")).unwrap();
     assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
     assert_eq!(fs::read_dir(site.path("etc")).unwrap().count(), 0);
 }
 
 #[test]
-fn root_makes_no_directory_where_others_may_write() {
+fn root_makes_no_directory_below_one_that_others_can_write() {
     let site = site(Base::Sqlite);
     for (name, mode, owner) in [
         ("group", 0o775, 0),
@@ -375,7 +375,7 @@ fn root_makes_no_directory_where_others_may_write() {
         }
         let (status, said) = init(&site, &parent.join("new/a.db"));
         assert!(
-            status == 2 && said.contains("can be written by others than root"),
+            status == 2 && said.contains("is writable by users other than root"),
             "{name}: {said}"
         );
         assert!(said.contains("install -d -m 700 -o Debian-exim"), "{name}: {said}");

@@ -54,7 +54,7 @@ fn flush_leaves_no_row_behind_however_many_wait() {
 }
 
 #[test]
-fn rows_that_fail_each_time_end_flush_and_keep_no_other_row() {
+fn rows_that_always_fail_end_flush_and_do_not_block_others() {
     let site = site(Base::mariadb(), LATER);
     refuse_bad_names(&site, "1105");
     let exim = site.exim();
@@ -70,7 +70,7 @@ fn rows_that_fail_each_time_end_flush_and_keep_no_other_row() {
 }
 
 #[test]
-fn rows_of_a_file_that_another_process_writes_are_left_and_said() {
+fn flush_reports_rows_that_another_process_holds() {
     for base in Base::all() {
         let site = site(base, LATER);
         let exim = site.exim();
@@ -88,7 +88,7 @@ fn rows_of_a_file_that_another_process_writes_are_left_and_said() {
 }
 
 #[test]
-fn rows_that_come_while_flush_works_are_the_next_runs() {
+fn rows_that_come_during_flush_are_left_to_the_next_run() {
     let site = site(Base::Sqlite, LATER);
     refuse_bad_names(&site, "ABORT");
     let exim = site.exim();

@@ -100,7 +100,7 @@ fn a_pair_of_files_serves_both_families() {
 }
 
 #[test]
-fn a_file_of_a_pair_that_cannot_be_read_is_435_for_those_it_may_know() {
+fn an_unreadable_file_of_a_pair_is_435_for_addresses_it_may_have() {
     let site = site(Base::Sqlite, GB_ONLY);
     names(&site, "database", &["v4.mmdb", "v6.mmdb"]);
     let exim = site.exim();
@@ -130,7 +130,7 @@ fn a_file_of_a_pair_that_cannot_be_read_is_435_for_those_it_may_know() {
 }
 
 #[test]
-fn config_names_a_family_that_is_missing_where_a_rule_needs_it() {
+fn config_warns_of_a_missing_family_that_a_rule_needs() {
     let site = site(Base::Sqlite, GB_ONLY);
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
@@ -160,7 +160,7 @@ fn config_names_a_family_that_is_missing_where_a_rule_needs_it() {
 }
 
 #[test]
-fn config_names_a_family_that_the_file_of_autonomous_systems_lacks() {
+fn config_warns_of_a_family_missing_from_the_asn_file() {
     let site = site(Base::Sqlite, "[policy]\nfailure_time = \"0s\"\n");
     let system = |number: &str| {
         let number = number.parse::<u32>().unwrap();
@@ -187,7 +187,7 @@ fn config_names_a_family_that_the_file_of_autonomous_systems_lacks() {
 }
 
 #[test]
-fn config_warns_of_a_file_that_was_built_long_ago() {
+fn config_warns_of_an_old_geoip_file() {
     let site = site(Base::Sqlite, GB_ONLY);
     assert!(check(&site).1.starts_with("ok "), "built just now");
     // 2001 and 2128, whenever this is.
@@ -255,7 +255,7 @@ fn the_script_fetches_db_ips_file_of_this_month_or_of_the_month_before() {
 }
 
 #[test]
-fn the_script_puts_nothing_into_place_that_is_no_geoip_file() {
+fn the_script_installs_only_valid_mmdb_files() {
     let packed = gzipped(&mmdb::from_list(NETWORKS));
     let half = packed[..packed.len() / 2].to_vec();
     for downloader in ["curl", "wget"] {
@@ -283,7 +283,7 @@ fn the_script_puts_nothing_into_place_that_is_no_geoip_file() {
 }
 
 #[test]
-fn the_script_leaves_a_file_alone_says_so_and_refreshes_from_npm_when_told() {
+fn the_script_keeps_an_existing_file_unless_refresh_is_given() {
     let script = Script::new("true");
     fs::create_dir(script.path("bin")).unwrap();
     script.npm("fresh\\253\\315\\357MaxMind.com");

@@ -230,7 +230,7 @@ fn sqlite_keeps_what_clients_send_out_of_its_statements() {
 }
 
 #[test]
-fn mariadb_gets_what_clients_send_as_bound_values_alone() {
+fn mariadb_gets_client_input_only_as_bound_values() {
     let server = MariaDb::start();
     let (name, mut root) = (server.database(), server.root(""));
     let url = server.url(&name);

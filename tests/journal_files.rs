@@ -81,7 +81,7 @@ fn a_restored_journal_stores_nothing_twice_and_loses_nothing_new() {
 }
 
 #[test]
-fn what_is_not_ours_in_the_state_directory_stops_no_attempt() {
+fn foreign_files_in_the_state_directory_do_not_stop_attempts() {
     let site = site(Base::Sqlite, POLICY);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -143,7 +143,7 @@ fn what_is_not_ours_in_the_state_directory_stops_no_attempt() {
 }
 
 #[test]
-fn where_no_place_takes_the_row_the_answer_is_435() {
+fn an_attempt_whose_row_cannot_be_stored_is_435() {
     for base in Base::all() {
         let site = site(base, POLICY);
         let exim = site.exim();
@@ -218,7 +218,7 @@ fn a_journal_that_others_may_read_is_ours_and_they_may_no_longer() {
 }
 
 #[test]
-fn a_journal_of_somebody_else_is_moved_away_and_told_of() {
+fn a_foreign_journal_is_moved_away_and_reported() {
     let site = site(Base::Sqlite, LATER);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());

@@ -1,4 +1,4 @@
-//! `authpolicy log` and `prune` find the rows that they are asked for, whatever the clocks do.
+//! `authpolicy log` and `prune` find the right rows, also when clocks change.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -45,7 +45,7 @@ fn column(output: &Output, number: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_network_is_looked_for_before_the_lines_are_counted() {
+fn the_network_filter_applies_before_the_line_limit() {
     for base in Base::all() {
         let site = site(base);
         for remote in ["192.0.2.200", "192.0.3.1", "2001:db8:1::7", "2001:db8:2::1", "", "local"] {
@@ -76,12 +76,12 @@ fn a_network_is_looked_for_before_the_lines_are_counted() {
         assert!(printed.contains("192.0.2.200") && !printed.contains("192.0.3.1"), "{printed}");
         let wrong = find(&["--remote", "192.0.2"]);
         assert_eq!((wrong.status.code(), column(&wrong, 4).len()), (Some(0), 0));
-        assert!(text(&wrong.stderr).contains("neither an address nor a network"), "{wrong:?}");
+        assert!(text(&wrong.stderr).contains("not an address or a network"), "{wrong:?}");
     }
 }
 
 #[test]
-fn what_matches_nothing_is_said() {
+fn log_says_if_nothing_matches() {
     for base in Base::all() {
         let site = site(base);
         let find = |words: &[&str]| site.run_tool(&[&["log"], words].concat(), "");

@@ -1,4 +1,4 @@
-//! The line of an attempt: it can be taken apart as docs/reference.md says, whatever a client sends.
+//! The line of an attempt can be parsed as docs/reference.md says, whatever a client sends.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -104,7 +104,7 @@ fn told<const N: usize>(site: &Site, names: [&str; N]) -> [String; N] {
 }
 
 #[test]
-fn what_a_client_sends_stays_inside_its_field() {
+fn client_input_stays_inside_its_field() {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("u@example.com", "secret");
     let check = site.dlfunc("check", "{$auth2}{$auth3}{$auth1}");

@@ -126,7 +126,7 @@ fn a_user_of_caching_sha2_password_logs_in_over_socket_tcp_and_tls() {
 }
 
 #[test]
-fn a_user_who_must_use_tls_or_show_a_certificate_can_and_the_line_says_if_it_is_missing() {
+fn required_tls_and_certificates_work_and_the_line_says_if_they_are_missing() {
     let rig = Rig::new();
     let tls = format!("{}&{SKIP}", rig.tls);
     let path = |file: &str| rig.site.path(file).display().to_string();

@@ -132,7 +132,7 @@ fn a_flood_of_unknown_names_hashes_no_more_at_once_than_are_given() {
 
 /// Nobody can tell then, whoever it is, and nothing is counted as a guess.
 #[test]
-fn whoever_gets_no_slot_in_time_is_435_and_no_guess() {
+fn an_attempt_without_a_slot_is_435_and_not_a_guess() {
     for base in Base::all() {
         let limits = limit("guessing", "remote", "failures", 1);
         let site = site(base, "max_parallel_hashes = 3", "2s", &limits);

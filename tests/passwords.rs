@@ -122,7 +122,7 @@ fn what_cannot_be_understood_is_435_with_account_and_scheme_but_no_hash() {
 }
 
 #[test]
-fn what_takes_too_much_work_is_435() {
+fn a_stored_password_with_too_much_work_is_435() {
     let limits = "max_bcrypt_cost = 5\nmax_rounds = 5000\nmax_argon2_memory = 1024\n";
     let site = site(Base::Sqlite, limits);
     let exim = site.exim();

@@ -166,9 +166,9 @@ fn a_daemon_that_is_told_to_start_again_loads_again() {
     assert_eq!(site.rows().len(), 2);
 }
 
-/// What is wrong with one file, the attempts say; the others are preloaded all the same.
+/// The attempts report an unreadable file. The other files are still preloaded.
 #[test]
-fn a_file_that_cannot_be_read_keeps_no_other_out_of_the_daemon() {
+fn an_unreadable_file_does_not_keep_others_from_being_preloaded() {
     let site = site(Base::Sqlite, "");
     let config = site.read("authpolicy.toml");
     let gone = site.path("gone.mmdb").display().to_string();
@@ -207,7 +207,7 @@ fn told(reply: &str, value: &str) -> (String, String) {
 
 /// The daemon serves no connection itself, and would keep for good what it has read once.
 #[test]
-fn a_daemon_that_asks_for_a_country_sees_what_changes_on_disk() {
+fn a_daemon_that_calls_country_sees_changed_files() {
     let (site, exim) = asking("country", GB, "");
     let whole = fs::read(site.path("country.mmdb")).unwrap();
     let good = site.read("authpolicy.toml");
@@ -234,7 +234,7 @@ fn a_daemon_that_asks_for_a_country_sees_what_changes_on_disk() {
 }
 
 #[test]
-fn a_daemon_that_asks_allow_sees_what_changes_on_disk() {
+fn a_daemon_that_calls_allow_sees_changed_files() {
     let (site, exim) = asking("allow", CN, "");
     let good = site.read("authpolicy.toml");
     assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "no"), "{}", site.main_log());
@@ -252,7 +252,7 @@ fn a_daemon_that_asks_allow_sees_what_changes_on_disk() {
 
 /// What is asked first has mapped the file itself, which may be cut short.
 #[test]
-fn preload_maps_a_copy_whatever_was_asked_before() {
+fn preload_maps_a_copy_even_after_other_functions() {
     let (site, exim) = asking("country", GB, "preload");
     assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{}", site.main_log());
     for _ in 0..2 {
@@ -266,7 +266,7 @@ fn preload_maps_a_copy_whatever_was_asked_before() {
 }
 
 #[test]
-fn both_files_of_a_pair_are_preloaded_and_looked_at_each_time() {
+fn both_files_of_a_pair_are_preloaded_and_checked_each_time() {
     const GB6: &str = "2001:db8:1::7";
     const CN6: &str = "2001:db8:2::7";
     const MOVED: &str =

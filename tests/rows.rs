@@ -174,7 +174,7 @@ within = \"10m\"
 ";
 
 #[test]
-fn a_password_in_the_place_of_a_name_is_never_written() {
+fn a_password_sent_as_the_name_is_never_written() {
     for base in Base::all() {
         let site = Site::new(base, &format!("{POLICY}{LIMIT}"));
         site.account("p@example.com", "hunter2");
@@ -236,7 +236,7 @@ fn a_password_in_the_place_of_a_name_is_never_written() {
 }
 
 #[test]
-fn a_password_in_the_place_of_a_name_is_never_written_while_all_is_broken() {
+fn a_password_sent_as_the_name_is_never_written_during_an_outage() {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("p@example.com", "hunter2");
     let exim = site.exim();

@@ -75,7 +75,7 @@ fn a_real_client_is_convinced_and_each_attempt_is_one_row() {
 }
 
 #[test]
-fn what_nobody_has_looks_the_same_each_time_and_like_what_accounts_have() {
+fn scram_keys_of_unknown_accounts_are_stable_and_look_real() {
     let site = site(Base::Sqlite);
     let seen = |authcid: &str, remote: &str| {
         let mut exim = Connection::open(&site, "SCRAM-SHA-256");

@@ -157,7 +157,7 @@ fn ask_limited(site: &Site, bytes: u64) -> String {
 }
 
 #[test]
-fn where_nothing_may_be_written_no_signal_ends_exim() {
+fn no_signal_ends_exim_if_writing_fails() {
     for base in Base::all() {
         let site = site(base);
         let config = site.read("authpolicy.toml");

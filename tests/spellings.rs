@@ -1,5 +1,5 @@
-//! Other spellings of an account's name, and patterns in its place: what is kept or decided by name
-//! holds for them, or nobody can tell.
+//! Other spellings of an account's name, and patterns instead of a name. Rules and counters by name apply
+//! to them, or the result is "cannot tell".
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -109,7 +109,7 @@ fn assert_cannot_tell(site: &Site, exim: &Exim, what: &str) {
 }
 
 #[test]
-fn where_names_decide_a_query_without_username_serves_plain_names_alone() {
+fn without_username_only_plain_names_are_served_if_names_matter() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
@@ -134,7 +134,7 @@ fn where_names_decide_a_query_without_username_serves_plain_names_alone() {
 }
 
 #[test]
-fn an_exception_is_decided_by_name_too() {
+fn exceptions_depend_on_names_too() {
     for base in Base::all() {
         let site = site(base);
         configure(&site, NAMELESS, "allow_countries = [\"GB\"]\n");
@@ -157,7 +157,7 @@ fn an_exception_is_decided_by_name_too() {
 }
 
 #[test]
-fn with_a_username_other_spellings_are_the_account_and_its_rules_hold() {
+fn with_username_all_spellings_get_the_rules_of_the_account() {
     let site = site(Base::mariadb());
     let exim = site.exim();
     let policy = "[policy.account.\"p@example.com\"]\nallow_countries = [\"GB\"]\n";
@@ -216,7 +216,7 @@ fn the_default_query_has_one_name_for_an_account() {
 }
 
 #[test]
-fn a_rule_for_a_name_that_may_be_spelt_otherwise_is_an_error() {
+fn a_rule_for_an_ambiguous_name_is_an_error() {
     let site = site(Base::mariadb());
     let exim = site.exim();
     site.sql("INSERT INTO mailbox (address, password) VALUES ('stra\u{df}e@example.com', '{PLAIN}secret')");
@@ -262,7 +262,7 @@ fn a_rule_for_a_name_that_may_be_spelt_otherwise_is_an_error() {
 
 /// The drivers that prove a password themselves ask for accounts, too.
 #[test]
-fn drivers_get_nothing_for_another_spelling() {
+fn drivers_get_no_account_for_another_spelling() {
     let site = site(Base::mariadb());
     configure(&site, NAMELESS, &limit("one", "account", "failures", 2));
     let call = |function: &str, arguments: &str| {
@@ -321,7 +321,7 @@ const PATTERNS: [(&str, bool, bool); 7] = [
 ];
 
 #[test]
-fn config_fails_for_a_query_that_takes_names_for_patterns() {
+fn config_fails_for_a_query_that_matches_patterns() {
     for base in Base::all() {
         let is_sqlite = matches!(base, Base::Sqlite);
         let site = site(base);
@@ -363,7 +363,7 @@ fn config_fails_for_a_query_that_takes_names_for_patterns() {
 }
 
 #[test]
-fn a_login_that_is_a_pattern_is_named_once_and_an_alias_is_not() {
+fn a_pattern_login_is_logged_once_and_an_alias_is_not() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
@@ -404,7 +404,7 @@ fn a_login_that_is_a_pattern_is_named_once_and_an_alias_is_not() {
 }
 
 #[test]
-fn an_account_that_is_remembered_is_served_by_a_plain_name_alone() {
+fn a_cached_account_is_served_only_by_a_plain_name() {
     let rig = common::stale::rig("serve_stale = \"24h\"\n", &["u", "j\u{f6}rg"]);
     for name in ["u", "j\u{f6}rg"] {
         assert_eq!(rig.attempt(name, "secret"), ACCEPTED, "{}", rig.site.main_log());

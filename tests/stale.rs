@@ -45,7 +45,7 @@ fn rig(serve_stale: &str) -> Rig {
 }
 
 #[test]
-fn who_has_logged_in_is_served_while_no_host_can_be_reached() {
+fn a_cached_account_is_served_while_no_host_can_be_reached() {
     let rig = rig("serve_stale = \"24h\"\n");
     let equivalent = EQUIVALENT.map(|(name, _)| name);
     for name in [&["u", "disabled", "gone", "changed"][..], &equivalent].concat() {

@@ -1,4 +1,4 @@
-//! The threat model says by what each promise is shown: those tests and targets exist.
+//! Checks that the tests and Makefile targets that the threat model names exist.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::panic, reason = "test code")]
 
 use std::fs;
@@ -22,7 +22,7 @@ fn tests_in(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn what_the_threat_model_names_exists() {
+fn tests_named_in_the_threat_model_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
     let makefile = fs::read_to_string(root.join("Makefile")).unwrap();

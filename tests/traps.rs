@@ -165,7 +165,7 @@ fn the_tool_changes_no_table_but_ours() {
 }
 
 #[test]
-fn finish_hands_out_nobody_but_who_was_authorized() {
+fn finish_returns_only_the_authorized_account() {
     let site = site(Base::Sqlite);
     site.account("ceo@example.com", "other");
     let [proof, id] = [("authorize", "{$auth2}"), ("finish", "{$auth1}")]

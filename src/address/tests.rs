@@ -32,7 +32,7 @@ const LENGTHS: [(&str, &str); 7] = [
 ];
 
 #[test]
-fn every_length_of_a_nat64_prefix_is_read_as_the_rfc_has_it() {
+fn nat64_prefixes_of_every_length_follow_rfc_6052() {
     for (prefix, address) in LENGTHS {
         let (one, all) = (nat64(prefix), nat64(&LENGTHS.map(|(prefix, _)| prefix).join(" ")));
         assert_eq!(carried(&one, address), "nat64 192.0.2.33", "{prefix}");
@@ -44,7 +44,7 @@ fn every_length_of_a_nat64_prefix_is_read_as_the_rfc_has_it() {
 
 /// No translator makes such an address, so it is of somebody who has a part of the prefix.
 #[test]
-fn an_address_with_bits_64_to_71_carries_none_and_the_suffix_does_not_matter() {
+fn nat64_needs_zero_bits_64_to_71_and_ignores_the_suffix() {
     for (prefix, address) in LENGTHS.into_iter().take(5) {
         let with = |position: usize| {
             let IpAddr::V6(v6) = ip(address) else { panic!("{address}") };
@@ -58,7 +58,7 @@ fn an_address_with_bits_64_to_71_carries_none_and_the_suffix_does_not_matter() {
 }
 
 #[test]
-fn what_carries_an_address_by_default() {
+fn default_forms_that_carry_an_address() {
     for (address, want) in [
         ("64:ff9b::122.11.169.35", "nat64 122.11.169.35"),
         ("::ffff:0:122.11.169.35", "siit 122.11.169.35"),
@@ -125,7 +125,7 @@ const PUBLIC: [&str; 12] = [
 ];
 
 #[test]
-fn a_carried_address_that_is_not_public_is_none_unless_the_prefix_is_the_administrators() {
+fn private_carried_addresses_count_only_under_configured_prefixes() {
     let own = nat64("2001:db8:64::/96 64:ff9b::/96");
     let forms = |v4: &str| {
         let [a, b, c, d] = v4.parse::<Ipv4Addr>().unwrap().octets();
@@ -167,7 +167,7 @@ fn a_carried_address_that_is_not_public_is_none_unless_the_prefix_is_the_adminis
 /// Networks that refuse hold for both forms. Networks that admit hold for the one that came, and for
 /// the carried one if a translator vouches for it.
 #[test]
-fn networks_deny_by_both_forms_and_admit_by_what_can_be_believed() {
+fn networks_deny_by_both_addresses_and_admit_by_trusted_forms() {
     for (address, network, denies, admits) in [
         ("64:ff9b::122.11.169.35", "122.11.169.0/24", true, true),
         ("::ffff:0:122.11.169.35", "122.11.169.0/24", true, true),
@@ -193,7 +193,7 @@ fn networks_deny_by_both_forms_and_admit_by_what_can_be_believed() {
 }
 
 #[test]
-fn what_is_no_prefix_of_nat64_is_named() {
+fn invalid_nat64_prefixes_are_errors() {
     for (network, want) in [
         ("10.0.0.0/8", "\"10.0.0.0/8\" is not an IPv6 prefix such as 64:ff9b::/96"),
         ("64:ff9b::/95", "\"64:ff9b::/95\" has a length that NAT64 does not have"),

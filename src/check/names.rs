@@ -1,7 +1,7 @@
-//! Names that a database may take for others: accents, letters that it does not see, patterns.
+//! Logins that a database may take for another name, because of accents, ignored letters or patterns.
 //!
-//! What we keep or decide by name is safe only if one account has one name. A query that returns
-//! `username` sees to that. Without it, only names in printable ASCII are taken.
+//! Rules and counters by name are safe only if an account has one name. A query that returns
+//! `username` ensures that. Without it, only names in printable ASCII are accepted.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::exception;
 use crate::store::Stores;
 
-/// Refuses to tell where the name might be another spelling of an account's. That depends on the
-/// login and on the columns, so that it does not tell whether there is such an account.
+/// Returns an error if the login may be another spelling of an account's name. The result depends only
+/// on the login and the columns, so that it does not reveal whether the account exists.
 pub(super) fn check(
     world: World<'_>,
     lookup: &Lookup,
@@ -24,7 +24,7 @@ pub(super) fn check(
     findings: &Findings,
 ) -> Result<(), Error> {
     let config = world.config;
-    if lookup.has_one_name {
+    if lookup.is_name_canonical {
         return Ok(());
     }
     let broken = |what: String| Err(Error::Config { file: config.path.clone(), what });
@@ -36,22 +36,22 @@ pub(super) fn check(
     }
     if config.policy.depends_on_names() || are_exceptions_in_use(stores, findings) {
         return broken(String::from(
-            "accounts.query: no column username, or an empty one: a login with other characters than printable \
-             ASCII may be another spelling of an account, and rules and limits by name would not hold for it. \
-             Return the name as it is stored, AS username",
+            "accounts.query: no column username, or an empty one. A login with characters other than printable \
+             ASCII may be another spelling of an account, and rules and limits by name would not hold for it: \
+             return the name as it is stored, AS username",
         ));
     }
     Ok(())
 }
 
-/// False if the log's database cannot tell: then nobody gets in by an exception either.
+/// Returns false if the log's database cannot be asked: then no exception admits anybody either.
 fn are_exceptions_in_use(stores: &mut Stores<'_>, findings: &Findings) -> bool {
     let now = findings.facts.seconds();
-    let any = stores.log().and_then(|store| exception::are_there_any(store, now));
+    let any = stores.log().and_then(|store| exception::any_in_force(store, now));
     any.unwrap_or(false)
 }
 
-/// Says once in this process that the query takes names for patterns.
+/// Logs, once in each process, a login that the account query takes for a pattern.
 pub(super) fn report_pattern(world: World<'_>, lookup: &Lookup, login: &Login) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     let username = lookup.account.as_ref().and_then(|account| account.username.as_deref());

@@ -1,5 +1,5 @@
-//! Logins that could be patterns of LIKE or REGEXP. They are matched only to notice a query that
-//! compares with one of these, never to find an account.
+//! Recognizes logins that are patterns of LIKE or REGEXP, so that a query with one of these operators is
+//! noticed. This match never finds an account.
 
 use crate::account::Login;
 
@@ -11,7 +11,7 @@ const UNREAD: [char; 4] = ['[', '(', '{', '|'];
 struct Token {
     /// The letter; `None` is any.
     letter: Option<char>,
-    /// True if any number of such letters fits, also none.
+    /// True if the token fits any number of such letters, including none.
     is_repeated: bool,
 }
 
@@ -87,7 +87,7 @@ fn expression(form: &str) -> Vec<Token> {
 
 /// True if the tokens match all of the text.
 fn fit(tokens: &[Token], text: &str) -> bool {
-    // How many tokens may have been used up, after each letter of the text.
+    // Element `n` is true if the first `n` tokens can match the text so far.
     let mut used = vec![false; tokens.len().saturating_add(1)];
     if let Some(first) = used.first_mut() {
         *first = true;
@@ -107,7 +107,7 @@ fn fit(tokens: &[Token], text: &str) -> bool {
     used.last() == Some(&true)
 }
 
-/// Uses up repeated tokens with no letter.
+/// Adds the states in which repeated tokens match no letter.
 fn pass_repeated(tokens: &[Token], used: &mut [bool]) {
     for (at, token) in tokens.iter().enumerate() {
         if token.is_repeated && used.get(at) == Some(&true) {

@@ -191,7 +191,7 @@ impl AccountsTable {
         }
         let list = self.list.as_deref().unwrap_or_default();
         if let Some(name) = sql::parameters(list).first() {
-            let what = format!("asks for :{name}: it is for all accounts, without parameters");
+            let what = format!("asks for :{name}: remove it, because the list is of all accounts");
             return Err(Problem::Key("accounts", "list", what));
         }
         let passwords = self.passwords()?;
@@ -345,7 +345,7 @@ fn paths(key: &'static str, paths: Option<Paths>) -> Result<Vec<PathBuf>, Proble
     for (index, path) in list.iter().enumerate() {
         absolute("geoip", key, path)?;
         if list.iter().take(index).any(|earlier| earlier == path) {
-            return problem("names the same file twice");
+            return problem("names the same file twice: remove one");
         }
     }
     Ok(list)

@@ -122,9 +122,9 @@ impl PolicyTable {
         let found = accounts.chain(domains).filter(|(key, name, _)| is_ambiguous(key, name));
         let (key, name, table) = found.min_by_key(|(_, _, table)| table.span().start)?;
         let what = format!(
-            "policy.{key}.\"{}\": the name has other characters than printable ASCII, and accounts.query has no \
-             column username, or an empty one: another spelling of the name may find the account, and the rule would \
-             not hold for it. Return the name as it is stored, AS username",
+            "policy.{key}.\"{}\": the name has characters other than printable ASCII, and accounts.query has no \
+             column username, or an empty one. Another spelling of the name may find the account, and the rule would \
+             not hold for it: return the name as it is stored, AS username",
             name.escape_debug()
         );
         Some(Problem::At(Some(table.span().start), what))

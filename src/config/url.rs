@@ -149,8 +149,8 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
     }
     if wants_tls_otherwise(url) {
         return Err(format!(
-            "wants TLS by an option that the driver does not know: write ?root_cert_path=FILE in its place, with \
-             the authority to trust. The public ones are in {SYSTEM_BUNDLE}"
+            "wants TLS by an option that the driver does not know: use ?root_cert_path=FILE instead, where FILE \
+             has the authority to trust. For public authorities, FILE is {SYSTEM_BUNDLE}"
         ));
     }
     // Nothing of the crate's message: it could hold part of the URL, which holds a password.
@@ -190,8 +190,8 @@ fn check_tls(options: &Opts) -> Result<(), String> {
     let Some(tls) = options.get_ssl_opts() else { return Ok(()) };
     if tls.accept_invalid_certs() {
         return Err(String::from(
-            "has danger_accept_invalid_certs=true, which trusts every server: remove it, and name the authority \
-             that signed the server's certificate by root_cert_path=FILE",
+            "has danger_accept_invalid_certs=true, which trusts every server: remove it, and write \
+             root_cert_path=FILE, where FILE has the authority that signed the server's certificate",
         ));
     }
     if tls.root_cert_path().is_none() {

@@ -82,7 +82,7 @@ pub(super) fn run(config: Config) -> Done {
             Err(e) => {
                 // Each cause once: several checks need the same file or table.
                 match failed.iter().find(|(_, other)| other.to_string() == e.to_string()) {
-                    Some((first, _)) => say(&format!("check.{what}=failed as check.{first}")),
+                    Some((first, _)) => say(&format!("check.{what}=failed, see check.{first}")),
                     None => say(&format!("check.{what}=failed {e}")),
                 }
                 failed.push((what, e));
@@ -98,7 +98,7 @@ fn with(is_reached: bool, check: impl FnOnce() -> Result<String, Error>) -> Resu
 }
 
 fn not_made() -> String {
-    String::from("not made, see check.servers")
+    String::from("skipped, see check.servers")
 }
 
 /// Measures the time to check the most expensive stored password known.

@@ -131,15 +131,17 @@ fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
     Ok(true)
 }
 
-/// A warning if the account query finds nobody of this name, or calls the account otherwise. The
-/// exception is added all the same: the account may be about to be made.
+/// Returns a warning if the account query finds no such account, or returns another name. This is not an
+/// error, because the account may be created later.
 fn warn(config: &Config, account: &str) -> Option<String> {
     match find(config, account) {
-        Ok(None) => Some(format!("accounts.query finds no account {account:?}: is it misspelt?")),
+        Ok(None) => {
+            Some(format!("accounts.query finds no account {account:?}: check the spelling"))
+        }
         Ok(Some(name)) if !name.is_empty() && name.trim().to_lowercase() != account => {
             Some(format!(
-                "accounts.query calls the account {name:?}, and the exception is for {account:?}: add it for \
-                 {name:?}"
+                "accounts.query calls the account {name:?}, but the exception is for {account:?}: add an \
+                 exception for {name:?}"
             ))
         }
         Ok(Some(_)) => None,
@@ -147,7 +149,7 @@ fn warn(config: &Config, account: &str) -> Option<String> {
     }
 }
 
-/// The name by which the account query calls an account, if it finds it; empty without such a column.
+/// Returns the `username` of an account, if the query finds it; empty without such a column.
 fn find(config: &Config, account: &str) -> Result<Option<String>, Error> {
     let accounts = &config.accounts;
     let attempt = Attempt::parse(&[account.as_bytes(), b"-", b"", b"tls=yes"])?;

@@ -27,8 +27,8 @@ use super::timestamp;
 
 /// How long one transaction may take: nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long files are tried again that another process has, and the pause before each try. An attempt
-/// that helps has one for 200 ms.
+/// The time for which files of another process are tried again, and the pause before each try. An
+/// attempt that delivers has a file for at most 200 ms.
 const HELD: Duration = Duration::from_secs(1);
 const HELD_PAUSE: Duration = Duration::from_millis(100);
 
@@ -71,7 +71,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     let left = journal.left(&backlog)?;
     match delivered.trouble {
         Some(e) if left > 0 || census.waiting == 0 => return Err(e),
-        // It is about rows that came meanwhile: the next run's.
+        // The error is about rows that came meanwhile. They are left to the next run.
         Some(e) => eprintln!("authpolicy: {e}"),
         None => {}
     }
@@ -95,15 +95,15 @@ fn work(
     let mut stuck_since = None;
     let mut pace = Pace::of_flush(timeouts);
     loop {
-        let done = delivery::deliver_and_tell(config, &mut stores, journal, pace, &tell);
-        let (is_held, is_hopeless) = (done.is_held, done.is_hopeless);
+        let done = delivery::deliver_with_progress(config, &mut stores, journal, pace, &tell);
+        let (is_held, is_unavailable) = (done.is_held, done.is_unavailable);
         all = all.followed_by(done);
         let before = std::mem::replace(&mut left, journal.left(backlog)?);
-        if left == 0 || is_hopeless {
+        if left == 0 || is_unavailable {
             break;
         }
         if left >= before {
-            // By the clock: rows that fail may take long each time.
+            // The clock decides and not the number of tries, because rows that fail may take long.
             let since: &mut Instant = stuck_since.get_or_insert_with(Instant::now);
             if !is_held || since.elapsed() >= HELD {
                 break;

@@ -58,7 +58,7 @@ pub(super) fn run(config: &Config, verb: Option<&Verb>) -> Done {
     done.map_err(|e| e.about_table("authpolicy_count"))
 }
 
-/// Prints who is beyond a limit; the answer is no where nobody is.
+/// Prints the limits that are reached, each with its account or address; returns false if none is.
 fn list(config: &Config, store: &mut Store) -> Done {
     let now = milliseconds_now();
     let mut found = false;
@@ -81,7 +81,7 @@ fn list(config: &Config, store: &mut Store) -> Done {
         }
     }
     if !found && !config.policy.limits.list.is_empty() {
-        eprintln!("authpolicy: nobody is beyond a limit");
+        eprintln!("authpolicy: no limit has been reached");
     }
     Ok(found)
 }
@@ -89,7 +89,7 @@ fn list(config: &Config, store: &mut Store) -> Done {
 /// Who is beyond a limit, and why; `left` in milliseconds, until the oldest entry ends.
 fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) -> String {
     let or_any = |text: &str| if text.is_empty() { "*".to_owned() } else { text.to_owned() };
-    // In whole seconds, so that it does not end before it says. Another host's clock may be ahead.
+    // Rounded up, so that the entry ends no later than printed. Another host's clock may be ahead.
     let left = Duration::from_secs(left.div_ceil(1000)).min(limit.within);
     format!(
         "limit={} account={:?} remote={} {}={count} max={} within={:?} eases_in={:?}",

@@ -49,14 +49,14 @@ pub(super) struct Arguments {
 const COLUMNS: [&str; 7] =
     ["datetime", "protocol", "username", "remote_ip", "country", "auth_ok", "policy_reject"];
 
-/// What follows WHERE, in pieces, and its parameters.
+/// The WHERE condition in pieces, and its parameters.
 struct Filter {
     condition: Vec<&'static str>,
     parameters: Vec<(&'static str, Value)>,
 }
 
 impl Filter {
-    /// Takes these parameters for a condition.
+    /// Adds a condition and its parameters.
     fn add<const N: usize>(&mut self, condition: &'static str, values: [(&'static str, Value); N]) {
         self.condition.extend([" AND ", condition]);
         self.parameters.extend(values);
@@ -81,9 +81,9 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 fn describe_nothing(arguments: &Arguments) -> String {
     let is_known = |text: &String| text.contains('%') || rules::network(text).is_ok();
     let is_known = arguments.remote.as_ref().is_some_and(is_known);
-    let hint = if is_known { "" } else { " (neither an address nor a network)" };
+    let hint = if is_known { "" } else { " (not an address or a network)" };
     let given = [
-        ("--user", &arguments.user, " (the whole name as it stands in the log; % is any text)"),
+        ("--user", &arguments.user, " (give the whole name as in the log, or use % for any text)"),
         ("--remote", &arguments.remote, hint),
         ("--country", &arguments.country, ""),
     ];
@@ -94,7 +94,7 @@ fn describe_nothing(arguments: &Arguments) -> String {
     filters.extend(arguments.since.map(|since| format!("--since {}", span(since))));
     filters.extend(arguments.refused.then(|| String::from("--refused")));
     filters.extend(arguments.leaked.then(|| String::from("--leaked")));
-    let rows = if arguments.summary { "no attempt that was refused" } else { "no attempt" };
+    let rows = if arguments.summary { "no refused attempt" } else { "no attempt" };
     match filters.is_empty() {
         true => format!("{rows} is in the log"),
         false => format!("{rows} matches {}", filters.join(" ")),
@@ -126,8 +126,8 @@ fn filter(store: &mut Store, arguments: &Arguments) -> Result<Filter, Error> {
     Ok(filter)
 }
 
-/// An address, a network, or a pattern. Other texts are in the log, too: what Exim said in an address's
-/// place, and "" for a dialogue on this machine.
+/// Adds the filter for `--remote`: an address, a network, or a pattern. The column may also hold other
+/// texts: "" for a dialogue on this machine, and whatever Exim passed instead of an address.
 fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), Error> {
     let Ok(network) = rules::network(text) else {
         let text = Value::text(&text.to_lowercase());
@@ -157,7 +157,7 @@ fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), 
     Ok(())
 }
 
-/// Prints the rows; the answer is no where there is none.
+/// Prints the rows; returns false if there are none.
 fn list(store: &mut Store, filter: &Filter) -> Done {
     let sql = [
         &["SELECT datetime, protocol, username, remote_ip, country, auth_ok, policy_reject \
@@ -180,7 +180,7 @@ fn cell(row: &Row, column: &str) -> String {
     }
 }
 
-/// The same for the summary.
+/// Prints the summary; returns false if it is empty.
 fn summarize(store: &mut Store, filter: &Filter) -> Done {
     let mut found = false;
     for (title, column) in

@@ -1,5 +1,5 @@
-//! Progress of long work: how much is done, how fast, and the time left. It stands on standard error
-//! while that is a terminal, and nowhere else.
+//! Progress of long work: the amount done, the rate, and the time left. It is shown only on standard
+//! error, and only at a terminal.
 
 use std::io::IsTerminal;
 
@@ -14,7 +14,7 @@ const SAID: &str = "{msg} ...";
 pub(super) struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// Counts rows; `total` is asked for only if somebody can see it.
+    /// Counts rows. `total` is called only at a terminal.
     pub(super) fn of_rows<E>(
         what: &str,
         total: impl FnOnce() -> Result<Option<u64>, E>,
@@ -44,7 +44,7 @@ impl Progress {
         Self(Some(bar))
     }
 
-    /// So many more are done.
+    /// Adds this many rows to those done.
     pub(super) fn add(&self, done: u64) {
         if let Some(bar) = &self.0 {
             bar.inc(done);

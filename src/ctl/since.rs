@@ -1,9 +1,9 @@
 //! A time ago, as a bound for the log's column `datetime`.
 //!
-//! The embedded database keeps UTC. A server keeps the local time of its sessions, which jumps: after
-//! the clocks go back, rows that are newer than a moment may have a smaller `datetime` than that moment
-//! had. The bound is the least `datetime` that a row can have which is not older, so `log` shows each of
-//! them and `prune` deletes none of them. Rows that are up to an hour older may count as newer.
+//! The embedded database stores UTC. A server stores the local time of its sessions. After the clocks go
+//! back, a newer row may have a smaller `datetime` than an older one. The bound is the smallest
+//! `datetime` that a row from after this moment can have. So `log` shows every newer row, and `prune`
+//! deletes none. Rows that are up to an hour older may count as newer.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::store::Value;
 
 use super::seconds_before_now;
 
-/// The time after a moment in which the clocks may go back behind it. They go back by an hour at most;
-/// this leaves room for others' rules.
+/// The largest step by which clocks may go back. It is an hour today; two hours leave a margin for other
+/// rules.
 const LONGEST_JUMP: Duration = Duration::from_secs(2 * 3600);
 
 /// The bound in SQL, for the parameters of `parameters`.

@@ -70,10 +70,10 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     if !config.accounts.query_is_default && !is_listed {
         let what = match matches!(verb, Verb::List { .. }) {
             true => {
-                "accounts.query is your own, and finds one account: add a second query for all of them, as \
+                "accounts.query is your own and finds one account at a time: add a query for all accounts, such as \
                  accounts.list = \"SELECT address AS username, password FROM mailbox ORDER BY address\""
             }
-            false => "accounts.query is your own: look after the accounts where it finds them",
+            false => "accounts.query is your own: manage the accounts in the table that it reads",
         };
         return Err(Error::Config { file: config.path.clone(), what: what.to_owned() });
     }

@@ -41,8 +41,8 @@ pub struct Delivered {
     pub set_aside: usize,
     /// Whether another process has some.
     pub is_held: bool,
-    /// True if the database takes no row now.
-    pub is_hopeless: bool,
+    /// True if the database accepts no row at present.
+    pub is_unavailable: bool,
     /// True if some of the settlements looked at go on waiting.
     pub is_unsettled: bool,
     /// What went wrong first with others, which go on waiting.
@@ -50,7 +50,7 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    /// The sums of two passes; the rest as after the second, which looked at all that was left.
+    /// Adds the counts of the next pass. Everything else is taken from the next pass, which saw all rows left.
     #[must_use]
     pub fn followed_by(self, next: Self) -> Self {
         Self {
@@ -71,7 +71,7 @@ pub struct Pace {
     start: Option<Instant>,
     /// True if only rows with settlements are delivered.
     settlements: bool,
-    /// How many files may wait, so that another is begun for the next rows.
+    /// A new file is begun only while fewer files than this wait.
     files: usize,
     timeouts: Timeouts,
 }
@@ -105,7 +105,7 @@ impl Pace {
         Self { rows, longest, start: None, settlements: false, files, timeouts }
     }
 
-    /// The same once the database is known to take rows: all files, however many wait.
+    /// The pace of `flush` after its first pass: the database takes rows, so all files are delivered.
     #[must_use]
     pub fn of_next_pass(timeouts: Timeouts) -> Self {
         Self { files: usize::MAX, ..Self::of_flush(timeouts) }
@@ -130,11 +130,11 @@ pub fn deliver(
     journal: &Journal<'_>,
     pace: Pace,
 ) -> Delivered {
-    deliver_and_tell(config, stores, journal, pace, &|_| ())
+    deliver_with_progress(config, stores, journal, pace, &|_| ())
 }
 
-/// The same; `tell` hears how many rows have been dealt with since it last heard.
-pub fn deliver_and_tell(
+/// Does the work of `deliver`, and calls `tell` with the number of rows done since the last call.
+pub fn deliver_with_progress(
     config: &Config,
     stores: &mut Stores<'_>,
     journal: &Journal<'_>,
@@ -159,7 +159,7 @@ pub fn deliver_and_tell(
     let done = Delivered::default();
     let mut round = Round { config, stores, journal, pace, tell, done };
     for file in files {
-        if pace.is_over() || round.done.is_hopeless {
+        if pace.is_over() || round.done.is_unavailable {
             round.done.is_unsettled = true;
             break;
         }
@@ -196,7 +196,7 @@ impl Round<'_, '_> {
             return Ok(());
         };
         let mut is_done = true;
-        while !self.pace.is_over() && !self.done.is_hopeless {
+        while !self.pace.is_over() && !self.done.is_unavailable {
             let lines = batch.next(self.pace.rows)?;
             if lines.is_empty() {
                 return if is_done { batch.remove() } else { Ok(()) };
@@ -231,7 +231,7 @@ impl Round<'_, '_> {
                     }
                     failures = 0;
                 }
-                Err(e) if length > 1 && !self.done.is_hopeless && may_be_about_row(&e) => {
+                Err(e) if length > 1 && !self.done.is_unavailable && may_be_about_row(&e) => {
                     is_alone = true;
                     // Those that fail do not stand before the others each time.
                     let first = from_anywhere(left.len());
@@ -246,8 +246,8 @@ impl Round<'_, '_> {
                         set(&mut fates, at, Fate::Refused(e.to_string()));
                         failures = 0;
                     } else {
-                        self.done.is_hopeless |= !may_be_about_row(&e);
-                        failures = if self.done.is_hopeless { MOST_FAILURES } else { failures };
+                        self.done.is_unavailable |= !may_be_about_row(&e);
+                        failures = if self.done.is_unavailable { MOST_FAILURES } else { failures };
                         self.done.trouble.get_or_insert(e);
                     }
                 }
@@ -278,7 +278,7 @@ impl Round<'_, '_> {
         let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
         let (log, half) = (&self.config.log, self.pace.half(start));
         // Who is not taken in need not ask again.
-        let store = self.stores.log().inspect_err(|_| self.done.is_hopeless = true)?;
+        let store = self.stores.log().inspect_err(|_| self.done.is_unavailable = true)?;
         let done = store_together(store, log, &records, true, half)?;
         self.done.stored = self.done.stored.saturating_add(done.new);
         let known = done.handled.saturating_sub(done.new);

@@ -180,8 +180,8 @@ fn is_same_name(authcid: &[u8], authorized: &[u8], username: &str) -> bool {
     authcid.eq_ignore_ascii_case(authorized) || authcid.eq_ignore_ascii_case(username.as_bytes())
 }
 
-/// Records that `finish` came for another name than `authorize`. Nothing is known about that one.
-/// `last` goes on telling what `authorize` decided.
+/// Records that `finish` was called for another name than `authorize`. Nothing is known about this name.
+/// `last` still returns the decision of `authorize`.
 fn record_other(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let what = "finish got another authcid than authorize: correct the ${dlfunc} call";
     let is_named = arguments.and_then(<[_]>::first).is_some_and(|authcid| !authcid.is_empty());

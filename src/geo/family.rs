@@ -1,7 +1,7 @@
-//! IPv4 and IPv6, and which of them a file has networks of.
+//! Finds out if a file has IPv4 networks, IPv6 networks, or both.
 //!
-//! ip-location-db and others publish one file for each. The metadata does not tell them apart: a
-//! file of IPv6 alone and a file of both have `ip_version` 6. So the tree is asked.
+//! ip-location-db and others publish one file for each. The metadata does not tell: a file with only
+//! IPv6 and a file with both have `ip_version` 6. So this module searches the tree.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,11 +12,11 @@ use maxminddb::LookupResult;
 use maxminddb::MaxMindDbError;
 use maxminddb::Reader;
 
-/// Where an IPv6 tree has IPv4: below this many zero bits.
+/// The number of zero bits above the IPv4 networks in an IPv6 tree.
 const IPV4_DEPTH: u8 = 96;
 
-/// An empty family is left in some dozen steps. So many networks in a row without data are a file
-/// that has others.
+/// The most networks without data that are searched. A file without the family has about a dozen, so a
+/// file with more of them has the family.
 const MOST_STEPS: u32 = 256;
 
 /// A family of addresses.

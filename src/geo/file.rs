@@ -71,9 +71,9 @@ impl Mapped {
 /// What a file has about one address or network.
 pub(super) type Found<'a> = LookupResult<'a, Mmap>;
 
-/// What came of looking an address up.
-pub(super) enum LookedUp<T> {
-    /// What the file knows of it, if anything.
+/// The result of a lookup.
+pub(super) enum FileAnswer<T> {
+    /// The entry of the address, if the file has one.
     Answer(Option<T>),
     /// The file has no network of the address's family.
     OtherFamily,
@@ -141,11 +141,11 @@ impl MmdbFile {
         &self,
         address: IpAddr,
         read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
-    ) -> Result<LookedUp<T>, Error> {
+    ) -> Result<FileAnswer<T>, Error> {
         let mapped = self.mapped()?;
         let address = address.to_canonical();
         if !address::is_public(address) {
-            return Ok(LookedUp::Answer(None));
+            return Ok(FileAnswer::Answer(None));
         }
         let found = mapped.read(|| self.read(&mapped.reader, address, read));
         found.map_err(|gone| self.cut_short(&gone))?
@@ -156,21 +156,21 @@ impl MmdbFile {
         reader: &Reader<Mmap>,
         address: IpAddr,
         read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
-    ) -> Result<LookedUp<T>, Error> {
+    ) -> Result<FileAnswer<T>, Error> {
         let family = Family::of(address);
         if reader.metadata().ip_version == 4 && family == Family::V6 {
-            return Ok(LookedUp::OtherFamily);
+            return Ok(FileAnswer::OtherFamily);
         }
         let broken = |e| self.broken(&e);
         let found = reader.lookup(address).map_err(broken)?;
         if found.has_data() && family.has(&found).map_err(broken)? {
-            return read(&found).map(LookedUp::Answer);
+            return read(&found).map(FileAnswer::Answer);
         }
         let is_known = family.is_in(reader).map_err(broken)?;
-        Ok(if is_known { LookedUp::Answer(None) } else { LookedUp::OtherFamily })
+        Ok(if is_known { FileAnswer::Answer(None) } else { FileAnswer::OtherFamily })
     }
 
-    /// Has every network of the file looked at.
+    /// Calls `look` for every network of the file.
     pub(super) fn verify(
         &self,
         look: impl Fn(&Found<'_>) -> Result<(), Error>,

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::family::Family;
+use super::file::FileAnswer;
 use super::file::Found;
-use super::file::LookedUp;
 use super::file::MmdbFile;
 use crate::error::Error;
 
@@ -32,14 +32,14 @@ impl MmdbFiles {
         (!files.is_empty()).then_some(Self(files))
     }
 
-    /// Maps copies now, for this process and those that are forked later. A file that cannot be
-    /// read does not keep the others out.
+    /// Maps copies now, for this process and those that are forked later. If a file cannot be read, the
+    /// others are still mapped.
     pub(super) fn preload(&mut self) -> Result<(), Error> {
         self.0.iter_mut().map(MmdbFile::preload).fold(Ok(()), Result::and)
     }
 
-    /// Reads the entry for an address. A file that cannot be read is an error, unless one before
-    /// it has answered: it may be the one that knows.
+    /// Reads the entry for an address. An unreadable file is an error, unless an earlier file has
+    /// answered, because it may be the file that has the entry.
     pub(super) fn look_up<T>(
         &self,
         address: IpAddr,
@@ -47,8 +47,8 @@ impl MmdbFiles {
     ) -> Result<Option<T>, Error> {
         for file in &self.0 {
             match file.call(|| file.look_up(address, |found| read(file, found)))? {
-                LookedUp::Answer(known) => return Ok(known),
-                LookedUp::OtherFamily => {}
+                FileAnswer::Answer(known) => return Ok(known),
+                FileAnswer::OtherFamily => {}
             }
         }
         Ok(None)

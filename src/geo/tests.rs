@@ -247,7 +247,7 @@ fn pairs() -> Vec<(&'static str, [tempfile::NamedTempFile; 2])> {
 }
 
 #[test]
-fn of_a_pair_the_file_of_the_family_answers_in_either_order() {
+fn in_a_pair_the_file_of_the_family_answers_in_either_order() {
     for (name, [v4, v6]) in pairs() {
         let (v4, v6) = (v4.path().to_owned(), v6.path().to_owned());
         for paths in [[v4.clone(), v6.clone()], [v6.clone(), v4.clone()]] {
@@ -275,7 +275,7 @@ fn of_a_pair_the_file_of_the_family_answers_in_either_order() {
 }
 
 #[test]
-fn the_first_file_of_a_family_answers_alone() {
+fn only_the_first_file_of_a_family_answers() {
     let first =
         write(IpVersion::V6, &[("192.0.2.0/24", code("GB")), ("2001:db8::/32", code("GB"))]);
     let second = write(IpVersion::V6, &[("0.0.0.0/0", code("CN")), ("2000::/3", code("CN"))]);
@@ -291,7 +291,7 @@ fn the_first_file_of_a_family_answers_alone() {
 
 /// One that cannot be read may be the one that knows, unless a file before it has answered.
 #[test]
-fn an_unreadable_file_of_a_pair_is_an_error_where_it_may_be_the_one() {
+fn an_unreadable_file_of_a_pair_is_an_error_unless_an_earlier_one_answered() {
     let (_, [v4, v6]) = pairs().remove(0);
     let (v4, v6) = (v4.path().to_owned(), v6.path().to_owned());
     let (gone, garbage) = (v4.with_extension("gone"), tempfile::NamedTempFile::new().unwrap());

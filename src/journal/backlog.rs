@@ -1,4 +1,4 @@
-//! The rows that wait at one moment, told apart from those that come later.
+//! The rows that wait when `flush` starts, kept apart from later rows.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -17,10 +17,10 @@ use crate::error::Error;
 /// The rows that wait at one moment.
 #[derive(Default)]
 pub struct Backlog {
-    /// Files that nobody appends to, and whose names are never given again.
+    /// Files that are no longer appended to, and whose names are never used again.
     closed: HashSet<PathBuf>,
-    /// Files that may grow and get another name, with their lengths. An open file keeps its inode
-    /// number, so no later file can have it.
+    /// Files that may still grow or be renamed, with their lengths. They stay open, so that no later
+    /// file gets their inode number.
     open: Vec<(File, u64)>,
 }
 
@@ -58,7 +58,7 @@ impl Journal<'_> {
         Ok(backlog)
     }
 
-    /// How many rows of a backlog still wait. A file that cannot be read counts as one.
+    /// Counts the rows of a backlog that still wait. A file that cannot be read counts as one row.
     ///
     /// # Errors
     /// The directory cannot be read.

@@ -37,8 +37,8 @@ use crate::error::Error;
 /// tenth of a millisecond.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
-/// How many files may wait before no other is begun for the sake of being delivered: while the database
-/// is away, each try would leave one more.
+/// A delivery closes the current file and begins another only if fewer files than this wait. Otherwise each
+/// delivery would leave one more file while the database is away.
 pub(crate) const MANY: usize = 64;
 
 /// A file of rows, locked.
@@ -263,7 +263,7 @@ fn is_in_order(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| is_ours(&meta))
 }
 
-/// Whether nobody else gives this name.
+/// True if the file name has an id, so that no other process uses it.
 pub(super) fn has_id(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_prefix(batch_of(path)).is_some_and(record::is_id)

@@ -97,7 +97,7 @@ pub(super) fn files(directory: &Path, has_name: impl Fn(&str) -> bool) -> io::Re
     Ok(files)
 }
 
-/// How many lines begin in the first `length` bytes of a file, and the time of the oldest row there.
+/// Counts the lines that begin in the first `length` bytes of a file; also returns the time of the oldest row.
 pub(super) fn count(path: &Path, length: u64) -> io::Result<(usize, Option<i64>)> {
     let (mut lines, mut oldest) = (0_usize, None);
     for line in Lines::new(BufReader::new(open(path, false)?)) {

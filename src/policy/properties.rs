@@ -153,7 +153,7 @@ fn carried_by(place: Place, prefix: &str, suffix: &str) -> Place {
 }
 
 #[test]
-fn a_client_behind_a_translator_is_judged_as_by_ipv4_and_6to4_admits_no_more() {
+fn translated_clients_are_judged_by_ipv4_and_6to4_never_admits_more() {
     let mut differ = 0_u32;
     each(|policy, account, place| {
         let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };

@@ -56,7 +56,7 @@ const BEGIN: &str = "START TRANSACTION; SAVEPOINT authpolicy";
 /// Commits the transaction that was begun, and no other.
 const COMMIT_MARKED: &str = "RELEASE SAVEPOINT authpolicy; COMMIT";
 
-/// Leaves strict mode, and keeps the session's modes: the server's default may be others.
+/// Leaves strict mode, and saves the session's modes, because they may differ from the server's default.
 const LENIENT: &str = "SET @authpolicy_sql_mode = @@SESSION.sql_mode, SESSION sql_mode = \
                        REPLACE(REPLACE(REPLACE(@@SESSION.sql_mode, 'STRICT_TRANS_TABLES', ''), \
                        'STRICT_ALL_TABLES', ''), 'TRADITIONAL', '')";
@@ -147,8 +147,7 @@ impl Connection {
         }
     }
 
-    /// Shows the rows one by one. All are read, whatever is done with them: dropped half-way, they would
-    /// be read all the same.
+    /// Calls `look` for each row. It cannot stop early, because the driver reads all rows in any case.
     pub(super) fn visit(
         &mut self,
         sql: &str,

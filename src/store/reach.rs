@@ -33,8 +33,8 @@ const MOST_STATEMENTS: usize = 64;
 /// the server holds up still may, as during the last stage of a hot backup.)
 ///
 /// With MariaDB's mode EMPTY_STRING_IS_NULL, our statements would not find the empty texts that they store, so that
-/// a limit would see no failure. The other modes stay, because the administrator's own statements may need them. A
-/// comma takes its place: both servers pass over an empty word, and in this mode an empty text would be NULL.
+/// a limit would find no failures. The other modes stay, because the administrator's own statements may need them.
+/// A comma replaces the name: both servers ignore an empty word, and in this mode an empty text would be NULL.
 ///
 /// And a node of a Galera cluster that has lost the others, or has not caught up with them, takes us in
 /// and lets us set what we like: `DO 0` is the least that it refuses.

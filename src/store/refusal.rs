@@ -6,7 +6,7 @@ use super::tls;
 use crate::config::DatabaseUrl;
 use crate::error::StoreFault;
 
-/// The server's word for a connection in clear where it wants TLS (`require_secure_transport`).
+/// The error code for a connection without TLS to a server that requires it (`require_secure_transport`).
 const INSECURE: u16 = 3159;
 
 /// The server's word for a table that is not there, to a user who may know.
@@ -62,7 +62,7 @@ pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
         1045 | 1698 => format!(
             ": correct user and password in database.url (special characters are percent-encoded), or CREATE USER \
              and GRANT{}",
-            tls::maybe_missing(host)
+            tls::denied_login_hint(host)
         ),
         1044 => ": GRANT this user rights on that database, or correct its name in database.url"
             .to_owned(),

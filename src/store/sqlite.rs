@@ -222,9 +222,10 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
         fail(&place, &format!("is in a directory that cannot be entered: {e}: make it, or set state.directory to it"))
     })?;
     state::create(path).map_err(|e| {
-        let what = "give the database a directory of its own in database.url, which uid";
+        let what =
+            "name in database.url a directory for the database alone, owned by Exim's user, uid";
         let uid = Uid::effective();
-        fail(&place, &format!("cannot be made: {e}: {what} {uid}, Exim's user, owns"))
+        fail(&place, &format!("cannot be made: {e}: {what} {uid}"))
     })?;
     let made = rusqlite::Connection::open(path).and_then(|connection| {
         connection.pragma_update(None, "page_size", PAGE_SIZE)?;

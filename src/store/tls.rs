@@ -1,12 +1,12 @@
-//! What to do about a server that TLS, or the lack of it, keeps from taking us in.
+//! Advice for connections that fail because of TLS or its absence.
 
 use std::fs::File;
 
 use super::refusal::message;
 use crate::config::DatabaseUrl;
 
-/// What a denied login may lack: the server does not say that its user must use TLS, or show a certificate.
-pub(super) fn maybe_missing(host: &DatabaseUrl) -> &'static str {
+/// Advice for a denied login. The server does not say that the user must use TLS or show a certificate.
+pub(super) fn denied_login_hint(host: &DatabaseUrl) -> &'static str {
     match host.tls() {
         None if host.options().get_socket().is_some() => "",
         None => {
@@ -21,7 +21,7 @@ pub(super) fn maybe_missing(host: &DatabaseUrl) -> &'static str {
     }
 }
 
-/// What to do about an error that no server has sent.
+/// Advice for an error that does not come from the server.
 pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
     if host.tls().is_none() {
         return String::new();
@@ -30,20 +30,20 @@ pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
         return unreadable;
     }
     let what = message(e);
-    // The words of rustls: its errors are wrapped in those of two other crates.
+    // The text is compared, because two other crates wrap the errors of rustls.
     if what.contains("UnknownIssuer") || what.contains("CaUsedAsEndEntity") {
         return ": root_cert_path must name the authority that signed the server's certificate, and no other is trusted"
             .to_owned();
     }
     if what.contains("not valid for name") || what.contains("NotValidForName") {
-        return ": have a certificate for the host's name in database.url; for MySQL's own, which has no name, see \
-                database.url in docs/reference.md"
+        return ": give the server a certificate for the host in database.url. For MySQL's own certificate, which names \
+                no host, see \"TLS to the database\" in docs/reference.md"
             .to_owned();
     }
     String::new()
 }
 
-/// The driver does not say which file it could not read.
+/// Finds the file that cannot be read, because the driver does not name it.
 fn unreadable_file(host: &DatabaseUrl) -> Option<String> {
     let tls = host.tls()?;
     let identity = tls.client_identity();

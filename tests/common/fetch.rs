@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread;
 
-/// A web server on loopback: it answers each path as it is told, and keeps what it was asked for.
+/// A web server on loopback. It answers each path with a given reply, and records the requests.
 pub struct Web {
     pub url: String,
     asked: Arc<Mutex<Vec<String>>>,

@@ -15,7 +15,7 @@ pub fn from_list(list: &str) -> Vec<u8> {
     write(COUNTRY, list, country)
 }
 
-/// The same, built at this time.
+/// Makes a country file with this build time.
 pub fn built_at(list: &str, time: SystemTime) -> Vec<u8> {
     let writer = Writer::builder(COUNTRY).build_epoch(time).build();
     fill(writer, list.lines(), country)

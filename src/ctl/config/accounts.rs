@@ -1,5 +1,5 @@
-//! Checks of the account query: that it runs, that it takes no name for a pattern, and that names
-//! which it takes for one are one to rules and limits, too.
+//! Checks of the account query: it must run, compare without patterns, and return one name for all
+//! spellings of an account.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
 
-/// Names that only LIKE or REGEXP find an account by.
+/// Names by which only LIKE or REGEXP find an account.
 const PATTERNS: [&str; 4] = ["%", "%@%", "_", ".*"];
 /// The same for GLOB, which only SQLite has.
 const GLOB: &str = "*";
-/// So many domains are tried.
+/// The most domains that are tried.
 const MOST_DOMAINS: usize = 8;
 /// An address for queries that ask for one (RFC 5737).
 const REMOTE: &str = "192.0.2.1";
 
-/// Runs the account query for a name that nobody has, and for patterns.
+/// Runs the account query for an empty name and for patterns.
 pub(super) fn check(config: &Config) -> Result<String, Error> {
     let mut store = Store::open(&config.accounts.database, patience(config))?;
     let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
@@ -48,20 +48,24 @@ fn wrong(config: &Config, what: String) -> Error {
     Error::Config { file: config.path.clone(), what: format!("accounts.query: {what}") }
 }
 
-/// Fails if the query finds an account for a pattern. `has_row_for_all` is true if it returns a row
-/// for any name, as one that asks for a single value does; then only a row with a password counts.
-fn try_patterns(config: &Config, store: &mut Store, has_row_for_all: bool) -> Result<(), Error> {
+/// Fails if the query finds an account for a pattern. `returns_row_for_any_name` is true if the query returns a
+/// row for any name, as a query for a single value does. Then only a row with a password counts.
+fn try_patterns(
+    config: &Config,
+    store: &mut Store,
+    returns_row_for_any_name: bool,
+) -> Result<(), Error> {
     for (name, parameters) in attempts(config, store) {
         let found = find(config, store, &parameters)?;
         let is_account = |row: &Row| {
-            !has_row_for_all || !matches!(row.get("password"), Some(Value::Null) | None)
+            !returns_row_for_any_name || !matches!(row.get("password"), Some(Value::Null) | None)
         };
         if found.rows.iter().any(is_account) {
             return Err(wrong(
                 config,
                 format!(
-                    "finds an account for the name {name:?}, so that this name logs in with anybody's password: \
-                     compare with =, not with LIKE, REGEXP or GLOB"
+                    "finds an account for the name {name:?}, so that a login with this name takes the password of \
+                     any account: compare with = instead of LIKE, REGEXP or GLOB"
                 ),
             ));
         }
@@ -115,7 +119,7 @@ fn bind(config: &Config, names: [&str; 4]) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Looks for names that a database may take for one and we for several.
+/// Warns if the database may find an account by spellings that rules and limits treat as several names.
 pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     let accounts = &config.accounts;
     let mut store = Store::open(&accounts.database, patience(config))?;
@@ -133,9 +137,10 @@ pub(super) fn check_names(config: &Config) -> Result<String, Error> {
         return Ok(String::from("ok"));
     }
     Ok(String::from(
-        "warning accounts.query returns no column username: names that the database takes for one, as \
-         with accents, have limits, rules and memory of their own. So a login with other characters than \
-         printable ASCII gets 435. Return the name as it is stored, AS username",
+        "warning accounts.query returns no column username: the database may find an account by several \
+         spellings of its name, for example with accents, but limits, rules and memory treat each spelling as \
+         another account. So a login with characters other than printable ASCII gets 435: return the name as it \
+         is stored, AS username",
     ))
 }
 
@@ -156,8 +161,9 @@ fn check_default_names(config: &Config, store: &mut Store) -> Result<String, Err
         return Ok(String::from("ok"));
     }
     Ok(format!(
-        "warning account.username has the collation {collation}, which takes several names for one, and limits \
-         and rules by name do not hold for all of them: ALTER TABLE account MODIFY username varbinary(255) NOT NULL"
+        "warning account.username has the collation {collation}, which treats several spellings as one name, so that \
+         limits and rules by name do not hold for all of them: run \
+         ALTER TABLE account MODIFY username varbinary(255) NOT NULL"
     ))
 }
 
@@ -169,5 +175,5 @@ fn depends_on_names(config: &Config) -> bool {
     }
     let now = seconds_before_now(Duration::ZERO);
     let store = Store::open(&config.log.database, patience(config));
-    store.and_then(|mut store| exception::are_there_any(&mut store, now)).unwrap_or(false)
+    store.and_then(|mut store| exception::any_in_force(&mut store, now)).unwrap_or(false)
 }

@@ -1,4 +1,4 @@
-//! Whether the GeoIP files can be read, are fresh, and know IPv4 as well as IPv6.
+//! Checks that the GeoIP files can be read, are fresh, and have both IPv4 and IPv6.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ use crate::geo::Verified;
 
 const DAY: u64 = 24 * 3600;
 
-/// They are published every month: two have passed.
+/// The age of a file in days that has missed two monthly updates.
 const MOST_DAYS: u64 = 60;
 
 /// The columns of an account that hold rules about countries.
@@ -56,7 +56,7 @@ fn describe(file: &Verified) -> String {
     format!("type={kind:?} built={built} holds={families} file={path}")
 }
 
-/// Warns of a file that is older than its makers' next ones.
+/// Warns of a file that was built more than `MOST_DAYS` ago.
 fn age_warning(file: &Verified, now: SystemTime) -> Option<String> {
     let built = UNIX_EPOCH.checked_add(Duration::from_secs(file.built))?;
     let days = now.duration_since(built).ok()?.as_secs().checked_div(DAY)?;

@@ -56,7 +56,7 @@ fn modules_without_limit(text: &str) -> Vec<&str> {
     words.filter(|word| !IN_TIME.contains(word)).collect()
 }
 
-/// The databases that can be opened, as far as they are servers.
+/// True for each database that can be opened; always true for an embedded one.
 pub(super) struct Reached {
     pub(super) accounts: bool,
     pub(super) log: bool,
@@ -90,7 +90,7 @@ pub(super) fn check(config: &Config) -> (Result<String, Error>, Reached) {
 /// The connections to the servers of one database.
 struct Tried {
     is_reached: bool,
-    /// The words for all of them together, from the last failure.
+    /// The `place` of the last failure, which stands for all servers together.
     place: String,
     /// The reasons, each with its server.
     failed: Vec<String>,
@@ -121,7 +121,7 @@ fn connect_to_each(config: &Config, database: &Database) -> Tried {
     tried
 }
 
-/// Warns of a server that may be any other one.
+/// Warns of servers whose name is not checked against the certificate.
 pub(super) fn check_tls(config: &Config) -> String {
     let databases = [&config.accounts.database, &config.log.database];
     let hosts = databases.into_iter().filter_map(|database| match database {
@@ -134,8 +134,9 @@ pub(super) fn check_tls(config: &Config) -> String {
             let tls = host.tls().filter(|tls| tls.skip_domain_validation())?;
             let authority = tls.root_cert_path()?.display();
             Some(format!(
-                "{host} may be anybody with a certificate from {authority}: danger_skip_domain_validation=true \
-                 does not look at the name in it. Use it only with an authority that signs nothing else"
+                "{host}: danger_skip_domain_validation=true skips the name in the certificate, so that anybody with a \
+                 certificate from {authority} can pose as this server: use it only with an authority that signs \
+                 nothing else"
             ))
         })
         .collect();

@@ -1,5 +1,5 @@
-//! Tries what attempts write, in transactions that are rolled back: a server may understand a statement and refuse to
-//! run it.
+//! Trial writes: runs the statements of attempts in transactions that are rolled back, because a server may
+//! accept a statement and then refuse to run it.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::store::Deadline;
 use crate::store::Store;
 use crate::store::Value;
 
-/// The time for all of it. A statement has no more than in an attempt: another process may hold a lock.
+/// The time for all trial writes. A statement has only its time in an attempt: another process may hold a lock.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What attempts write to the tables of ours; each touches its own row alone.
@@ -50,7 +50,7 @@ pub(super) fn check(config: &Config) -> Result<String, Error> {
         warnings.push(warning);
     }
     for (table, statements, is_used) in [
-        // The tables that need not be there are used if they are: check.tables tells.
+        // Optional tables are tried if they exist. check.tables reports missing ones.
         ("authpolicy_delivered", OF_DELIVERED, true),
         ("authpolicy_count", OF_COUNT, limits),
         ("authpolicy_seen", OF_SEEN, seen),
@@ -63,11 +63,11 @@ pub(super) fn check(config: &Config) -> Result<String, Error> {
             warnings.push(format!("{table} is not tried: its engine has no transactions"));
             continue;
         }
-        let tried = store.rehearse(|store| {
+        let tried = store.dry_run(|store| {
             statements.iter().try_for_each(|sql| store.execute(*sql, &[]).map(|_| ()))
         });
         match tried {
-            // check.tables tells.
+            // check.tables reports it.
             Err(e) if e.is_about_table() => {}
             tried => tried.map_err(|e| refused(table, e))?,
         }
@@ -86,23 +86,23 @@ fn try_row(config: &Config, store: &mut Store) -> Result<Option<String>, Error> 
     };
     if !can_be_rolled_back(store, table)? {
         return Ok(Some(format!(
-            "log.insert is not tried: a row in {table} could not be rolled back, because that is a view, has \
-             triggers, or has an engine without transactions"
+            "log.insert is not tried: a row in {table} could not be rolled back, because {table} is a view, \
+             has triggers, or uses an engine without transactions"
         )));
     }
     let row: Vec<_> = INSERT_PARAMETERS.iter().map(|name| (*name, sample(config, name))).collect();
-    let tried = store.rehearse(|store| store.insert(Sql::configured(insert), &row));
+    let tried = store.dry_run(|store| store.insert(Sql::configured(insert), &row));
     match tried {
         Ok(()) => Ok(None),
         Err(e) if e.store_fault() == Some(StoreFault::Row) => {
-            Ok(Some(format!("the table refuses a row like that of a wrong password: {e}")))
+            Ok(Some(format!("log.insert: the table refuses the row of a wrong password: {e}")))
         }
         Err(e) if table == "connection_log" => Err(refused("log.insert", e.about_table(table))),
         Err(e) => Err(refused("log.insert", e)),
     }
 }
 
-/// Names the statement or table at fault. What is about tables keeps its words, as other checks say the same.
+/// Adds the statement or table to an error. Errors about tables stay unchanged, so that each cause is printed once.
 fn refused(what_of: &str, e: Error) -> Error {
     if e.is_about_table() {
         return e;
@@ -113,7 +113,7 @@ fn refused(what_of: &str, e: Error) -> Error {
     e
 }
 
-/// A row of a wrong password, by an account and from an address that nobody has.
+/// The parameters of the trial row: a wrong password for an example account from an example address.
 fn sample(config: &Config, parameter: &str) -> Value {
     match parameter {
         "time" => Value::Int(seconds_before_now(Duration::ZERO)),

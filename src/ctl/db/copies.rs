@@ -37,7 +37,7 @@ enum Of {
 
 #[derive(Args)]
 pub(in crate::ctl) struct Copy {
-    /// The backup: a new file to be written, or the one to be restored; - is standard output.
+    /// The file: a new one for `backup` (`-` is standard output), an existing one for `restore`.
     file: PathBuf,
     /// Which database, where accounts and log are in two embedded ones.
     #[arg(long, value_enum)]
@@ -86,8 +86,8 @@ fn write(config: Config, copy: &Copy, file: &File) -> Done {
     Ok(true)
 }
 
-/// The same by a child, which becomes Exim's user in place of this process: root stays who it is, and
-/// can delete what a failure leaves.
+/// Does the work of `write` in a child process. The child becomes Exim's user, so that this process stays
+/// root and can delete the file after a failure.
 fn write_by_child(config: &Config, copy: &Copy, file: &File) -> Done {
     let of = copy.of.as_ref().and_then(ValueEnum::to_possible_value);
     let of = of.iter().flat_map(|of| ["--of", of.get_name()]);
@@ -104,7 +104,7 @@ fn write_by_child(config: &Config, copy: &Copy, file: &File) -> Done {
     }
     let told = String::from_utf8_lossy(&ran.stderr);
     let told = told.trim_end().trim_start_matches("authpolicy: ");
-    let ended = || format!("the backup was ended: {}", ran.status);
+    let ended = || format!("the backup process failed: {}", ran.status);
     Err(Error::Call(if told.is_empty() { ended() } else { told.to_owned() }))
 }
 

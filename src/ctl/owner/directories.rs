@@ -1,4 +1,4 @@
-//! Directories that root makes for Exim's user, when they are missing; one that exists keeps its owner.
+//! Makes missing directories for Exim's user, as root. An existing directory keeps its owner.
 
 use std::fs::DirBuilder;
 use std::fs::File;
@@ -62,7 +62,7 @@ pub(in crate::ctl) fn make_state_directory(directory: &Path) -> Result<(), Error
 pub(in crate::ctl) fn make_database_directories(config: &Config) -> Result<(), Error> {
     let Ok(state) = config.state_directory.symlink_metadata() else { return Ok(()) };
     if !Uid::effective().is_root() || state.uid() == 0 || !state.is_dir() {
-        // Who has to own them is not known: `become_owner` says why.
+        // The owner is unknown: `become_owner` reports why.
         return Ok(());
     }
     let uid = Uid::from_raw(state.uid());
@@ -79,15 +79,15 @@ pub(in crate::ctl) fn make_database_directories(config: &Config) -> Result<(), E
     Ok(())
 }
 
-/// Makes one directory, 0700. What is above it must be root's alone: nobody else can put a link there.
+/// Makes one directory, mode 0700. Only root may write above it, so that no other user can put a link there.
 fn make_for(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    // Without links in it.
+    // This resolves links.
     let parent = parent.canonicalize()?;
     for above in parent.ancestors().skip(1) {
-        // Where names are sticky, nobody renames what is root's.
+        // In a sticky directory, other users cannot rename a directory of root.
         is_roots(above, &above.metadata()?, |mode| mode & 0o022 == 0 || mode & 0o1000 != 0)?;
     }
     let above = open(&parent)?;
@@ -104,14 +104,14 @@ fn is_roots(path: &Path, meta: &Metadata, is_closed: impl Fn(u32) -> bool) -> io
         return Ok(());
     }
     let path = path.display();
-    Err(io::Error::other(format!("{path}, above it, can be written by others than root")))
+    Err(io::Error::other(format!("{path} above it is writable by users other than root")))
 }
 
 fn advise(directory: &Path, e: &io::Error, uid: Uid) -> Error {
     let place = directory.display().to_string();
     let user = User::from_uid(uid).ok().flatten().map_or(uid.to_string(), |user| user.name);
     let what = format!(
-        "is missing, and is not made: {e}. Make it with `install -d -m 700 -o {user} {place}`, or correct \
+        "is missing and was not made: {e}. Make it with `install -d -m 700 -o {user} {place}`, or correct \
          database.url"
     );
     Error::System { place, source: io::Error::other(what) }

@@ -15,7 +15,7 @@ use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
 
-/// What `accounts.list` is for the table of `db init`.
+/// The default of `accounts.list`, for the table of `db init`.
 const DEFAULT_LIST: &str = "SELECT username, password FROM account ORDER BY username";
 
 /// Lists the accounts.
@@ -39,7 +39,7 @@ pub(super) fn all(config: &Config, store: &mut Store) -> Done {
     Ok(true)
 }
 
-/// Lists the weak ones; the answer is no where there is none.
+/// Lists the weak stored passwords; returns false if there are none.
 pub(super) fn weak(config: &Config, store: &mut Store) -> Done {
     let settings = Settings { allow_weak_schemes: true, ..config.accounts.passwords.clone() };
     let mut lines = Vec::new();
@@ -54,8 +54,8 @@ pub(super) fn weak(config: &Config, store: &mut Store) -> Done {
     Ok(!lines.is_empty())
 }
 
-/// Reads every account, one at a time: there may be millions. Nothing is printed meanwhile, since a
-/// server does not wait for a pager.
+/// Reads all accounts, one at a time, because there may be millions. The callers print afterwards, because
+/// a server does not wait while a pager blocks.
 fn visit(
     config: &Config,
     store: &mut Store,
@@ -81,7 +81,7 @@ fn visit(
     Ok(())
 }
 
-/// Has the database look at `accounts.list`.
+/// Has the database prepare `accounts.list`, and checks its columns.
 fn prepare(config: &Config, store: &mut Store) -> Result<(), Error> {
     let list = config.accounts.list.as_deref().unwrap_or(DEFAULT_LIST);
     let columns = store.prepare(Sql::configured(list))?;
