@@ -54,15 +54,15 @@ impl fmt::Display for Form {
 /// A client's address, and the IPv4 address that it carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
-    came: IpAddr,
+    source: IpAddr,
     carried: Option<(Ipv4Addr, Form)>,
 }
 
 impl Address {
     /// The source address; IPv4 if it is IPv4-mapped.
     #[must_use]
-    pub fn came(self) -> IpAddr {
-        self.came
+    pub fn source(self) -> IpAddr {
+        self.source
     }
 
     /// The IPv4 address that it carries, and the form.
@@ -73,22 +73,28 @@ impl Address {
 
     /// The address for countries, autonomous systems and limits: the carried one, else the source address.
     #[must_use]
-    pub fn judged(self) -> IpAddr {
-        self.carried.map_or(self.came, |(v4, _)| v4.into())
+    pub fn effective(self) -> IpAddr {
+        self.carried.map_or(self.source, |(v4, _)| v4.into())
     }
 
     /// True if a list of denied networks contains the source address or the carried address.
     #[must_use]
     pub fn is_denied_by(self, networks: &[IpNet]) -> bool {
-        holds(networks, self.came) || holds(networks, self.judged())
+        holds(networks, self.source) || holds(networks, self.effective())
+    }
+
+    /// True if what admits may go by the effective address: it is the source address, or its form is
+    /// trusted.
+    #[must_use]
+    pub fn may_admit(self) -> bool {
+        self.carried.is_none_or(|(_, form)| form.admits())
     }
 
     /// True if a list of admitted networks contains the source address, or a carried address whose form
     /// is trusted.
     #[must_use]
     pub fn is_admitted_by(self, networks: &[IpNet]) -> bool {
-        let carried = self.carried.filter(|(_, form)| form.admits());
-        holds(networks, self.came) || carried.is_some_and(|(v4, _)| holds(networks, v4.into()))
+        holds(networks, self.source) || self.may_admit() && holds(networks, self.effective())
     }
 }
 
@@ -101,13 +107,13 @@ fn holds(networks: &[IpNet], address: IpAddr) -> bool {
 pub struct Nat64 {
     prefixes: Vec<Ipv6Net>,
     /// True if the administrator wrote them, so that they may carry private addresses.
-    are_given: bool,
+    is_configured: bool,
 }
 
 impl Default for Nat64 {
     /// The well-known prefix, which never carries private addresses (RFC 6052 §3.1).
     fn default() -> Self {
-        Self { prefixes: vec![WELL_KNOWN], are_given: false }
+        Self { prefixes: vec![WELL_KNOWN], is_configured: false }
     }
 }
 
@@ -120,7 +126,7 @@ impl Nat64 {
         let prefixes = networks.iter().map(prefix).collect::<Result<Vec<_>, _>>();
         let mut prefixes = prefixes?;
         prefixes.sort_by_key(|net| std::cmp::Reverse(net.prefix_len()));
-        Ok(Self { prefixes, are_given: true })
+        Ok(Self { prefixes, is_configured: true })
     }
 
     /// The prefixes.
@@ -132,18 +138,19 @@ impl Nat64 {
     /// Finds the IPv4 address that a client's address carries.
     #[must_use]
     pub fn read(&self, address: IpAddr) -> Address {
-        let came = address.to_canonical();
-        let carried = match came {
+        let source = address.to_canonical();
+        let carried = match source {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => self.carried_by(v6),
         };
-        Address { came, carried }
+        Address { source, carried }
     }
 
     fn carried_by(&self, v6: Ipv6Addr) -> Option<(Ipv4Addr, Form)> {
         if let Some(prefix) = self.prefixes.iter().find(|net| net.contains(&v6)) {
             let v4 = embedded(v6, prefix.prefix_len())?;
-            let counts = if self.are_given { can_be_a_client(v4) } else { is_public(v4.into()) };
+            let counts =
+                if self.is_configured { can_be_a_client(v4) } else { is_public(v4.into()) };
             return counts.then_some((v4, Form::Nat64));
         }
         let (v4, form) = match v6.octets() {

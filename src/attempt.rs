@@ -130,11 +130,6 @@ pub enum Proof {
 }
 
 impl Proof {
-    /// True for a password without a single byte.
-    fn is_empty_password(&self) -> bool {
-        matches!(self, Self::Password(password) if password.expose().is_empty())
-    }
-
     /// Whether it may be one at all. A password may be any bytes, since old clients send Latin-1.
     fn is_sized(&self) -> bool {
         match self {
@@ -186,6 +181,8 @@ pub struct Attempt {
     pub authcid: Option<String>,
     /// The same, storable and printable, whatever the client sent. Empty if the password is empty.
     pub shown: String,
+    /// True if the password may stand in the place of a name, so that neither name is kept.
+    pub is_unnamed: bool,
     /// The password, or what somebody else found about it.
     pub proof: Proof,
     /// The client's address.
@@ -239,30 +236,34 @@ impl Attempt {
         Self::new(b"", Proof::Unchecked, remote, options)
     }
 
-    /// True if the client sent an empty password, so that no name is shown.
-    #[must_use]
-    pub fn has_empty_password(&self) -> bool {
-        self.proof.is_empty_password()
-    }
-
     fn new(authcid: &[u8], proof: Proof, remote: &[u8], options: &[&[u8]]) -> Result<Self, Error> {
         let mut options = Options::parse(options)?;
-        // The client, or a LOGIN that is wired like PLAIN, may have put the password in the place of
-        // a name. Then neither name is kept.
-        let is_unnamed = proof.is_empty_password();
+        let sent = sensible(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized());
+        let is_unnamed =
+            sent.is_none() && may_be_in_place_of_name(&proof, options.authzid.as_deref());
         if is_unnamed {
             options.authzid = None;
         }
-        let shown = if is_unnamed { String::new() } else { printable(authcid) };
         Ok(Self {
-            authcid: sensible(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized()),
-            shown,
+            authcid: sent,
+            shown: if is_unnamed { String::new() } else { printable(authcid) },
+            is_unnamed,
             proof,
             remote: Remote::parse(remote),
             options,
             ticket: Arc::default(),
         })
     }
+}
+
+/// True if the client, or a LOGIN that is wired like PLAIN, may have put the password in the place of a
+/// name: the password is empty, or there is an authorization identity beside a password that is blank
+/// or that identity again.
+fn may_be_in_place_of_name(proof: &Proof, authzid: Option<&str>) -> bool {
+    let Proof::Password(password) = proof else { return false };
+    let (password, authzid) = (password.expose(), authzid.unwrap_or_default());
+    let is_blank = password.iter().all(u8::is_ascii_whitespace);
+    password.is_empty() || !authzid.is_empty() && (is_blank || password == authzid.as_bytes())
 }
 
 /// The authcid, if it can be one.
@@ -328,17 +329,34 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_password_clears_the_name() {
-        let arguments: [&[u8]; 4] = [b"hunter2", b"", b"192.0.2.1", b"authzid=hunter2"];
-        let attempt = Attempt::parse(&arguments).unwrap();
-        assert!(attempt.has_empty_password());
-        assert!(!format!("{attempt:?}").contains("hunter2"), "{attempt:?}");
+    fn a_password_in_the_place_of_a_name_is_not_kept() {
+        let hidden: [(&[u8], &[u8]); 5] = [
+            (b"", b"authzid=hunter2"),
+            (b"", b"authzid=p@example.com"),
+            (b"\n", b"authzid=p@example.com"),
+            (b" \r\n", b"authzid=p@example.com"),
+            (b"p@example.com", b"authzid=p@example.com"),
+        ];
+        for (password, authzid) in hidden {
+            let arguments: [&[u8]; 4] = [b"hunter2", password, b"192.0.2.1", authzid];
+            let attempt = Attempt::parse(&arguments).unwrap();
+            assert!(attempt.is_unnamed && attempt.authcid.is_none());
+            assert!(!format!("{attempt:?}").contains("hunter2"), "{attempt:?}");
+        }
+        let named: [(&[u8], &[u8]); 4] = [
+            (b"secret", b"authzid=boss@example.com"),
+            (b"\n", b"authzid="),
+            (b"u@example.com", b"authzid=u@example.com"),
+            (b" ", b"authzid=U@example.com"),
+        ];
+        for (password, authzid) in named {
+            let arguments: [&[u8]; 4] = [b"u@example.com", password, b"192.0.2.1", authzid];
+            let attempt = Attempt::parse(&arguments).unwrap();
+            assert_eq!((&*attempt.shown, attempt.is_unnamed), ("u@example.com", false));
+        }
         let arguments: [&[u8]; 2] = [b"u@example.com", b"192.0.2.1"];
         let attempt = Attempt::parse_proved("finish", Proof::Refuted, &arguments).unwrap();
-        assert_eq!(
-            (attempt.shown.as_str(), attempt.has_empty_password()),
-            ("u@example.com", false)
-        );
+        assert_eq!((&*attempt.shown, attempt.is_unnamed), ("u@example.com", false));
     }
 
     #[test]

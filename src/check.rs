@@ -235,10 +235,10 @@ fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier)
     };
     let mut geo_error = None;
     let country = address.map_or(Looked::Up(None), |address| {
-        look(world.geo.map(|geo| geo.country(address.judged())), &mut geo_error)
+        look(world.geo.map(|geo| geo.country(address.effective())), &mut geo_error)
     });
     let asn = address.map_or(Looked::Up(None), |address| {
-        look(world.asns.map(|asns| asns.number(address.judged())), &mut geo_error)
+        look(world.asns.map(|asns| asns.number(address.effective())), &mut geo_error)
     });
     let allowed = earlier.allowed.unwrap_or_default();
     let authcid = attempt.authcid.as_deref().unwrap_or_default();

@@ -28,7 +28,7 @@ impl<'a> MailLog<'a> {
 
     /// What came of an attempt; `error` says why we cannot tell.
     pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, error: Option<&Error>) {
-        let hint = attempt.has_empty_password().then(|| EMPTY_PASSWORD.to_owned());
+        let hint = attempt.is_unnamed.then(|| EMPTY_PASSWORD.to_owned());
         let problems: Vec<_> = hint.into_iter().chain(error.map(ToString::to_string)).collect();
         let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let problem = match &*problems {

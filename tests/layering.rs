@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "check",
         &[
             "account",
+            "address",
             "attempt",
             "config",
             "contain",

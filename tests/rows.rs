@@ -194,6 +194,7 @@ fn a_password_sent_as_the_name_is_never_written() {
         for (remote, policy_reject) in [(GB, false), (CN, true)] {
             for response in [
                 &b"p@example.com\0hunter2"[..],
+                b"p@example.com\0hunter2\0\n",
                 b"p@example.com\0hunter2\n",
                 b"\0hunter2",
                 b"hunter2",

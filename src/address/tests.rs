@@ -38,7 +38,7 @@ fn nat64_prefixes_of_every_length_follow_rfc_6052() {
         assert_eq!(carried(&one, address), "nat64 192.0.2.33", "{prefix}");
         assert_eq!(carried(&all, address), "nat64 192.0.2.33", "the longest prefix wins: {prefix}");
         assert_eq!(carried(&nat64(""), address), "", "{prefix} is switched off");
-        assert_eq!(one.read(ip(address)).came(), ip(address));
+        assert_eq!(one.read(ip(address)).source(), ip(address));
     }
 }
 
@@ -83,7 +83,7 @@ fn default_forms_that_carry_an_address() {
         assert_eq!(carried(&Nat64::default(), address), want, "{address}");
     }
     let mapped = Nat64::default().read(ip("::ffff:122.11.169.35"));
-    assert_eq!((mapped.came(), mapped.judged()), (ip("122.11.169.35"), ip("122.11.169.35")));
+    assert_eq!((mapped.source(), mapped.effective()), (ip("122.11.169.35"), ip("122.11.169.35")));
 }
 
 /// Addresses that belong to nobody in particular.
@@ -143,7 +143,7 @@ fn private_carried_addresses_count_only_under_configured_prefixes() {
         assert!(!is_public(ip(v4)), "{v4}");
         for address in forms(v4) {
             let read = Nat64::default().read(ip(&address));
-            assert_eq!((read.carried(), read.judged()), (None, ip(&address)));
+            assert_eq!((read.carried(), read.effective()), (None, ip(&address)));
         }
         let [_, siit, six_to_four] = forms(v4);
         assert_eq!(carried(&own, &siit) + &carried(&own, &six_to_four), "", "{v4}");

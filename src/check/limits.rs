@@ -10,6 +10,7 @@ use super::Mode;
 use super::World;
 use super::rules;
 use crate::account::Account;
+use crate::address::Address;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::delivery;
@@ -304,7 +305,8 @@ fn known_good(
 ) -> Result<Option<String>, Error> {
     let limits = &world.config.policy.limits;
     let remote = remote(world, findings);
-    if !limits.want_known_good() || remote == LOCAL {
+    let may_admit = findings.facts.address.is_some_and(Address::may_admit);
+    if !limits.want_known_good() || remote == LOCAL || !may_admit {
         return Ok(None);
     }
     let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);

@@ -1,6 +1,5 @@
 //! The file as it is written: its keys and their defaults, and how each is checked.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,16 +46,14 @@ pub(super) struct File {
     log: LogTable,
     #[serde(default)]
     state: StateTable,
+    // Sections of other programs, which check them.
     #[serde(rename = "policyd")]
-    _policyd: Option<OtherProgram>,
+    _policyd: Option<IgnoredAny>,
     #[serde(rename = "report")]
-    _report: Option<OtherProgram>,
+    _report: Option<IgnoredAny>,
     #[serde(rename = "notify")]
-    _notify: Option<OtherProgram>,
+    _notify: Option<IgnoredAny>,
 }
-
-/// The section of another program, which checks it itself.
-type OtherProgram = BTreeMap<String, IgnoredAny>;
 
 /// One URL, or a list of them.
 #[derive(Deserialize)]

@@ -194,6 +194,16 @@ fn check_tls(options: &Opts) -> Result<(), String> {
              root_cert_path=FILE, where FILE has the authority that signed the server's certificate",
         ));
     }
+    let identity = tls.client_identity();
+    let files = [
+        ("root_cert_path", tls.root_cert_path()),
+        ("cert_chain_path", identity.map(|identity| identity.cert_chain_path())),
+        ("priv_key_path", identity.map(|identity| identity.priv_key_path())),
+    ];
+    let relative = files.iter().find(|(_, path)| path.is_some_and(|path| !path.is_absolute()));
+    if let Some((name, _)) = relative {
+        return Err(format!("has a relative {name}: write an absolute path"));
+    }
     if tls.root_cert_path().is_none() {
         return Err(format!(
             "wants TLS and names no authority to trust: add root_cert_path=FILE. The public ones are in \

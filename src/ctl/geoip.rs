@@ -35,10 +35,10 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         say(&format!("carried_by={form}"));
     }
     if let Some(asns) = Asns::named(&config.asn_database) {
-        let asn = asns.number(address.judged())?;
+        let asn = asns.number(address.effective())?;
         say(&format!("asn={}", asn.map(|asn| asn.to_string()).unwrap_or_default()));
     }
-    match geo.country(address.judged())? {
+    match geo.country(address.effective())? {
         Some(country) => {
             say(&format!("country={country}"));
             Ok(true)

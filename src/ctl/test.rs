@@ -100,7 +100,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 /// The facts, what each rule says in the order in which they are asked, and the one that decides.
 fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanation) {
     let Explanation { facts, is_known_good, weighed, found } = explanation;
-    let address = facts.address.map(|address| address.came().to_string());
+    let address = facts.address.map(|address| address.source().to_string());
     say(&format!("fact.address={}", address.as_deref().unwrap_or("local")));
     if let Some((v4, form)) = facts.address.and_then(Address::carried) {
         say(&format!("fact.carried={v4}"));

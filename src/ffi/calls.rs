@@ -294,7 +294,7 @@ fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String,
     let settings = session.current_settings(options.config.as_deref())?;
     let country = match (Remote::parse(remote), &settings.geo) {
         (Remote::Address(address), Some(geo)) => {
-            geo.country(settings.config.policy.nat64.read(address).judged())?
+            geo.country(settings.config.policy.nat64.read(address).effective())?
         }
         (Remote::Local | Remote::Address(_) | Remote::Unusable(_), _) => None,
     };

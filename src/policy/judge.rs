@@ -230,7 +230,9 @@ fn protocols(layers: &[(Layer, &Rules)], facts: &Facts) -> (Layer, Says) {
 fn exception(facts: &Facts) -> Says {
     let fits = |exception: &Exception| {
         let network = exception.networks.as_ref().zip(facts.address);
-        let country = exception.countries.as_ref().zip(facts.country.known());
+        let is_trusted = facts.address.is_none_or(Address::may_admit);
+        let country = facts.country.known().filter(|_| is_trusted);
+        let country = exception.countries.as_ref().zip(country);
         exception.until > facts.seconds()
             && (network.is_some_and(|(networks, address)| address.is_admitted_by(networks))
                 || country.is_some_and(|(list, country)| list.names(Some(country)) == Some(true)))

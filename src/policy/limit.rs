@@ -128,7 +128,7 @@ impl Limits {
     /// The name under which an address is counted.
     #[must_use]
     pub fn remote(&self, address: Address) -> String {
-        self.network(address.judged())
+        self.network(address.effective())
     }
 
     /// The name of the network that is counted as one and has this address.

@@ -190,8 +190,9 @@ impl Connection {
             Err(mysql::Error::MySqlError(e)) if DOES_NOT_FIT.contains(&e.code) => {
                 // The server knows its columns: without strict mode it cuts and replaces.
                 let done = self.run(LENIENT, &[]).and_then(|_| self.run(sql, parameters));
-                // For what follows.
-                self.run("SET SESSION sql_mode = @authpolicy_sql_mode", &[]).and(done)
+                // For the statements after it.
+                let restored = self.run("SET SESSION sql_mode = @authpolicy_sql_mode", &[]);
+                done.and_then(|done| restored.map(|_| done))
             }
             done => done,
         };

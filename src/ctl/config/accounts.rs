@@ -10,6 +10,7 @@ use crate::ctl::patience;
 use crate::ctl::seconds_before_now;
 use crate::error::Error;
 use crate::exception;
+use crate::rules;
 use crate::sql::Sql;
 use crate::store::Found;
 use crate::store::Parameters;
@@ -136,9 +137,15 @@ pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     if !depends_on_names(config) {
         return Ok(String::from("ok"));
     }
+    if !rules::is_plain_name(&accounts.default_domain) {
+        let what = "accounts.default_domain: is not printable ASCII, and accounts.query returns no column \
+                    username, so that each login without a domain gets 435: return the name as it is stored, \
+                    AS username";
+        return Err(Error::Config { file: config.path.clone(), what: what.to_owned() });
+    }
     Ok(String::from(
         "warning accounts.query returns no column username: the database may find an account by several \
-         spellings of its name, for example with accents, but limits, rules and memory treat each spelling as \
+         spellings of its name, for example with accents, or with leading zeros in a column of numbers, but limits, rules and memory treat each spelling as \
          another account. So a login with characters other than printable ASCII gets 435: return the name as it \
          is stored, AS username",
     ))
