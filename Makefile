@@ -46,9 +46,9 @@ demo:
 	CARGO=$(CARGO) demo/run
 
 test:
-	scripts/install-packages exim4-daemon-heavy mariadb-server binutils dovecot-core faketime fail2ban g++ gsasl iproute2 \
+	scripts/install-packages exim4-daemon-heavy mariadb-server binutils curl dovecot-core faketime fail2ban g++ gsasl iproute2 \
 		libauthen-ntlm-perl libcrypt-dev libdbd-sqlite3-perl libnet-ssleay-perl libpam-wrapper libsasl2-modules openssl perl python3-argon2 \
-		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind $(NPM)
+		python3-bcrypt python3-passlib sasl2-bin swaks systemd valgrind wget $(NPM)
 	scripts/fetch-geoip --from npm $(GEOIP)
 	scripts/fetch-exims target/exims
 	scripts/fetch-mysql target/mysql
