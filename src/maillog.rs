@@ -4,14 +4,17 @@
 //! What a client sent comes last, quoted and escaped, so that it cannot pose as another field.
 
 use crate::attempt::Attempt;
+use crate::attempt::Proof;
 use crate::contain::Panic;
 use crate::error::Error;
 use crate::verdict::Verdict;
 use crate::verdict::flag;
 
-/// The hint in the line of an attempt without a password.
+/// The hints in the line of an attempt without a password, or without a name.
 const EMPTY_PASSWORD: &str = "empty password, so the name is not shown: if many attempts say so, see the table \
                               about LOGIN and PLAIN in docs/exim.md";
+const EMPTY_NAME: &str =
+    "empty name: if many attempts say so, see the table about LOGIN and PLAIN in docs/exim.md";
 
 /// Where lines go: Exim's main log, or syslog.
 #[derive(Clone, Copy)]
@@ -28,8 +31,8 @@ impl<'a> MailLog<'a> {
 
     /// What came of an attempt; `error` says why we cannot tell.
     pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, error: Option<&Error>) {
-        let hint = attempt.is_unnamed.then(|| EMPTY_PASSWORD.to_owned());
-        let problems: Vec<_> = hint.into_iter().chain(error.map(ToString::to_string)).collect();
+        let problems: Vec<_> =
+            hint(attempt).into_iter().chain(error.map(ToString::to_string)).collect();
         let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let problem = match &*problems {
             [] => String::new(),
@@ -98,6 +101,18 @@ impl<'a> MailLog<'a> {
 
     fn line(self, text: &str) {
         (self.write)(&format!("authpolicy: {text}"));
+    }
+}
+
+/// The likely reason of nonsense that a wrong call in Exim's configuration makes, too.
+fn hint(attempt: &Attempt) -> Option<String> {
+    let is_password = matches!(attempt.proof, Proof::Password(_));
+    if attempt.is_unnamed {
+        Some(EMPTY_PASSWORD.to_owned())
+    } else if is_password && attempt.shown.is_empty() {
+        Some(EMPTY_NAME.to_owned())
+    } else {
+        None
     }
 }
 

@@ -200,12 +200,12 @@ fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
     Some((name, rest.get(end.saturating_add(1)..)?))
 }
 
-/// A stored password of an unknown scheme. In a table of clear texts, the word in braces may be part
-/// of a password, so it is not named.
+/// A stored password of an unknown scheme. The word in braces may be part of a password in clear, so it
+/// is named only if it looks like a scheme, and never in a table of clear texts.
 fn unknown(name: &str, settings: &Settings) -> Fault {
     let is_clear = Scheme::named(&settings.default_scheme).is_none_or(|scheme| scheme.is_clear());
     let is_name = name.len() <= 32
-        && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'.');
+        && name.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || b"-.".contains(&c));
     Fault(if is_clear || !is_name {
         String::from("has a stored password of an unknown scheme")
     } else {

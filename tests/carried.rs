@@ -6,6 +6,7 @@
     clippy::arithmetic_side_effects,
     clippy::expect_used,
     clippy::panic,
+    clippy::string_slice,
     reason = "test code"
 )]
 
@@ -194,13 +195,17 @@ fn networks_admit_by_nat64_and_siit_but_not_by_6to4() {
             admits(&[nat64(CN)], &[CN.to_owned(), siit(CN), six_to_four(CN)], rule);
         }
         site.configure(&format!("{}{GB_ONLY}", site.geoip()));
-        let exception = |networks: &str| {
-            let add = ["exception", "add", USER, "--until", "3d", "--networks", networks];
-            site.tool(&add, "");
+        let exception = |places: [&str; 2]| {
+            let add = ["exception", "add", USER, "--until", "3d", places[0], places[1]];
+            site.tool(&add, "")
         };
-        exception("198.51.100.0/24");
+        let id = |added: String| added["id=".len()..].split(' ').next().unwrap().to_owned();
+        let by_country = id(exception(["--countries", "CN"]));
         admits(&believed, &tunnel, "policy.allow_countries");
-        exception("2002:c633:6407::/48");
+        site.tool(&["exception", "del", &by_country], "");
+        exception(["--networks", "198.51.100.0/24"]);
+        admits(&believed, &tunnel, "policy.allow_countries");
+        exception(["--networks", "2002:c633:6407::/48"]);
         admits(&tunnel, &[], "policy.allow_countries");
         assert_eq!(site.panic_log(), "");
     }
@@ -304,6 +309,8 @@ fn a_carried_address_is_known_good_and_its_country_is_known() {
             (nat64(GB), ACCEPTED),
             (GB.to_owned(), ACCEPTED),
             (siit(GB), ACCEPTED),
+            // Any relay can forge it.
+            (six_to_four(GB), REFUSED),
         ] {
             assert_eq!(attempt(&exim, &remote, USER, "secret"), want, "{remote}");
             assert!(want == ACCEPTED || flags(&site) == LIMITED, "{:?}", site.lines());

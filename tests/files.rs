@@ -293,7 +293,7 @@ fn sections_of_other_programs_are_ignored_and_misspelt_ones_are_errors() {
     site.write_config(&format!("{config}[reports]\n"));
     assert_eq!(attempt(&exim, "secret"), CANNOT_TELL);
     let line = site.lines().pop().unwrap();
-    assert!(line.contains("unknown field `reports`"), "{line}");
+    assert!(line.contains("unknown section `reports`"), "{line}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::time::Duration;
+use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use common::Base;
@@ -190,9 +191,13 @@ fn config_warns_of_a_family_missing_from_the_asn_file() {
 fn config_warns_of_an_old_geoip_file() {
     let site = site(Base::Sqlite, GB_ONLY);
     assert!(check(&site).1.starts_with("ok "), "built just now");
-    // 2001 and 2128, whenever this is.
-    for (seconds, is_old) in [(1_000_000_000, true), (5_000_000_000, false)] {
-        let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    let days_ago = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+    for (time, is_old) in [
+        (UNIX_EPOCH + Duration::from_secs(1_000_000_000), true),
+        (days_ago(62), true),
+        (days_ago(58), false),
+        (UNIX_EPOCH + Duration::from_secs(5_000_000_000), false),
+    ] {
         fs::write(site.path("country.mmdb"), mmdb::built_at(NETWORKS, time)).unwrap();
         let (status, said) = check(&site);
         assert_eq!((status, said.starts_with("warning ")), (0, is_old), "{said}");

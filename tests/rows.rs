@@ -268,3 +268,22 @@ fn a_password_sent_as_the_name_is_never_written_during_an_outage() {
     assert!(said.contains("empty password") && !said.contains("hunter2"), "{said}");
     assert_unwritten(&site, "hunter2");
 }
+
+/// As with PLAIN that is wired with LOGIN's numbers: the identity, which is empty, is taken for the name.
+#[test]
+fn an_empty_name_points_to_the_wiring() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    site.account("p@example.com", "hunter2");
+    let exim = site.exim();
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(client.plain(b"p@example.com", b"hunter2"), ACCEPTED);
+    let mut client = Client::connect_from(exim.port, GB);
+    assert_eq!(client.plain(b"", b"hunter2"), REFUSED);
+    let line = site.lines().pop().unwrap();
+    assert!(line.starts_with("attempt status=400 reason=client "), "{line}");
+    assert!(line.contains(" error=\"empty name: "), "{line}");
+    assert!(line.contains("the table about LOGIN and PLAIN in docs/exim.md"), "{line}");
+    let row = site.rows().pop().unwrap();
+    assert_eq!((&*row.username, row.auth_ok, row.policy_reject), ("", None, Some(false)));
+    assert_unwritten(&site, "hunter2");
+}

@@ -15,8 +15,8 @@ use crate::error::Error;
 use crate::exception;
 use crate::store::Stores;
 
-/// Returns an error if the login may be another spelling of an account's name. The result depends only
-/// on the login and the columns, so that it does not reveal whether the account exists.
+/// Returns an error if the login may be another spelling of an account's name. For a query without the
+/// column `username`, the result does not reveal whether the account exists.
 pub(super) fn check(
     world: World<'_>,
     lookup: &Lookup,

@@ -40,6 +40,12 @@ impl Problem {
                     Some(key) if is_key(key) => {
                         format!("line {line}: {table}{key}: {}", in_words(key, &what))
                     }
+                    None if written.trim_start().starts_with('[') => {
+                        format!(
+                            "line {line}: {}",
+                            what.replacen("unknown field", "unknown section", 1)
+                        )
+                    }
                     Some(_) | None => format!("line {line}: {what}"),
                 }
             }

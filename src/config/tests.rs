@@ -106,7 +106,7 @@ fn bad_configurations_name_line_and_key() {
             "[policy]\nalow_countries = []",
             "line 4: policy.alow_countries: unknown field `alow_countries`",
         ),
-        ("[geiop]\n", "line 3: unknown field `geiop`"),
+        ("[geiop]\n", "line 3: unknown section `geiop`"),
         (
             "[policy]\nlog_only = 1",
             "line 4: policy.log_only: invalid type: integer `1`, expected true or false",
@@ -364,9 +364,9 @@ fn sections_of_other_programs_are_ignored_and_no_others() {
     let config = parse(&format!("{MINIMAL}{sections}")).unwrap();
     assert_eq!(config.log.protocol, "SMTP");
     for (text, want) in [
-        ("[policyd]\n[reports]\n", "line 4: unknown field `reports`"),
-        ("[Notify]\n", "line 3: unknown field `Notify`"),
-        ("[database.report]\n", "line 3: unknown field `report`"),
+        ("[policyd]\n[reports]\n", "line 4: unknown section `reports`"),
+        ("[Notify]\n", "line 3: unknown section `Notify`"),
+        ("[database.report]\n", "line 3: unknown section `report`"),
     ] {
         let message = parse(&format!("{MINIMAL}{text}")).unwrap_err().to_string();
         assert!(message.starts_with(&format!("{PATH}: {want}")), "{message}");

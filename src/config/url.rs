@@ -147,6 +147,11 @@ fn parse_host(url: &str) -> Result<DatabaseUrl, String> {
     if url.contains('#') {
         return Err(String::from("has a #: in user and password, write %23"));
     }
+    if url.matches("://").count() > 1 {
+        return Err(String::from(
+            "has a second URL in it: write several servers as a list of texts",
+        ));
+    }
     if wants_tls_otherwise(url) {
         return Err(format!(
             "wants TLS by an option that the driver does not know: use ?root_cert_path=FILE instead, where FILE \

@@ -144,6 +144,11 @@ fn warn(config: &Config, account: &str) -> Option<String> {
                  exception for {name:?}"
             ))
         }
+        Ok(Some(name)) if name.is_empty() && !config.accounts.query_is_default => Some(
+            "accounts.query returns no column username: while there are exceptions, a login that is not printable \
+             ASCII gets 435: return the name as it is stored, AS username"
+                .to_owned(),
+        ),
         Ok(Some(_)) => None,
         Err(e) => Some(format!("cannot tell whether there is an account {account:?}: {e}")),
     }

@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     leaked: bool,
     /// Only the last while, as 24h.
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "DURATION")]
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
     since: Option<Duration>,
     /// At most so many lines, the newest.
     #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
@@ -155,6 +155,10 @@ fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), 
         ],
     );
     Ok(())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|e| format!("{e}: write a duration such as 24h or 7d"))
 }
 
 /// Prints the rows; returns false if there are none.

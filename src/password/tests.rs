@@ -271,6 +271,8 @@ fn weak_schemes_are_taken_unless_told_otherwise() {
 fn a_fault_names_no_part_of_a_password_in_clear() {
     let fault = verify("{NO-SUCH}x", "test").unwrap_err();
     assert!(fault.0.contains("{NO-SUCH}"), "{}", fault.0);
+    let fault = verify("{hunter2}x", "test").unwrap_err();
+    assert!(!fault.0.contains("hunter2"), "{}", fault.0);
     let clear = Settings { default_scheme: String::from("plain"), ..Settings::default() };
     let fault = verify_with(&clear, &["{pass}word"], "test").unwrap_err();
     assert!(!fault.0.contains("pass}"), "{}", fault.0);

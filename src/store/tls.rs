@@ -1,6 +1,7 @@
 //! Advice for connections that fail because of TLS or its absence.
 
 use std::fs::File;
+use std::io::ErrorKind;
 
 use super::refusal::message;
 use crate::config::DatabaseUrl;
@@ -35,6 +36,13 @@ pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
         return ": root_cert_path must name the authority that signed the server's certificate, and no other is trusted"
             .to_owned();
     }
+    if what.contains("BadEncoding") {
+        return ": the server's certificate or root_cert_path is not a certificate in PEM"
+            .to_owned();
+    }
+    if what.contains("UnsupportedCertVersion") {
+        return ": the server needs a certificate of X.509 version 3".to_owned();
+    }
     if what.contains("not valid for name") || what.contains("NotValidForName") {
         return ": give the server a certificate for the host in database.url. For MySQL's own certificate, which names \
                 no host, see \"TLS to the database\" in docs/reference.md"
@@ -55,6 +63,10 @@ fn unreadable_file(host: &DatabaseUrl) -> Option<String> {
     files.into_iter().find_map(|(name, path)| {
         let path = path?;
         let e = File::open(path).err()?;
-        Some(format!(": {name} {}: {e}: Exim's user must be able to read it", path.display()))
+        let remedy = match e.kind() == ErrorKind::NotFound {
+            true => "correct the path",
+            false => "Exim's user must be able to read it",
+        };
+        Some(format!(": {name} {}: {e}: {remedy}", path.display()))
     })
 }

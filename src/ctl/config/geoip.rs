@@ -62,7 +62,8 @@ fn age_warning(file: &Verified, now: SystemTime) -> Option<String> {
     let days = now.duration_since(built).ok()?.as_secs().checked_div(DAY)?;
     let path = file.path.display();
     (days > MOST_DAYS).then(|| {
-        format!("{path} was built {days} days ago, and addresses change hands: fetch a newer one")
+        format!("{path} was built {days} days ago, and addresses change hands: fetch a newer one, as by \
+             fetch-geoip --refresh --from db-ip")
     })
 }
 
