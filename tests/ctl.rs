@@ -305,6 +305,10 @@ fn config_prints_what_is_in_force_and_what_is_wrong() {
             assert_eq!(status, 2);
             assert!(complaint.contains(want), "{text}{complaint}");
         }
+        site.write_config(&good.replace("[policy]", "[policyd]"));
+        let (_, text, _) = run(&site, &["config"], "");
+        let warning = "\ncheck.sections=warning policyd.allow_countries is ignored here";
+        assert!(text.contains(warning), "{text}");
         site.write_config(&good);
         site.sql("DROP TABLE connection_log");
         let (status, _, complaint) = run(&site, &["config"], "");

@@ -5,6 +5,7 @@ mod embedded;
 mod geoip;
 mod limits;
 mod print;
+mod sections;
 mod servers;
 mod writes;
 
@@ -52,6 +53,7 @@ pub(super) fn run(config: Config) -> Done {
     let with_accounts = |check: fn(&Config) -> _| with(reached.accounts, || check(config));
     let with_log = |check: fn(&Config) -> _| with(reached.log, || check(config));
     let checks = [
+        ("sections", Ok(sections::check(config))),
         ("servers", servers),
         ("embedded", embedded::check(config, &holders)),
         ("host_names", Ok(servers::check_names(config))),
