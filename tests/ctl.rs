@@ -10,7 +10,10 @@
 
 mod common;
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use common::Base;
 use common::Client;
@@ -153,6 +156,35 @@ fn db_init_makes_what_is_missing_and_alters_nothing() {
 }
 
 #[test]
+fn root_makes_the_state_directory_only_where_no_other_user_may_write() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    let (uid, gid) = common::exim::users::exim();
+    let (uid, gid): (u32, u32) = (uid.parse().unwrap(), gid.parse().unwrap());
+    let config = site.read("authpolicy.toml");
+    let init = |directory: &Path| {
+        let state = site.path("state").display().to_string();
+        site.write_config(&config.replace(&state, &directory.display().to_string()));
+        let output = site.run_tool(&["db", "init"], "");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(init(&site.path("made")), (0, String::new()));
+    let meta = site.path("made").metadata().unwrap();
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (uid, gid, 0o700));
+    for (name, owner, mode) in [("exims", uid, 0o755), ("group", 0, 0o775), ("all", 0, 0o1777)] {
+        let parent = site.path(name);
+        fs::create_dir(&parent).unwrap();
+        std::os::unix::fs::chown(&parent, Some(owner), None).unwrap();
+        fs::set_permissions(&parent, fs::Permissions::from_mode(mode)).unwrap();
+        let (status, said) = init(&parent.join("state"));
+        let place = parent.join("state").display().to_string();
+        let want =
+            format!("`install -d -m 700 -o Debian-exim {place}`, or correct state.directory");
+        assert!(status == 2 && said.contains(&want), "{name}: {said}");
+        assert!(!parent.join("state").exists(), "{name}");
+    }
+}
+
+#[test]
 fn files_touched_by_root_belong_to_exims_user() {
     let site = Site::new(Base::Sqlite, POLICY);
     let database = site.path("state");
@@ -163,7 +195,7 @@ fn files_touched_by_root_belong_to_exims_user() {
     let owner = database.metadata().unwrap().uid();
     assert_ne!(owner, 0);
     let mut files = 0;
-    for entry in std::fs::read_dir(&database).unwrap() {
+    for entry in fs::read_dir(&database).unwrap() {
         let entry = entry.unwrap();
         let meta = entry.metadata().unwrap();
         assert_eq!(meta.uid(), owner, "{:?}", entry.path());
@@ -182,7 +214,7 @@ fn files_touched_by_root_belong_to_exims_user() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("Failed: authpolicy cannot tell"), "{text}");
-    for entry in std::fs::read_dir(&database).unwrap() {
+    for entry in fs::read_dir(&database).unwrap() {
         assert_eq!(entry.unwrap().metadata().unwrap().uid(), owner);
     }
 }
@@ -270,7 +302,7 @@ fn geoip_lookup_answers_by_its_exit_status() {
     assert_eq!(lookup(GB), (0, String::from("country=GB\n"), String::new()));
     assert_eq!(lookup("203.0.113.1"), (1, String::from("country=\n"), String::new()));
     assert_eq!(lookup("no").0, 2);
-    std::fs::remove_file(site.path("country.mmdb")).unwrap();
+    fs::remove_file(site.path("country.mmdb")).unwrap();
     let (status, _, complaint) = lookup(GB);
     assert!(
         status == 2 && complaint.contains("country.mmdb: cannot be read by uid"),
@@ -326,7 +358,7 @@ fn a_wrong_call_is_status_2_and_help_is_0() {
     for verb in ["config", "db", "user", "test", "log", "prune", "geoip"] {
         assert!(text.contains(&format!("\n  {verb}")), "{text}");
     }
-    std::fs::remove_file(site.path("authpolicy.toml")).unwrap();
+    fs::remove_file(site.path("authpolicy.toml")).unwrap();
     let (status, _, complaint) = run(&site, &["config"], "");
     assert!(status == 2 && complaint.contains("authpolicy.toml: cannot be read"), "{complaint}");
 }

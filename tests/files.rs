@@ -327,11 +327,12 @@ fn init(site: &Site, database: &std::path::Path) -> (i32, String) {
 #[test]
 fn root_makes_the_last_directory_of_a_database_for_exims_user() {
     let site = site(Base::Sqlite);
-    let owner: u32 = users::exim().0.parse().unwrap();
+    let (uid, gid) = users::exim();
+    let owner: (u32, u32) = (uid.parse().unwrap(), gid.parse().unwrap());
     assert_eq!(init(&site, &site.path("new/a.db")), (0, String::new()));
     let facts = |name: &str| {
         let meta = fs::metadata(site.path(name)).unwrap();
-        (meta.uid(), meta.mode() & 0o7777)
+        ((meta.uid(), meta.gid()), meta.mode() & 0o7777)
     };
     assert_eq!(facts("new"), (owner, 0o700));
     assert_eq!(facts("new/a.db"), (owner, 0o600));

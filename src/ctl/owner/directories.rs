@@ -31,30 +31,28 @@ pub(in crate::ctl) fn make_state_directory(directory: &Path) -> Result<(), Error
     if directory.exists() {
         return Ok(());
     }
-    let fail = |source| Error::System { place: directory.display().to_string(), source };
-    let owner = if Uid::effective().is_root() {
-        let known = EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten());
-        Some(known.ok_or_else(|| {
-            fail(io::Error::other(
-                "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`, \
-                 or correct state.directory",
-            ))
-        })?)
-    } else {
-        None
+    let fail = |what: String| Error::System {
+        place: directory.display().to_string(),
+        source: io::Error::other(what),
     };
-    DirBuilder::new().mode(0o700).create(directory).map_err(|e| {
-        let what =
-            format!("cannot be made: {e}: make what is above it, or correct state.directory");
-        fail(io::Error::other(what))
-    })?;
-    match owner {
-        // By descriptor: whoever owns the parent could put a link in its place.
-        Some(user) => open(directory)
-            .and_then(|made| Ok(fchown(made, Some(user.uid), Some(user.gid))?))
-            .map_err(fail),
-        None => Ok(()),
+    if !Uid::effective().is_root() {
+        return DirBuilder::new().mode(0o700).create(directory).map_err(|e| {
+            fail(format!("cannot be made: {e}: make what is above it, or correct state.directory"))
+        });
     }
+    let user = known_user().ok_or_else(|| {
+        fail(String::from(
+            "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`, or correct \
+             state.directory",
+        ))
+    })?;
+    make_for(directory, user.uid, user.gid)
+        .map_err(|e| advise(directory, &e, user.uid, "state.directory"))
+}
+
+/// Exim's user, by the names that distributions use.
+fn known_user() -> Option<User> {
+    EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten())
 }
 
 /// As root, makes the directories of embedded databases that are missing, for the owner of the state
@@ -73,7 +71,8 @@ pub(in crate::ctl) fn make_database_directories(config: &Config) -> Result<(), E
         let Database::Sqlite(path) = database else { continue };
         let directory = path.parent().unwrap_or(path);
         if directory.symlink_metadata().is_err() {
-            make_for(directory, uid, gid).map_err(|e| advise(directory, &e, uid))?;
+            make_for(directory, uid, gid)
+                .map_err(|e| advise(directory, &e, uid, "database.url"))?;
         }
     }
     Ok(())
@@ -107,12 +106,12 @@ fn is_roots(path: &Path, meta: &Metadata, is_closed: impl Fn(u32) -> bool) -> io
     Err(io::Error::other(format!("{path} above it is writable by users other than root")))
 }
 
-fn advise(directory: &Path, e: &io::Error, uid: Uid) -> Error {
+fn advise(directory: &Path, e: &io::Error, uid: Uid, key: &str) -> Error {
     let place = directory.display().to_string();
     let user = User::from_uid(uid).ok().flatten().map_or(uid.to_string(), |user| user.name);
     let what = format!(
-        "is missing and was not made: {e}. Make it with `install -d -m 700 -o {user} {place}`, or correct \
-         database.url"
+        "is missing and cannot be made: {e}. Make it with `install -d -m 700 -o {user} {place}`, or correct \
+         {key}"
     );
     Error::System { place, source: io::Error::other(what) }
 }
