@@ -14,6 +14,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::chown;
 use std::path::Path;
 
 use common::Base;
@@ -85,8 +86,8 @@ fn is_whole_and_exims(site: &Site) {
     assert_eq!(site.texts("PRAGMA journal_mode"), ["wal"]);
     let exim: u32 = common::exim::users::exim().0.parse().unwrap();
     assert_eq!(owner_and_mode(&site.path(DATABASE)), (exim, 0o600));
-    let left: Vec<_> = fs::read_dir(site.path("state")).unwrap().map(Result::unwrap).collect();
-    let left = left.iter().map(|entry| entry.file_name().into_string().unwrap());
+    let left = fs::read_dir(site.path("state")).unwrap().map(Result::unwrap);
+    let left = left.map(|entry| entry.file_name().into_string().unwrap());
     let left: Vec<_> =
         left.filter(|name| name.contains(".backup-") || name.contains(".restore-")).collect();
     assert_eq!(left, Vec::<String>::new());
@@ -276,13 +277,16 @@ fn a_backup_is_written_to_a_new_file_outside_of_the_state_directory() {
     }
     // An empty file, made before.
     site.write("empty.db", "");
-    fs::set_permissions(site.path("empty.db"), fs::Permissions::from_mode(0o600)).unwrap();
+    mode(&site.path("empty.db"), 0o600);
     back_up(&site, "empty.db");
     restore(&site, "empty.db");
+    for (verb, is_told) in [("backup", true), ("restore", false)] {
+        let help = site.tool(&["db", verb, "--help"], "");
+        assert_eq!(help.contains("standard output"), is_told, "{help}");
+    }
     let written = site.run_tool(&["db", "backup", "-"], "");
     assert!(written.status.success(), "{written:?}");
     assert!(written.stdout.starts_with(b"SQLite format 3\0"), "the database and nothing else");
-    site.write("piped.db", "");
     fs::write(site.path("piped.db"), &written.stdout).unwrap();
     restore(&site, "piped.db");
     is_whole_and_exims(&site);
@@ -328,10 +332,68 @@ fn of_two_databases_the_one_that_is_named_is_copied_and_a_server_is_not() {
     assert!(message.contains("a statement of the configuration does not fit it"), "{message}");
     site.tool(&["db", "restore", "--of", "log", &file], "");
     let url = "[database]\nurl = \"mysql://exim:secret@127.0.0.1:1/mail\"\n";
-    site.write_config(&format!(
-        "{url}{}",
-        config.split_once("[state]").map(|(_, rest)| format!("[state]{rest}")).unwrap()
-    ));
+    let (_, state) = config.split_once("[state]").unwrap();
+    site.write_config(&format!("{url}[state]{state}"));
     let message = refusal(&site, &["db", "backup", &file]);
     assert!(message.contains("no embedded database"), "{message}");
+}
+
+/// Makes a backup, and beside it the WAL of another database.
+fn with_forged_wal(site: &Site) {
+    back_up(site, "b.db");
+    fs::copy(site.path("b.db"), site.path("forged.db")).unwrap();
+    let forged = rusqlite::Connection::open(site.path("forged.db")).unwrap();
+    forged.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    let forge = "PRAGMA journal_mode = WAL; UPDATE account SET username = 'm@example.com'";
+    forged.execute_batch(forge).unwrap();
+    fs::rename(site.path("forged.db-wal"), site.path("b.db-wal")).unwrap();
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_backup_or_wal_that_other_users_could_have_written_is_refused() {
+    type Change = fn(&Path);
+    let link: Change = |path| {
+        fs::rename(path, path.with_extension("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(path.with_extension("elsewhere"), path).unwrap();
+    };
+    let fifo: Change = |path| {
+        fs::remove_file(path).unwrap();
+        nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    };
+    let give: Change = |path| chown(path, Some(65534), None).unwrap();
+    let changes: [(&str, Change, &str); 8] = [
+        ("b.db-wal", give, "belongs to uid 65534"),
+        ("b.db-wal", |path| mode(path, 0o620), "chmod go-w"),
+        ("b.db-wal", |path| fs::hard_link(path, path.with_extension("2")).unwrap(), "other names"),
+        ("b.db-wal", link, "is a link"),
+        ("b.db-wal", fifo, "is not a regular file"),
+        ("b.db", give, "belongs to uid 65534"),
+        ("b.db", |path| mode(path, 0o602), "chmod go-w"),
+        ("b.db", link, "is a link"),
+    ];
+    let site = site(Base::Sqlite, POLICY);
+    let exim = site.exim();
+    attempts(&site, &exim, &["secret"]);
+    mode(&site.path(""), 0o1777);
+    let files = ["b.db", "b.db-wal"].map(|name| site.path(name));
+    for (name, change, cause) in changes {
+        with_forged_wal(&site);
+        change(&site.path(name));
+        let message = refusal(&site, &["db", "restore", files[0].to_str().unwrap()]);
+        let place = format!("{}: ", site.path(name).display());
+        assert!(message.contains(&place) && message.contains(cause), "{name} {cause}: {message}");
+        assert_eq!(site.texts("SELECT username FROM account"), ["u@example.com"], "{name} {cause}");
+        attempts(&site, &exim, &["secret"]);
+        files.iter().for_each(|path| fs::remove_file(path).unwrap());
+    }
+    // Both files of one owner are a snapshot, which is restored.
+    with_forged_wal(&site);
+    files.iter().for_each(|path| common::exim::users::give_to_exim(path));
+    restore(&site, "b.db");
+    assert_eq!(site.texts("SELECT username FROM account"), ["m@example.com"]);
+    is_whole_and_exims(&site);
 }

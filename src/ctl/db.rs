@@ -1,6 +1,7 @@
 //! `authpolicy db`: makes what is missing and leaves alone what is there; backup and restore.
 
 mod copies;
+mod source;
 
 use clap::Subcommand;
 
@@ -9,7 +10,8 @@ use crate::error::Error;
 use crate::store;
 use crate::store::Store;
 
-use self::copies::Copy;
+use self::copies::Source;
+use self::copies::Target;
 use super::Done;
 use super::owner;
 use super::patience;
@@ -49,9 +51,9 @@ pub(super) enum Verb {
     /// Make the databases' tables where they are missing; what exists is never altered.
     Init,
     /// Copy the embedded database, as it is now, to a new file; Exim may run.
-    Backup(Copy),
+    Backup(Target),
     /// Put a backup in the embedded database's place; Exim may run.
-    Restore(Copy),
+    Restore(Source),
 }
 
 /// Runs a verb. The files of backup and restore are opened as the calling user. The rest is done as

@@ -17,6 +17,7 @@ use nix::unistd::access;
 
 pub(super) use self::directories::make_database_directories;
 pub(super) use self::directories::make_state_directory;
+pub(super) use self::directories::trusted;
 use crate::config::Config;
 use crate::config::Database;
 use crate::error::Error;

@@ -16,6 +16,7 @@ use clap::Args;
 use clap::ValueEnum;
 use nix::unistd::Uid;
 
+use super::source;
 use crate::config::Config;
 use crate::config::Database;
 use crate::ctl::Done;
@@ -36,12 +37,26 @@ enum Of {
 }
 
 #[derive(Args)]
-pub(in crate::ctl) struct Copy {
-    /// The file: a new one for `backup` (`-` is standard output), an existing one for `restore`.
-    file: PathBuf,
+struct Which {
     /// Which database, where accounts and log are in two embedded ones.
     #[arg(long, value_enum)]
     of: Option<Of>,
+}
+
+#[derive(Args)]
+pub(in crate::ctl) struct Target {
+    /// The new file; `-` is standard output.
+    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+pub(in crate::ctl) struct Source {
+    /// The file that `backup` made. If a file of this name and `-wal` is beside it, it is read, too.
+    file: PathBuf,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// The chosen database, and the statements that have to fit it.
@@ -51,18 +66,18 @@ struct Chosen<'a> {
 }
 
 /// Copies the database to a file that only the caller can read.
-pub(super) fn back_up(config: Config, copy: &Copy) -> Done {
-    let database = choose(&config, copy)?.path.to_owned();
-    if is_stdout(copy) {
+pub(super) fn back_up(config: Config, copy: &Target) -> Done {
+    let database = choose(&config, &copy.which)?.path.to_owned();
+    if copy.file == Path::new("-") {
         let to = io::stdout().as_fd().try_clone_to_owned();
         let to = to.map_err(|source| system(Path::new("standard output"), source))?;
-        return write(config, copy, &to.into());
+        return write(config, &copy.which, &to.into());
     }
     is_elsewhere(&config, &copy.file)?;
     let file = create(&copy.file).map_err(|source| system(&copy.file, source))?;
     let done = match Uid::effective().is_root() {
         true => write_by_child(&config, copy, &file),
-        false => write(config, copy, &file),
+        false => write(config, &copy.which, &file),
     };
     if done.is_err() && file.set_len(0).is_ok() && fs::remove_file(&copy.file).is_err() {
         eprintln!("authpolicy: {} is left behind, empty: delete it", copy.file.display());
@@ -74,13 +89,9 @@ pub(super) fn back_up(config: Config, copy: &Copy) -> Done {
     Ok(true)
 }
 
-fn is_stdout(copy: &Copy) -> bool {
-    copy.file == Path::new("-")
-}
-
-fn write(config: Config, copy: &Copy, file: &File) -> Done {
+fn write(config: Config, which: &Which, file: &File) -> Done {
     let config = owner::become_owner(config)?;
-    let chosen = choose(&config, copy)?;
+    let chosen = choose(&config, which)?;
     let _progress = Progress::saying(&format!("copying {}", chosen.path.display()));
     store::back_up(chosen.path, file, patience(&config))?;
     Ok(true)
@@ -88,8 +99,8 @@ fn write(config: Config, copy: &Copy, file: &File) -> Done {
 
 /// Does the work of `write` in a child process. The child becomes Exim's user, so that this process stays
 /// root and can delete the file after a failure.
-fn write_by_child(config: &Config, copy: &Copy, file: &File) -> Done {
-    let of = copy.of.as_ref().and_then(ValueEnum::to_possible_value);
+fn write_by_child(config: &Config, copy: &Target, file: &File) -> Done {
+    let of = copy.which.of.as_ref().and_then(ValueEnum::to_possible_value);
     let of = of.iter().flat_map(|of| ["--of", of.get_name()]);
     let _progress = Progress::saying("copying the database");
     let ran = std::env::current_exe().and_then(|tool| {
@@ -109,15 +120,16 @@ fn write_by_child(config: &Config, copy: &Copy, file: &File) -> Done {
 }
 
 /// Puts a file in the database's place.
-pub(super) fn restore(config: Config, copy: &Copy) -> Done {
-    choose(&config, copy)?;
-    let file = open(&config, copy, &copy.file)?;
-    let wal = with_wal(&copy.file);
-    let wal = if wal.exists() { Some(open(&config, copy, &wal)?) } else { None };
+pub(super) fn restore(config: Config, copy: &Source) -> Done {
+    let (file, wal) = {
+        let owners = owner::trusted(&config);
+        let chosen = choose(&config, &copy.which)?;
+        source::open(&copy.file, &owners, chosen.path)?
+    };
     owner::make_state_directory(&config.state_directory)?;
     owner::make_database_directories(&config)?;
     let config = owner::become_owner(config)?;
-    let chosen = choose(&config, copy)?;
+    let chosen = choose(&config, &copy.which)?;
     let progress = Progress::saying(&format!("restoring {}", chosen.path.display()));
     let from = Incoming { name: &copy.file, file: &file, wal: wal.as_ref() };
     let aside = store::restore(chosen.path, &from, &chosen.statements, patience(&config))?;
@@ -130,14 +142,14 @@ pub(super) fn restore(config: Config, copy: &Copy) -> Done {
 }
 
 /// The embedded database of the configuration; with two of them, the one that `--of` names.
-fn choose<'a>(config: &'a Config, copy: &Copy) -> Result<Chosen<'a>, Error> {
+fn choose<'a>(config: &'a Config, which: &Which) -> Result<Chosen<'a>, Error> {
     let embedded = |database: &'a Database| match database {
         Database::Sqlite(path) => Some(path.as_path()),
         Database::MySql(_) => None,
     };
     let (accounts, log) = (embedded(&config.accounts.database), embedded(&config.log.database));
     let wrong = |what: &str| Error::Config { file: config.path.clone(), what: String::from(what) };
-    let path = match (copy.of.as_ref(), accounts, log) {
+    let path = match (which.of.as_ref(), accounts, log) {
         (None, Some(accounts), Some(log)) if accounts != log => {
             return Err(wrong("names two embedded databases: add --of accounts or --of log"));
         }
@@ -191,29 +203,6 @@ fn create(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("exists, and is not overwritten: name a new file"));
     }
     options.open(path)
-}
-
-/// Opens a file to restore. It must not be the database itself: closing that here would drop the
-/// locks that SQLite has on it.
-fn open(config: &Config, copy: &Copy, path: &Path) -> Result<File, Error> {
-    let id = |path: &Path| path.metadata().map(|meta| (meta.dev(), meta.ino()));
-    let chosen = choose(config, copy)?.path;
-    let given = id(path).map_err(|source| system(path, source))?;
-    for known in [chosen, &with_wal(chosen)] {
-        if id(known).is_ok_and(|known| known == given) {
-            return Err(system(path, io::Error::other("is the database itself: name a backup")));
-        }
-    }
-    if !path.is_file() {
-        return Err(system(path, io::Error::other("is not a regular file")));
-    }
-    File::open(path).map_err(|source| system(path, source))
-}
-
-fn with_wal(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
 }
 
 fn system(place: &Path, source: io::Error) -> Error {

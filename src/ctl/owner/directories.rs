@@ -26,6 +26,15 @@ use crate::error::Error;
 /// What distributions call Exim's user.
 const EXIM_USERS: &[&str] = &["Debian-exim", "exim", "mailnull"];
 
+/// The users whose files the tool trusts: root, the caller, and Exim's user.
+pub(in crate::ctl) fn trusted(config: &Config) -> Vec<u32> {
+    let exim = match config.state_directory.symlink_metadata() {
+        Ok(state) => Some(state.uid()),
+        Err(_) => known_user().map(|user| user.uid.as_raw()),
+    };
+    [0, Uid::effective().as_raw()].into_iter().chain(exim).collect()
+}
+
 /// Makes the state directory if it is missing, for Exim's user alone.
 pub(in crate::ctl) fn make_state_directory(directory: &Path) -> Result<(), Error> {
     if directory.exists() {
