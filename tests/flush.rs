@@ -9,9 +9,12 @@
 
 mod common;
 
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use common::Base;
+use common::Exim;
 use common::Site;
 use common::journal::LATER;
 use common::journal::attempt;
@@ -19,17 +22,25 @@ use common::journal::attempt_badly;
 use common::journal::names;
 use common::journal::put;
 use common::journal::refuse_bad_names;
+use common::journal::row;
 use common::journal::rows;
 use common::journal::site;
 use common::journal::value;
+use common::process::until;
 use common::smtp::ACCEPTED;
+use mysql::prelude::Queryable;
+
+/// Exit status, what is printed, and what is complained of.
+fn flush_all(site: &Site) -> (i32, String, String) {
+    let output = site.run_tool(&["flush"], "");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
 
 /// Exit status, what is printed of `waiting`, and what is complained of.
 fn flush_status(site: &Site) -> (i32, String, String) {
-    let output = site.run_tool(&["flush"], "");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let (printed, complaint) = (text(output.stdout), text(output.stderr));
-    (output.status.code().unwrap(), value(&printed, "waiting"), complaint)
+    let (status, printed, complaint) = flush_all(site);
+    (status, value(&printed, "waiting"), complaint)
 }
 
 /// Files that nobody appends to any longer.
@@ -79,7 +90,9 @@ fn flush_reports_rows_that_another_process_holds() {
         let file = std::fs::File::open(site.path(&format!("state/journal/rows.{:032x}", 1)));
         let lock = nix::fcntl::FlockArg::LockSharedNonblock;
         let writer = nix::fcntl::Flock::lock(file.unwrap(), lock).unwrap();
+        let start = Instant::now();
         assert_eq!(flush_status(&site), (1, String::from("2"), String::new()));
+        assert!(start.elapsed() >= Duration::from_secs(1), "held files are tried for a second");
         assert_eq!(site.rows().len(), 5);
         drop(writer);
         assert_eq!(flush_status(&site), (0, String::from("0"), String::new()));
@@ -87,30 +100,113 @@ fn flush_reports_rows_that_another_process_holds() {
     }
 }
 
+/// Rows of these users are stored once this lock is free.
+const GATES: [&str; 2] = ["gate-0@example.com", "gate-1@example.com"];
+/// A file of the journal that comes after the files of `put_files`.
+const NEW_FILE: &str = "rows.ffffffffffffffffffffffffffffffff";
+
+/// A server where the rows of `GATES` wait, and rows of `bad` users fail; also the connection with the locks.
+fn gated() -> (Site, mysql::Conn) {
+    let site = site(Base::mariadb(), LATER);
+    site.sql(
+        "CREATE TRIGGER gate BEFORE INSERT ON connection_log FOR EACH ROW BEGIN \
+         IF NEW.username LIKE 'bad%' THEN SIGNAL SQLSTATE 'HY000' \
+         SET MYSQL_ERRNO = 1105, MESSAGE_TEXT = 'not this one'; END IF; \
+         IF NEW.username LIKE 'gate%' THEN \
+         SET @got = GET_LOCK(CONCAT(DATABASE(), NEW.username), 60); END IF; END",
+    );
+    let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
+    let mut keeper = server.root(name);
+    for gate in GATES {
+        let lock = format!("SELECT GET_LOCK(CONCAT(DATABASE(), '{gate}'), 0)");
+        assert_eq!(keeper.query_first(lock).unwrap(), Some(1));
+    }
+    (site, keeper)
+}
+
+/// Waits until `flush` is at the row of a gate.
+fn await_gate(site: &Site, flush: &ScopedJoinHandle<'_, (i32, String, String)>) {
+    let waiting = "SELECT COUNT(*) FROM information_schema.processlist \
+                   WHERE state = 'User lock' AND db = DATABASE()";
+    until("flush waits", || {
+        assert!(!flush.is_finished(), "flush has ended early");
+        site.count(waiting) == 1
+    });
+}
+
+fn open_gate(keeper: &mut mysql::Conn, gate: &str) {
+    let free = format!("SELECT RELEASE_LOCK(CONCAT(DATABASE(), '{gate}'))");
+    assert_eq!(keeper.query_first(free).unwrap(), Some(1));
+}
+
+/// Runs `flush` over so many files that it needs two passes. During the first one, `meanwhile` runs, and a
+/// file of a row appears that cannot be stored. After `flush` has failed to store it, `before_end` runs.
+fn flush_in_two_passes(
+    meanwhile: impl FnOnce(&Exim),
+    before_end: impl FnOnce(&Site),
+) -> (Site, (i32, String, String)) {
+    let (site, mut keeper) = gated();
+    let exim = site.exim();
+    put_files(&site, MANY, |_| rows(2));
+    // This file is the first of the first pass.
+    put(&site, "rows.settlements", row(GATES[0]));
+    // The first pass leaves this file to the second, because so many others wait.
+    put(&site, "rows", row(GATES[1]));
+    let told = std::thread::scope(|scope| {
+        let flush = scope.spawn(|| flush_all(&site));
+        await_gate(&site, &flush);
+        meanwhile(&exim);
+        put(&site, NEW_FILE, row("bad-2@example.com"));
+        open_gate(&mut keeper, GATES[0]);
+        until("the second pass begins", || !names(&site).contains(&String::from("rows")));
+        await_gate(&site, &flush);
+        before_end(&site);
+        open_gate(&mut keeper, GATES[1]);
+        flush.join().unwrap()
+    });
+    assert_eq!(site.rows().len(), 2 * MANY + 2);
+    (site, told)
+}
+
 #[test]
 fn rows_that_come_during_flush_are_left_to_the_next_run() {
-    let site = site(Base::Sqlite, LATER);
-    refuse_bad_names(&site, "ABORT");
+    // The row is appended to a file of the backlog.
+    let (site, (status, printed, complaint)) = flush_in_two_passes(attempt_badly, |_| ());
+    assert_eq!((status, &*value(&printed, "waiting")), (0, "2"), "{complaint}");
+    assert_eq!(value(&printed, "stored"), (2 * MANY + 2).to_string());
+    assert!(complaint.contains("not this one"), "{complaint}");
+    // Now they are of the backlog.
+    let (status, waiting, complaint) = flush_status(&site);
+    assert_eq!((status, &*waiting), (2, "2"), "{complaint}");
+}
+
+#[test]
+fn trouble_with_a_row_that_an_attempt_delivers_meanwhile_is_only_a_message() {
+    let deliver = |site: &Site| {
+        std::fs::remove_file(site.path("state/journal").join(NEW_FILE)).unwrap();
+    };
+    let (_, (status, printed, complaint)) = flush_in_two_passes(|_| (), deliver);
+    assert_eq!((status, &*value(&printed, "waiting")), (0, "0"), "{complaint}");
+    assert!(complaint.contains("not this one"), "{complaint}");
+}
+
+#[test]
+fn a_row_that_cannot_be_marked_is_stored_once_by_one_flush() {
+    let site = site(Base::mariadb(), LATER);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    let database = rusqlite::Connection::open(site.path("state/authpolicy.db")).unwrap();
-    database.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let (status, waiting, _) = std::thread::scope(|scope| {
-        let flushed = scope.spawn(|| flush_status(&site));
-        // It has begun once the file has another name.
-        while names(&site).iter().any(|name| name == "rows") {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // Some file of it is held by another process when `flush` looks for what is left.
-        attempt_badly(&exim);
-        let file = std::fs::File::open(site.path("state/journal/rows")).unwrap();
-        let lock = nix::fcntl::FlockArg::LockSharedNonblock;
-        let _writer = nix::fcntl::Flock::lock(file, lock).unwrap();
-        database.execute_batch("COMMIT").unwrap();
-        flushed.join().unwrap()
-    });
-    assert_eq!((status, &*waiting), (0, "1"));
+    site.sql("DROP TABLE authpolicy_delivered");
+    let command = format!(
+        "ulimit -f 0; exec {} --config {} flush",
+        env!("CARGO_BIN_EXE_authpolicy"),
+        site.path("authpolicy.toml").display()
+    );
+    let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(complaint.contains("File too large"), "{complaint}");
     assert_eq!(site.rows().len(), 1);
+    assert_eq!(names(&site).len(), 1);
 }
 
 #[test]
@@ -135,9 +231,12 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
     let (shown, printed) = at_terminal("flush");
     assert!(shown.contains("rows stored: 0 of 301"), "{shown:?}");
     assert!(shown.contains("left"), "{shown:?}");
+    let last = shown.split("rows stored: ").last().unwrap();
+    assert!(last.starts_with("301 of 301"), "{shown:?}");
     assert!(printed.starts_with("stored=301\nknown=0\nwaiting=0\nset_aside=0\n"), "{printed}");
     let (shown, printed) = at_terminal("prune --keep 1d");
     assert!(shown.contains("rows deleted: 0 of 300"), "{shown:?}");
+    assert!(shown.contains("rows deleted: 300 of 300"), "{shown:?}");
     assert_eq!(printed, "deleted=300\n");
     let backup = site.path("backup").display().to_string();
     for (arguments, said) in [

@@ -70,8 +70,8 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     }
     let left = journal.left(&backlog)?;
     match delivered.trouble {
-        Some(e) if left > 0 || census.waiting == 0 => return Err(e),
-        // The error is about rows that came meanwhile. They are left to the next run.
+        Some(e) if left > 0 => return Err(e),
+        // All rows of the backlog are stored. Later rows are left to the next run.
         Some(e) => eprintln!("authpolicy: {e}"),
         None => {}
     }
@@ -96,10 +96,12 @@ fn work(
     let mut pace = Pace::of_flush(timeouts);
     loop {
         let done = delivery::deliver_with_progress(config, &mut stores, journal, pace, &tell);
-        let (is_held, is_unavailable) = (done.is_held, done.is_unavailable);
+        let is_held = done.is_held;
+        // Without a mark, the next pass could store a row again.
+        let is_last = done.is_unavailable || done.is_unmarked;
         all = all.followed_by(done);
         let before = std::mem::replace(&mut left, journal.left(backlog)?);
-        if left == 0 || is_unavailable {
+        if left == 0 || is_last {
             break;
         }
         if left >= before {

@@ -43,6 +43,8 @@ pub struct Delivered {
     pub is_held: bool,
     /// True if the database accepts no row at present.
     pub is_unavailable: bool,
+    /// True if the line of a stored row could not be made a remark. The next delivery finds it again.
+    pub is_unmarked: bool,
     /// True if some of the settlements looked at go on waiting.
     pub is_unsettled: bool,
     /// What went wrong first with others, which go on waiting.
@@ -203,7 +205,8 @@ impl Round<'_, '_> {
             }
             let fates = self.store(&lines);
             is_done &= !fates.iter().any(|fate| matches!(fate, Fate::Waits));
-            let set_aside = self.journal.settle(&batch, &lines, &fates)?;
+            batch.remark_stored(&lines, &fates).inspect_err(|_| self.done.is_unmarked = true)?;
+            let set_aside = self.journal.set_aside(&batch, &lines, &fates)?;
             self.done.set_aside = self.done.set_aside.saturating_add(set_aside);
             (self.tell)(fates.iter().filter(|fate| !matches!(fate, Fate::Waits)).count());
         }

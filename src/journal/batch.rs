@@ -159,22 +159,17 @@ impl Journal<'_> {
         Ok(Some(Batch { path, file, lines }))
     }
 
-    /// Sets lines aside, and has no line looked at again but those that go on waiting; answers how
-    /// many were set aside.
+    /// Sets lines aside, and makes them remarks; returns their number.
     ///
     /// # Errors
     /// The rows cannot be set aside, or the file cannot be written: they will be delivered again.
-    pub fn settle(&self, batch: &Batch, lines: &[Line], fates: &[Fate]) -> Result<usize, Error> {
-        let with_fates = || lines.iter().zip(fates);
-        // First what needs no room, lest it be stored again.
-        with_fates()
-            .filter(|(line, fate)| matches!(fate, Fate::Done) && line.record.is_some())
-            .try_for_each(|(line, _)| batch.remark(line))?;
+    pub fn set_aside(&self, batch: &Batch, lines: &[Line], fates: &[Fate]) -> Result<usize, Error> {
+        let with_fates = lines.iter().zip(fates);
         let aside: Vec<_> =
-            with_fates().filter_map(|(line, fate)| Some((line, why_aside(line, fate)?))).collect();
+            with_fates.filter_map(|(line, fate)| Some((line, why_aside(line, fate)?))).collect();
         if let Some((_, why)) = aside.first() {
             let path = self.directory().join(SET_ASIDE);
-            self.set_aside(&path, &aside).map_err(|e| failed(&path, e))?;
+            self.add_aside(&path, &aside).map_err(|e| failed(&path, e))?;
             let what = format!("{} rows of {} are set aside", aside.len(), batch.path.display());
             let what = io::Error::other(format!("{what}: {why}"));
             self.log.trouble("journal", &failed(&path, what));
@@ -185,7 +180,7 @@ impl Journal<'_> {
 
     /// Adds lines to the file that an administrator looks at, but for those it has: who was killed
     /// after this and before they became remarks has set them aside already.
-    fn set_aside(&self, path: &Path, lines: &[(&Line, &str)]) -> io::Result<()> {
+    fn add_aside(&self, path: &Path, lines: &[(&Line, &str)]) -> io::Result<()> {
         let known: HashSet<Vec<u8>> = match open(path, false) {
             Ok(file) => Lines::new(BufReader::new(file))
                 .map(|line| line.map(|line| line.text))
@@ -230,6 +225,17 @@ impl Batch {
             lines.push(line.map_err(|e| failed(&self.path, e))?);
         }
         Ok(lines)
+    }
+
+    /// Makes the lines of stored rows remarks. This needs no room, so it comes before `Journal::set_aside`.
+    ///
+    /// # Errors
+    /// The file cannot be written: the rows will be delivered again.
+    pub fn remark_stored(&self, lines: &[Line], fates: &[Fate]) -> Result<(), Error> {
+        let with_fates = lines.iter().zip(fates);
+        with_fates
+            .filter(|(line, fate)| matches!(fate, Fate::Done) && line.record.is_some())
+            .try_for_each(|(line, _)| self.remark(line))
     }
 
     /// Has a line not looked at again.

@@ -51,19 +51,21 @@ pub fn give_table_back(site: &Site) {
 
 /// Rows as attempts append them.
 pub fn rows(count: usize) -> String {
-    let row = |number: usize| {
-        let row = vec![
-            ("time", Value::Int(1_584_446_690)),
-            ("protocol", Value::text("smtp")),
-            ("username", Value::text(&format!("u-{number}@example.com"))),
-            ("remote_ip", Value::text(GB)),
-            ("country", Value::text("GB")),
-            ("auth_ok", Value::Int(1)),
-            ("policy_reject", Value::Int(0)),
-        ];
-        format!("\n{}", Record::new(SystemTime::now(), row).unwrap().line())
-    };
-    (0..count).map(row).collect()
+    (0..count).map(|number| row(&format!("u-{number}@example.com"))).collect()
+}
+
+/// The row of this user.
+pub fn row(username: &str) -> String {
+    let row = vec![
+        ("time", Value::Int(1_584_446_690)),
+        ("protocol", Value::text("smtp")),
+        ("username", Value::text(username)),
+        ("remote_ip", Value::text(GB)),
+        ("country", Value::text("GB")),
+        ("auth_ok", Value::Int(1)),
+        ("policy_reject", Value::Int(0)),
+    ];
+    format!("\n{}", Record::new(SystemTime::now(), row).unwrap().line())
 }
 
 /// Makes a file in the journal, as attempts make it.
