@@ -243,6 +243,8 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
         (format!("db backup {backup}"), "copying the database ..."),
         (format!("db restore {backup}"), "restoring /"),
         (String::from("config"), "reading all of the GeoIP files ..."),
+        (String::from("log --summary"), "counting by account ..."),
+        (String::from("log --summary"), "counting by address ..."),
     ] {
         let (shown, printed) = at_terminal(&arguments);
         assert!(shown.contains(said) && !printed.contains(said), "{shown:?}");

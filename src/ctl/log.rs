@@ -14,6 +14,7 @@ use crate::store::Value;
 
 use super::Done;
 use super::patience;
+use super::progress::Progress;
 use super::say;
 use super::since;
 use super::span;
@@ -219,7 +220,9 @@ fn print_group(store: &mut Store, filter: &Filter, title: &str, column: &'static
         "latest",
         "places",
     ];
+    let progress = Progress::saying(&format!("counting by {title}"));
     let rows = store.query(Sql::of(&sql.concat()), &filter.parameters)?;
+    drop(progress);
     let lines: Vec<_> =
         rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect()).collect();
     let mut titles = columns;
