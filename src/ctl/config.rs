@@ -50,8 +50,9 @@ pub(super) fn run(config: Config) -> Done {
     let (servers, reached) = servers::check(config);
     let hashed = if reached.accounts { Some(time_dearest_hash(config)) } else { None };
     let dearest = hashed.as_ref().and_then(|hashed| hashed.as_ref().ok()).copied();
+    let log_is_reached = !reached.log.is_empty();
     let with_accounts = |check: fn(&Config) -> _| with(reached.accounts, || check(config));
-    let with_log = |check: fn(&Config) -> _| with(reached.log, || check(config));
+    let with_log = |check: fn(&Config) -> _| with(log_is_reached, || check(config));
     let checks = [
         ("sections", Ok(sections::check(config))),
         ("servers", servers),
@@ -62,7 +63,7 @@ pub(super) fn run(config: Config) -> Done {
         ("accounts_list", with_accounts(user::check)),
         ("log", with_log(check_log)),
         ("tables", with_log(check_tables)),
-        ("writes", with_log(writes::check)),
+        ("writes", with(log_is_reached, || writes::check(config, &reached.log))),
         ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
         ("names", with_accounts(accounts::check_names)),
         ("serve_stale", Ok(check_serve_stale(config))),
@@ -75,7 +76,7 @@ pub(super) fn run(config: Config) -> Done {
             ),
         ),
         ("max_parallel_hashes", check_slots(config)),
-        ("limits", with(reached.log, || limits::check(config, dearest.unwrap_or_default()))),
+        ("limits", with(log_is_reached, || limits::check(config, dearest.unwrap_or_default()))),
     ];
     let mut failed: Vec<(&str, Error)> = Vec::new();
     for (what, result) in checks {
@@ -159,10 +160,7 @@ fn check_log(config: &Config) -> Result<String, Error> {
     let log = &config.log;
     let mut store = Store::open(&log.database, patience(config))?;
     // Looked at first, since who may not use a table may not see that it is there either.
-    store.prepare(Sql::configured(&log.insert)).map_err(|e| {
-        let is_known = log.insert.contains("connection_log");
-        if is_known { e.about_table("connection_log") } else { e }
-    })?;
+    store.prepare(Sql::configured(&log.insert)).map_err(|e| about_log(config, e))?;
     if let Database::Sqlite(path) = &log.database {
         check_writable(path)?;
     }
@@ -173,6 +171,12 @@ fn check_log(config: &Config) -> Result<String, Error> {
         ));
     }
     Ok(String::from("ok the statement fits the table"))
+}
+
+/// Says what to do about the log's table if it is ours.
+fn about_log(config: &Config, e: Error) -> Error {
+    let is_known = config.log.insert.contains("connection_log");
+    if is_known { e.about_table("connection_log") } else { e }
 }
 
 /// SQLite opens what it may only read, too, and says so with the first row.

@@ -19,6 +19,7 @@
     reason = "test code, and not every test uses all of it"
 )]
 
+pub mod config;
 pub mod dovecot;
 pub mod driver;
 pub mod example;

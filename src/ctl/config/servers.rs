@@ -56,10 +56,11 @@ fn modules_without_limit(text: &str) -> Vec<&str> {
     words.filter(|word| !IN_TIME.contains(word)).collect()
 }
 
-/// True for each database that can be opened; always true for an embedded one.
+/// The databases that can be opened; an embedded one always counts.
 pub(super) struct Reached {
     pub(super) accounts: bool,
-    pub(super) log: bool,
+    /// Each server of the log's database that can be reached.
+    pub(super) log: Vec<Database>,
 }
 
 /// Connects to each server of both databases.
@@ -67,10 +68,9 @@ pub(super) fn check(config: &Config) -> (Result<String, Error>, Reached) {
     let (accounts, log) = (&config.accounts.database, &config.log.database);
     let of_accounts = connect_to_each(config, accounts);
     let of_log = (!log.is_same(accounts)).then(|| connect_to_each(config, log));
-    let log_is_reached = of_log.as_ref().map(|tried| tried.is_reached);
     let reached = Reached {
-        accounts: of_accounts.is_reached,
-        log: log_is_reached.unwrap_or(of_accounts.is_reached),
+        accounts: of_accounts.is_reached(),
+        log: of_log.as_ref().unwrap_or(&of_accounts).reached.clone(),
     };
     let all: Vec<_> = std::iter::once(of_accounts).chain(of_log).collect();
     let mut failed = Vec::new();
@@ -89,7 +89,7 @@ pub(super) fn check(config: &Config) -> (Result<String, Error>, Reached) {
 
 /// The connections to the servers of one database.
 struct Tried {
-    is_reached: bool,
+    reached: Vec<Database>,
     /// The `place` of the last failure, which stands for all servers together.
     place: String,
     /// The reasons, each with its server.
@@ -97,20 +97,25 @@ struct Tried {
 }
 
 impl Tried {
+    fn is_reached(&self) -> bool {
+        !self.reached.is_empty()
+    }
+
     fn whole_failure(&self) -> Option<String> {
-        (!self.is_reached).then(|| self.place.clone())
+        (!self.is_reached()).then(|| self.place.clone())
     }
 }
 
 fn connect_to_each(config: &Config, database: &Database) -> Tried {
-    let mut tried = Tried { is_reached: false, place: String::new(), failed: Vec::new() };
+    let mut tried = Tried { reached: Vec::new(), place: String::new(), failed: Vec::new() };
     let Database::MySql(hosts) = database else {
-        tried.is_reached = true;
+        tried.reached.push(database.clone());
         return tried;
     };
     for host in hosts {
-        match Store::open(&Database::MySql(vec![host.clone()]), patience(config)) {
-            Ok(_) => tried.is_reached = true,
+        let server = Database::MySql(vec![host.clone()]);
+        match Store::open(&server, patience(config)) {
+            Ok(_) => tried.reached.push(server),
             Err(Error::Store { place, what, .. }) => {
                 tried.place = place;
                 tried.failed.push(what);

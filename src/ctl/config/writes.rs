@@ -1,10 +1,18 @@
 //! Trial writes: runs the statements of attempts in transactions that are rolled back, because a server may
 //! accept a statement and then refuse to run it.
 
+mod obstacle;
+mod result;
+mod target;
+
 use std::time::Duration;
 use std::time::Instant;
 
+use self::obstacle::Obstacle;
+use self::result::Failure;
+use self::result::Results;
 use crate::config::Config;
+use crate::config::Database;
 use crate::config::INSERT_PARAMETERS;
 use crate::config::Timeouts;
 use crate::ctl::seconds_before_now;
@@ -16,7 +24,8 @@ use crate::store::Deadline;
 use crate::store::Store;
 use crate::store::Value;
 
-/// The time for all trial writes. A statement has only its time in an attempt: another process may hold a lock.
+/// The time for all trial writes on one server. A statement has only its time in an attempt: another process may hold
+/// a lock.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What attempts write to the tables of ours; each touches its own row alone.
@@ -39,78 +48,146 @@ const OF_SEEN: &[&str] = &[
 /// Attempts only read this table, and an INSERT would leave a gap in the numbers that administrators use.
 const OF_EXCEPTION: &[&str] = &["DELETE FROM authpolicy_exception WHERE id = 0"];
 
-pub(super) fn check(config: &Config) -> Result<String, Error> {
-    let policy = &config.policy;
-    let limits = !policy.limits.list.is_empty();
-    let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
-    let timeouts = Timeouts { attempt: config.timeouts.attempt.max(PATIENCE), ..config.timeouts };
-    let mut store = Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts))?;
-    let mut warnings = Vec::new();
-    if let Some(warning) = try_row(config, &mut store)? {
-        warnings.push(warning);
-    }
-    for (table, statements, is_used) in [
-        // Optional tables are tried if they exist. check.tables reports missing ones.
-        ("authpolicy_delivered", OF_DELIVERED, true),
-        ("authpolicy_count", OF_COUNT, limits),
-        ("authpolicy_seen", OF_SEEN, seen),
-        ("authpolicy_exception", OF_EXCEPTION, true),
-    ] {
-        if !is_used || !store.has_table(table)? {
-            continue;
-        }
-        if !store.has_transactions(table)? {
-            warnings.push(format!("{table} is not tried: its engine has no transactions"));
-            continue;
-        }
-        let tried = store.dry_run(|store| {
-            statements.iter().try_for_each(|sql| store.execute(*sql, &[]).map(|_| ()))
+/// Tries the writes on each of these servers of the log's database.
+pub(super) fn check(config: &Config, servers: &[Database]) -> Result<String, Error> {
+    let mut results = Results::default();
+    for server in servers {
+        let attempt = config.timeouts.attempt.max(PATIENCE);
+        let deadline = Deadline::new(Instant::now(), Timeouts { attempt, ..config.timeouts });
+        let is_first = results.is_empty();
+        let opened = Store::open(server, deadline).map_err(Failure::from);
+        let tried = opened.and_then(|store| {
+            Trial { config, store, is_first, warnings: Vec::new(), unseen: Vec::new() }.run()
         });
-        match tried {
-            // check.tables reports it.
-            Err(e) if e.is_about_table() => {}
-            tried => tried.map_err(|e| refused(table, e))?,
-        }
+        results.add(server.to_string(), tried);
     }
-    if warnings.is_empty() {
-        return Ok(String::from("ok tried, and rolled back"));
-    }
-    Ok(format!("warning {}", warnings.join("; ")))
+    results.into_finding()
 }
 
-/// Tries `log.insert`; returns a warning if it could not be tried, or if the table refuses the row.
-fn try_row(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
-    let insert = &config.log.insert;
-    let Some(table) = table_of(insert) else {
-        return Ok(Some(String::from("log.insert is not tried: it is not a plain INSERT")));
+/// The trial writes on one server.
+struct Trial<'a> {
+    config: &'a Config,
+    store: Store,
+    /// True for the server that the other checks use: they report what it cannot prepare.
+    is_first: bool,
+    warnings: Vec<String>,
+    /// What is not tried because triggers cannot be seen.
+    unseen: Vec<&'static str>,
+}
+
+impl Trial<'_> {
+    /// Returns the warnings.
+    fn run(mut self) -> Result<Vec<String>, Failure> {
+        let policy = &self.config.policy;
+        let limits = !policy.limits.list.is_empty();
+        let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
+        self.try_insert()?;
+        self.try_table("authpolicy_delivered", OF_DELIVERED, false)?;
+        if limits {
+            self.try_table("authpolicy_count", OF_COUNT, true)?;
+        }
+        if seen {
+            self.try_table("authpolicy_seen", OF_SEEN, true)?;
+        }
+        self.try_table("authpolicy_exception", OF_EXCEPTION, false)?;
+        if !self.unseen.is_empty() {
+            let names = self.unseen.join(", ");
+            self.warnings.push(format!("{names} not tried, because this user cannot see triggers"));
+        }
+        Ok(self.warnings)
+    }
+
+    /// Tries `log.insert`.
+    fn try_insert(&mut self) -> Result<(), Failure> {
+        let config = self.config;
+        let insert = || Sql::configured(&config.log.insert);
+        if let Err(e) = self.store.prepare(insert()) {
+            let error = super::about_log(config, e);
+            return Err(Failure { error, is_known: self.is_first });
+        }
+        if !self.may_try_insert()? {
+            return Ok(());
+        }
+        let row: Vec<_> =
+            INSERT_PARAMETERS.iter().map(|name| (*name, sample(config, name))).collect();
+        let tried = self.store.dry_run(|store| store.insert(insert(), &row));
+        tried.map_err(|e| refused("log.insert", e).into())
+    }
+
+    /// True if nothing of a row by `log.insert` stays behind; otherwise adds a warning.
+    fn may_try_insert(&mut self) -> Result<bool, Error> {
+        let Some(target) = target::of(&self.config.log.insert) else {
+            self.warnings.push(String::from("log.insert is not tried: it is not a plain INSERT"));
+            return Ok(false);
+        };
+        if let Some(name) = target.database
+            && !obstacle::is_current(&mut self.store, name)?
+        {
+            self.warnings.push(String::from("log.insert is not tried: it names another database"));
+            return Ok(false);
+        }
+        let obstacle = obstacle::find(&mut self.store, target.table)?;
+        Ok(self.is_free(obstacle, "log.insert", target.table))
+    }
+
+    /// Tries what attempts write to a table of ours.
+    fn try_table(
+        &mut self,
+        table: &'static str,
+        statements: &[&'static str],
+        is_needed: bool,
+    ) -> Result<(), Failure> {
+        let prepared = statements.iter().try_for_each(|sql| self.store.prepare(*sql).map(drop));
+        if let Err(e) = prepared {
+            return self.cannot_use(table, e.about_table(table), is_needed);
+        }
+        let obstacle = obstacle::find(&mut self.store, table)?;
+        if !self.is_free(obstacle, table, "it") {
+            return Ok(());
+        }
+        let tried = self.store.dry_run(|store| {
+            statements.iter().try_for_each(|sql| store.execute(*sql, &[]).map(drop))
+        });
+        tried.map_err(|e| refused(table, e).into())
+    }
+
+    /// Fails if the table is needed; otherwise adds a warning, unless check.tables has one.
+    fn cannot_use(&mut self, table: &str, error: Error, is_needed: bool) -> Result<(), Failure> {
+        if is_needed || !error.is_about_table() {
+            return Err(Failure { error, is_known: self.is_first });
+        }
+        if let Error::Store { what, .. } = error
+            && !self.is_first
+        {
+            self.warnings.push(format!("{table} cannot be used: {what}"));
+        }
+        Ok(())
+    }
+
+    /// True without an obstacle; otherwise adds a warning.
+    fn is_free(&mut self, obstacle: Option<Obstacle>, subject: &'static str, table: &str) -> bool {
+        let reason = match obstacle {
+            None => return true,
+            Some(Obstacle::Unseen) => {
+                self.unseen.push(subject);
+                return false;
+            }
+            Some(Obstacle::Triggers) => "has triggers",
+            Some(Obstacle::Engine) => "is a view, or its engine has no transactions",
+        };
+        self.warnings.push(format!("{subject} is not tried: {table} {reason}"));
+        false
+    }
+}
+
+/// Adds the statement or table to an error.
+fn refused(subject: &str, e: Error) -> Error {
+    let Error::Store { place, what, fault } = e else { return e };
+    let reason = match fault == StoreFault::Row {
+        true => "the table refuses an ordinary row, so that rows would be set aside: ",
+        false => "",
     };
-    if !can_be_rolled_back(store, table)? {
-        return Ok(Some(format!(
-            "log.insert is not tried: a row in {table} could not be rolled back, because {table} is a view, \
-             has triggers, or uses an engine without transactions"
-        )));
-    }
-    let row: Vec<_> = INSERT_PARAMETERS.iter().map(|name| (*name, sample(config, name))).collect();
-    let tried = store.dry_run(|store| store.insert(Sql::configured(insert), &row));
-    match tried {
-        Ok(()) => Ok(None),
-        Err(e) if e.store_fault() == Some(StoreFault::Row) => {
-            Ok(Some(format!("log.insert: the table refuses the row of a wrong password: {e}")))
-        }
-        Err(e) if table == "connection_log" => Err(refused("log.insert", e.about_table(table))),
-        Err(e) => Err(refused("log.insert", e)),
-    }
-}
-
-/// Adds the statement or table to an error. Errors about tables stay unchanged, so that each cause is printed once.
-fn refused(what_of: &str, e: Error) -> Error {
-    if e.is_about_table() {
-        return e;
-    }
-    if let Error::Store { place, what, fault } = e {
-        return Error::Store { place, what: format!("{what_of}: {what}"), fault };
-    }
-    e
+    Error::Store { place, what: format!("{subject}: {reason}{what}"), fault }
 }
 
 /// The parameters of the trial row: a wrong password for an example account from an example address.
@@ -124,65 +201,8 @@ fn sample(config: &Config, parameter: &str) -> Value {
         "asn" => Value::Null,
         "reason" => Value::text("credentials"),
         "mechanism" => Value::text("PLAIN"),
+        "tls" => Value::text("TLS1.3:TLS_AES_256_GCM_SHA384:256"),
+        "helo" => Value::text("client.example.com"),
         _ => Value::text(""),
-    }
-}
-
-/// The table of a plain INSERT, without quotes. A procedure, or a second statement, could commit.
-fn table_of(sql: &str) -> Option<&str> {
-    let mut words = sql.split_whitespace();
-    let first = words.next()?;
-    let is = |word: &str, wanted: &str| word.eq_ignore_ascii_case(wanted);
-    if !(is(first, "INSERT") || is(first, "REPLACE"))
-        || sql.trim_end().trim_end_matches(';').contains(';')
-    {
-        return None;
-    }
-    let name = words.find(|word| {
-        !["LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "IGNORE", "OR", "REPLACE", "INTO"]
-            .iter()
-            .any(|known| is(word, known))
-    })?;
-    let name = name.split('(').next()?.trim_matches(['`', '"']);
-    let is_plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    (!name.is_empty() && name.chars().all(is_plain)).then_some(name)
-}
-
-/// True if nothing of a row stays behind in this table, or by its triggers in another one.
-fn can_be_rolled_back(store: &mut Store, table: &str) -> Result<bool, Error> {
-    if !store.has_transactions(table)? {
-        // A table that is not there is reported when the row is tried.
-        return Ok(!store.has_table(table)?);
-    }
-    let triggers = store.dialect(
-        "",
-        "SELECT trigger_name AS name FROM information_schema.triggers \
-         WHERE event_object_schema = DATABASE() AND event_object_table = :name",
-    );
-    if triggers.is_empty() {
-        return Ok(true);
-    }
-    Ok(store.query(triggers, &[("name", Value::text(table))])?.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_plain_inserts_are_tried() {
-        for (sql, table) in [
-            ("INSERT INTO connection_log (a) VALUES (1)", Some("connection_log")),
-            ("insert ignore into `log`(a) values (1);", Some("log")),
-            ("INSERT OR REPLACE INTO log (a) VALUES (1)", Some("log")),
-            ("REPLACE\n INTO \"log\" VALUES (1)", Some("log")),
-            ("INSERT INTO other.log (a) VALUES (1)", None),
-            ("INSERT INTO log (a) VALUES (1); COMMIT", None),
-            ("CALL log_attempt(:username)", None),
-            ("WITH x AS (SELECT 1) INSERT INTO log SELECT * FROM x", None),
-            ("", None),
-        ] {
-            assert_eq!(table_of(sql), table, "{sql}");
-        }
     }
 }

@@ -1,0 +1,319 @@
+//! `authpolicy config` tries what attempts write, on each server, without a trace.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::Base;
+use common::MariaDb;
+use common::config::TABLES;
+use common::config::check;
+use common::config::config;
+use common::config::contents;
+use common::config::stage;
+use common::config::stage_on;
+use common::config::value;
+use common::exim::free_port;
+use common::limits::attempt;
+use common::limits::limit;
+use common::limits::site;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use mysql::prelude::Queryable;
+
+#[test]
+fn trial_writes_leave_nothing_behind() {
+    for base in Base::all() {
+        let site = site(base, "new_country = \"log\"", &[limit("g", "account", "failures", 3)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        let before = contents(&site);
+        assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
+        assert_eq!(contents(&site), before);
+        // A procedure could commit.
+        let insert = match &site.base {
+            Base::Sqlite => {
+                "WITH x AS (SELECT :username AS name) \
+                 INSERT INTO connection_log (protocol, username, remote_ip, country) SELECT '', name, '', '' FROM x"
+            }
+            Base::MariaDb(..) => "CALL log_it(:username)",
+        };
+        let insert = format!("[log]\ninsert = \"{insert}\"\n");
+        site.write_config(&format!("{}{insert}", site.read("authpolicy.toml")));
+        let writes = check(&site, "writes");
+        assert_eq!(writes, "warning log.insert is not tried: it is not a plain INSERT");
+        assert_eq!(contents(&site), before);
+    }
+}
+
+/// A name with its database is looked up there, however it is written.
+#[test]
+fn a_qualified_table_is_tried_in_the_current_database_alone() {
+    let (site, server, name) = stage();
+    let before = contents(&site);
+    let good = site.read("authpolicy.toml");
+    let other = server.database();
+    let table = "(username varchar(80)) ENGINE = ";
+    server.root(&other).query_drop(format!("CREATE TABLE log {table} MyISAM")).unwrap();
+    site.sql(&format!("CREATE TABLE log {table} InnoDB"));
+    site.sql(&format!("CREATE TABLE {other} {table} InnoDB"));
+    let elsewhere = "warning log.insert is not tried: it names another database";
+    for (table, want) in [
+        (format!("{other} . log"), elsewhere),
+        (format!("{name}.log"), "ok tried, and rolled back"),
+        (format!("`{name}` . `log`"), "ok tried, and rolled back"),
+        (format!("{other}.log"), elsewhere),
+        (format!("`{other}` .log"), elsewhere),
+    ] {
+        let insert = format!("INSERT INTO {table} (username) VALUES (:username)");
+        site.write_config(&format!("{good}[log]\ninsert = \"{insert}\"\n"));
+        let (status, said, complaint) = config(&site);
+        assert_eq!((status, value(&said, "writes")), (0, want), "{table}: {complaint}");
+    }
+    let count = format!("SELECT COUNT(*) FROM {other}.log");
+    assert_eq!((site.count(&count), site.count("SELECT COUNT(*) FROM log")), (0, 0));
+    assert_eq!(contents(&site), before);
+}
+
+/// A trial row could not be taken back.
+#[test]
+fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
+    let (site, server, name) = stage();
+    let before = contents(&site);
+    server.root(&name).query_drop("CREATE TABLE audit (n int) ENGINE = MyISAM").unwrap();
+    let trigger =
+        "CREATE TRIGGER t AFTER INSERT ON connection_log FOR EACH ROW INSERT INTO audit VALUES (1)";
+    server.root(&name).query_drop(trigger).unwrap();
+    let (status, said, _) = config(&site);
+    let want = "warning log.insert is not tried: connection_log has triggers";
+    assert_eq!((status, value(&said, "writes")), (0, want), "{said}");
+    assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
+    site.sql("DROP TRIGGER t");
+    assert!(check(&site, "writes").starts_with("ok "));
+    for (table, event) in [
+        ("authpolicy_count", "INSERT"),
+        ("authpolicy_seen", "UPDATE"),
+        ("authpolicy_delivered", "DELETE"),
+        ("authpolicy_exception", "DELETE"),
+    ] {
+        let trigger = format!("CREATE TRIGGER t AFTER {event} ON {table} FOR EACH ROW");
+        site.sql(&format!("{trigger} INSERT INTO audit VALUES (1)"));
+        let writes = check(&site, "writes");
+        assert_eq!(writes, format!("warning {table} is not tried: it has triggers"));
+        site.sql("DROP TRIGGER t");
+    }
+    assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
+    site.sql("CREATE VIEW shown AS SELECT username FROM connection_log");
+    let good = site.read("authpolicy.toml");
+    let insert = "[log]\ninsert = \"INSERT INTO shown (username) VALUES (:username)\"\n";
+    site.write_config(&format!("{good}{insert}"));
+    let writes = check(&site, "writes");
+    let want = "log.insert is not tried: shown is a view, or its engine has no transactions";
+    assert_eq!(writes, format!("warning {want}"));
+    site.write_config(&good);
+    for table in TABLES {
+        site.sql(&format!("ALTER TABLE {table} ENGINE = Aria TRANSACTIONAL = 0"));
+    }
+    let writes = check(&site, "writes");
+    for table in TABLES {
+        let subject = if table == "connection_log" { "log.insert" } else { table };
+        let it = if table == "connection_log" { table } else { "it" };
+        let reason = format!("{it} is a view, or its engine has no transactions");
+        assert!(writes.contains(&format!("{subject} is not tried: {reason}")), "{writes}");
+    }
+    assert_eq!(contents(&site), before);
+}
+
+/// Statements that the server understands, and refuses to run.
+#[test]
+fn config_fails_if_a_server_refuses_writes() {
+    let (site, server, _) = stage();
+    let before = contents(&site);
+    server.kill();
+    let settings =
+        ["--log-bin=binlog", "--binlog-format=STATEMENT", "--transaction-isolation=READ-COMMITTED"];
+    server.restart_with(&settings.map(String::from));
+    let (status, said, complaint) = config(&site);
+    assert_eq!(status, 2, "{said}");
+    let writes = value(&said, "writes");
+    assert!(
+        writes.starts_with("failed ") && writes.contains("log.insert: error 1665: "),
+        "{writes}"
+    );
+    assert!(complaint.contains("log.insert: error 1665: "), "{complaint}");
+    server.kill();
+    server.restart();
+    let (status, said, _) = config(&site);
+    assert_eq!((status, value(&said, "writes")), (0, "ok tried, and rolled back"), "{said}");
+
+    // What root sets holds for everybody else.
+    server.root("").query_drop("SET GLOBAL read_only = 1").unwrap();
+    server.root("").query_drop("REVOKE ALL ON *.* FROM exim@localhost").unwrap();
+    server
+        .root("")
+        .query_drop("GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO exim@localhost")
+        .unwrap();
+    let (status, said, _) = config(&site);
+    assert!(status == 2 && value(&said, "writes").contains("log.insert: error 1290: "), "{said}");
+    assert_eq!(contents(&site), before);
+}
+
+/// MySQL shows triggers only to users with the right TRIGGER, which schema.sql does not grant.
+#[test]
+fn nothing_is_written_where_triggers_cannot_be_seen() {
+    let (site, server, name) = stage_on(common::mysql::start());
+    let before = contents(&site);
+    assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
+    let root = |sql: &str| server.root(&name).query_drop(sql).unwrap();
+    root("REVOKE ALL ON *.* FROM exim@127.0.0.1");
+    for grant in [
+        "SELECT ON account",
+        "INSERT ON connection_log",
+        "SELECT, INSERT, DELETE ON authpolicy_delivered",
+        "SELECT, INSERT, UPDATE, DELETE ON authpolicy_count",
+        "SELECT, INSERT, UPDATE, DELETE ON authpolicy_seen",
+        "SELECT, INSERT, DELETE ON authpolicy_exception",
+    ] {
+        root(&format!("GRANT {grant} TO exim@127.0.0.1"));
+    }
+    root("CREATE TABLE audit (n int) ENGINE = MyISAM");
+    root(
+        "CREATE TRIGGER t AFTER INSERT ON connection_log FOR EACH ROW INSERT INTO audit VALUES (1)",
+    );
+    root(
+        "CREATE TRIGGER u AFTER INSERT ON authpolicy_count FOR EACH ROW INSERT INTO audit VALUES (1)",
+    );
+    let (status, said, complaint) = config(&site);
+    let tables = "authpolicy_delivered, authpolicy_count, authpolicy_seen, authpolicy_exception";
+    let want =
+        format!("warning log.insert, {tables} not tried, because this user cannot see triggers");
+    let writes = value(&said, "writes");
+    assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0, "{writes}");
+    assert_eq!((status, writes), (0, want.as_str()), "{complaint}");
+
+    // The right, on the table, the database, or all.
+    root("GRANT TRIGGER ON connection_log TO exim@127.0.0.1");
+    let writes = check(&site, "writes");
+    let want = format!(
+        "warning log.insert is not tried: connection_log has triggers; {tables} not tried, because this user cannot \
+         see triggers"
+    );
+    assert_eq!(writes, want);
+    for place in [&name, "*"] {
+        root("REVOKE TRIGGER ON connection_log FROM exim@127.0.0.1");
+        root(&format!("GRANT TRIGGER ON {place}.* TO exim@127.0.0.1"));
+        let writes = check(&site, "writes");
+        let want = "warning log.insert is not tried: connection_log has triggers; authpolicy_count is not tried: it has \
+                    triggers";
+        assert_eq!(writes, want, "{place}");
+        root(&format!("REVOKE TRIGGER ON {place}.* FROM exim@127.0.0.1"));
+        root("GRANT TRIGGER ON connection_log TO exim@127.0.0.1");
+    }
+    root("DROP TRIGGER t");
+    let writes = check(&site, "writes");
+    assert_eq!(
+        writes,
+        format!("warning {tables} not tried, because this user cannot see triggers")
+    );
+    assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
+    assert_eq!(contents(&site), before);
+}
+
+/// Each row would be set aside.
+#[test]
+fn config_fails_if_the_table_refuses_an_ordinary_row() {
+    let partitions =
+        "ALTER TABLE connection_log PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (2))";
+    let with_column = "DROP TABLE connection_log; \
+        CREATE TABLE connection_log (id INTEGER PRIMARY KEY, datetime, protocol, username, remote_ip, country, auth_ok, \
+        policy_reject, host TEXT NOT NULL)";
+    for (base, change, want) in [
+        (Base::Sqlite, with_column, "NOT NULL constraint failed: connection_log.host"),
+        (Base::mariadb(), partitions, "error 1526: "),
+    ] {
+        let site = site(base, "", &[limit("guessing", "account", "failures", 3)]);
+        let exim = site.exim();
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
+        assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
+        site.sql(change);
+        let (status, said, complaint) = config(&site);
+        let writes = value(&said, "writes");
+        let refused =
+            "log.insert: the table refuses an ordinary row, so that rows would be set aside: ";
+        assert!(status == 2 && writes.starts_with("failed "), "{said}");
+        assert!(writes.contains(&format!("{refused}{want}")), "{writes}");
+        assert!(complaint.contains(want), "{complaint}");
+    }
+}
+
+/// Others may only read it: the server understands the statements, and the writes wait in vain.
+#[test]
+fn each_table_of_ours_is_tried() {
+    let (site, server, name) = stage();
+    for table in TABLES {
+        let mut reader = server.root(&name);
+        reader.query_drop(format!("LOCK TABLES {table} READ")).unwrap();
+        let (status, said, _) = config(&site);
+        let subject = if table == "connection_log" { "log.insert" } else { table };
+        let writes = value(&said, "writes");
+        assert!(status == 2 && writes.starts_with("failed "), "{table}: {said}");
+        assert!(writes.contains(&format!(": {subject}: took too long")), "{table}: {writes}");
+    }
+    assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
+}
+
+#[test]
+fn the_writes_of_each_server_are_tried() {
+    let (site, first, name) = stage();
+    let good = site.read("authpolicy.toml");
+    let (_other_site, second, _) = stage();
+    let place = |server: &MariaDb| format!("mysql 127.0.0.1:{} {name}", server.port);
+    let dead = format!("mysql://exim@127.0.0.1:{}/{name}", free_port());
+    let list = format!("url = [\"{}\", \"{}\", \"{dead}\"]", site.url(), second.tcp_url(&name));
+    site.write_config(&good.replace(&format!("url = \"{}\"", site.url()), &list));
+    let (status, said, complaint) = config(&site);
+    assert_eq!((status, value(&said, "writes")), (0, "ok tried, and rolled back"), "{complaint}");
+
+    // Rights are missing on the second one alone, or a table that is needed, or one that is not.
+    let on_second = |sql: &str| second.root(&name).query_drop(sql).unwrap();
+    for (table, status, want) in [
+        ("connection_log", 2, "failed "),
+        ("authpolicy_count", 2, "failed "),
+        ("authpolicy_delivered", 0, "warning "),
+    ] {
+        on_second(&format!("RENAME TABLE {table} TO away"));
+        let (found, said, _) = config(&site);
+        let writes = value(&said, "writes");
+        assert_eq!(found, status, "{said}");
+        let want = format!("{want}{}: ", place(&second));
+        assert!(writes.starts_with(&want) && writes.contains(table), "{writes}");
+        assert!(!writes.contains(&place(&first)), "{writes}");
+        on_second(&format!("RENAME TABLE away TO {table}"));
+    }
+
+    for server in [&second, &first] {
+        let root = |sql: &str| server.root("").query_drop(sql).unwrap();
+        root("SET GLOBAL read_only = 1");
+        root("REVOKE ALL ON *.* FROM exim@localhost");
+        root("GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO exim@localhost");
+        let (status, said, complaint) = config(&site);
+        let writes = value(&said, "writes");
+        assert_eq!(status, 2, "{said}");
+        // One cause, with its servers.
+        let both = format!("{}, {}", place(&first), place(&second));
+        let places = if Arc::ptr_eq(server, &second) { place(&second) } else { both };
+        assert!(
+            writes.starts_with(&format!("failed {places}: log.insert: error 1290: ")),
+            "{writes}"
+        );
+        assert_eq!(writes.matches("error 1290: ").count(), 1, "{writes}");
+        assert_eq!(complaint.matches("error 1290: ").count(), 1, "{complaint}");
+    }
+}
