@@ -131,6 +131,39 @@ fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
     assert_eq!(contents(&site), before);
 }
 
+/// It may write to a table without transactions.
+#[test]
+fn a_statement_that_calls_a_stored_function_is_not_tried() {
+    let (site, server, name) = stage();
+    let root = |sql: &str| server.root(&name).query_drop(sql).unwrap();
+    root("CREATE TABLE audit (n int) ENGINE = MyISAM");
+    root(
+        "CREATE FUNCTION note(name text) RETURNS text MODIFIES SQL DATA \
+         BEGIN INSERT INTO audit VALUES (1); RETURN name; END",
+    );
+    root("REVOKE ALL ON *.* FROM exim@localhost");
+    root("GRANT SELECT, INSERT, UPDATE, DELETE, EXECUTE ON *.* TO exim@localhost");
+    let good = site.read("authpolicy.toml");
+    let columns = "INSERT INTO connection_log (protocol, username, remote_ip, country)";
+    for (username, want) in [
+        ("CONCAT(:username, 'noted')", "ok tried, and rolled back"),
+        (
+            "note(:username)",
+            "warning log.insert is not tried: it may call the stored function note",
+        ),
+        (
+            "`Note` (:username)",
+            "warning log.insert is not tried: it may call the stored function note",
+        ),
+    ] {
+        let insert = format!("{columns} VALUES (:protocol, {username}, :remote_ip, :country)");
+        site.write_config(&format!("{good}[log]\ninsert = \"{insert}\"\n"));
+        let (status, said, complaint) = config(&site);
+        assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
+        assert_eq!((status, value(&said, "writes")), (0, want), "{complaint}");
+    }
+}
+
 /// Statements that the server understands, and refuses to run.
 #[test]
 fn config_fails_if_a_server_refuses_writes() {

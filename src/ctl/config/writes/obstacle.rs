@@ -1,5 +1,6 @@
 //! Reasons why a trial write could not be rolled back.
 
+use super::target;
 use crate::error::Error;
 use crate::store::Store;
 use crate::store::Value;
@@ -39,6 +40,21 @@ pub(super) fn find(store: &mut Store, table: &str) -> Result<Option<Obstacle>, E
         return Ok(Some(Obstacle::Triggers));
     }
     Ok((!sees_triggers(store, table)?).then_some(Obstacle::Unseen))
+}
+
+/// Returns a stored function that the statement may call, and that may write to a table without transactions. Servers
+/// show functions to users who may call them.
+pub(super) fn called_function(store: &mut Store, sql: &str) -> Result<Option<String>, Error> {
+    let functions = store.dialect(
+        "",
+        "SELECT routine_name AS name FROM information_schema.routines \
+         WHERE routine_type = 'FUNCTION' ORDER BY routine_name",
+    );
+    if functions.is_empty() {
+        return Ok(None);
+    }
+    let functions = store.query(functions, &[])?;
+    Ok(functions.iter().map(|row| row.text("name")).find(|name| target::has_word(sql, name)))
 }
 
 /// True if this user would see the triggers of a table. MariaDB shows them to everybody who may write to the table,

@@ -46,6 +46,11 @@ pub(super) fn of(sql: &str) -> Option<Target<'_>> {
     is_whole.then_some(target)
 }
 
+/// True if a statement has this word, in quotes or not.
+pub(super) fn has_word(sql: &str, word: &str) -> bool {
+    sql.split(|c| !is_part(c)).any(|part| part.eq_ignore_ascii_case(word))
+}
+
 fn is_one_of(word: &str, known: &[&str]) -> bool {
     known.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
@@ -65,9 +70,12 @@ fn name(text: &str) -> Option<(&str, &str)> {
 /// Splits a word without quotes from the text after it.
 fn word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
-    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
     text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
+}
+
+fn is_part(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '$'
 }
 
 #[cfg(test)]
