@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use common::Base;
 use common::MariaDb;
+use common::Site;
 use common::config::TABLES;
 use common::config::check;
 use common::config::config;
@@ -198,11 +199,12 @@ fn config_fails_if_a_server_refuses_writes() {
     assert_eq!(contents(&site), before);
 }
 
-/// MySQL shows triggers only to users with the right TRIGGER, which schema.sql does not grant.
-#[test]
-fn nothing_is_written_where_triggers_cannot_be_seen() {
+const OURS: &str = "authpolicy_delivered, authpolicy_count, authpolicy_seen, authpolicy_exception";
+const UNSEEN: &str = "not tried, because this user cannot see triggers";
+
+/// A site on MySQL with triggers, whose user has the rights that schema.sql grants.
+fn stage_on_mysql() -> (Site, Arc<MariaDb>, String) {
     let (site, server, name) = stage_on(common::mysql::start());
-    let before = contents(&site);
     assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
     let root = |sql: &str| server.root(&name).query_drop(sql).unwrap();
     root("REVOKE ALL ON *.* FROM exim@127.0.0.1");
@@ -217,46 +219,55 @@ fn nothing_is_written_where_triggers_cannot_be_seen() {
         root(&format!("GRANT {grant} TO exim@127.0.0.1"));
     }
     root("CREATE TABLE audit (n int) ENGINE = MyISAM");
-    root(
-        "CREATE TRIGGER t AFTER INSERT ON connection_log FOR EACH ROW INSERT INTO audit VALUES (1)",
-    );
-    root(
-        "CREATE TRIGGER u AFTER INSERT ON authpolicy_count FOR EACH ROW INSERT INTO audit VALUES (1)",
-    );
+    for (trigger, table) in [("t", "connection_log"), ("u", "authpolicy_count")] {
+        let trigger = format!("CREATE TRIGGER {trigger} AFTER INSERT ON {table} FOR EACH ROW");
+        root(&format!("{trigger} INSERT INTO audit VALUES (1)"));
+    }
+    (site, server, name)
+}
+
+/// MySQL shows triggers only to users with the right TRIGGER.
+#[test]
+fn nothing_is_written_where_triggers_cannot_be_seen() {
+    let (site, _server, _) = stage_on_mysql();
+    let before = contents(&site);
     let (status, said, complaint) = config(&site);
-    let tables = "authpolicy_delivered, authpolicy_count, authpolicy_seen, authpolicy_exception";
-    let want =
-        format!("warning log.insert, {tables} not tried, because this user cannot see triggers");
     let writes = value(&said, "writes");
     assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0, "{writes}");
+    let want = format!("warning log.insert, {OURS} {UNSEEN}");
     assert_eq!((status, writes), (0, want.as_str()), "{complaint}");
-
-    // The right, on the table, the database, or all.
-    root("GRANT TRIGGER ON connection_log TO exim@127.0.0.1");
-    let writes = check(&site, "writes");
-    let want = format!(
-        "warning log.insert is not tried: connection_log has triggers; {tables} not tried, because this user cannot \
-         see triggers"
-    );
-    assert_eq!(writes, want);
-    for place in [&name, "*"] {
-        root("REVOKE TRIGGER ON connection_log FROM exim@127.0.0.1");
-        root(&format!("GRANT TRIGGER ON {place}.* TO exim@127.0.0.1"));
-        let writes = check(&site, "writes");
-        let want = "warning log.insert is not tried: connection_log has triggers; authpolicy_count is not tried: it has \
-                    triggers";
-        assert_eq!(writes, want, "{place}");
-        root(&format!("REVOKE TRIGGER ON {place}.* FROM exim@127.0.0.1"));
-        root("GRANT TRIGGER ON connection_log TO exim@127.0.0.1");
-    }
-    root("DROP TRIGGER t");
-    let writes = check(&site, "writes");
-    assert_eq!(
-        writes,
-        format!("warning {tables} not tried, because this user cannot see triggers")
-    );
-    assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
     assert_eq!(contents(&site), before);
+}
+
+#[test]
+fn the_right_to_see_triggers_is_found_where_it_is_granted() {
+    let (site, server, name) = stage_on_mysql();
+    let right = |verb: &str, place: &str| {
+        let to = if verb == "GRANT" { "TO" } else { "FROM" };
+        let sql = format!("{verb} TRIGGER ON {place} {to} exim@127.0.0.1");
+        server.root(&name).query_drop(sql).unwrap();
+    };
+    let log = "log.insert is not tried: connection_log has triggers";
+    let count = "authpolicy_count is not tried: it has triggers";
+    let database = format!("{name}.*");
+    for (place, want) in [
+        ("connection_log", format!("warning {log}; {OURS} {UNSEEN}")),
+        (&database, format!("warning {log}; {count}")),
+        ("*.*", format!("warning {log}; {count}")),
+    ] {
+        right("GRANT", place);
+        assert_eq!(check(&site, "writes"), want, "{place}");
+        right("REVOKE", place);
+    }
+    server.root("").query_drop("SET GLOBAL partial_revokes = ON").unwrap();
+    right("GRANT", "*.*");
+    right("REVOKE", &database);
+    assert_eq!(check(&site, "writes"), format!("warning log.insert, {OURS} {UNSEEN}"));
+    right("GRANT", &database);
+    server.root("").query_drop("SET GLOBAL partial_revokes = OFF").unwrap();
+    server.root(&name).query_drop("DROP TRIGGER t").unwrap();
+    assert_eq!(check(&site, "writes"), format!("warning {count}"));
+    assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
 }
 
 /// Each row would be set aside.

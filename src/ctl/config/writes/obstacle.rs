@@ -59,6 +59,7 @@ pub(super) fn called_function(store: &mut Store, sql: &str) -> Result<Option<Str
 
 /// True if this user would see the triggers of a table. MariaDB shows them to everybody who may write to the table,
 /// MySQL only to those with the right TRIGGER. A right by a role, or by a pattern of names, is not found.
+/// With `partial_revokes`, no right is found, because a right on all databases may not hold for this one.
 fn sees_triggers(store: &mut Store, table: &str) -> Result<bool, Error> {
     const SQL: &str = "SELECT 1 AS sees FROM dual WHERE VERSION() LIKE '%MariaDB%' \
         UNION ALL SELECT 1 FROM information_schema.table_privileges \
@@ -69,5 +70,10 @@ fn sees_triggers(store: &mut Store, table: &str) -> Result<bool, Error> {
         AND REPLACE(table_schema, CHAR(92), '') = DATABASE() \
         UNION ALL SELECT 1 FROM information_schema.user_privileges \
         WHERE privilege_type = 'TRIGGER' AND REPLACE(grantee, '''', '') = CURRENT_USER()";
+    const PARTIAL: &str =
+        "SHOW GLOBAL VARIABLES WHERE variable_name = 'partial_revokes' AND value = 'ON'";
+    if !store.query(PARTIAL, &[])?.is_empty() {
+        return Ok(false);
+    }
     Ok(!store.query(SQL, &[("name", Value::text(table))])?.is_empty())
 }
