@@ -156,6 +156,7 @@ fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
         while !held.take().unwrap() {
             thread::sleep(Duration::from_millis(5));
         }
+        let _open = site.keep_open();
         let waiting = start(&exim, U, "secret");
         let mut most = 0;
         while !waiting.is_finished() {
@@ -212,6 +213,7 @@ fn an_attempt_from_a_refused_country_reserves_nothing() {
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
         let (port, done) = (exim.port, std::sync::atomic::AtomicBool::new(false));
+        let _open = site.keep_open();
         thread::scope(|scope| {
             let refused = scope.spawn(|| {
                 let mut replies = Vec::new();
@@ -225,7 +227,7 @@ fn an_attempt_from_a_refused_country_reserves_nothing() {
                 assert_eq!(site.count(ENTRIES), 0);
                 thread::sleep(Duration::from_millis(5));
             }
-            assert_eq!(refused.join().unwrap(), vec![REFUSED; 5]);
+            assert_eq!(refused.join().unwrap(), vec![REFUSED; 5], "{}", site.main_log());
         });
         expect_rows(&site, 5, (NO, YES));
         assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED);

@@ -301,6 +301,14 @@ login:
         }
     }
 
+    /// Keeps the files beside the embedded database in place. Each look by root would make them anew, and
+    /// for a moment Exim's user could not open them.
+    pub fn keep_open(&self) -> Option<rusqlite::Connection> {
+        let connection = matches!(self.base, Base::Sqlite).then(|| self.sqlite())?;
+        connection.query_row("SELECT COUNT(*) FROM account", (), |_| Ok(())).unwrap();
+        Some(connection)
+    }
+
     fn sqlite(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(self.path("state/authpolicy.db")).unwrap()
     }
