@@ -347,7 +347,7 @@ fn config_fails_for_a_query_that_matches_patterns() {
                 accounts.contains("authpolicy.toml: accounts.query: finds an account"),
                 "{accounts}"
             );
-            assert!(accounts.contains("compare with =, not with LIKE"), "{accounts}");
+            assert!(accounts.contains("compare with = instead of LIKE"), "{accounts}");
         }
         // A domain that is compared with = must be a known one.
         let policy = "[policy.domain.\"example.com\"]\nallow_countries = [\"GB\"]\n";
