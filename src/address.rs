@@ -118,7 +118,7 @@ impl Default for Nat64 {
 }
 
 impl Nat64 {
-    /// The administrator's own prefixes; without any, there is no NAT64.
+    /// The prefixes of the configuration. An empty list switches NAT64 off.
     ///
     /// # Errors
     /// A network is not a prefix of RFC 6052.

@@ -179,7 +179,7 @@ pub struct Attempt {
     /// The authentication identity as the client sent it; `None` where its words are nonsense
     /// that nobody needs to look up.
     pub authcid: Option<String>,
-    /// The same, storable and printable, whatever the client sent. Empty if the password is empty.
+    /// The authcid in a form that can be printed and stored. Empty if `is_unnamed`.
     pub shown: String,
     /// True if the password may stand in the place of a name, so that neither name is kept.
     pub is_unnamed: bool,

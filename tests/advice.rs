@@ -20,6 +20,7 @@ use common::Base;
 use common::Client;
 use common::MariaDb;
 use common::Site;
+use common::config::check;
 use common::site::CN;
 use common::site::GB;
 use mysql::prelude::Queryable;
@@ -37,14 +38,6 @@ fn config(site: &Site) -> (i32, String) {
     let output = site.run_tool(&["config"], "");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
-}
-
-/// The line of one check.
-fn check(site: &Site, what: &str) -> String {
-    let (_, said) = config(site);
-    let start = format!("check.{what}=");
-    let line = said.lines().find_map(|line| line.strip_prefix(&start));
-    line.unwrap_or_else(|| panic!("no {start}: {said}")).to_owned()
 }
 
 /// Has Exim be another user of the server; answers statements for that user's rights.

@@ -67,6 +67,13 @@ fn accounts_list_lists_weak_passwords_of_any_table() {
         assert_eq!((status, &*printed), (2, ""), "{said}");
         assert!(said.contains("accounts.list = \"SELECT address AS username, password"), "{said}");
         with_list(&site, LIST);
+        // A name cannot pose as another line.
+        let forged = "SELECT 'a\\nb' AS username, secret AS password FROM mailbox";
+        let config = site.read("authpolicy.toml");
+        site.write_config(&config.replace(LIST, forged));
+        let (_, printed, said) = run(&site, &["user", "list"]);
+        assert_eq!((&*printed, &*said), ("account=a?b\n", ""));
+        site.write_config(&config);
         let (status, printed, said) = run(&site, &["user", "list", "--weak"]);
         let lines = [
             "account=odd@example.com error=\"has a stored password of the unknown scheme {NO-SUCH}",
@@ -116,6 +123,11 @@ fn an_exception_for_an_unknown_account_is_added_with_a_warning() {
         let (status, printed, said) = add("U@example.com");
         assert!(status == 0 && printed.contains("account=u@example.com"), "{printed}");
         assert_eq!(said, "");
+        // Names that differ only in case are one.
+        let config = site.read("authpolicy.toml");
+        site.write_config(&config.replace("address AS username", "UPPER(address) AS username"));
+        assert_eq!(add("u@example.com").2, "");
+        site.write_config(&config);
         let (status, printed, said) = add("nobody@example.com");
         assert!(status == 0 && printed.contains("account=nobody@example.com"), "{printed}");
         assert!(said.contains("finds no account \"nobody@example.com\""), "{said}");
@@ -127,6 +139,6 @@ fn an_exception_for_an_unknown_account_is_added_with_a_warning() {
         let (status, printed, said) = add("late@example.com");
         assert!(status == 0 && printed.contains("account=late@example.com"), "{printed}");
         assert!(said.contains("cannot tell whether there is an account"), "{said}");
-        assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_exception"), 4);
+        assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_exception"), 5);
     }
 }

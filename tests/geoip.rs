@@ -21,6 +21,8 @@ use std::time::UNIX_EPOCH;
 
 use common::Base;
 use common::Site;
+use common::config::config;
+use common::config::value;
 use common::fetch::MARKER;
 use common::fetch::Script;
 use common::fetch::Web;
@@ -66,12 +68,10 @@ fn names(site: &Site, key: &str, files: &[&str]) {
     site.write_config(&config.replace("\n[geoip]\n", &format!("\n[geoip]{line}")));
 }
 
-/// What `authpolicy config` says of the files, and its exit status.
+/// The exit status of `authpolicy config`, and what it says of the files.
 fn check(site: &Site) -> (i32, String) {
-    let output = site.run_tool(&["config"], "");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("check.geoip="));
-    (output.status.code().unwrap(), line.expect("check.geoip").to_owned())
+    let (status, said, _) = config(site);
+    (status, value(&said, "geoip").to_owned())
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Other spellings of an account's name, and patterns instead of a name. Rules and counters by name apply
-//! to them, or the result is "cannot tell".
+//! Other spellings of an account's name. Rules and counters by name apply to them, or the result is "cannot
+//! tell".
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -23,17 +23,18 @@ use common::limits::YES;
 use common::limits::attempt;
 use common::limits::flags;
 use common::limits::limit;
+use common::mailbox::NAMED;
+use common::mailbox::NAMELESS;
+use common::mailbox::POLICY;
+use common::mailbox::check;
+use common::mailbox::configure;
+use common::mailbox::site;
 use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 
-/// A query that leaves the name to what the client typed.
-const NAMELESS: &str = "SELECT password, allow_countries FROM mailbox WHERE address = :user";
-/// One that does not.
-const NAMED: &str =
-    "SELECT password, allow_countries, address AS username FROM mailbox WHERE address = :user";
 /// Spellings of p@example.com under `unicode_ci`, one of nobody, and one that is just odd.
 const SPELLINGS: [&str; 5] = [
     "\u{1e55}@example.com",
@@ -42,43 +43,8 @@ const SPELLINGS: [&str; 5] = [
     "\u{1e55}nobody@example.com",
     "\u{ff50}@example.com",
 ];
-const POLICY: &str = "[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n";
-
-/// A site whose accounts are in the administrator's own table, which folds accents.
-fn site(base: Base) -> Site {
-    let site = Site::new(base, "");
-    let collation = match site.base {
-        Base::Sqlite => "",
-        Base::MariaDb(..) => "CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
-    };
-    site.sql(&format!(
-        "CREATE TABLE mailbox (address varchar(80) NOT NULL, password varchar(80), \
-         allow_countries varchar(80)) {collation}"
-    ));
-    for (name, password) in [("p", "secret"), ("mike", "secret"), ("other", "another")] {
-        site.sql(&format!(
-            "INSERT INTO mailbox (address, password) VALUES ('{name}@example.com', '{{PLAIN}}{password}')"
-        ));
-    }
-    site
-}
-
-fn configure(site: &Site, query: &str, policy: &str) {
-    let accounts = format!("[accounts]\nquery = \"{query}\"\n");
-    site.configure(&format!("{accounts}{}\n{POLICY}{policy}", site.geoip()));
-}
-
 fn last_line(site: &Site) -> String {
     site.lines().pop().unwrap()
-}
-
-/// The exit status of `authpolicy config`, and what it prints of one check.
-fn check(site: &Site, name: &str) -> (Option<i32>, String) {
-    let output = site.run_tool(&["config"], "");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let start = format!("check.{name}=");
-    let line = text.lines().find_map(|line| line.strip_prefix(&start));
-    (output.status.code(), line.unwrap_or_else(|| panic!("{text}")).to_owned())
 }
 
 /// All spellings are "cannot tell", whether there is such an account or not.
@@ -128,7 +94,7 @@ fn without_username_only_plain_names_are_served_if_names_matter() {
                 names.starts_with("warning accounts.query returns no column username"),
                 "{names}"
             );
-            assert_eq!(status, Some(0), "a warning");
+            assert_eq!(status, 0, "a warning");
         }
     }
 }
@@ -139,7 +105,7 @@ fn exceptions_depend_on_names_too() {
         let site = site(base);
         configure(&site, NAMELESS, "allow_countries = [\"GB\"]\n");
         let exim = site.exim();
-        assert_eq!(check(&site, "names"), (Some(0), String::from("ok")));
+        assert_eq!(check(&site, "names"), (0, String::from("ok")));
         assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), ACCEPTED);
         let want = if matches!(site.base, Base::Sqlite) { REFUSED } else { ACCEPTED };
         assert_eq!(
@@ -170,7 +136,7 @@ fn with_username_all_spellings_get_the_rules_of_the_account() {
             ((YES, YES), "p@example.com")
         );
     }
-    assert_eq!(check(&site, "names"), (Some(0), String::from("ok")));
+    assert_eq!(check(&site, "names"), (0, String::from("ok")));
     // A name that the table does not have for this account is none.
     let empty = NAMED.replace("address AS", "NULLIF(address, 'p@example.com') AS");
     configure(&site, &empty, policy);
@@ -198,15 +164,15 @@ fn the_default_query_has_one_name_for_an_account() {
         }
         assert_eq!(attempt(&exim, GB, "jorg@example.com", "secret"), REFUSED, "is another");
         assert_eq!(attempt(&exim, GB, "\u{fa}@example.com", "secret"), REFUSED, "is another");
-        assert_eq!(check(&site, "names"), (Some(0), String::from("ok")));
+        assert_eq!(check(&site, "names"), (0, String::from("ok")));
         if matches!(site.base, Base::MariaDb(..)) {
             let varchar =
                 "ALTER TABLE account MODIFY username varchar(200) CHARACTER SET utf8mb4 COLLATE";
             site.sql(&format!("{varchar} utf8mb4_bin NOT NULL"));
-            assert_eq!(check(&site, "names"), (Some(0), String::from("ok")));
+            assert_eq!(check(&site, "names"), (0, String::from("ok")));
             site.sql(&format!("{varchar} utf8mb4_unicode_ci NOT NULL"));
             let (status, names) = check(&site, "names");
-            assert_eq!(status, Some(0), "{names}");
+            assert_eq!(status, 0, "{names}");
             assert!(
                 names.starts_with("warning account.username has the collation utf8mb4_u"),
                 "{names}"
@@ -246,7 +212,7 @@ fn a_rule_for_an_ambiguous_name_is_an_error() {
             assert!(last_line(&site).contains("no column username"), "{}", last_line(&site));
         }
         let (status, names) = check(&site, "names");
-        assert!(status == Some(2) && names.starts_with("failed "), "{names}");
+        assert!(status == 2 && names.starts_with("failed "), "{names}");
         assert!(names.contains(&format!("policy.{rule}: the name has")), "{names}");
     }
     // A default domain is part of a rule's name.
@@ -306,100 +272,6 @@ fn drivers_get_no_account_for_another_spelling() {
         proved("X-KEYS", name);
         assert_eq!(flags(&site).0, None);
         assert!(last_line(&site).starts_with("attempt status=503 "), "{}", last_line(&site));
-    }
-}
-
-/// All shapes of queries that take a name for a pattern, for both databases or one.
-const PATTERNS: [(&str, bool, bool); 7] = [
-    ("WHERE address LIKE :user", true, true),
-    ("WHERE address LIKE :login", true, true),
-    ("WHERE address LIKE :local_part || '@%' OR address = :user", true, false),
-    ("WHERE address LIKE CONCAT(:local_part, '@', :domain)", false, true),
-    ("WHERE address REGEXP :user", false, true),
-    ("WHERE address REGEXP :login AND :tls = 1 AND :protocol = 'SMTP'", false, true),
-    ("WHERE address GLOB :user", true, false),
-];
-
-#[test]
-fn config_fails_for_a_query_that_matches_patterns() {
-    for base in Base::all() {
-        let is_sqlite = matches!(base, Base::Sqlite);
-        let site = site(base);
-        for query in [NAMELESS, NAMED] {
-            configure(&site, query, "");
-            assert_eq!(check(&site, "accounts"), (Some(0), String::from("ok the query runs")));
-        }
-        // One row for any name, without a password where there is no such account.
-        let single = "SELECT (SELECT password FROM mailbox WHERE address = :user) AS password";
-        configure(&site, single, "");
-        assert_eq!(check(&site, "accounts").0, Some(0));
-        configure(&site, &single.replace("= :user", "LIKE :user LIMIT 1"), "");
-        assert_eq!(check(&site, "accounts").0, Some(2));
-        for (how, in_sqlite, in_mariadb) in PATTERNS {
-            if !(is_sqlite && in_sqlite || !is_sqlite && in_mariadb) {
-                continue;
-            }
-            let (select, _) = NAMELESS.split_once("WHERE").unwrap();
-            configure(&site, &format!("{select}{how}"), "");
-            let (status, accounts) = check(&site, "accounts");
-            assert!(status == Some(2) && accounts.starts_with("failed "), "{how}: {accounts}");
-            assert!(
-                accounts.contains("authpolicy.toml: accounts.query: finds an account"),
-                "{accounts}"
-            );
-            assert!(accounts.contains("compare with = instead of LIKE"), "{accounts}");
-        }
-        // A domain that is compared with = must be a known one.
-        let policy = "[policy.domain.\"example.com\"]\nallow_countries = [\"GB\"]\n";
-        site.sql("ALTER TABLE mailbox ADD COLUMN local_part varchar(80)");
-        site.sql("UPDATE mailbox SET local_part = 'p' WHERE address = 'p@example.com'");
-        let query = "SELECT password FROM mailbox WHERE local_part LIKE :local_part \
-                     AND address = 'p@example.com' AND :domain = 'example.com'";
-        configure(&site, query, policy);
-        assert!(
-            check(&site, "accounts").1.contains("finds an account for the name \"%@example.com\"")
-        );
-    }
-}
-
-#[test]
-fn a_pattern_login_is_logged_once_and_an_alias_is_not() {
-    for base in Base::all() {
-        let site = site(base);
-        let exim = site.exim();
-        let like = NAMED.replace("= :user", "LIKE :user");
-        configure(&site, &like, "");
-        let complaints = || {
-            let lines = site.lines();
-            lines
-                .iter()
-                .filter(|line| line.contains("which is a pattern of LIKE or REGEXP"))
-                .count()
-        };
-        assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), ACCEPTED, "{}", site.main_log());
-        assert_eq!(complaints(), 0);
-        let mut client = Client::connect_from(exim.port, GB);
-        for name in ["m_ke@example.com", "m%@example.com", "_@example.com"] {
-            assert_eq!(client.plain(name.as_bytes(), b"wrong"), REFUSED, "{}", site.main_log());
-            assert_eq!(flags(&site), (NO, NO));
-        }
-        assert_eq!(complaints(), 1, "once in a connection: {}", site.main_log());
-        let lines = site.lines();
-        let line = lines.iter().find(|line| line.starts_with("trouble function=check ")).unwrap();
-        assert!(line.contains("accounts.query found \\\"mike@example.com\\\""), "{line}");
-        assert!(line.contains("for the login \\\"m_ke@example.com\\\""), "{line}");
-        // An alias with such a character is an ordinary login.
-        site.sql(
-            "CREATE TABLE alias AS SELECT 'm_tubby@example.com' AS name, address FROM mailbox \
-             WHERE address = 'mike@example.com'",
-        );
-        let by_alias = "SELECT password, mailbox.address AS username FROM mailbox JOIN alias \
-                        ON mailbox.address = alias.address WHERE name = :user";
-        configure(&site, by_alias, "");
-        assert_eq!(attempt(&exim, GB, "m_tubby@example.com", "secret"), ACCEPTED);
-        assert_eq!(site.rows().pop().unwrap().username, "mike@example.com");
-        assert_eq!(complaints(), 1, "{}", site.main_log());
-        assert_eq!(check(&site, "accounts").0, Some(0));
     }
 }
 

@@ -86,7 +86,7 @@ fn default_forms_that_carry_an_address() {
     assert_eq!((mapped.source(), mapped.effective()), (ip("122.11.169.35"), ip("122.11.169.35")));
 }
 
-/// Addresses that belong to nobody in particular.
+/// Addresses of private and shared networks.
 const PRIVATE: [&str; 8] = [
     "10.0.0.1",
     "172.16.0.1",
@@ -98,7 +98,7 @@ const PRIVATE: [&str; 8] = [
     "198.19.255.255",
 ];
 /// Addresses that no client has.
-const NOBODY: [&str; 8] = [
+const RESERVED: [&str; 8] = [
     "0.0.0.0",
     "0.1.2.3",
     "127.0.0.1",
@@ -139,7 +139,7 @@ fn private_carried_addresses_count_only_under_configured_prefixes() {
         }
         assert_eq!(carried(&own, &format!("2001:db8:64::{v4}")), format!("nat64 {v4}"));
     }
-    for v4 in [PRIVATE, NOBODY].concat() {
+    for v4 in [PRIVATE, RESERVED].concat() {
         assert!(!is_public(ip(v4)), "{v4}");
         for address in forms(v4) {
             let read = Nat64::default().read(ip(&address));
@@ -152,8 +152,8 @@ fn private_carried_addresses_count_only_under_configured_prefixes() {
         for v4 in PRIVATE {
             assert_eq!(carried(&own, &format!("{prefix}{v4}")), format!("nat64 {v4}"));
         }
-        for v4 in NOBODY {
-            assert_eq!(carried(&own, &format!("{prefix}{v4}")), "", "nobody comes from {v4}");
+        for v4 in RESERVED {
+            assert_eq!(carried(&own, &format!("{prefix}{v4}")), "", "{v4} is reserved");
         }
     }
     for v6 in ["::", "::1", "fd00::1", "fe80::1", "ff02::1"] {

@@ -37,8 +37,8 @@ pub(super) fn check(
     if config.policy.depends_on_names() || are_exceptions_in_use(stores, findings) {
         return broken(String::from(
             "accounts.query: no column username, or an empty one. A login that is not printable ASCII, \
-             accounts.default_domain included, may be another spelling of an account, and rules and limits by name would not hold for it: \
-             return the name as it is stored, AS username",
+             accounts.default_domain included, may be another spelling of an account, and rules and limits \
+             by name would not hold for it: return the name as it is stored, AS username",
         ));
     }
     Ok(())

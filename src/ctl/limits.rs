@@ -86,11 +86,16 @@ fn list(config: &Config, store: &mut Store) -> Done {
     Ok(found)
 }
 
+/// The time in whole seconds until an entry ends, from milliseconds. It is rounded up, so that the entry ends
+/// no later than printed. Another host's clock may be ahead, so it is at most `within`.
+fn eases_in(left: u64, within: Duration) -> Duration {
+    Duration::from_secs(left.div_ceil(1000)).min(within)
+}
+
 /// Who is beyond a limit, and why; `left` in milliseconds, until the oldest entry ends.
 fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) -> String {
     let or_any = |text: &str| if text.is_empty() { "*".to_owned() } else { text.to_owned() };
-    // Rounded up, so that the entry ends no later than printed. Another host's clock may be ahead.
-    let left = Duration::from_secs(left.div_ceil(1000)).min(limit.within);
+    let left = eases_in(left, limit.within);
     format!(
         "limit={} account={:?} remote={} {}={count} max={} within={:?} eases_in={:?}",
         limit.name,
@@ -137,4 +142,17 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
     }
     say(&format!("cleared={cleared}"));
     Ok(cleared > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_rounded_up_and_at_most_within() {
+        let within = Duration::from_secs(600);
+        for (left, seconds) in [(1, 1), (1000, 1), (1001, 2), (599_001, 600), (601_000, 600)] {
+            assert_eq!(eases_in(left, within).as_secs(), seconds, "{left}");
+        }
+    }
 }

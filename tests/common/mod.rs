@@ -35,6 +35,7 @@ pub mod host;
 pub mod journal;
 pub mod limits;
 pub mod load;
+pub mod mailbox;
 pub mod mariadb;
 pub mod mmdb;
 pub mod modes;

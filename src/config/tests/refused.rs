@@ -4,7 +4,7 @@
 
 use super::*;
 
-/// What is appended to the minimal configuration, or stands in its place, and the message.
+/// Texts that are appended to the minimal configuration, or replace it, each with its message.
 #[test]
 fn bad_configurations_name_line_and_key() {
     let appended = [

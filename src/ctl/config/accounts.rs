@@ -145,9 +145,9 @@ pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     }
     Ok(String::from(
         "warning accounts.query returns no column username: the database may find an account by several \
-         spellings of its name, for example with accents, or with leading zeros in a column of numbers, but limits, rules and memory treat each spelling as \
-         another account. So a login with characters other than printable ASCII gets 435: return the name as it \
-         is stored, AS username",
+         spellings of its name, for example with accents, or with leading zeros in a column of numbers. Limits, \
+         rules and memory treat each spelling as another account, and a login that is not printable ASCII gets \
+         435: return the name as it is stored, AS username",
     ))
 }
 

@@ -1,5 +1,6 @@
 //! `authpolicy user list`: the accounts, and those whose stored password is weak.
 
+use crate::attempt::printable;
 use crate::config::Config;
 use crate::ctl::Done;
 use crate::ctl::patience;
@@ -28,7 +29,8 @@ pub(super) fn all(config: &Config, store: &mut Store) -> Done {
     } else {
         let sql = "SELECT username, active, allow_countries FROM account ORDER BY username";
         for row in store.query(sql, &[])? {
-            let line = format!("account={} active={}", row.text("username"), row.text("active"));
+            let name = printable(row.text("username").as_bytes());
+            let line = format!("account={name} active={}", row.text("active"));
             lines.push(match row.text("allow_countries") {
                 list if list.is_empty() => line,
                 list => format!("{line} allow_countries={}", rules::words(&list).join(",")),
@@ -73,9 +75,7 @@ fn visit(
             Some(Value::Int(number)) => Some(Secret::new(number.to_string().into())),
             Some(Value::Null) | None => None,
         };
-        let name: String = row.text("username");
-        let name = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        look(name, stored);
+        look(printable(row.text("username").as_bytes()), stored);
         progress.add(1);
     })?;
     Ok(())
