@@ -11,7 +11,7 @@ PLUGIN  = $(TARGET)/release/libauthpolicy.so
 TOOL    = $(TARGET)/release/authpolicy
 BUILT   = target/install
 # What both are made of; a directory is newer when something is gone from it.
-SOURCES = $(shell find .cargo Cargo.lock Cargo.toml build.rs include scripts/check-binaries src vendor)
+SOURCES = $(shell find .cargo Cargo.lock Cargo.toml build.rs include scripts/check-binaries src tool vendor)
 GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
 DOCS    = /usr/share/doc/authpolicy
 NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
@@ -34,8 +34,8 @@ build: $(BUILT)/libauthpolicy.so
 
 # The plugin by itself, and last: as one of two kinds of the library it would be linked without LTO.
 $(BUILT)/libauthpolicy.so: $(SOURCES)
-	$(CARGO) build --release --bins
-	$(CARGO) rustc --release --lib --crate-type cdylib
+	$(CARGO) build --release --package authpolicy-tool
+	$(CARGO) rustc --release --package authpolicy --lib --crate-type cdylib
 	scripts/check-binaries '$(PLUGIN)' '$(TOOL)'
 	install -d $(BUILT)
 	install -m 755 '$(TOOL)' $(BUILT)/authpolicy
@@ -71,7 +71,7 @@ fuzz:
 
 bench:
 	scripts/install-packages exim4-daemon-heavy mariadb-server
-	$(CARGO) rustc --release --lib --crate-type cdylib
+	$(CARGO) rustc --release --package authpolicy --lib --crate-type cdylib
 	cp '$(PLUGIN)' '$(TARGET)/bench-authpolicy.so'
 	AUTHPOLICY_BENCH_PLUGIN='$(TARGET)/bench-authpolicy.so' \
 		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) \
@@ -84,6 +84,7 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
+	scripts/prose
 	$(MAKE) deny
 
 # Apart, since the first time it builds cargo-deny.

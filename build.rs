@@ -10,10 +10,9 @@ fn main() {
     // Optimised in each profile: _FORTIFY_SOURCE (.cargo/config.toml) wants it.
     sources.warnings(true).opt_level(2).compile("authpolicy_sockets");
     link_unwinder();
-    for target in ["cdylib-link-arg", "link-arg-bins"] {
-        println!("cargo::rustc-{target}=-Wl,--wrap=connect,--wrap=recv,--wrap=getaddrinfo");
-    }
     for argument in [
+        // tool/build.rs has the same.
+        "-Wl,--wrap=connect,--wrap=recv,--wrap=getaddrinfo",
         "-Wl,-soname,authpolicy.so",
         // Exim never unloads it; what it handed out must stay.
         "-Wl,-z,nodelete",

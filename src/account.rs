@@ -1,5 +1,7 @@
 //! An account: the administrator's query, its parameters, and what its columns mean.
 
+pub mod cached;
+
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::config::Accounts;
@@ -7,7 +9,7 @@ use crate::config::DEFAULT_QUERY_OF_PROVED;
 use crate::error::Error;
 use crate::policy::Countries;
 use crate::policy::Rules;
-use crate::rules;
+use crate::policy::lists;
 use crate::secret::Secret;
 use crate::sql::Sql;
 use crate::store::Parameters;
@@ -48,7 +50,7 @@ impl Login {
     /// True if the login has only printable ASCII characters, with its domain.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        rules::is_plain_name(&self.typed) && rules::is_plain_name(&self.user)
+        lists::is_plain_name(&self.typed) && lists::is_plain_name(&self.user)
     }
 
     /// What the row calls the account unless the table knows better.
@@ -193,14 +195,14 @@ impl Account {
 
 fn rules_of(row: &Row) -> Result<Rules, String> {
     let countries = |column: &str| {
-        rules::countries(&row.text(column)).map_err(|what| format!("column {column}: {what}"))
+        lists::countries(&row.text(column)).map_err(|what| format!("column {column}: {what}"))
     };
     Ok(Rules {
         allow_countries: countries("allow_countries")?,
         deny_countries: countries("deny_countries")?,
-        allow_nets: rules::networks(&row.text("allow_nets"))
+        allow_nets: lists::networks(&row.text("allow_nets"))
             .map_err(|what| format!("column allow_nets: {what}"))?,
-        protocols: rules::protocols(&row.text("protocols")),
+        protocols: lists::protocols(&row.text("protocols")),
         disabled: disabled(row)?,
     })
 }

@@ -4,19 +4,20 @@
 
 mod broken;
 mod credentials;
-mod limits;
+mod failures;
+mod history;
+mod locate;
 mod names;
 mod pattern;
+mod place;
+mod reserve;
 mod reveal;
-mod room;
-mod rules;
 mod settle;
 
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 pub use self::broken::record_broken;
 pub use self::broken::ticket;
@@ -32,30 +33,28 @@ use crate::attempt::Remote;
 use crate::attempt::printable;
 use crate::config::Config;
 use crate::contain;
-use crate::delivery;
-use crate::entry::Entry;
 use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
-use crate::journal::Record;
-use crate::limit::Standing;
-use crate::maillog::MailLog;
 use crate::policy;
 use crate::policy::Answer;
 use crate::policy::Credentials;
 use crate::policy::Decision;
 use crate::policy::Facts;
 use crate::policy::Layer;
-use crate::policy::Looked;
 use crate::policy::Policy;
 use crate::policy::Rule;
 use crate::policy::Rules;
-use crate::policy::Ruling;
 use crate::policy::Weighed;
-use crate::settlement::Settlement;
+use crate::row::delivery;
+use crate::row::entry::Entry;
+use crate::row::journal::Record;
 use crate::store::Deadline;
 use crate::store::Stores;
+use crate::tables::counters::Standing;
+use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
+use crate::verdict::maillog::MailLog;
 
 /// What surrounds an attempt.
 #[derive(Clone, Copy)]
@@ -192,7 +191,7 @@ fn decide(
     earlier: Earlier,
 ) -> (Verdict, Findings) {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
-    let mut findings = locate(world, attempt, moment, earlier);
+    let mut findings = locate::locate(world, attempt, moment, earlier);
     let examined =
         contain::catch("examine", || examine(world, attempt, &mut stores, &mut findings));
     let examined = examined.unwrap_or_else(|panic| {
@@ -227,68 +226,6 @@ fn decide(
     (verdict, findings)
 }
 
-/// Finds out where the client is.
-fn locate(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier) -> Findings {
-    let address = match attempt.remote {
-        Remote::Local | Remote::Unusable(_) => None,
-        Remote::Address(address) => Some(world.config.policy.nat64.read(address)),
-    };
-    let mut geo_error = None;
-    let country = address.map_or(Looked::Up(None), |address| {
-        look(world.geo.map(|geo| geo.country(address.effective())), &mut geo_error)
-    });
-    let asn = address.map_or(Looked::Up(None), |address| {
-        look(world.asns.map(|asns| asns.number(address.effective())), &mut geo_error)
-    });
-    let allowed = earlier.allowed.unwrap_or_default();
-    let authcid = attempt.authcid.as_deref().unwrap_or_default();
-    let login = Login::new(authcid, &world.config.accounts.default_domain);
-    let since_1970 = moment.time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Findings {
-        username: attempt.shown.to_lowercase(),
-        facts: Facts {
-            address,
-            country,
-            asn,
-            protocol: protocol(world, attempt).to_uppercase(),
-            now: i64::try_from(since_1970.as_millis()).unwrap_or(0),
-            // What an account may overturn is asked again.
-            refused_before: allowed.rule.filter(Rule::is_final),
-            limits: Vec::new(),
-            exceptions: Vec::new(),
-        },
-        geo_error,
-        login,
-        earlier_error: allowed.error,
-        standing: earlier.standing,
-        was_looked_at: false,
-        start: moment.start,
-        known_good: None,
-        fingerprint: String::new(),
-        was_guess: false,
-        unreachable: None,
-        weighed: Vec::new(),
-        found: policy::Findings {
-            ruling: Ruling::CannotTell(Rule::UnknownCountry),
-            disabled: None,
-            is_new_country: false,
-            credentials: Credentials::CannotTell,
-        },
-    }
-}
-
-/// What a file says, if there is one; its error is kept, since not every attempt needs it.
-fn look<T>(said: Option<Result<Option<T>, Error>>, error: &mut Option<Error>) -> Looked<T> {
-    match said {
-        None => Looked::InVain,
-        Some(Ok(known)) => Looked::Up(known),
-        Some(Err(e)) => {
-            error.get_or_insert(e);
-            Looked::InVain
-        }
-    }
-}
-
 /// Finds the account, holds its rules against the place, and its passwords against the client's.
 fn examine(
     world: World<'_>,
@@ -314,7 +251,7 @@ fn examine(
         return Ok(());
     }
     findings.username = printable(findings.login.user().as_bytes());
-    if limits::look(world, attempt, stores, findings)? {
+    if failures::look(world, attempt, stores, findings)? {
         return Ok(());
     }
     let memory = credentials::memory(world, attempt, findings);
@@ -324,14 +261,14 @@ fn examine(
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
     }
-    if limits::look_again(world, attempt, account, stores, findings)? {
+    if failures::look_again(world, attempt, account, stores, findings)? {
         return Ok(());
     }
     let name = findings.username.clone();
     let layers = policy.layers(&name, account.map(|account| &account.rules));
-    rules::hold(world, &layers, stores, findings)?;
+    place::hold(world, &layers, stores, findings)?;
     findings.found.credentials = credentials::weigh(world, attempt, account, stores, findings)?;
-    rules::greet(world, &layers, stores, findings)?;
+    place::greet(world, &layers, stores, findings)?;
     credentials::remember(world, account, memory, findings);
     Ok(())
 }

@@ -23,9 +23,9 @@ use std::sync::PoisonError;
 
 use self::calls::Answer;
 use crate::contain;
-use crate::outcome::Outcome;
 use crate::session::Session;
 use crate::signals::Blocked;
+use crate::verdict::outcome::Outcome;
 
 /// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
 /// vector (expand.c, `read_subs`).

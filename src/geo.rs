@@ -18,8 +18,8 @@ use serde::de::IgnoredAny;
 pub use self::family::Family;
 use self::file::Found;
 use self::file::MmdbFile;
+pub use self::file::Verified;
 use self::files::MmdbFiles;
-pub use self::files::Verified;
 use crate::error::Error;
 use crate::policy::Country;
 

@@ -8,6 +8,7 @@ mod country;
 mod decision;
 mod judge;
 mod limit;
+pub mod lists;
 mod rules;
 
 pub use self::country::Countries;

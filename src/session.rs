@@ -21,8 +21,8 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
-use crate::limit::Standing;
 use crate::password::Keys;
+use crate::tables::counters::Standing;
 use crate::verdict::Verdict;
 
 /// What this process knows.

@@ -1,6 +1,8 @@
 //! The state directory: files there are read where they are our own, and nothing is written through
 //! a link. And a key of this host's own, from which what looks random is made the same each time.
 
+pub mod slots;
+
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;

@@ -12,6 +12,8 @@ mod names;
 mod reach;
 mod refusal;
 mod remembered;
+pub mod schema;
+mod sockets;
 mod sqlite;
 mod stores;
 mod tls;

@@ -1,10 +1,13 @@
 //! What came of an attempt: for the answer, the row, the log line and `last`.
 
-use crate::outcome::Outcome;
+pub mod maillog;
+pub mod outcome;
+
 use crate::policy::Answer;
 use crate::policy::Country;
 use crate::policy::Decision;
 use crate::policy::FailType;
+use crate::verdict::outcome::Outcome;
 
 /// What came of one attempt.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use common::smtp::ACCEPTED;
 /// The report of `config` about limits, under a clock that is ahead by this.
 fn check(site: &Site, ahead: &str) -> String {
     let output = Command::new("faketime")
-        .args(["-f", ahead, env!("CARGO_BIN_EXE_authpolicy"), "--config"])
+        .args(["-f", ahead, common::tool(), "--config"])
         .arg(site.path("authpolicy.toml"))
         .arg("config")
         .output()

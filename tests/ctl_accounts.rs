@@ -22,7 +22,7 @@ const LIST: &str = "SELECT address AS username, secret AS password FROM mailbox 
 
 /// Exit status, what was printed, and what was complained of.
 fn run(site: &Site, arguments: &[&str]) -> (i32, String, String) {
-    let mut tool = Command::new(env!("CARGO_BIN_EXE_authpolicy"));
+    let mut tool = Command::new(common::tool());
     // The site's own way gives `user` another configuration, with the default query.
     tool.arg("--config").arg(site.path("authpolicy.toml")).args(arguments);
     let output = tool.output().unwrap();

@@ -55,7 +55,7 @@ fn check_binaries_by(command: &mut Command, plugin: &Path, tool: &Path) -> (bool
 
 #[test]
 fn plugin_and_tool_are_hardened() {
-    let (plugin, tool) = (common::exim::plugin(), Path::new(env!("CARGO_BIN_EXE_authpolicy")));
+    let (plugin, tool) = (common::exim::plugin(), Path::new(common::tool()));
     assert_eq!(check_binaries(&plugin, tool), (true, String::new()));
 }
 
@@ -76,7 +76,7 @@ fn library(directory: &Path, source: &str, arguments: &[&str]) -> PathBuf {
 #[test]
 fn what_is_not_is_found_out() {
     let directory = tempfile::tempdir().unwrap();
-    let tool = Path::new(env!("CARGO_BIN_EXE_authpolicy"));
+    let tool = Path::new(common::tool());
     let mut source = String::from(
         "char *fill(char *); static char frame(void) { char room[64]; return *fill(room); }\n",
     );
@@ -123,7 +123,7 @@ fn what_is_not_is_found_out() {
 #[test]
 fn what_cannot_be_looked_at_does_not_pass() {
     let directory = tempfile::tempdir().unwrap();
-    let (plugin, tool) = (common::exim::plugin(), Path::new(env!("CARGO_BIN_EXE_authpolicy")));
+    let (plugin, tool) = (common::exim::plugin(), Path::new(common::tool()));
     let path = std::env::var("PATH").unwrap();
     // The FAILING-th call ends as where memory is short.
     let script = "#!/bin/sh\nat=$(($(cat \"$COUNT\") + 1))\necho $at >\"$COUNT\"\n\
@@ -171,7 +171,7 @@ fn make_installs_from_any_target_directory() {
         make.args([word("CARGO", cargo.clone()), word("BUILT", path(&format!("{how}-built")))]);
         make.arg(word("DESTDIR", path(how)));
         make.env("REAL_CARGO", env!("CARGO")).env("REAL_PLUGIN", common::exim::plugin());
-        make.env("REAL_TOOL", env!("CARGO_BIN_EXE_authpolicy"));
+        make.env("REAL_TOOL", common::tool());
         // Of the cargo that runs this test.
         for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "MAKEFLAGS", "MFLAGS"] {
             make.env_remove(name);

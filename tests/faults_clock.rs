@@ -17,7 +17,7 @@ mod common;
 
 use std::path::Path;
 
-use authpolicy::journal::Record;
+use authpolicy::row::journal::Record;
 use authpolicy::store::Value;
 use common::Base;
 use common::Exim;

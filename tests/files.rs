@@ -74,7 +74,7 @@ fn under_umask_0_all_files_are_exims_alone() {
     let tool = |arguments: &[&str], stdin: &str| {
         site.write("stdin", stdin);
         let output = Command::new("sh")
-            .args(["-c", OPEN, env!("CARGO_BIN_EXE_authpolicy"), "--config"])
+            .args(["-c", OPEN, common::tool(), "--config"])
             .arg(site.path("accounts.toml"))
             .args(arguments)
             .stdin(fs::File::open(site.path("stdin")).unwrap())

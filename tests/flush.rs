@@ -198,7 +198,7 @@ fn a_row_that_cannot_be_marked_is_stored_once_by_one_flush() {
     site.sql("DROP TABLE authpolicy_delivered");
     let command = format!(
         "ulimit -f 0; exec {} --config {} flush",
-        env!("CARGO_BIN_EXE_authpolicy"),
+        common::tool(),
         site.path("authpolicy.toml").display()
     );
     let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
@@ -218,7 +218,7 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
     let at_terminal = |arguments: &str| {
         let command = format!(
             "{} --config {} {arguments} >{}",
-            env!("CARGO_BIN_EXE_authpolicy"),
+            common::tool(),
             site.path("authpolicy.toml").display(),
             site.path("printed").display()
         );

@@ -1,4 +1,4 @@
-//! Who may use whom, and where unsafe may stand: promises about structure are tests.
+//! Who may use whom, where unsafe code may stand, and who reads the clock.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -8,182 +8,163 @@
     reason = "test code"
 )]
 
-use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+#[path = "common/imports.rs"]
+#[allow(unreachable_pub, reason = "shared code of tests")]
+mod imports;
 
-/// Each module and what it may use; from Exim's side down to what all of them use.
+use std::path::Path;
+
+use imports::Crate;
+use imports::Module;
+
+/// Each module of the library and what it uses: only modules further down in this table.
 const ALLOWED: &[(&str, &[&str])] = &[
     (
         "ffi",
         &[
-            "attempt", "check", "contain", "error", "limit", "maillog", "outcome", "password",
-            "secret", "session", "signals", "verdict",
+            "attempt", "check", "contain", "error", "password", "secret", "session", "signals",
+            "tables", "verdict",
         ],
     ),
-    ("session", &["attempt", "check", "config", "error", "geo", "limit", "password", "verdict"]),
+    ("session", &["attempt", "check", "config", "error", "geo", "password", "tables", "verdict"]),
     (
         "check",
         &[
-            "account",
-            "address",
-            "attempt",
-            "config",
-            "contain",
-            "delivery",
-            "entry",
-            "error",
-            "exception",
-            "geo",
-            "limit",
-            "maillog",
-            "password",
-            "policy",
-            "pwhash",
-            "journal",
-            "secret",
-            "seen",
-            "settlement",
-            "slots",
-            "stale",
-            "state",
-            "store",
-            "verdict",
+            "account", "address", "attempt", "config", "contain", "error", "geo", "password",
+            "policy", "row", "secret", "state", "store", "tables", "verdict",
         ],
     ),
-    ("account", &["attempt", "config", "error", "policy", "rules", "secret", "sql", "store"]),
-    ("entry", &["attempt", "error", "journal", "store", "verdict"]),
-    ("delivery", &["config", "contain", "error", "journal", "maillog", "sql", "store"]),
-    ("journal", &["config", "contain", "error", "maillog", "settlement", "store"]),
-    ("settlement", &["error", "limit", "seen", "store"]),
-    ("exception", &["error", "policy", "rules", "store"]),
-    ("limit", &["error", "policy", "sql", "store"]),
-    ("seen", &["error", "limit", "store"]),
-    ("pwhash", &[]),
-    ("slots", &["error"]),
-    ("stale", &["account", "config", "password", "secret", "sql", "store"]),
-    ("state", &["error", "secret"]),
-    ("verdict", &["outcome", "policy"]),
-    ("maillog", &["attempt", "contain", "error", "verdict"]),
+    ("row", &["attempt", "config", "contain", "error", "sql", "store", "tables", "verdict"]),
+    ("verdict", &["attempt", "contain", "error", "policy"]),
+    ("account", &["attempt", "config", "error", "password", "policy", "secret", "sql", "store"]),
+    ("tables", &["error", "policy", "sql", "store"]),
     ("store", &["config", "contain", "error", "secret", "sql", "state"]),
-    ("config", &["address", "contain", "error", "password", "policy", "rules", "secret", "sql"]),
+    ("config", &["address", "contain", "error", "password", "policy", "secret", "sql"]),
     ("password", &["contain", "secret", "state"]),
     ("geo", &["address", "contain", "error", "policy"]),
-    ("rules", &["address", "policy"]),
+    ("state", &["error", "secret"]),
     ("policy", &["address", "secret"]),
     ("attempt", &["error", "secret"]),
     ("address", &[]),
-    ("outcome", &[]),
     ("sql", &[]),
     ("secret", &[]),
     ("error", &["contain"]),
     ("contain", &[]),
     ("signals", &[]),
-    (
-        "ctl",
-        &[
-            "account",
-            "address",
-            "attempt",
-            "check",
-            "config",
-            "contain",
-            "delivery",
-            "error",
-            "exception",
-            "geo",
-            "journal",
-            "limit",
-            "maillog",
-            "outcome",
-            "password",
-            "policy",
-            "rules",
-            "secret",
-            "seen",
-            "signals",
-            "slots",
-            "sql",
-            "stale",
-            "store",
-            "verdict",
-        ],
-    ),
+];
+
+/// The modules of the library that the tool uses.
+const TOOL: &[&str] = &[
+    "account", "address", "attempt", "check", "config", "contain", "error", "geo", "password",
+    "policy", "row", "secret", "signals", "sql", "state", "store", "tables", "verdict",
 ];
 
 /// Where unsafe code may stand.
 const UNSAFE: &[&str] = &[
-    "contain.rs",
-    "ffi/host.rs",
-    "ffi.rs",
-    "geo/file.rs",
-    "geo/sigbus.rs",
-    "password/libcrypt.rs",
-    "signals.rs",
-    "store/handles.rs",
-    "store/mysql.rs",
-    "store/names.rs",
-    "store/reach.rs",
+    "contain",
+    "ffi",
+    "ffi/host",
+    "geo/file",
+    "geo/sigbus",
+    "password/libcrypt",
+    "signals",
+    "store/handles",
+    "store/mysql",
+    "store/names",
+    "store/sockets",
 ];
 
-fn sources(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|e| e == "rs")
-            && !["tests.rs", "properties.rs"].iter().any(|name| path.ends_with(name))
-        {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
+fn library() -> Crate {
+    Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
 }
 
-fn each(mut look: impl FnMut(&str, &str)) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in sources(&root) {
-        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-        look(&name, &fs::read_to_string(&path).unwrap());
+fn tool() -> Crate {
+    Crate::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tool/src"))
+}
+
+/// A crate of modules given as `store/dns` and their text.
+fn planted(files: &[(&str, &str)]) -> Crate {
+    let module = |name: &str| name.split('/').map(str::to_owned).collect::<Module>();
+    Crate::of(files.iter().map(|(name, text)| (module(name), (*text).to_owned())).collect())
+}
+
+/// The first use that the table does not allow.
+fn forbidden(library: &Crate) -> Option<String> {
+    library.modules().filter(|(module, _)| !module.is_empty()).find_map(|(module, _)| {
+        let row = ALLOWED.iter().find(|(known, _)| *known == module[0]);
+        let Some((_, allowed)) = row else {
+            return Some(format!("{} is not in the table", module.join("/")));
+        };
+        let used = library.uses(module).into_iter().filter_map(|used| used.first().cloned());
+        let bad = used.into_iter().find(|used| *used != module[0] && !allowed.contains(&&**used));
+        bad.map(|bad| format!("{} must not use {bad}", module.join("/")))
+    })
+}
+
+#[test]
+fn modules_use_only_modules_below_them() {
+    let all: Vec<_> = ALLOWED.iter().map(|(module, _)| *module).collect();
+    for (at, (module, allowed)) in ALLOWED.iter().enumerate() {
+        for used in *allowed {
+            assert!(all[at..].contains(used), "{used} stands above {module} in the table");
+        }
+    }
+    assert_eq!(forbidden(&library()), None);
+    for import in ["use crate::ffi;", "fn f() { crate::ffi::f() }", "use super::ffi;"] {
+        let planted = planted(&[("ffi", ""), ("policy", import)]);
+        assert_eq!(forbidden(&planted).as_deref(), Some("policy must not use ffi"), "{import}");
     }
 }
 
 #[test]
-fn modules_use_only_what_is_below_them() {
-    each(|name, text| {
-        let module = name.split(['/', '.']).next().unwrap();
-        if ["lib", "bin"].contains(&module) {
-            return;
-        }
-        let allowed = ALLOWED.iter().find(|(known, _)| *known == module);
-        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{name} is not in the table"));
-        for (_, rest) in text.match_indices("crate::").map(|(at, _)| text.split_at(at + 7)) {
+fn no_module_uses_a_module_that_uses_it() {
+    for sources in [library(), tool()] {
+        assert!(sources.modules().count() > 20, "the sources were found");
+        assert_eq!(sources.circle(), None);
+    }
+    for (left, right) in [
+        ("use super::b::B;", "use super::a::A;"),
+        ("use crate::x::B;", "use super::a::A;"),
+        ("use super::b; fn f() { b::g() }", "fn g() { super::a::f() }"),
+        ("use crate::x::b;", "use crate::x::a::A;"),
+    ] {
+        let x = "mod a;\nmod b;\npub use self::b::B;\n";
+        let planted = planted(&[("x", x), ("x/a", left), ("x/b", right)]);
+        let circle: Vec<_> = planted.circle().into_iter().flatten().map(|m| m.join("/")).collect();
+        assert_eq!(circle, ["x/b", "x/a", "x/b"], "{left} {right}");
+    }
+    // An ancestor's items, and what it re-exports from elsewhere, make no circle.
+    let x = "mod a;\nmod b;\npub use self::b::B;\npub struct X;";
+    let planted = planted(&[("x", x), ("x/a", "use super::B;"), ("x/b", "use super::X;")]);
+    assert_eq!(planted.circle(), None);
+}
+
+#[test]
+fn the_tool_uses_the_documented_modules_alone() {
+    let tool = tool();
+    for (module, code) in tool.modules() {
+        for (at, _) in code.match_indices("authpolicy::") {
+            let used = code[at..].split("::").nth(1).unwrap();
             let used: String =
-                rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            assert!(!used.is_empty(), "{name}: one `use crate::x::Y;` a line");
-            assert!(used == module || allowed.contains(&&*used), "{name} must not use {used}");
+                used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            assert!(TOOL.contains(&&*used), "{} uses {used}", module.join("/"));
         }
-    });
+    }
 }
 
 #[test]
 fn unsafe_stands_where_it_is_argued() {
-    let mut found = Vec::new();
-    each(|name, text| {
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        if code.clone().any(|line| line.contains("unsafe ")) {
-            found.push(name.to_owned());
-        }
-    });
+    let library = library();
+    let found = library.modules().filter(|(_, code)| code.contains("unsafe "));
+    let found: Vec<_> = found.map(|(module, _)| module.join("/")).collect();
     assert_eq!(found, UNSAFE);
+    assert!(tool().modules().all(|(_, code)| !code.contains("unsafe ")));
 }
 
 #[test]
-fn only_the_boundary_and_the_tool_read_the_calendar() {
-    each(|name, text| {
-        let may = name == "ffi/calls.rs" || name.starts_with("ctl");
-        assert!(may || !text.contains("SystemTime::now"), "{name} reads the clock");
-    });
+fn only_the_boundary_reads_the_clock() {
+    for (module, code) in library().modules() {
+        let may = module.join("/") == "ffi/calls";
+        assert!(may || !code.contains("SystemTime::now"), "{} reads the clock", module.join("/"));
+    }
 }

@@ -104,7 +104,7 @@ fn log_says_if_nothing_matches() {
 /// Runs the tool at this time of day in UTC.
 fn run_at(site: &Site, time: &str, words: &[&str]) -> Output {
     let output = Command::new("faketime")
-        .args(["-f", &format!("@{time}"), env!("CARGO_BIN_EXE_authpolicy"), "--config"])
+        .args(["-f", &format!("@{time}"), common::tool(), "--config"])
         .arg(site.path("authpolicy.toml"))
         .args(words)
         .env("TZ", "UTC")

@@ -12,6 +12,10 @@
     reason = "test code"
 )]
 
+#[path = "common/tool.rs"]
+#[allow(unreachable_pub, reason = "shared with tests of other kinds")]
+mod tool;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -294,7 +298,7 @@ fn lines(mut command: Command, input: &[String]) -> Vec<String> {
 fn what_the_tool_makes_is_understood_by_dovecot() {
     let ours = Ours::new();
     for (scheme, cost) in COSTS {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_authpolicy"));
+        let mut command = Command::new(tool::tool());
         command.args(["--config", "/nonexistent", "hash", "--scheme", scheme]);
         if let Some(cost) = cost {
             command.args(["--cost", &cost.to_string()]);

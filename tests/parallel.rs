@@ -17,7 +17,7 @@ use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use authpolicy::slots::Slots;
+use authpolicy::state::slots::Slots;
 use common::Base;
 use common::Client;
 use common::Exim;

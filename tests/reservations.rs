@@ -15,7 +15,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use authpolicy::slots::Slots;
+use authpolicy::state::slots::Slots;
 use common::Base;
 use common::Client;
 use common::hashing::ARGON2;

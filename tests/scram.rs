@@ -165,7 +165,7 @@ fn keys_of_a_password_in_clear_wait_for_a_slot() {
     site.write_config(&site.read("authpolicy.toml").replace("\n[accounts]\n", given));
     let play = |name| attempt(&site, "SCRAM-SHA-256", GB, name, "secret");
     assert_eq!(play("clear@example.com"), End::Accepted);
-    let held = authpolicy::slots::Slots::open(&site.path("state"), Some(1)).unwrap();
+    let held = authpolicy::state::slots::Slots::open(&site.path("state"), Some(1)).unwrap();
     assert!(held.take().unwrap());
     assert_eq!(play("u@example.com"), End::Accepted);
     assert_eq!(play("clear@example.com"), End::NoKeys);

@@ -215,7 +215,7 @@ fn the_tool_tells_of_a_file_beyond_the_limit() {
         ["exception", "add", "u@example.com", "--countries", "ES", "--until", "2099-06-30"];
     for verb in [&user[..], &exception] {
         let mut command = Command::new("prlimit");
-        command.args(["--fsize=100:100", env!("CARGO_BIN_EXE_authpolicy"), "--config"]);
+        command.args(["--fsize=100:100", common::tool(), "--config"]);
         let file = if verb[0] == "user" { "accounts.toml" } else { "authpolicy.toml" };
         let command = command.arg(site.path(file)).args(verb).stdin(Stdio::null());
         let output = command.output().unwrap();

@@ -25,7 +25,7 @@ fn unit(name: &str) -> String {
 fn verify(change: impl Fn(String) -> String) -> Output {
     let directory = tempfile::tempdir().unwrap();
     for name in UNITS {
-        let text = unit(name).replace("/usr/bin/authpolicy", env!("CARGO_BIN_EXE_authpolicy"));
+        let text = unit(name).replace("/usr/bin/authpolicy", common::tool());
         fs::write(directory.path().join(name), change(text)).unwrap();
     }
     let mut analyze = Command::new("systemd-analyze");

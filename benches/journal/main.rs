@@ -31,12 +31,12 @@ use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
 use authpolicy::config::Config;
-use authpolicy::delivery;
-use authpolicy::journal::Record;
-use authpolicy::maillog::MailLog;
+use authpolicy::row::delivery;
+use authpolicy::row::journal::Record;
 use authpolicy::store::Deadline;
 use authpolicy::store::Stores;
 use authpolicy::store::Value;
+use authpolicy::verdict::maillog::MailLog;
 use common::Base;
 use common::Site;
 use common::exim::users;

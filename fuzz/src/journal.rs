@@ -4,8 +4,8 @@
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
-use authpolicy::journal::Lines;
-use authpolicy::journal::Record;
+use authpolicy::row::journal::Lines;
+use authpolicy::row::journal::Record;
 use authpolicy::store::Value;
 use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use super::Findings;
 use super::Mode;
 use super::World;
-use super::limits;
+use super::failures;
 use super::names;
-use super::room;
-use super::room::Leave;
-use super::room::Needs;
+use super::reserve;
+use super::reserve::Leave;
+use super::reserve::Needs;
 use crate::account;
 use crate::account::Account;
 use crate::account::Lookup;
+use crate::account::cached::Memory;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
 use crate::error::StoreFault;
-use crate::limit::Purpose;
 use crate::password;
 use crate::password::Candidate;
 use crate::password::Dummy;
@@ -25,8 +25,8 @@ use crate::policy;
 use crate::policy::Answer;
 use crate::policy::Credentials;
 use crate::secret::Secret;
-use crate::stale::Memory;
 use crate::store::Stores;
+use crate::tables::counters::Purpose;
 
 /// Where an account is remembered that we serve: of those whose password we look at.
 pub(super) fn memory<'a>(
@@ -127,12 +127,12 @@ fn approach(
         return Ok(None);
     }
     if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
-        return room::take_idle_slot(world);
+        return reserve::take_idle_slot(world);
     }
     let needs = Needs { purpose: Purpose::Guess, slot: true };
-    let leave = room::take(world, stores, findings, needs)?;
+    let leave = reserve::take(world, stores, findings, needs)?;
     if leave.is_none() {
-        limits::refuse(world, attempt, stores, findings);
+        failures::refuse(world, attempt, stores, findings);
     }
     Ok(leave)
 }

@@ -12,8 +12,8 @@ use super::pattern;
 use crate::account::Login;
 use crate::account::Lookup;
 use crate::error::Error;
-use crate::exception;
 use crate::store::Stores;
+use crate::tables::exception;
 
 /// Returns an error if the login may be another spelling of an account's name. For a query without the
 /// column `username`, the result does not reveal whether the account exists.

@@ -6,18 +6,16 @@ use super::Findings;
 use super::Moment;
 use super::World;
 use super::credentials;
-use super::limits;
-use super::locate;
-use super::room;
-use super::room::Needs;
-use super::rules;
+use super::failures;
+use super::locate::locate;
+use super::place;
+use super::reserve;
+use super::reserve::Needs;
 use crate::account::Account;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::attempt::printable;
 use crate::error::Error;
-use crate::limit::Purpose;
-use crate::limit::Standing;
 use crate::password;
 use crate::password::Decoy;
 use crate::password::Fault;
@@ -32,6 +30,8 @@ use crate::secret::Secret;
 use crate::state;
 use crate::store::Deadline;
 use crate::store::Stores;
+use crate::tables::counters::Purpose;
+use crate::tables::counters::Standing;
 
 /// What a driver gets that needs the password itself.
 pub enum Revealed {
@@ -85,11 +85,11 @@ fn approach(
         return Ok(Approached::Nobody);
     }
     findings.username = printable(findings.login.user().as_bytes());
-    if limits::look(world, attempt, stores, findings)? {
+    if failures::look(world, attempt, stores, findings)? {
         return Ok(Approached::Refused);
     }
     let found = credentials::look_up(world, attempt, stores, findings)?;
-    if limits::look_again(world, attempt, found.as_ref(), stores, findings)? {
+    if failures::look_again(world, attempt, found.as_ref(), stores, findings)? {
         return Ok(Approached::Refused);
     }
     if let Some(canonical) = found.as_ref().and_then(|account| account.username.as_ref()) {
@@ -117,7 +117,7 @@ fn secret_of(
     }
     if attempt.authcid.is_some() && !is_refused_by_rule(world, &layers, stores, findings)? {
         let needs = Needs { purpose: Purpose::Guess, slot: false };
-        if room::take(world, stores, findings, needs)?.is_none() {
+        if reserve::take(world, stores, findings, needs)?.is_none() {
             return Ok(Revealed::Refused);
         }
     }
@@ -151,7 +151,7 @@ fn is_refused_by_rule(
     if !needs_room {
         return Ok(false);
     }
-    rules::hold(world, layers, stores, findings)?;
+    place::hold(world, layers, stores, findings)?;
     Ok(policy::refuses(&world.config.policy, &findings.found.ruling))
 }
 
@@ -200,7 +200,9 @@ pub fn prove(
     let mut findings = locate(world, attempt, moment, earlier);
     let needs = Needs { purpose: Purpose::Guess, slot: false };
     let taken = match findings.standing.as_ref().is_some_and(Standing::holds_keys) {
-        true => room::take(world, &mut stores, &mut findings, needs).map(|leave| leave.is_some()),
+        true => {
+            reserve::take(world, &mut stores, &mut findings, needs).map(|leave| leave.is_some())
+        }
         false => Ok(true),
     };
     (taken, findings.standing.take())
@@ -224,7 +226,7 @@ fn keys_of(
     let name = findings.username.clone();
     let policy = &world.config.policy;
     let layers = policy.layers(&name, account.as_ref().map(|account| &account.rules));
-    rules::hold(world, &layers, stores, findings)?;
+    place::hold(world, &layers, stores, findings)?;
     if policy::refuses(policy, &findings.found.ruling) || findings.found.disabled.is_some() {
         return Ok(fake(Proof::Unchecked));
     }
@@ -233,14 +235,14 @@ fn keys_of(
     let passwords = account.as_ref().map_or(&[][..], |account| &account.passwords);
     let needs = Needs { purpose: Purpose::Keys, slot: passwords.iter().any(is_clear) };
     let is_subject = attempt.authcid.is_some();
-    let leave = is_subject.then(|| room::take(world, stores, findings, needs)).transpose()?;
+    let leave = is_subject.then(|| reserve::take(world, stores, findings, needs)).transpose()?;
     if matches!(leave, Some(None)) {
         return Ok(fake(Proof::Unchecked));
     }
     let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
     // A right proof is confirmed before anybody could say that its country is new.
     findings.found.credentials = Credentials::Right;
-    rules::greet(world, &layers, stores, findings)?;
+    place::greet(world, &layers, stores, findings)?;
     if policy::decide(policy, &findings.found).answer == Answer::Reject {
         return Ok(fake(Proof::Unchecked));
     }
@@ -269,7 +271,7 @@ fn decoy(world: World<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> 
 pub fn allow(world: World<'_>, attempt: &Attempt, moment: Moment) -> Allowed {
     let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
     let mut findings = locate(world, attempt, moment, Earlier::default());
-    let looked = limits::look_at_address(world, &mut stores, &mut findings);
+    let looked = failures::look_at_address(world, &mut stores, &mut findings);
     let policy = &world.config.policy;
     let ruling = policy::judge(policy, &policy.layers("", None), &findings.facts);
     match (looked, ruling) {

@@ -5,22 +5,22 @@ use std::time::Instant;
 use super::Findings;
 use super::Mode;
 use super::World;
-use super::limits::LOCAL;
-use super::limits::clock;
-use super::limits::remote;
+use super::failures::clock;
+use super::locate::LOCAL;
+use super::locate::remote;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
-use crate::limit;
-use crate::limit::Outcome;
 use crate::policy::Answer;
 use crate::policy::Decision;
 use crate::policy::FailType;
 use crate::policy::NewCountry;
 use crate::policy::Rule;
-use crate::seen;
-use crate::settlement::Settlement;
 use crate::store::Deadline;
 use crate::store::Stores;
+use crate::tables::counters;
+use crate::tables::counters::Outcome;
+use crate::tables::seen;
+use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
 
 /// One attempt in so many deletes expired entries.
@@ -121,7 +121,7 @@ pub(super) fn tidy(world: World<'_>, stores: &mut Stores<'_>, findings: &Finding
     }
     if !policy.limits.list.is_empty() {
         let now = findings.facts.now;
-        let _ = stores.log().and_then(|log| limit::prune(log, now)).ok();
+        let _ = stores.log().and_then(|log| counters::prune(log, now)).ok();
     }
     if policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore {
         let memory = policy.country_memory.max(policy.limits.known_good);

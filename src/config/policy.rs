@@ -21,7 +21,7 @@ use crate::policy::Per;
 use crate::policy::Policy;
 use crate::policy::Rules;
 use crate::policy::WhenRejected;
-use crate::rules;
+use crate::policy::lists;
 use crate::secret::Secret;
 
 /// An attempt costs statements for each.
@@ -116,8 +116,8 @@ impl PolicyTable {
         let domains = self.domain.iter().map(|(name, table)| ("domain", name, table));
         let is_ambiguous = |key: &str, name: &str| {
             let has_default_domain = key == "account" && !name.contains('@');
-            !rules::is_plain_name(name)
-                || has_default_domain && !rules::is_plain_name(default_domain)
+            !lists::is_plain_name(name)
+                || has_default_domain && !lists::is_plain_name(default_domain)
         };
         let found = accounts.chain(domains).filter(|(key, name, _)| is_ambiguous(key, name));
         let (key, name, table) = found.min_by_key(|(_, _, table)| table.span().start)?;
@@ -255,11 +255,11 @@ impl RulesTable {
     /// The rules, or which key is wrong and how.
     fn check(&self) -> Result<Rules, (&'static str, String)> {
         let of = |key: &'static str| move |what: String| (key, what);
-        let countries = |list: &[String]| joined(list).and_then(|list| rules::countries(&list));
+        let countries = |list: &[String]| joined(list).and_then(|list| lists::countries(&list));
         Ok(Rules {
-            protocols: rules::protocols(&joined(&self.protocols).map_err(of("protocols"))?),
+            protocols: lists::protocols(&joined(&self.protocols).map_err(of("protocols"))?),
             allow_nets: joined(&self.allow_nets)
-                .and_then(|list| rules::networks(&list))
+                .and_then(|list| lists::networks(&list))
                 .map_err(of("allow_nets"))?,
             deny_countries: countries(&self.deny_countries).map_err(of("deny_countries"))?,
             allow_countries: countries(&self.allow_countries).map_err(of("allow_countries"))?,
@@ -305,7 +305,7 @@ fn layer(
 
 /// A list as one text. An element that says nothing is a mistake: it would switch the rule off.
 fn joined(list: &[String]) -> Result<String, String> {
-    match list.iter().any(|text| rules::words(text).is_empty()) {
+    match list.iter().any(|text| lists::words(text).is_empty()) {
         true => Err(String::from("has an empty element: remove it, or the key")),
         false => Ok(list.join(",")),
     }
@@ -321,6 +321,6 @@ fn prefix(key: &'static str, given: Option<u8>, default: u8, most: u8) -> Result
 
 fn networks(key: &'static str, list: &[String]) -> Result<Option<Vec<ipnet::IpNet>>, Problem> {
     joined(list)
-        .and_then(|list| rules::networks(&list))
+        .and_then(|list| lists::networks(&list))
         .map_err(|what| Problem::Key("policy", key, what))
 }

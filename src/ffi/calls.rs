@@ -23,14 +23,14 @@ use crate::check::Moment;
 use crate::check::World;
 use crate::contain::Panic;
 use crate::error::Error;
-use crate::limit::Standing;
-use crate::maillog::MailLog;
-use crate::outcome::Outcome;
 use crate::session;
 use crate::session::Asked;
 use crate::session::Session;
 use crate::session::Settings;
+use crate::tables::counters::Standing;
 use crate::verdict::Verdict;
+use crate::verdict::maillog::MailLog;
+use crate::verdict::outcome::Outcome;
 
 /// What Exim gets back.
 pub(super) struct Answer {

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use super::version::HostVersion;
-use crate::maillog::MailLog;
+use crate::verdict::maillog::MailLog;
 
 /// `LOG_MAIN`
 const LOG_MAIN: c_int = 1;

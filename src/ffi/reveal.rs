@@ -16,11 +16,11 @@ use crate::check;
 use crate::check::Earlier;
 use crate::check::Revealed;
 use crate::error::Error;
-use crate::outcome::Outcome;
 use crate::password::Keys;
 use crate::session::Asked;
 use crate::session::Scram;
 use crate::session::Session;
+use crate::verdict::outcome::Outcome;
 
 const NO_KEYS: &str = "has keys that could not be asked for, see the line above";
 

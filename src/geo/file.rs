@@ -27,7 +27,6 @@ use nix::sys::memfd::memfd_create;
 use once_cell::unsync::OnceCell;
 
 use super::family::Family;
-use super::files::Verified;
 use super::sigbus;
 use super::sigbus::CutShort;
 use super::sigbus::Place;
@@ -44,6 +43,19 @@ pub(super) struct MmdbFile {
     path: PathBuf,
     key: &'static str,
     mapped: OnceCell<Mapped>,
+}
+
+/// A file that has been read from its beginning to its end.
+#[derive(Debug)]
+pub struct Verified {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its type, as its makers call it.
+    pub kind: String,
+    /// When it was built, in seconds since 1970.
+    pub built: u64,
+    /// The families of its networks.
+    pub families: Vec<Family>,
 }
 
 struct Mapped {

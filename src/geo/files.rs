@@ -3,27 +3,14 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::family::Family;
 use super::file::FileAnswer;
 use super::file::Found;
 use super::file::MmdbFile;
+use super::file::Verified;
 use crate::error::Error;
 
 /// The files of one key, in order. The first that has networks of the address's family answers.
 pub(super) struct MmdbFiles(Vec<MmdbFile>);
-
-/// A file that has been read from its beginning to its end.
-#[derive(Debug)]
-pub struct Verified {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Its type, as its makers call it.
-    pub kind: String,
-    /// When it was built, in seconds since 1970.
-    pub built: u64,
-    /// The families of its networks.
-    pub families: Vec<Family>,
-}
 
 impl MmdbFiles {
     /// Opens nothing yet; `None` without a file.

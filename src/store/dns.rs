@@ -26,7 +26,7 @@ use nix::poll::poll;
 use super::message;
 use super::message::Kind;
 use super::message::Reply;
-use super::reach::sockets_within;
+use super::sockets::sockets_within;
 
 /// The next server is asked after this part of the time.
 const STEPS: u32 = 8;

@@ -18,9 +18,10 @@ use super::Row;
 use super::Value;
 use super::reach::about_panic;
 use super::reach::reach;
-use super::reach::sockets_within;
+use super::reach::run_both;
 use super::refusal::fault;
 use super::refusal::message;
+use super::sockets::sockets_within;
 use crate::config::DatabaseUrl;
 use crate::contain;
 use crate::contain::Contained;
@@ -306,16 +307,6 @@ impl Connection {
         self.may_try_again = matches!(code, DEADLOCK | CHANGED);
         Error::Store { place, what, fault: fault(code, state) }
     }
-}
-
-/// Two statements at the price of one, the second only after the first; they return no rows.
-pub(super) fn run_both(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
-    let mut results = connection.query_iter(sql)?;
-    while let Some(mut result) = results.iter() {
-        // To drop it would drop its error.
-        result.try_for_each(|row| row.map(drop))?;
-    }
-    Ok(())
 }
 
 /// Only the parameters that the statement names.

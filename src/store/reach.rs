@@ -1,16 +1,16 @@
 //! The way to a server: its addresses, the connection, the login, all within a time.
 
 use std::collections::HashMap;
-use std::ffi::c_long;
 use std::time::Duration;
 use std::time::Instant;
 
 use mysql::Conn;
 use mysql::Opts;
 use mysql::OptsBuilder;
+use mysql::prelude::Queryable;
 
-use super::mysql::run_both;
 use super::names;
+use super::sockets::sockets_within;
 use super::unreached::Unreached;
 use crate::config::DatabaseUrl;
 use crate::contain::Contained;
@@ -40,17 +40,6 @@ const MOST_STATEMENTS: usize = 64;
 /// and lets us set what we like: `DO 0` is the least that it refuses.
 const FIRST: &str = "SET autocommit = 0, \
                      sql_mode = REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', ','); DO 0";
-
-#[allow(unsafe_code, reason = "declares a function of sockets.c")]
-// SAFETY: it has this type there, and stores a time.
-unsafe extern "C" {
-    /// Within which time connecting and receiving must be done from now on.
-    safe fn authpolicy_sockets_within(microseconds: c_long);
-}
-
-pub(super) fn sockets_within(time: Duration) {
-    authpolicy_sockets_within(c_long::try_from(time.as_micros()).unwrap_or(c_long::MAX));
-}
 
 /// Connects to a host, within this time: finds its addresses, and tries each.
 pub(super) fn reach(
@@ -120,4 +109,14 @@ pub(super) fn about_panic(panic: &Panic) -> String {
         "{panic}: the driver cannot log in there: have this user log in by mysql_native_password, \
          caching_sha2_password or ed25519, or name another server"
     )
+}
+
+/// Two statements at the price of one, the second only after the first; they return no rows.
+pub(super) fn run_both(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
+    let mut results = connection.query_iter(sql)?;
+    while let Some(mut result) = results.iter() {
+        // To drop it would drop its error.
+        result.try_for_each(|row| row.map(drop))?;
+    }
+    Ok(())
 }

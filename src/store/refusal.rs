@@ -57,7 +57,7 @@ pub(super) fn message(e: &mysql::Error) -> String {
 
 /// What to do about a server that does not take us in.
 pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
-    let mysql::Error::MySqlError(e) = e else { return tls::remedy(e, host) };
+    let mysql::Error::MySqlError(e) = e else { return tls::remedy(&message(e), host) };
     match e.code {
         1045 | 1698 => format!(
             ": correct user and password in database.url (special characters are percent-encoded), or CREATE USER \

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::ErrorKind;
 
-use super::refusal::message;
 use crate::config::DatabaseUrl;
 
 /// Advice for a denied login. The server does not say that the user must use TLS or show a certificate.
@@ -22,28 +21,27 @@ pub(super) fn denied_login_hint(host: &DatabaseUrl) -> &'static str {
     }
 }
 
-/// Advice for an error that does not come from the server.
-pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
+/// Advice for an error with this message that does not come from the server.
+pub(super) fn remedy(message: &str, host: &DatabaseUrl) -> String {
     if host.tls().is_none() {
         return String::new();
     }
     if let Some(unreadable) = unreadable_file(host) {
         return unreadable;
     }
-    let what = message(e);
     // The text is compared, because two other crates wrap the errors of rustls.
-    if what.contains("UnknownIssuer") || what.contains("CaUsedAsEndEntity") {
+    if message.contains("UnknownIssuer") || message.contains("CaUsedAsEndEntity") {
         return ": root_cert_path must name the authority that signed the server's certificate, and no other is trusted"
             .to_owned();
     }
-    if what.contains("BadEncoding") {
+    if message.contains("BadEncoding") {
         return ": the server's certificate or root_cert_path is not a certificate in PEM"
             .to_owned();
     }
-    if what.contains("UnsupportedCertVersion") {
+    if message.contains("UnsupportedCertVersion") {
         return ": the server needs a certificate of X.509 version 3".to_owned();
     }
-    if what.contains("not valid for name") || what.contains("NotValidForName") {
+    if message.contains("not valid for name") || message.contains("NotValidForName") {
         return ": give the server a certificate for the host in database.url. For MySQL's own certificate, which names \
                 no host, see \"TLS to the database\" in docs/reference.md"
             .to_owned();

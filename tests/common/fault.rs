@@ -33,7 +33,7 @@ pub fn site(base: Base, policy: &str) -> Site {
 
 /// Begins to deliver what waits.
 pub fn flush(site: &Site) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_authpolicy"))
+    Command::new(super::tool())
         .arg("--config")
         .arg(site.path("authpolicy.toml"))
         .arg("flush")

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::SystemTime;
 
-use authpolicy::journal::Record;
+use authpolicy::row::journal::Record;
 use authpolicy::store::Value;
 
 use super::Base;

@@ -53,6 +53,7 @@ pub mod smtp;
 pub mod stale;
 pub mod storm;
 pub mod tls;
+pub mod tool;
 pub mod way;
 
 pub use self::dovecot::Dovecot;
@@ -62,3 +63,4 @@ pub use self::site::Base;
 pub use self::site::Row;
 pub use self::site::Site;
 pub use self::smtp::Client;
+pub use self::tool::tool;

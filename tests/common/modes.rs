@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::time::SystemTime;
 
-use authpolicy::journal::Record;
+use authpolicy::row::journal::Record;
 use authpolicy::store::Value;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

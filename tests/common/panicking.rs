@@ -16,7 +16,8 @@ pub fn plugin() -> &'static Path {
     BUILT.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("deliberate-panic");
         let built = Command::new(env!("CARGO"))
-            .args(["rustc", "--quiet", "--locked", "--offline", "--lib", "--crate-type", "cdylib"])
+            .args(["rustc", "--quiet", "--locked", "--offline", "--package", "authpolicy", "--lib"])
+            .args(["--crate-type", "cdylib"])
             .args(["--features", "deliberate-panic", "--config", "profile.dev.debug=0"])
             .args(["--config", "profile.dev.package.\"*\".opt-level=0", "--target-dir"])
             .arg(&target)

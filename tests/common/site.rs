@@ -243,7 +243,7 @@ login:
     pub fn run_tool(&self, arguments: &[&str], stdin: &str) -> Output {
         let file =
             if arguments.first() == Some(&"user") { "accounts.toml" } else { "authpolicy.toml" };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_authpolicy"))
+        let mut child = Command::new(super::tool())
             .arg("--config")
             .arg(self.path(file))
             .args(arguments)

@@ -1,0 +1,313 @@
+//! Rows that wait, on their way into the table: file by file, and some rows at a time.
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use super::Together;
+use super::settle_alone;
+use super::store_together;
+use crate::config::Config;
+use crate::config::Timeouts;
+use crate::error::Error;
+use crate::error::StoreFault;
+use crate::row::journal::Fate;
+use crate::row::journal::Journal;
+use crate::row::journal::Line;
+use crate::row::journal::MANY;
+use crate::row::journal::Record;
+use crate::store::Deadline;
+use crate::store::Stores;
+
+/// How long an attempt helps others' rows along, and with how many at a time; and how many bytes a
+/// file has at most that it looks at.
+const HELP: Duration = Duration::from_millis(200);
+const HELP_ROWS: usize = 8;
+const HELP_LONGEST: u64 = 1 << 18;
+/// How many rows are stored at a time where nobody waits for it.
+const ROWS: usize = 200;
+/// So many rows in succession that fail, each alone, for no reason of theirs that we know: it is the
+/// database.
+const MOST_FAILURES: u32 = 3;
+
+/// What became of some rows.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// How many were stored.
+    pub stored: usize,
+    /// How many were there already.
+    pub known: usize,
+    /// How many no table takes, or could not be read.
+    pub set_aside: usize,
+    /// Whether another process has some.
+    pub is_held: bool,
+    /// True if the database accepts no row at present.
+    pub is_unavailable: bool,
+    /// True if the line of a stored row could not be made a remark. The next delivery finds it again.
+    pub is_unmarked: bool,
+    /// True if some of the settlements looked at go on waiting.
+    pub is_unsettled: bool,
+    /// What went wrong first with others, which go on waiting.
+    pub trouble: Option<Error>,
+}
+
+impl Delivered {
+    /// Adds the counts of the next pass. Everything else is taken from the next pass, which saw all rows left.
+    #[must_use]
+    pub fn followed_by(self, next: Self) -> Self {
+        Self {
+            stored: self.stored.saturating_add(next.stored),
+            known: self.known.saturating_add(next.known),
+            set_aside: self.set_aside.saturating_add(next.set_aside),
+            ..next
+        }
+    }
+}
+
+/// How much is stored at a time, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    rows: usize,
+    longest: u64,
+    /// Of all of it; else each transaction has its own time.
+    start: Option<Instant>,
+    /// True if only rows with settlements are delivered.
+    settlements: bool,
+    /// A new file is begun only while fewer files than this wait.
+    files: usize,
+    timeouts: Timeouts,
+}
+
+impl Pace {
+    /// Somebody waits for an answer.
+    pub(super) fn of_attempt(timeouts: Timeouts) -> Self {
+        let timeouts = Timeouts { attempt: HELP, ..timeouts };
+        Self {
+            rows: HELP_ROWS,
+            longest: HELP_LONGEST,
+            start: Some(Instant::now()),
+            settlements: false,
+            files: MANY,
+            timeouts,
+        }
+    }
+
+    /// A round for an attempt that cannot be decided before others are settled.
+    pub(super) fn of_settlements(timeouts: Timeouts, time: Duration) -> Self {
+        let timeouts = Timeouts { attempt: time, ..timeouts };
+        let start = Some(Instant::now());
+        let (rows, longest, files) = (ROWS, u64::MAX, MANY);
+        Self { rows, longest, start, settlements: true, files, timeouts }
+    }
+
+    /// Nobody waits: all of it, and each transaction has this time.
+    #[must_use]
+    pub fn of_flush(timeouts: Timeouts) -> Self {
+        let (rows, longest, files) = (ROWS, u64::MAX, MANY);
+        Self { rows, longest, start: None, settlements: false, files, timeouts }
+    }
+
+    /// The pace of `flush` after its first pass: the database takes rows, so all files are delivered.
+    #[must_use]
+    pub fn of_next_pass(timeouts: Timeouts) -> Self {
+        Self { files: usize::MAX, ..Self::of_flush(timeouts) }
+    }
+
+    /// When half of the time is over: what is done then is committed.
+    fn half(&self, start: Instant) -> Option<Instant> {
+        start.checked_add(self.timeouts.attempt.checked_div(2)?)
+    }
+
+    fn is_over(&self) -> bool {
+        let half = self.start.and_then(|start| self.half(start));
+        half.is_some_and(|half| Instant::now() >= half)
+    }
+}
+
+/// Stores the rows that wait and that nobody else is storing, but for those that are appended
+/// meanwhile. What fails leaves the others their turn.
+pub fn deliver(
+    config: &Config,
+    stores: &mut Stores<'_>,
+    journal: &Journal<'_>,
+    pace: Pace,
+) -> Delivered {
+    deliver_with_progress(config, stores, journal, pace, &|_| ())
+}
+
+/// Does the work of `deliver`, and calls `tell` with the number of rows done since the last call.
+pub fn deliver_with_progress(
+    config: &Config,
+    stores: &mut Stores<'_>,
+    journal: &Journal<'_>,
+    pace: Pace,
+    tell: &dyn Fn(usize),
+) -> Delivered {
+    let files = match pace.settlements {
+        true => journal.batches_of_settlements(),
+        false => journal.batches(pace.files),
+    };
+    let mut files = match files {
+        Ok(files) => files,
+        Err(e) => return Delivered { trouble: Some(e), ..Delivered::default() },
+    };
+    if pace.start.is_some() && !files.is_empty() {
+        // Of all those that help, not each begins with what fails.
+        let first = from_anywhere(files.len());
+        files.rotate_left(first);
+    }
+    let own = Deadline::new(Instant::now(), pace.timeouts);
+    let before = stores.replace_deadline(own);
+    let done = Delivered::default();
+    let mut round = Round { config, stores, journal, pace, tell, done };
+    for file in files {
+        if pace.is_over() || round.done.is_unavailable {
+            round.done.is_unsettled = true;
+            break;
+        }
+        if let Err(e) = round.take(file) {
+            round.done.is_unsettled = true;
+            round.done.trouble.get_or_insert(e);
+        }
+    }
+    let done = round.done;
+    stores.replace_deadline(before);
+    done
+}
+
+/// A number below this one.
+fn from_anywhere(length: usize) -> usize {
+    let id = usize::try_from(std::process::id()).unwrap_or(0);
+    id.checked_rem(length).unwrap_or(0)
+}
+
+struct Round<'a, 's> {
+    config: &'a Config,
+    stores: &'a mut Stores<'s>,
+    journal: &'a Journal<'a>,
+    pace: Pace,
+    tell: &'a dyn Fn(usize),
+    done: Delivered,
+}
+
+impl Round<'_, '_> {
+    /// Stores the rows of a file, if nobody else does.
+    fn take(&mut self, file: PathBuf) -> Result<(), Error> {
+        let Some(mut batch) = self.journal.lock(file.clone(), self.pace.longest)? else {
+            self.done.is_held |= file.exists();
+            return Ok(());
+        };
+        let mut is_done = true;
+        while !self.pace.is_over() && !self.done.is_unavailable {
+            let lines = batch.next(self.pace.rows)?;
+            if lines.is_empty() {
+                return if is_done { batch.remove() } else { Ok(()) };
+            }
+            let fates = self.store(&lines);
+            is_done &= !fates.iter().any(|fate| matches!(fate, Fate::Waits));
+            batch.remark_stored(&lines, &fates).inspect_err(|_| self.done.is_unmarked = true)?;
+            let set_aside = self.journal.set_aside(&batch, &lines, &fates)?;
+            self.done.set_aside = self.done.set_aside.saturating_add(set_aside);
+            (self.tell)(fates.iter().filter(|fate| !matches!(fate, Fate::Waits)).count());
+        }
+        // There may be more lines.
+        self.done.is_unsettled = true;
+        Ok(())
+    }
+
+    /// Stores the rows of some lines: together, and where that fails, one by one, since it may be one
+    /// of them that the database does not take.
+    fn store(&mut self, lines: &[Line]) -> Vec<Fate> {
+        let waits = |line: &Line| if line.record.is_some() { Fate::Waits } else { Fate::Done };
+        let mut fates: Vec<_> = lines.iter().map(waits).collect();
+        let rows = lines.iter().enumerate();
+        let mut left: Vec<_> =
+            rows.filter_map(|(at, line)| Some((at, line.record.as_ref()?))).collect();
+        let (mut is_alone, mut failures) = (false, 0_u32);
+        while !left.is_empty() && !self.pace.is_over() && failures < MOST_FAILURES {
+            let length = if is_alone { 1 } else { left.len() };
+            let some: Vec<_> = left.iter().take(length).copied().collect();
+            match self.store_some(&some) {
+                Ok(done) => {
+                    for (at, _) in left.drain(..done.handled.min(length)) {
+                        set(&mut fates, at, Fate::Done);
+                    }
+                    failures = 0;
+                }
+                Err(e) if length > 1 && !self.done.is_unavailable && may_be_about_row(&e) => {
+                    is_alone = true;
+                    // Those that fail do not stand before the others each time.
+                    let first = from_anywhere(left.len());
+                    left.rotate_left(first);
+                }
+                Err(e) => {
+                    let (at, record) = left.remove(0);
+                    let is_settled = self.settle(record, &e);
+                    let is_failure = !self.pace.settlements || !is_settled;
+                    failures = failures.saturating_add(u32::from(is_failure));
+                    if e.store_fault() == Some(StoreFault::Row) && is_settled {
+                        set(&mut fates, at, Fate::Refused(e.to_string()));
+                        failures = 0;
+                    } else {
+                        self.done.is_unavailable |= !may_be_about_row(&e);
+                        failures = if self.done.is_unavailable { MOST_FAILURES } else { failures };
+                        self.done.trouble.get_or_insert(e);
+                    }
+                }
+            }
+        }
+        self.done.is_unsettled |= !left.is_empty();
+        keep_behind(lines, &mut fates);
+        fates
+    }
+
+    /// Settles the attempt of a row that could not be stored, for this reason; false if that has to wait.
+    /// Settling it again with its row does no harm.
+    fn settle(&mut self, record: &Record, reason: &Error) -> bool {
+        if record.settlement.is_none() {
+            return true;
+        }
+        let may_work = reason.store_fault() != Some(StoreFault::Unreachable);
+        let settled = may_work
+            .then(|| self.stores.log().and_then(|store| settle_alone(store, record)))
+            .is_some_and(|settled| settled.is_ok());
+        self.done.is_unsettled |= !settled;
+        settled
+    }
+
+    fn store_some(&mut self, rows: &[(usize, &Record)]) -> Result<Together, Error> {
+        let start = self.pace.start.unwrap_or_else(Instant::now);
+        self.stores.replace_deadline(Deadline::new(start, self.pace.timeouts));
+        let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
+        let (log, half) = (&self.config.log, self.pace.half(start));
+        // Who is not taken in need not ask again.
+        let store = self.stores.log().inspect_err(|_| self.done.is_unavailable = true)?;
+        let done = store_together(store, log, &records, true, half)?;
+        self.done.stored = self.done.stored.saturating_add(done.new);
+        let known = done.handled.saturating_sub(done.new);
+        self.done.known = self.done.known.saturating_add(known);
+        Ok(done)
+    }
+}
+
+fn set(fates: &mut [Fate], at: usize, to: Fate) {
+    if let Some(fate) = fates.get_mut(at) {
+        *fate = to;
+    }
+}
+
+/// What stands behind a row that waits is not touched: it would be no row any longer.
+fn keep_behind(lines: &[Line], fates: &mut [Fate]) {
+    let mut waits = false;
+    for (line, fate) in lines.iter().zip(fates) {
+        if line.is_behind && waits {
+            *fate = Fate::Waits;
+        }
+        waits = matches!(fate, Fate::Waits);
+    }
+}
+
+/// Whether another row might be stored: not where the table is away, or the database.
+fn may_be_about_row(e: &Error) -> bool {
+    matches!(e.store_fault(), Some(StoreFault::Row | StoreFault::Other))
+}

@@ -1,0 +1,71 @@
+//! The settlement of an attempt: the changes that its outcome makes to the tables of limits and new
+//! countries. It can wait in the journal, so it names rows and values, and no configuration.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::store::Store;
+use crate::tables::counters;
+use crate::tables::counters::Clock;
+use crate::tables::counters::Outcome;
+use crate::tables::counters::Standing;
+use crate::tables::seen;
+
+const COUNT: &str = "authpolicy_count";
+const SEEN: &str = "authpolicy_seen";
+
+/// The changes to write when the outcome of an attempt is known. Writing them twice does no harm.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Settlement {
+    counters: Vec<counters::Settled>,
+    /// The logins that were admitted, one for each name of the account.
+    seen: Vec<seen::Login>,
+}
+
+impl Settlement {
+    /// The settlement of an attempt.
+    #[must_use]
+    pub fn new(
+        standing: Option<&Standing>,
+        outcome: Outcome,
+        seen: Vec<seen::Login>,
+        clock: Clock,
+    ) -> Self {
+        let counters = standing.map_or_else(Vec::new, |standing| standing.settle(outcome, clock));
+        Self { counters, seen }
+    }
+
+    /// True if there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.counters.is_empty() && self.seen.is_empty()
+    }
+
+    /// Prepares it to be written later.
+    pub fn postpone(&mut self) {
+        self.counters.iter_mut().for_each(counters::Settled::postpone);
+    }
+
+    /// Writes all of it, or nothing.
+    ///
+    /// # Errors
+    /// The database did not do it.
+    pub fn write(&self, store: &mut Store) -> Result<(), Error> {
+        store.transaction(|store| self.write_within(store))
+    }
+
+    /// Writes all of it within the caller's transaction.
+    ///
+    /// # Errors
+    /// The database did not do it.
+    pub fn write_within(&self, store: &mut Store) -> Result<(), Error> {
+        for settled in &self.counters {
+            settled.write(store).map_err(|e| e.about_table(COUNT))?;
+        }
+        for login in &self.seen {
+            seen::remember(store, login).map_err(|e| e.about_table(SEEN))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+//! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
+
+mod accounts;
+mod embedded;
+mod geoip;
+mod limits;
+mod print;
+mod sections;
+mod servers;
+mod writes;
+
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+use humantime::format_duration;
+use nix::errno::Errno;
+use nix::unistd::AccessFlags;
+use nix::unistd::Uid;
+use nix::unistd::access;
+
+use authpolicy::attempt::MAX_PASSWORD;
+use authpolicy::config::Config;
+use authpolicy::config::Database;
+use authpolicy::error::Error;
+use authpolicy::password::Candidate;
+use authpolicy::password::Dummy;
+use authpolicy::policy::NewCountry;
+use authpolicy::secret::Secret;
+use authpolicy::sql::Sql;
+use authpolicy::state::slots;
+use authpolicy::state::slots::Slots;
+use authpolicy::store::Store;
+use authpolicy::store::Value;
+
+use super::Done;
+use super::flush;
+use super::owner;
+use super::patience;
+use super::say;
+use super::user;
+
+pub(super) fn run(config: Config) -> Done {
+    // Root alone may look into Exim's processes.
+    let holders = embedded::find_holders(&config);
+    let config = &owner::become_owner(config)?;
+    print::print(config);
+    let (servers, reached) = servers::check(config);
+    let hashed = if reached.accounts { Some(time_dearest_hash(config)) } else { None };
+    let dearest = hashed.as_ref().and_then(|hashed| hashed.as_ref().ok()).copied();
+    let log_is_reached = !reached.log.is_empty();
+    let with_accounts = |check: fn(&Config) -> _| with(reached.accounts, || check(config));
+    let with_log = |check: fn(&Config) -> _| with(log_is_reached, || check(config));
+    let checks = [
+        ("sections", Ok(sections::check(config))),
+        ("servers", servers),
+        ("embedded", embedded::check(config, &holders)),
+        ("host_names", Ok(servers::check_names(config))),
+        ("tls", Ok(servers::check_tls(config))),
+        ("accounts", with_accounts(accounts::check)),
+        ("accounts_list", with_accounts(user::check)),
+        ("log", with_log(check_log)),
+        ("tables", with_log(check_tables)),
+        ("writes", with(log_is_reached, || writes::check(config, &reached.log))),
+        ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
+        ("names", with_accounts(accounts::check_names)),
+        ("serve_stale", Ok(check_serve_stale(config))),
+        ("geoip", geoip::check(config)),
+        (
+            "failure_time",
+            hashed.map_or_else(
+                || Ok(not_made()),
+                |hashed| hashed.map(|time| check_failure_time(config, time)),
+            ),
+        ),
+        ("max_parallel_hashes", check_slots(config)),
+        ("limits", with(log_is_reached, || limits::check(config, dearest.unwrap_or_default()))),
+    ];
+    let mut failed: Vec<(&str, Error)> = Vec::new();
+    for (what, result) in checks {
+        match result {
+            Ok(found) => say(&format!("check.{what}={found}")),
+            Err(e) => {
+                // Each cause once: several checks need the same file or table.
+                match failed.iter().find(|(_, other)| other.to_string() == e.to_string()) {
+                    Some((first, _)) => say(&format!("check.{what}=failed, see check.{first}")),
+                    None => say(&format!("check.{what}=failed {e}")),
+                }
+                failed.push((what, e));
+            }
+        }
+    }
+    failed.into_iter().next().map_or(Ok(true), |(_, e)| Err(e))
+}
+
+/// Makes a check if the server that it needs can be reached.
+fn with(is_reached: bool, check: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+    if is_reached { check() } else { Ok(not_made()) }
+}
+
+fn not_made() -> String {
+    String::from("skipped, see check.servers")
+}
+
+/// Measures the time to check the most expensive stored password known.
+fn time_dearest_hash(config: &Config) -> Result<Duration, Error> {
+    let accounts = &config.accounts;
+    let settings = &accounts.passwords;
+    let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash(), settings);
+    if accounts.query_is_default {
+        let mut store = Store::open(&accounts.database, patience(config))?;
+        for mut row in store.query("SELECT password FROM account", &[])? {
+            if let Some(Value::Text(stored)) = row.take("password") {
+                dummy = dummy.or_dearer(&[stored], settings);
+            }
+        }
+    }
+    // The longest that is hashed: SHA-crypt takes longer for longer ones.
+    let nobody = Secret::new(vec![b'x'; MAX_PASSWORD]);
+    let start = Instant::now();
+    dummy.top_up(0, Candidate { password: &nobody, login: "" });
+    Ok(start.elapsed())
+}
+
+/// Compares the cost of a refusal for the most expensive account known with `failure_time`.
+fn check_failure_time(config: &Config, dearest: Duration) -> String {
+    let time = Duration::from_millis(u64::try_from(dearest.as_millis()).unwrap_or(0));
+    let (time, floor) = (time.max(Duration::from_millis(1)), config.failure_time);
+    let found = format!("the dearest stored password known takes {}", format_duration(time));
+    if time < floor {
+        return format!("ok {found}");
+    }
+    let floor = format_duration(floor);
+    let directory = config.state_directory.display();
+    format!(
+        "warning {found}, policy.failure_time = {floor} is no longer: where accounts are stored in \
+         different ways, the time of a 535 tells them apart. Raise it, or remove \
+         {directory}/dummy-hash where no account is that dear any more"
+    )
+}
+
+/// How many hash at the same time.
+fn parallel(config: &Config) -> u32 {
+    config.accounts.max_parallel_hashes.unwrap_or_else(slots::default_count)
+}
+
+/// Makes the file of the slots, where it can be made.
+fn check_slots(config: &Config) -> Result<String, Error> {
+    let slots = Slots::open(&config.state_directory, Some(parallel(config)));
+    match slots.and_then(|slots| slots.take()) {
+        Ok(_) => Ok(String::from("ok")),
+        Err(e) if config.accounts.max_parallel_hashes.is_some() => Err(e),
+        Err(e) => Ok(format!("warning {e}. Until then any number of attempts hash at once")),
+    }
+}
+
+fn check_log(config: &Config) -> Result<String, Error> {
+    let log = &config.log;
+    let mut store = Store::open(&log.database, patience(config))?;
+    // Looked at first, since who may not use a table may not see that it is there either.
+    store.prepare(Sql::configured(&log.insert)).map_err(|e| about_log(config, e))?;
+    if let Database::Sqlite(path) = &log.database {
+        check_writable(path)?;
+    }
+    if let Some(table) = untransactional(config, &mut store)? {
+        return Ok(format!(
+            "warning the statement fits the table, but {table} is of an engine without transactions: \
+             a row may be stored twice after an outage. ALTER TABLE {table} ENGINE = InnoDB"
+        ));
+    }
+    Ok(String::from("ok the statement fits the table"))
+}
+
+/// Says what to do about the log's table if it is ours.
+fn about_log(config: &Config, e: Error) -> Error {
+    let is_known = config.log.insert.contains("connection_log");
+    if is_known { e.about_table("connection_log") } else { e }
+}
+
+/// SQLite opens what it may only read, too, and says so with the first row.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
+    let directory = path.parent().unwrap_or(path).to_owned();
+    let places = [
+        (path.to_owned(), AccessFlags::W_OK, "600"),
+        (beside("-wal"), AccessFlags::W_OK, "600"),
+        (beside("-shm"), AccessFlags::W_OK, "600"),
+        (directory, AccessFlags::W_OK | AccessFlags::X_OK, "700"),
+    ];
+    for (place, rights, mode) in places {
+        match access(&place, rights) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(e) => {
+                let what = format!(
+                    "{}, and the embedded database must be writable with all beside it: chown it to \
+                     uid {}, Exim's user, chmod {mode}",
+                    e.desc(),
+                    Uid::effective()
+                );
+                let place = place.display().to_string();
+                return Err(Error::System { place, source: io::Error::other(what) });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A table whose rows are not stored with their marks, or not at all.
+fn untransactional(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
+    // All of SQLite's are.
+    let sql = store.dialect(
+        "",
+        "SELECT t.table_name AS name FROM information_schema.tables t \
+         JOIN information_schema.engines e ON e.engine = t.engine \
+         WHERE t.table_schema = DATABASE() AND e.transactions <> 'YES' \
+         AND t.table_name IN ('connection_log', 'authpolicy_delivered')",
+    );
+    if sql.is_empty() {
+        return Ok(None);
+    }
+    let tables = store.query(sql, &[])?;
+    let mut names = tables.iter().map(|row| row.text("name"));
+    let insert = &config.log.insert;
+    Ok(names.find(|name| name != "connection_log" || insert.contains(name)))
+}
+
+/// What plugin and tool do with each table of ours.
+const OF_DELIVERED: &[&str] = &[
+    "INSERT INTO authpolicy_delivered (id) VALUES ('')",
+    "SELECT id FROM authpolicy_delivered",
+    "DELETE FROM authpolicy_delivered",
+];
+const OF_COUNT: &[&str] = &[
+    "REPLACE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
+     VALUES ('', '', '', '', '', 0)",
+    "SELECT expires FROM authpolicy_count",
+    "UPDATE authpolicy_count SET expires = expires",
+];
+const OF_SEEN: &[&str] = &[
+    "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
+     VALUES ('', '', '', '', 0)",
+    "SELECT fingerprint FROM authpolicy_seen",
+    "UPDATE authpolicy_seen SET fingerprint = fingerprint",
+];
+const OF_EXCEPTION: &[&str] = &[
+    "SELECT expires FROM authpolicy_exception",
+    "INSERT INTO authpolicy_exception (username, expires) VALUES ('', 0)",
+    "DELETE FROM authpolicy_exception",
+];
+
+/// Has statements on the tables of ours looked at, not run.
+fn check_tables(config: &Config) -> Result<String, Error> {
+    let policy = &config.policy;
+    let limits = !policy.limits.list.is_empty();
+    let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut found = Vec::new();
+    let mut all_fit = true;
+    for (table, statements, is_needed, otherwise) in [
+        ("authpolicy_delivered", OF_DELIVERED, false, "a row may be stored twice after an outage"),
+        ("authpolicy_count", OF_COUNT, limits, "there can be no limit"),
+        ("authpolicy_seen", OF_SEEN, seen, "there can be no known_good or new_country"),
+        ("authpolicy_exception", OF_EXCEPTION, false, "exceptions may be missing"),
+    ] {
+        let checked = statements.iter().try_for_each(|sql| store.prepare(*sql).map(|_| ()));
+        match checked {
+            Ok(()) => found.push(format!("{table} ok")),
+            Err(e) if e.is_about_table() && !is_needed => {
+                all_fit = false;
+                let e = e.about_table(table);
+                found.push(format!("{table} cannot be used, so that {otherwise}: {e}"));
+            }
+            Err(e) => return Err(e.about_table(table)),
+        }
+    }
+    let said = if all_fit { "ok:" } else { "warning" };
+    Ok(format!("{said} {}", found.join(", ")))
+}
+
+/// Whether anybody would be served by what is remembered.
+fn check_serve_stale(config: &Config) -> String {
+    let is_wanted = config.accounts.serve_stale.is_some();
+    let (limits, log) = (&config.policy.limits.list, &config.log.database);
+    if is_wanted && !limits.is_empty() && log.is_same(&config.accounts.database) {
+        return String::from(
+            "warning is of no use with limits in the same database: while that is away, they make \
+             each AUTH a 435. Have log.url name another server, or do without one of the two",
+        );
+    }
+    String::from("ok")
+}

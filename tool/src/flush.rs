@@ -1,0 +1,163 @@
+//! `authpolicy flush`: stores the rows that wait in the journal, and says what is left in it.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use clap::Args;
+
+use authpolicy::account::cached;
+use authpolicy::config::Config;
+use authpolicy::config::Timeouts;
+use authpolicy::error::Error;
+use authpolicy::row::delivery;
+use authpolicy::row::delivery::Delivered;
+use authpolicy::row::delivery::Pace;
+use authpolicy::row::journal::Backlog;
+use authpolicy::row::journal::Census;
+use authpolicy::row::journal::Journal;
+use authpolicy::store::Deadline;
+use authpolicy::store::Stores;
+use authpolicy::verdict::maillog::MailLog;
+
+use super::Done;
+use super::progress::Progress;
+use super::say;
+use super::seconds_before_now;
+use super::timestamp;
+
+/// How long one transaction may take: nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The time for which files of another process are tried again, and the pause before each try. An
+/// attempt that delivers has a file for at most 200 ms.
+const HELD: Duration = Duration::from_secs(1);
+const HELD_PAUSE: Duration = Duration::from_millis(100);
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Try those again that were set aside, too: the database has been mended.
+    #[arg(long)]
+    set_aside: bool,
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+    let (state, durability) = (&config.state_directory, config.durability);
+    let log = |line: &str| eprintln!("{line}");
+    let journal = Journal::new(state, durability, MailLog::new(&log));
+    if arguments.set_aside {
+        journal.take_back()?;
+    }
+    let waiting = || journal.census().map(|census| u64::try_from(census.waiting).ok());
+    let progress = Progress::of_rows("rows stored", waiting)?;
+    let log = |line: &str| progress.complain(line);
+    let journal = Journal::new(state, durability, MailLog::new(&log));
+    let backlog = journal.backlog()?;
+    let (delivered, marks) = match journal.has_rows() {
+        true => work(config, &journal, &backlog, &progress)?,
+        false => (Delivered::default(), Ok(())),
+    };
+    progress.finish();
+    cached::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
+    say(&format!("stored={}", delivered.stored));
+    say(&format!("known={}", delivered.known));
+    let census = journal.census()?;
+    say(&format!("waiting={}", census.waiting));
+    if let Some(since) = census.since {
+        say(&format!("since={}", timestamp(since)));
+    }
+    say(&format!("set_aside={}", census.set_aside));
+    for path in &census.foreign {
+        say(&format!("foreign={}", path.display()));
+    }
+    let left = journal.left(&backlog)?;
+    match delivered.trouble {
+        Some(e) if left > 0 => return Err(e),
+        // All rows of the backlog are stored. Later rows are left to the next run.
+        Some(e) => eprintln!("authpolicy: {e}"),
+        None => {}
+    }
+    marks.map(|()| left == 0)
+}
+
+/// Delivers until no row of the backlog waits, or a pass gets none of them out of the journal. Also
+/// deletes old marks; says how that went.
+fn work(
+    config: &Config,
+    journal: &Journal<'_>,
+    backlog: &Backlog,
+    progress: &Progress,
+) -> Result<(Delivered, Result<(), Error>), Error> {
+    let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
+    let deadline = || Deadline::new(Instant::now(), timeouts);
+    let mut stores = Stores::new(config, deadline());
+    let tell = |rows| progress.add(u64::try_from(rows).unwrap_or(0));
+    let mut all = Delivered::default();
+    let mut left = usize::MAX;
+    let mut stuck_since = None;
+    let mut pace = Pace::of_flush(timeouts);
+    loop {
+        let done = delivery::deliver_with_progress(config, &mut stores, journal, pace, &tell);
+        let is_held = done.is_held;
+        // Without a mark, the next pass could store a row again.
+        let is_last = done.is_unavailable || done.is_unmarked;
+        all = all.followed_by(done);
+        let before = std::mem::replace(&mut left, journal.left(backlog)?);
+        if left == 0 || is_last {
+            break;
+        }
+        if left >= before {
+            // The clock decides and not the number of tries, because rows that fail may take long.
+            let since: &mut Instant = stuck_since.get_or_insert_with(Instant::now);
+            if !is_held || since.elapsed() >= HELD {
+                break;
+            }
+            std::thread::sleep(HELD_PAUSE);
+        }
+        pace = Pace::of_next_pass(timeouts);
+    }
+    // Where only `flush` delivers, nobody else does it.
+    stores.replace_deadline(deadline());
+    let marks = stores.log().and_then(delivery::prune).map(drop);
+    Ok((all, marks))
+}
+
+/// What `authpolicy config` says of the journal.
+pub(super) fn check(config: &Config) -> Result<String, Error> {
+    let directory = &config.state_directory;
+    if !directory.exists() {
+        return Ok(format!(
+            "warning {} is missing: where the database takes no row, each AUTH is a 435. Run \
+             `authpolicy db init`, or correct state.directory",
+            directory.display()
+        ));
+    }
+    let log = |line: &str| eprintln!("{line}");
+    let journal = Journal::new(directory, config.durability, MailLog::new(&log));
+    journal.check()?;
+    Ok(describe(&journal, &journal.census()?))
+}
+
+fn describe(journal: &Journal<'_>, census: &Census) -> String {
+    let Census { waiting, since, set_aside, foreign } = census;
+    if *waiting == 0 && *set_aside == 0 && foreign.is_empty() {
+        return String::from("ok no row waits");
+    }
+    let since = since.map(|since| format!(" since {}", timestamp(since))).unwrap_or_default();
+    let mut parts = Vec::new();
+    if *waiting > 0 {
+        parts.push(format!("{}{since}: run `authpolicy flush`", rows(*waiting, "waits", "wait")));
+    }
+    if *set_aside > 0 {
+        parts.push(format!(
+            "{} set aside in {}/set-aside: it has the reasons; when they are mended, run \
+             `authpolicy flush --set-aside`",
+            rows(*set_aside, "is", "are"),
+            journal.directory().display()
+        ));
+    }
+    parts.extend(foreign.iter().map(|path| format!("{} is not ours", path.display())));
+    format!("warning {}", parts.join("; "))
+}
+
+fn rows(count: usize, one: &str, more: &str) -> String {
+    if count == 1 { format!("1 row {one}") } else { format!("{count} rows {more}") }
+}

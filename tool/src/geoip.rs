@@ -1,0 +1,51 @@
+//! `authpolicy geoip lookup`: what the GeoIP files say.
+
+use clap::Subcommand;
+
+use authpolicy::attempt::Remote;
+use authpolicy::config::Config;
+use authpolicy::error::Error;
+use authpolicy::geo::Asns;
+use authpolicy::geo::Geo;
+
+use super::Done;
+use super::say;
+
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Print the country of an address, and its autonomous system; exit status 1 where it is unknown.
+    Lookup {
+        /// The address.
+        ip: String,
+    },
+}
+
+pub(super) fn run(config: &Config, verb: &Verb) -> Done {
+    let Verb::Lookup { ip } = verb;
+    let Remote::Address(address) = Remote::parse(ip.as_bytes()) else {
+        return Err(Error::Call(format!("{ip:?} is no address")));
+    };
+    let Some(geo) = Geo::named(&config.geoip) else {
+        let what = String::from("has no [geoip] database");
+        return Err(Error::Config { file: config.path.clone(), what });
+    };
+    let address = config.policy.nat64.read(address);
+    if let Some((v4, form)) = address.carried() {
+        say(&format!("carried={v4}"));
+        say(&format!("carried_by={form}"));
+    }
+    if let Some(asns) = Asns::named(&config.asn_database) {
+        let asn = asns.number(address.effective())?;
+        say(&format!("asn={}", asn.map(|asn| asn.to_string()).unwrap_or_default()));
+    }
+    match geo.country(address.effective())? {
+        Some(country) => {
+            say(&format!("country={country}"));
+            Ok(true)
+        }
+        None => {
+            say("country=");
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Root leaves nothing behind: the tool becomes the owner of the state directory, Exim's user,
+//! before it touches anything there. A database that root has touched would turn each AUTH into
+//! a 435.
+
+mod directories;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::unistd::AccessFlags;
+use nix::unistd::Gid;
+use nix::unistd::Uid;
+use nix::unistd::User;
+use nix::unistd::access;
+
+pub(super) use self::directories::make_database_directories;
+pub(super) use self::directories::make_state_directory;
+pub(super) use self::directories::trusted;
+use authpolicy::config::Config;
+use authpolicy::config::Database;
+use authpolicy::error::Error;
+
+/// Becomes the owner of the state directory, and reads the configuration again as that user, who
+/// is the one that has to be able to.
+pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    if !Uid::effective().is_root() {
+        return reachable(config);
+    }
+    let directory = &config.state_directory;
+    let place = directory.display().to_string();
+    let Ok(meta) = directory.symlink_metadata() else {
+        return missing(config, place);
+    };
+    let fail = |source| Error::System { place: place.clone(), source };
+    if meta.uid() == 0 || !meta.is_dir() {
+        return Err(fail(io::Error::other(
+            "is no directory of Exim's user: chown it, as `chown -R Debian-exim: DIRECTORY`, or \
+             correct state.directory",
+        )));
+    }
+    let (uid, gid) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    let user = User::from_uid(uid).ok().flatten();
+    let gid = user.as_ref().map_or(gid, |user| user.gid);
+    let name = user.map(|user| user.name).unwrap_or_default();
+    match std::ffi::CString::new(name.clone()) {
+        Ok(name) if !name.is_empty() => nix::unistd::initgroups(&name, gid),
+        Ok(_) | Err(_) => nix::unistd::setgroups(&[gid]),
+    }
+    .and_then(|()| nix::unistd::setgid(gid))
+    .and_then(|()| nix::unistd::setuid(uid))
+    .map_err(|e| fail(e.into()))?;
+    let config = Config::load(&config.path).map_err(|e| {
+        let source = io::Error::other(format!("as Exim's user, {name} (uid {uid}): {e}"));
+        Error::System { place: String::from("the configuration"), source }
+    })?;
+    reachable(config)
+}
+
+/// Without an embedded database there is nothing yet that root could spoil.
+fn missing(config: Config, place: String) -> Result<Config, Error> {
+    if !is_embedded(&config) {
+        return Ok(config);
+    }
+    let source =
+        io::Error::other("is missing: run `authpolicy db init`, or correct state.directory");
+    Err(Error::System { place, source })
+}
+
+/// A directory with the database in it has to let us in: to who may not enter it, all that is there
+/// seems to be missing.
+fn reachable(config: Config) -> Result<Config, Error> {
+    let directory = &config.state_directory;
+    let is_there = |database: &&Database| matches!(database, Database::Sqlite(path) if path.starts_with(directory));
+    if [&config.accounts.database, &config.log.database].iter().any(is_there) {
+        may_enter(&config)?;
+    }
+    Ok(config)
+}
+
+fn is_embedded(config: &Config) -> bool {
+    let databases = [&config.accounts.database, &config.log.database];
+    databases.iter().any(|database| matches!(database, Database::Sqlite(_)))
+}
+
+/// Names the state directory, or one above it, that does not let this user in.
+pub(super) fn may_enter(config: &Config) -> Result<(), Error> {
+    let directory = &config.state_directory;
+    let mut from_above: Vec<_> = directory.ancestors().collect();
+    from_above.reverse();
+    let closed = |path: &&&Path| access(**path, AccessFlags::X_OK) == Err(Errno::EACCES);
+    let Some(closed) = from_above.iter().find(closed) else { return Ok(()) };
+    let what = match closed == directory {
+        true => {
+            "is state.directory, which must be a directory of Exim's user: chown it, and chmod 700"
+        }
+        false => "is above state.directory: chmod o+x, so that Exim's user gets through",
+    };
+    let uid = Uid::effective();
+    let source = io::Error::other(format!("may not be entered by uid {uid}: {what}"));
+    Err(Error::System { place: closed.display().to_string(), source })
+}

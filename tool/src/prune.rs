@@ -1,0 +1,95 @@
+//! `authpolicy prune`: deletes old rows of the log, in batches that block no AUTH for long.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use authpolicy::account::cached;
+use authpolicy::config::Config;
+use authpolicy::error::Error;
+use authpolicy::row::delivery;
+use authpolicy::sql::Sql;
+use authpolicy::store::Store;
+use authpolicy::store::Value;
+use authpolicy::tables::counters;
+use authpolicy::tables::seen;
+
+use super::Done;
+use super::patience;
+use super::progress::Progress;
+use super::say;
+use super::seconds_before_now;
+use super::since;
+
+/// Rows a statement: some ten milliseconds of locks.
+const BATCH: i64 = 5000;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// How long rows are kept, as 90d; at least a day.
+    #[arg(long, value_parser = days, value_name = "DURATION")]
+    keep: Duration,
+}
+
+/// A duration that deletes nobody's log by a slip of the hand.
+fn days(text: &str) -> Result<Duration, String> {
+    let day = Duration::from_secs(24 * 3600);
+    let keep = humantime::parse_duration(text).map_err(|e| e.to_string())?;
+    if keep < day { Err(String::from("at least a day, as 90d")) } else { Ok(keep) }
+}
+
+pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+    let mut store = Store::open(&config.log.database, patience(config))?;
+    let before = || {
+        let batch = [("batch", Value::Int(BATCH))];
+        since::parameters(arguments.keep).into_iter().chain(batch).collect::<Vec<_>>()
+    };
+    let bound = since::bound(&store);
+    let progress = Progress::of_rows("rows deleted", || {
+        let count = ["SELECT COUNT(*) AS n FROM connection_log WHERE datetime < ", bound];
+        let counted = store.query(Sql::of(&count), &before());
+        let counted = counted.map_err(|e| e.about_table("connection_log"))?;
+        Ok::<_, Error>(counted.first().and_then(|row| row.text("n").parse().ok()))
+    })?;
+    // By primary key: the oldest rows come first, and the table has no other index.
+    let delete = match store {
+        Store::Sqlite(_) => [
+            "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log WHERE datetime < ",
+            bound,
+            " ORDER BY id LIMIT :batch)",
+        ],
+        Store::MySql(_) => {
+            ["DELETE FROM connection_log WHERE datetime < ", bound, " ORDER BY id LIMIT :batch"]
+        }
+    };
+    let mut deleted: u64 = 0;
+    loop {
+        let batch = store.execute(Sql::of(&delete), &before());
+        let batch = batch.map_err(|e| e.about_table("connection_log"))?;
+        deleted = deleted.saturating_add(batch);
+        progress.add(batch);
+        if i64::try_from(batch).unwrap_or(0) < BATCH {
+            break;
+        }
+    }
+    progress.finish();
+    say(&format!("deleted={deleted}"));
+    cached::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
+    prune_ours(config, &mut store)?;
+    Ok(true)
+}
+
+/// Deletes from the tables of ours what no longer counts, where they are there.
+fn prune_ours(config: &Config, store: &mut Store) -> Result<(), Error> {
+    let now = seconds_before_now(Duration::ZERO);
+    while delivery::prune(store)? > 0 {}
+    if store.has_table("authpolicy_count")? {
+        while counters::prune(store, now.saturating_mul(1000))? > 0 {}
+    }
+    if store.has_table("authpolicy_seen")? {
+        let policy = &config.policy;
+        let memory = policy.country_memory.max(policy.limits.known_good);
+        while seen::prune(store, now, memory)? > 0 {}
+    }
+    Ok(())
+}
