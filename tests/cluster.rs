@@ -166,7 +166,7 @@ fn a_node_that_has_lost_the_others_is_passed_over(cluster: &Cluster) {
     load::flush(&site);
     assert_eq!(site.panic_log(), "");
     let tally = hold(cluster, &attempts);
-    load::report("Galera: a node without the others, and joined again", &tally);
+    load::report("Galera: a node cut off from the others, and joined again", &tally);
     assert!(tally.accepted > 40 && tally.unanswered == 0, "{tally:?}");
     eprintln!("{} of {} got 435", tally.cannot_tell, attempts.len());
 }

@@ -157,6 +157,6 @@ fn play_vanishing(name: &str, base: Base) {
 
 #[test]
 fn clients_vanish_in_the_middle_of_a_dialogue() {
-    play_vanishing("clients that vanish in mid-dialogue, SQLite", Base::Sqlite);
-    play_vanishing("clients that vanish in mid-dialogue, MariaDB", Base::mariadb());
+    play_vanishing("clients that disconnect during the dialogue, SQLite", Base::Sqlite);
+    play_vanishing("clients that disconnect during the dialogue, MariaDB", Base::mariadb());
 }

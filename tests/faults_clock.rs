@@ -104,8 +104,8 @@ fn the_clock_is_set_back_and_forward() {
 #[test]
 fn the_clock_is_set_back_and_forward_with_a_journal() {
     let policy = format!("{POLICY}{LATER}");
-    play("clock set by two days, SQLite, `delivery = \"journal\"`", Base::Sqlite, &policy);
-    play("clock set by two days, MariaDB, `delivery = \"journal\"`", Base::mariadb(), &policy);
+    play("clock set back and forward, SQLite, `delivery = \"journal\"`", Base::Sqlite, &policy);
+    play("clock set back and forward, MariaDB, `delivery = \"journal\"`", Base::mariadb(), &policy);
 }
 
 /// So many wrong guesses; how many of them were looked at.

@@ -86,7 +86,7 @@ fn told(kinds: &[Kind]) -> String {
     let words = kinds.iter().map(|kind| match kind {
         Missing => "missing",
         ReadOnly => "read-only",
-        SomebodyElses => "somebody else's",
+        SomebodyElses => "owned by another user",
         Full => "full",
     });
     words.collect::<Vec<_>>().join(", then ")

@@ -131,14 +131,14 @@ fn stop_attempt(name: &str, base: Base, end: &str) {
 
 #[test]
 fn an_attempt_is_stopped_in_the_middle_of_its_row_and_continued() {
-    stop_attempt("attempt stopped in mid-row and continued, SQLite", Base::Sqlite, "CONT");
-    stop_attempt("attempt stopped in mid-row and continued, MariaDB", Base::mariadb(), "CONT");
+    stop_attempt("attempt stopped during INSERT and continued, SQLite", Base::Sqlite, "CONT");
+    stop_attempt("attempt stopped during INSERT and continued, MariaDB", Base::mariadb(), "CONT");
 }
 
 #[test]
 fn an_attempt_is_stopped_in_the_middle_of_its_row_and_killed() {
-    stop_attempt("attempt stopped in mid-row and killed, SQLite", Base::Sqlite, "KILL");
-    stop_attempt("attempt stopped in mid-row and killed, MariaDB", Base::mariadb(), "KILL");
+    stop_attempt("attempt stopped during INSERT and killed, SQLite", Base::Sqlite, "KILL");
+    stop_attempt("attempt stopped during INSERT and killed, MariaDB", Base::mariadb(), "KILL");
 }
 
 /// A delivery is stopped in the middle of a row; then this signal ends that.
@@ -169,14 +169,14 @@ fn stop_delivery(name: &str, base: Base, end: &str) {
 
 #[test]
 fn a_delivery_is_stopped_in_the_middle_of_a_row_and_continued() {
-    stop_delivery("`flush` stopped in mid-row and continued, SQLite", Base::Sqlite, "CONT");
-    stop_delivery("`flush` stopped in mid-row and continued, MariaDB", Base::mariadb(), "CONT");
+    stop_delivery("`flush` stopped during INSERT and continued, SQLite", Base::Sqlite, "CONT");
+    stop_delivery("`flush` stopped during INSERT and continued, MariaDB", Base::mariadb(), "CONT");
 }
 
 #[test]
 fn a_delivery_is_stopped_in_the_middle_of_a_row_and_killed() {
-    stop_delivery("`flush` stopped in mid-row and killed, SQLite", Base::Sqlite, "KILL");
-    stop_delivery("`flush` stopped in mid-row and killed, MariaDB", Base::mariadb(), "KILL");
+    stop_delivery("`flush` stopped during INSERT and killed, SQLite", Base::Sqlite, "KILL");
+    stop_delivery("`flush` stopped during INSERT and killed, MariaDB", Base::mariadb(), "KILL");
 }
 
 /// About half of those that serve clients are stopped, wherever they are; nobody else may notice.
