@@ -1,5 +1,5 @@
-//! The attempts of the production log, replayed: a real Exim behind the PROXY protocol, a real
-//! MariaDB with the production table, DB-IP's real country file, and a policy that admits GB only.
+//! Replays the attempts of the production log against a real Exim behind the PROXY protocol.
+//! MariaDB has the production table, the country file is DB-IP's, and the policy admits GB only.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -16,8 +16,8 @@ use common::Client;
 use common::Row;
 use common::Site;
 
-/// The country file, which `make test` fetches (DB-IP, CC BY 4.0).
-fn dbip() -> String {
+/// The path of DB-IP's country file (CC BY 4.0), which `make test` fetches.
+fn country_file() -> String {
     std::env::var("AUTHPOLICY_TEST_GEOIP")
         .expect("AUTHPOLICY_TEST_GEOIP names DB-IP's country file: run `make test`")
 }
@@ -48,11 +48,11 @@ fn row(username: &str, remote_ip: &str, country: &str, flags: (bool, bool)) -> R
 }
 
 #[test]
-fn the_rows_of_the_production_log_come_out_as_given() {
+fn replayed_attempts_produce_the_rows_of_the_production_log() {
     let policy = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n\
                   [log]\nprotocol = \"IMAP\"\n";
     let site = Site::new(Base::mariadb(), policy);
-    std::fs::copy(dbip(), site.path("country.mmdb")).unwrap();
+    std::fs::copy(country_file(), site.path("country.mmdb")).unwrap();
     // Some of the attacked accounts exist, some do not: the rows are the same.
     site.account("mike.tubby@example.com", "secret");
     site.account("simon@example.com", "secret");

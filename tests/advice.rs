@@ -1,5 +1,5 @@
-//! What `authpolicy config` and a script say of what is not in order: whose fault it is, which key
-//! names it, and what to do. And the rights in the documents are those that do.
+//! `authpolicy config` and other verbs name each fault, its key and the remedy. The database rights
+//! in the documents are sufficient.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -33,27 +33,27 @@ fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Exit status, and all that `authpolicy config` says.
+/// Returns the exit status of `authpolicy config`, and all that it prints.
 fn config(site: &Site) -> (i32, String) {
     let output = site.run_tool(&["config"], "");
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code().unwrap(), String::from_utf8_lossy(&said).into_owned())
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// Has Exim be another user of the server; answers statements for that user's rights.
-fn as_another(site: &Site, server: &MariaDb, database: &str, user: &str) {
+/// Creates a user on the server, and logs Exim in to the database as that user.
+fn log_in_as_new_user(site: &Site, server: &MariaDb, database: &str, user: &str) {
     server.root("").query_drop(format!("CREATE USER {user}@localhost IDENTIFIED BY 'x'")).unwrap();
     let url = format!("mysql://{user}:x@localhost/{database}?socket={}", server.socket().display());
     site.write_config(&site.read("authpolicy.toml").replace(&site.url(), &url));
 }
 
 #[test]
-fn a_right_that_is_missing_is_no_table_that_is_missing() {
+fn a_missing_right_is_not_reported_as_a_missing_table() {
     let base = Base::mariadb();
     let Base::MariaDb(server, name, _) = &base else { panic!("MariaDB") };
     let site = Site::new(base.clone(), POLICY);
-    let ours = site.read("authpolicy.toml");
-    as_another(&site, server, name, "poor");
+    let good = site.read("authpolicy.toml");
+    log_in_as_new_user(&site, server, name, "poor");
     let mut root = server.root(name);
     root.query_drop("GRANT SELECT ON account TO poor@localhost").unwrap();
     let log = check(&site, "log");
@@ -71,39 +71,39 @@ fn a_right_that_is_missing_is_no_table_that_is_missing() {
         root.query_drop("REVOKE ALL ON connection_log FROM poor@localhost").unwrap();
         root.query_drop("GRANT INSERT ON connection_log TO poor@localhost").unwrap();
         let output = site.run_tool(verb, "");
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(complaint.contains("error 1142") && complaint.contains(": GRANT "), "{complaint}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(stderr.contains("error 1142") && stderr.contains(": GRANT "), "{stderr}");
     }
     let tables = check(&site, "tables");
     assert!(tables.starts_with("warning authpolicy_delivered cannot be used"), "{tables}");
     assert!(tables.contains("GRANT SELECT, INSERT, DELETE ON authpolicy_exception"), "{tables}");
     assert!(check(&site, "log").starts_with("ok"));
-    site.write_config(&ours);
+    site.write_config(&good);
     assert!(check(&site, "tables").starts_with("ok: authpolicy_delivered ok"));
 }
 
 #[test]
-fn a_table_that_was_there_can_be_named_back() {
+fn a_missing_table_can_be_created_or_renamed_back() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         site.configure(&format!("{}\n{POLICY}", site.geoip()));
         for table in ["connection_log", "account"] {
             site.sql(&format!("ALTER TABLE {table} RENAME TO elsewhere"));
-            let (status, said) = config(&site);
+            let (status, printed) = config(&site);
             let want = ": run `authpolicy db init`, or rename it back";
-            assert!(status == 2 && said.contains(want), "{said}");
+            assert!(status == 2 && printed.contains(want), "{printed}");
             site.sql(&format!("ALTER TABLE elsewhere RENAME TO {table}"));
         }
         site.sql("DROP TABLE authpolicy_seen");
-        let (status, said) = config(&site);
-        assert!(status == 0 && said.contains("check.tables=warning "), "{said}");
+        let (status, printed) = config(&site);
+        assert!(status == 0 && printed.contains("check.tables=warning "), "{printed}");
     }
 }
 
 #[test]
-fn an_embedded_database_that_cannot_be_written_is_noticed() {
+fn config_fails_if_the_embedded_database_cannot_be_written() {
     let site = Site::new(Base::Sqlite, POLICY);
-    assert!(check(&site, "log").starts_with("ok"), "the first is right");
+    assert!(check(&site, "log").starts_with("ok"), "before any change");
     let file = site.path("state/authpolicy.db");
     chmod(&file, 0o400);
     let log = check(&site, "log");
@@ -120,37 +120,49 @@ fn an_embedded_database_that_cannot_be_written_is_noticed() {
 }
 
 #[test]
-fn a_state_directory_is_missing_or_closed_and_the_key_is_named() {
+fn a_missing_or_inaccessible_state_directory_is_reported_with_its_key() {
     let site = Site::new(Base::Sqlite, POLICY);
     let good = site.read("authpolicy.toml");
     chmod(&site.path("state"), 0o600);
-    let (status, said) = config(&site);
+    let (status, printed) = config(&site);
     let want = "/state: may not be entered by uid";
-    assert!(status == 2 && said.contains(want) && said.contains("is state.directory"), "{said}");
-    assert!(!said.contains("does not exist"), "{said}");
+    assert!(
+        status == 2 && printed.contains(want) && printed.contains("is state.directory"),
+        "{printed}"
+    );
+    assert!(!printed.contains("does not exist"), "{printed}");
     chmod(&site.path("state"), 0o700);
     let deep = site.path("deep");
     fs::create_dir(&deep).unwrap();
     chmod(&deep, 0o700);
     fs::rename(site.path("state"), deep.join("state")).unwrap();
     site.write_config(&good.replace("/state", "/deep/state"));
-    let (status, said) = config(&site);
+    let (status, printed) = config(&site);
     let want = "/deep: may not be entered by uid";
-    assert!(status == 2 && said.contains(want) && said.contains("above state.directory"), "{said}");
+    assert!(
+        status == 2 && printed.contains(want) && printed.contains("above state.directory"),
+        "{printed}"
+    );
     chmod(&deep, 0o755);
-    assert_eq!(config(&site).0, 0, "then it is right");
+    assert_eq!(config(&site).0, 0, "after chmod 755");
     site.write_config(&good);
-    let (status, said) = config(&site);
-    assert!(status == 2 && said.contains("/state: is missing: run `authpolicy db init`"), "{said}");
-    assert!(said.contains("correct state.directory"), "{said}");
+    let (status, printed) = config(&site);
+    assert!(
+        status == 2 && printed.contains("/state: is missing: run `authpolicy db init`"),
+        "{printed}"
+    );
+    assert!(printed.contains("correct state.directory"), "{printed}");
     site.write_config(&good.replace("/state", "/no/such/state"));
     let output = site.run_tool(&["db", "init"], "");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("cannot be made") && said.contains("correct state.directory"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        printed.contains("cannot be made") && printed.contains("correct state.directory"),
+        "{printed}"
+    );
 }
 
 #[test]
-fn a_file_that_may_not_be_read_comes_with_the_remedy() {
+fn an_unreadable_file_is_reported_with_the_remedy() {
     let site = Site::new(Base::Sqlite, POLICY);
     let country = site.path("country.mmdb");
     chmod(&country, 0o600);
@@ -167,15 +179,15 @@ fn a_file_that_may_not_be_read_comes_with_the_remedy() {
     let toml = site.path("authpolicy.toml");
     chmod(&toml, 0o600);
     chown(&toml, Some(0), Some(0)).unwrap();
-    let (status, said) = config(&site);
-    assert!(status == 2 && said.contains("authpolicy.toml: cannot be read by uid"), "{said}");
-    assert!(said.contains("chgrp it to the group of Exim's user, and chmod 640"), "{said}");
+    let (status, printed) = config(&site);
+    assert!(status == 2 && printed.contains("authpolicy.toml: cannot be read by uid"), "{printed}");
+    assert!(printed.contains("chgrp it to the group of Exim's user, and chmod 640"), "{printed}");
     fs::remove_file(&toml).unwrap();
     assert!(config(&site).1.contains("to the tool with --config"));
 }
 
-/// The statements in a document, in two parts: before and after `authpolicy db init`.
-fn rights(name: &str, user: &str, text: &str) -> [Vec<String>; 2] {
+/// Returns the statements of a document: those before `authpolicy db init`, and those after it.
+fn setup_statements(name: &str, user: &str, text: &str) -> [Vec<String>; 2] {
     let text = text.replace("mail.", &format!("{name}.")).replace("exim@localhost", user);
     let text = text.replace("exim@'192.0.2.%'", user);
     let statements = text.split(';').map(|statement| statement.trim().to_owned());
@@ -188,9 +200,9 @@ fn rights(name: &str, user: &str, text: &str) -> [Vec<String>; 2] {
     [before, after]
 }
 
-/// An administrator who does as the document says, with an empty server: all that Exim and the tool
-/// do is allowed, and nothing else was needed.
-fn follow(base: &Base, user: &str, text: &str) {
+/// Sets up an empty server with the statements of a document alone. Then checks that Exim and the
+/// tool have every right that they need.
+fn set_up_by_document(base: &Base, user: &str, text: &str) {
     let Base::MariaDb(server, name, _) = base else { panic!("MariaDB") };
     let site = Site::new(base.clone(), "");
     let mut root = server.root("");
@@ -201,18 +213,18 @@ fn follow(base: &Base, user: &str, text: &str) {
                  WHERE address = :user";
     site.configure(&format!("[accounts]\nquery = \"{query}\"\n{}\n{POLICY}{LIMIT}", site.geoip()));
     site.write_config(&site.read("authpolicy.toml").replace(&site.url(), &url));
-    let [before, after] = rights(name, &format!("{user}@localhost"), text);
+    let [before, after] = setup_statements(name, &format!("{user}@localhost"), text);
     for sql in before {
         root.query_drop(sql.replace("'secret'", "'pw'").replace("'change-me'", "'pw'")).unwrap();
     }
-    let made = site.tool(&["db", "init"], "");
-    assert_eq!(made.lines().filter(|line| line.ends_with(" made")).count(), 5, "{made}");
+    let printed = site.tool(&["db", "init"], "");
+    assert_eq!(printed.lines().filter(|line| line.ends_with(" made")).count(), 5, "{printed}");
     for sql in after {
         root.query_drop(&sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
     site.sql("INSERT INTO mailbox (address, password) VALUES ('u@example.com', '{PLAIN}secret')");
-    let (status, said) = config(&site);
-    assert!(status == 0 && said.contains("check.tables=ok: "), "{said}");
+    let (status, printed) = config(&site);
+    assert!(status == 0 && printed.contains("check.tables=ok: "), "{printed}");
     let exim = site.exim();
     let attempt = |remote, password: &str| {
         Client::connect_from(exim.port, remote).plain(b"u@example.com", password.as_bytes())
@@ -236,32 +248,32 @@ fn document(name: &str) -> String {
 }
 
 #[test]
-fn the_rights_in_the_example_do() {
+fn the_rights_in_the_example_schema_are_sufficient() {
     let text = document("exim-config-examples/mariadb/schema.sql");
     let words = ["CREATE DATABASE", "CREATE USER", "GRANT", "REVOKE"];
     let rights = text.lines().filter_map(|line| line.strip_prefix("--   "));
     let rights: Vec<_> = rights.filter(|s| words.iter().any(|w| s.starts_with(w))).collect();
     let (_, table) = text.split_once("CREATE TABLE IF NOT EXISTS ").expect("the table");
-    // A comment in it has a semicolon.
+    // Comments are removed, because one contains a semicolon.
     let table: Vec<_> = table.lines().map(|line| line.split("  -- ").next().unwrap()).collect();
     let table = format!("CREATE TABLE mail.{}", table.join("\n"));
-    follow(&Base::mariadb(), "example", &format!("{table}\n{}", rights.join("\n")));
+    set_up_by_document(&Base::mariadb(), "example", &format!("{table}\n{}", rights.join("\n")));
 }
 
 #[test]
-fn the_steps_for_a_cluster_do() {
+fn the_rights_in_the_steps_for_a_cluster_are_sufficient() {
     let text = document("docs/operations.md");
     let blocks = text.split("```sql\n").skip(1).map(|block| block.split("```").next().unwrap());
-    follow(&Base::mariadb(), "cluster", &blocks.collect::<String>());
+    set_up_by_document(&Base::mariadb(), "cluster", &blocks.collect::<String>());
 }
 
 #[test]
-fn a_server_that_was_reached_is_not_called_away() {
+fn a_server_that_answers_is_not_reported_as_unreachable() {
     let base = Base::mariadb();
     let Base::MariaDb(server, name, _) = &base else { panic!("MariaDB") };
     let site = Site::new(base.clone(), POLICY);
     let good = site.read("authpolicy.toml");
-    as_another(&site, server, name, "nobody");
+    log_in_as_new_user(&site, server, name, "nobody");
     let servers = check(&site, "servers");
     assert!(
         servers.contains("error 1044") && servers.contains(": GRANT this user rights"),
@@ -280,22 +292,22 @@ fn a_server_that_was_reached_is_not_called_away() {
 }
 
 #[test]
-fn a_server_of_a_list_that_is_of_no_use_is_told() {
+fn config_warns_of_an_unusable_server_in_the_list() {
     let base = Base::mariadb();
     let site = Site::new(base, POLICY);
     let good = site.read("authpolicy.toml");
     let url = format!("\"{}\"", site.url());
     assert_eq!(check(&site, "servers"), "ok");
-    let closed = common::exim::free_port();
-    let elsewhere = format!("\"mysql://exim:x@127.0.0.1:{closed}/mail\"");
+    let closed_port = common::exim::free_port();
+    let unreachable = format!("\"mysql://exim:x@127.0.0.1:{closed_port}/mail\"");
     for (others, want) in [
-        (elsewhere, format!("127.0.0.1:{closed} mail: ")),
+        (unreachable, format!("127.0.0.1:{closed_port} mail: ")),
         (url.replace("exim:", "exam:"), String::from("error 1045")),
     ] {
         site.write_config(&good.replace(&url, &format!("[{others}, {url}]")));
-        let (status, said) = config(&site);
+        let (status, printed) = config(&site);
         let servers = check(&site, "servers");
-        assert!(status == 0 && servers.starts_with("warning "), "{said}");
+        assert!(status == 0 && servers.starts_with("warning "), "{printed}");
         assert!(servers.contains(&want), "{servers}");
     }
     site.write_config(&good.replace(&url, &format!("[{url}, {url}]")));
@@ -303,7 +315,7 @@ fn a_server_of_a_list_that_is_of_no_use_is_told() {
 }
 
 #[test]
-fn what_is_remembered_is_of_no_use_with_limits_in_the_same_database() {
+fn config_warns_that_serve_stale_is_useless_with_limits_in_the_same_database() {
     let site = Site::new(Base::mariadb(), POLICY);
     let good = site.read("authpolicy.toml");
     let stale = good.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");
@@ -314,7 +326,7 @@ fn what_is_remembered_is_of_no_use_with_limits_in_the_same_database() {
     };
     for (text, is_useless) in [(&good, false), (&stale, false), (&limited(&stale), true)] {
         site.write_config(text);
-        let told = check(&site, "serve_stale");
-        assert_eq!(told.starts_with("warning is of no use with limits"), is_useless, "{told}");
+        let result = check(&site, "serve_stale");
+        assert_eq!(result.starts_with("warning is of no use with limits"), is_useless, "{result}");
     }
 }

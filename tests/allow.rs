@@ -1,4 +1,4 @@
-//! What is decided before the client has said a name, in a real Exim's ACLs.
+//! `allow` in the ACLs of a real Exim, where the client has not yet sent a user name.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -28,7 +28,7 @@ use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 
-/// An Exim that asks `allow` in an ACL, and says in its log what it answered.
+/// Starts an Exim that calls `allow` in an ACL, and logs the answer.
 fn with_allow(site: &Site, acl: &str) -> Exim {
     let allow = site.dlfunc("allow", "{$sender_host_address}");
     let text = site.read("exim.conf").replace(
@@ -42,17 +42,18 @@ fn with_allow(site: &Site, acl: &str) -> Exim {
     site.exim()
 }
 
-/// What `allow` has answered this client; who only looks whether Exim listens is another one.
-fn before(site: &Site, remote: &str) -> String {
+/// Returns the last answer of `allow` for this address. The probe for a listening Exim uses
+/// another.
+fn allow_answer(site: &Site, remote: &str) -> String {
     let log = site.main_log();
     let mark = format!(" {remote} before=");
     let last = log.lines().rev().find_map(|line| line.split_once(&mark));
     last.map(|(_, answer)| answer.to_owned()).unwrap_or_default()
 }
 
-#[allow(clippy::too_many_lines, reason = "a table is as long as it is")]
+#[allow(clippy::too_many_lines, reason = "the table of cases is long")]
 #[test]
-fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
+fn the_decision_of_allow_is_recorded_with_the_name_of_the_attempt() {
     for acl in ["acl_smtp_auth", "acl_smtp_connect"] {
         for base in Base::all() {
             let policy = "deny_networks = [\"203.0.113.0/24\"]\n[[policy.limit]]\nname = \"many\"\n\
@@ -119,7 +120,11 @@ fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
             ] {
                 let rows = site.rows().len();
                 assert_eq!(attempt(&exim, remote, authcid, password), reply, "{}", site.main_log());
-                assert_eq!(before(&site, remote), answer, "{acl} {remote} {authcid} {password}");
+                assert_eq!(
+                    allow_answer(&site, remote),
+                    answer,
+                    "{acl} {remote} {authcid} {password}"
+                );
                 assert_eq!(last(&site), want, "{acl} {remote} {authcid} {password}");
                 let all = site.rows();
                 assert_eq!(all.len(), rows + 1, "allow writes no row");
@@ -131,10 +136,10 @@ fn what_is_decided_before_the_name_is_known_is_recorded_with_the_name() {
     }
 }
 
-/// The limit is asked when the client connects, and forgiven before it logs in: what `allow`
-/// refused stays refused for this connection, and is forgotten with it.
+/// The limit has been reached when the client connects, and is cleared before it logs in. The
+/// refusal by `allow` ends with the connection.
 #[test]
-fn what_allow_refused_stays_for_the_connection() {
+fn a_refusal_by_allow_lasts_for_the_connection() {
     let policy = "[policy]\nfailure_time = \"0s\"\n[[policy.limit]]\nname = \"many\"\n\
                   per = \"remote\"\ncount = \"failures\"\nmax = 1\nwithin = \"10m\"\n";
     let site = Site::new(Base::Sqlite, policy);
@@ -143,7 +148,7 @@ fn what_allow_refused_stays_for_the_connection() {
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
     assert_eq!(attempt(&exim, GB, "u@example.com", "wrong"), REFUSED);
     let mut client = Client::connect_from(exim.port, GB);
-    assert_eq!(before(&site, GB), "no");
+    assert_eq!(allow_answer(&site, GB), "no");
     site.tool(&["limits", "clear", "--remote", GB], "");
     assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
     let unchecked = (None, YES, String::from("status=403 reason=policy rule=many"));
@@ -152,7 +157,7 @@ fn what_allow_refused_stays_for_the_connection() {
 }
 
 #[test]
-fn an_acl_never_fails_and_the_auth_that_follows_cannot_tell() {
+fn after_an_error_allow_answers_yes_and_the_attempt_gets_435() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
     site.account("u@example.com", "secret");
     site.sql("UPDATE account SET allow_countries = '*' WHERE username = 'u@example.com'");
@@ -165,16 +170,16 @@ fn an_acl_never_fails_and_the_auth_that_follows_cannot_tell() {
     ] {
         site.write_config(&damage);
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL, "{name}");
-        assert_eq!(before(&site, GB), "yes", "{name}");
+        assert_eq!(allow_answer(&site, GB), "yes", "{name}");
         let (_, _, line) = last(&site);
         assert_eq!(line, "status=503 reason=internal rule=-", "{name}");
     }
-    assert_eq!(site.rows().len(), 2, "with a broken configuration nobody knows where rows go");
+    assert_eq!(site.rows().len(), 2, "without a configuration it is unknown where rows go");
     assert_eq!(site.panic_log(), "");
 }
 
 #[test]
-fn skip_does_not_look_at_the_password_of_what_allow_refused() {
+fn with_skip_the_password_is_not_checked_after_a_refusal_by_allow() {
     let site = Site::new(Base::Sqlite, &(GB_ONLY.to_owned() + "when_rejected = \"skip\"\n"));
     site.account("u@example.com", "secret");
     let exim = with_allow(&site, "acl_smtp_auth");
@@ -184,9 +189,9 @@ fn skip_does_not_look_at_the_password_of_what_allow_refused() {
     assert_eq!(last(&site), want);
 }
 
-/// LOGIN and `allow` have one configuration, PLAIN has another one, without the rule that refuses.
+/// LOGIN and `allow` use one configuration. PLAIN uses another one, without the rule that refuses.
 #[test]
-fn a_refusal_by_allow_does_not_hold_under_another_configuration() {
+fn a_refusal_by_allow_does_not_apply_to_another_configuration() {
     for base in Base::all() {
         let deny = "[policy]\nfailure_time = \"0s\"\ndeny_networks = [\"198.51.100.0/24\"]\n";
         let site = Site::new(base, deny);
@@ -209,7 +214,7 @@ fn a_refusal_by_allow_does_not_hold_under_another_configuration() {
         assert_eq!(login(CN), REFUSED);
         assert_eq!(last(&site), refused("policy.deny_networks"));
         assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
-        assert_eq!(before(&site, CN), "no");
+        assert_eq!(allow_answer(&site, CN), "no");
         let (auth_ok, policy_reject, line) = last(&site);
         assert_eq!((auth_ok, policy_reject), (YES, NO));
         assert!(line.starts_with("status=204 reason=- "), "{line}");

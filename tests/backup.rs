@@ -1,5 +1,5 @@
-//! `authpolicy db backup` and `authpolicy db restore`, while Exim runs; and a backup that was
-//! copied over the database by hand, which damages it.
+//! `authpolicy db backup` and `authpolicy db restore` while Exim runs. A backup that is copied over
+//! the database by hand damages it, which is reported.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,7 +35,7 @@ use rusqlite::config::DbConfig;
 const POLICY: &str = "[policy]\nfailure_time = \"0s\"\n";
 const DATABASE: &str = "state/authpolicy.db";
 
-fn wait(exim: &Exim) {
+fn wait_for_connections(exim: &Exim) {
     until("the connections end", || children(exim.pid()).is_empty());
 }
 
@@ -45,7 +45,7 @@ fn attempts(site: &Site, exim: &Exim, passwords: &[&str]) {
         let wanted = if *password == "secret" { ACCEPTED } else { REFUSED };
         assert_eq!(attempt(exim, password), wanted, "{}", site.main_log());
     }
-    wait(exim);
+    wait_for_connections(exim);
 }
 
 fn flags(site: &Site) -> Vec<Option<bool>> {
@@ -62,14 +62,14 @@ fn restore(site: &Site, name: &str) -> String {
     site.tool(&["db", "restore", &path], "")
 }
 
-/// Runs the tool where it has to fail; returns what it says.
+/// Runs the tool, which has to fail; returns its message.
 fn refusal(site: &Site, arguments: &[&str]) -> String {
     let output = site.run_tool(arguments, "");
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// One line of what `config` prints, whether or not it succeeds.
+/// Returns the `check.embedded` line of `config`, even if `config` fails.
 fn check(site: &Site) -> String {
     let output = site.run_tool(&["config"], "");
     value(&String::from_utf8_lossy(&output.stdout), "check.embedded")
@@ -80,7 +80,9 @@ fn owner_and_mode(path: &Path) -> (u32, u32) {
     (meta.uid(), meta.mode() & 0o7777)
 }
 
-fn is_whole_and_exims(site: &Site) {
+/// Checks that the database is whole and belongs to Exim's user, and that no temporary file is
+/// left.
+fn assert_database_is_sound(site: &Site) {
     assert_eq!(check(site), "ok the database is whole");
     assert_eq!(site.texts("PRAGMA integrity_check"), ["ok"]);
     assert_eq!(site.texts("PRAGMA journal_mode"), ["wal"]);
@@ -109,7 +111,7 @@ fn a_backup_has_the_newest_rows_and_is_restored_while_exim_runs() {
         "other",
     );
     assert_eq!(attempt(&exim, "secret"), REFUSED);
-    wait(&exim);
+    wait_for_connections(&exim);
     assert_eq!(flags(&site).len(), 4);
     let printed = restore(&site, "backup.db");
     assert_eq!(value(&printed, "restored"), site.path(DATABASE).display().to_string());
@@ -118,11 +120,11 @@ fn a_backup_has_the_newest_rows_and_is_restored_while_exim_runs() {
     assert_eq!(flags(&site), [Some(true), Some(false)]);
     attempts(&site, &exim, &["secret"]);
     assert_eq!(flags(&site), [Some(true), Some(false), Some(true)]);
-    is_whole_and_exims(&site);
+    assert_database_is_sound(&site);
 }
 
 #[test]
-fn a_backup_copied_over_the_database_is_reported_and_one_that_is_restored_works() {
+fn a_backup_copied_over_the_database_is_reported_and_restore_repairs_it() {
     let site = site(Base::Sqlite, POLICY);
     let exim = site.exim();
     attempts(&site, &exim, &["secret"]);
@@ -142,9 +144,9 @@ fn a_backup_copied_over_the_database_is_reported_and_one_that_is_restored_works(
     assert_eq!(check(&site), "ok the database is whole");
     back_up(&site, "backup.db");
     fs::copy(site.path("copy.db"), site.path(DATABASE)).unwrap();
-    let told = check(&site);
-    assert!(told.starts_with("failed sqlite ") && told.contains("authpolicy.db: "), "{told}");
-    assert!(told.contains("authpolicy db restore FILE"), "{told}");
+    let result = check(&site);
+    assert!(result.starts_with("failed sqlite ") && result.contains("authpolicy.db: "), "{result}");
+    assert!(result.contains("authpolicy db restore FILE"), "{result}");
     let message = refusal(&site, &["db", "backup", &site.path("b").display().to_string()]);
     assert!(message.contains("authpolicy db restore FILE"), "{message}");
     assert_eq!(message.lines().count(), 1, "{message}");
@@ -155,11 +157,11 @@ fn a_backup_copied_over_the_database_is_reported_and_one_that_is_restored_works(
     let exim = site.exim();
     attempts(&site, &exim, &["secret"]);
     assert_eq!(flags(&site).len(), 344);
-    is_whole_and_exims(&site);
+    assert_database_is_sound(&site);
 }
 
 #[test]
-fn what_is_left_of_a_database_that_cannot_be_opened_is_set_aside() {
+fn restore_sets_aside_the_remains_of_a_damaged_database() {
     type Damage = fn(&Site);
     let damages: [(&str, Damage); 3] = [
         ("garbage", |site| fs::write(site.path(DATABASE), "garbage".repeat(1000)).unwrap()),
@@ -174,40 +176,40 @@ fn what_is_left_of_a_database_that_cannot_be_opened_is_set_aside() {
         attempts(&site, &exim, &["wrong"]);
         damage(&site);
         assert_eq!(attempt(&exim, "secret"), CANNOT_TELL, "{name}: {}", site.main_log());
-        wait(&exim);
+        wait_for_connections(&exim);
         let printed = restore(&site, "backup.db");
         let is_anything_left = name != "all gone";
         assert_eq!(printed.contains("aside="), is_anything_left, "{name}: {printed}");
         if is_anything_left {
             assert!(Path::new(&format!("{}-wal", value(&printed, "aside"))).exists(), "{name}");
-            // The row of the attempt that found no database has waited.
+            // The row of the attempt without a database has waited in the journal.
             assert_eq!(flush(&site)[0], 1, "{name}");
         }
         attempts(&site, &exim, &["secret"]);
         let wanted: &[_] =
             if is_anything_left { &[Some(true), None, Some(true)] } else { &[Some(true); 2] };
         assert_eq!(flags(&site), wanted, "{name}");
-        is_whole_and_exims(&site);
+        assert_database_is_sound(&site);
     }
 }
 
 #[test]
-fn clients_get_their_answers_and_rows_while_a_backup_is_made_and_restored() {
+fn clients_get_answers_and_rows_during_backup_and_restore() {
     let site = Site::new(Base::Sqlite, POLICY);
     load::prepare(&site);
     let exim = site.exim();
-    let mut after = std::collections::HashSet::new();
-    let mut before = std::collections::HashSet::new();
+    let mut after_restore = std::collections::HashSet::new();
+    let mut before_restore = std::collections::HashSet::new();
     let attempts = load::run(exim.port, 8, |load| {
         load.wait(40);
         back_up(&site, "backup.db");
-        before = load.meanwhile(60);
+        before_restore = load.meanwhile(60);
         for _ in 0..3 {
             restore(&site, "backup.db");
         }
-        after = load.meanwhile(100);
+        after_restore = load.meanwhile(100);
     });
-    wait(&exim);
+    wait_for_connections(&exim);
     load::flush(&site);
     for attempt in &attempts {
         let wanted = if attempt.is_right { ACCEPTED } else { REFUSED };
@@ -218,20 +220,22 @@ fn clients_get_their_answers_and_rows_while_a_backup_is_made_and_restored() {
     names.sort();
     names.dedup();
     assert_eq!(names.len(), count, "no row is there twice");
-    assert!(after.len() >= 100 && after.iter().all(|name| names.contains(name)));
-    // The accepted attempts had rows, which the backup does not have.
-    assert!(before.iter().all(|name| !names.contains(name) || after.contains(name)));
-    is_whole_and_exims(&site);
+    assert!(after_restore.len() >= 100 && after_restore.iter().all(|name| names.contains(name)));
+    // Rows written between backup and restore are gone.
+    assert!(
+        before_restore.iter().all(|name| !names.contains(name) || after_restore.contains(name))
+    );
+    assert_database_is_sound(&site);
 }
 
 #[test]
-fn a_file_that_is_no_backup_is_refused_and_the_database_stays() {
+fn a_file_that_is_not_a_backup_is_refused_and_the_database_is_unchanged() {
     let site = site(Base::Sqlite, POLICY);
     let exim = site.exim();
     attempts(&site, &exim, &["secret"]);
     back_up(&site, "backup.db");
     let mut bytes = fs::read(site.path("backup.db")).unwrap();
-    // The page of a table, without its beginning.
+    // One page of a table, but not its first eight bytes.
     bytes[2048 + 8..3 * 1024].fill(0xa5);
     fs::write(site.path("damaged.db"), bytes).unwrap();
     site.write("text.db", &"no database ".repeat(200));
@@ -254,13 +258,13 @@ fn a_file_that_is_no_backup_is_refused_and_the_database_stays() {
         assert_eq!(flags(&site), [Some(true)], "{name}");
     }
     attempts(&site, &exim, &["secret"]);
-    is_whole_and_exims(&site);
+    assert_database_is_sound(&site);
 }
 
 #[test]
 fn a_backup_is_written_to_a_new_file_outside_of_the_state_directory() {
     let site = site(Base::Sqlite, POLICY);
-    // Another backup was killed; no process has such a number.
+    // Left by a backup that was killed. No process has this number.
     for end in ["backup-99999999", "restore-99999999-wal"] {
         site.write(&format!("{DATABASE}.{end}"), "");
     }
@@ -275,21 +279,21 @@ fn a_backup_is_written_to_a_new_file_outside_of_the_state_directory() {
         let message = refusal(&site, &["db", "backup", &path]);
         assert!(message.contains(cause), "{name}: {message}");
     }
-    // An empty file, made before.
+    // An existing file is used if it is empty.
     site.write("empty.db", "");
-    mode(&site.path("empty.db"), 0o600);
+    chmod(&site.path("empty.db"), 0o600);
     back_up(&site, "empty.db");
     restore(&site, "empty.db");
-    for (verb, is_told) in [("backup", true), ("restore", false)] {
+    for (verb, is_mentioned) in [("backup", true), ("restore", false)] {
         let help = site.tool(&["db", verb, "--help"], "");
-        assert_eq!(help.contains("standard output"), is_told, "{help}");
+        assert_eq!(help.contains("standard output"), is_mentioned, "{help}");
     }
     let written = site.run_tool(&["db", "backup", "-"], "");
     assert!(written.status.success(), "{written:?}");
     assert!(written.stdout.starts_with(b"SQLite format 3\0"), "the database and nothing else");
     fs::write(site.path("piped.db"), &written.stdout).unwrap();
     restore(&site, "piped.db");
-    is_whole_and_exims(&site);
+    assert_database_is_sound(&site);
 }
 
 #[test]
@@ -313,11 +317,11 @@ fn a_copy_with_its_wal_and_one_with_pages_of_another_size_are_restored() {
     attempts(&site, &exim, &["secret"]);
     assert_eq!(flags(&site), [Some(true), Some(false), Some(true)]);
     assert_eq!(site.count("PRAGMA page_size"), 1024);
-    is_whole_and_exims(&site);
+    assert_database_is_sound(&site);
 }
 
 #[test]
-fn of_two_databases_the_one_that_is_named_is_copied_and_a_server_is_not() {
+fn of_two_databases_the_named_one_is_copied_and_a_server_is_refused() {
     let site = site(Base::Sqlite, POLICY);
     let config = site.read("authpolicy.toml");
     let other = site.path("state/log.db").display().to_string();
@@ -338,8 +342,8 @@ fn of_two_databases_the_one_that_is_named_is_copied_and_a_server_is_not() {
     assert!(message.contains("no embedded database"), "{message}");
 }
 
-/// Makes a backup, and beside it the WAL of another database.
-fn with_forged_wal(site: &Site) {
+/// Makes a backup, and puts the WAL of another database beside it.
+fn back_up_with_forged_wal(site: &Site) {
     back_up(site, "b.db");
     fs::copy(site.path("b.db"), site.path("forged.db")).unwrap();
     let forged = rusqlite::Connection::open(site.path("forged.db")).unwrap();
@@ -349,7 +353,7 @@ fn with_forged_wal(site: &Site) {
     fs::rename(site.path("forged.db-wal"), site.path("b.db-wal")).unwrap();
 }
 
-fn mode(path: &Path, mode: u32) {
+fn chmod(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
@@ -364,24 +368,24 @@ fn a_backup_or_wal_that_other_users_could_have_written_is_refused() {
         fs::remove_file(path).unwrap();
         nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRUSR).unwrap();
     };
-    let give: Change = |path| chown(path, Some(65534), None).unwrap();
+    let give_away: Change = |path| chown(path, Some(65534), None).unwrap();
     let changes: [(&str, Change, &str); 8] = [
-        ("b.db-wal", give, "belongs to uid 65534"),
-        ("b.db-wal", |path| mode(path, 0o620), "chmod go-w"),
+        ("b.db-wal", give_away, "belongs to uid 65534"),
+        ("b.db-wal", |path| chmod(path, 0o620), "chmod go-w"),
         ("b.db-wal", |path| fs::hard_link(path, path.with_extension("2")).unwrap(), "other names"),
         ("b.db-wal", link, "is a link"),
         ("b.db-wal", fifo, "is not a regular file"),
-        ("b.db", give, "belongs to uid 65534"),
-        ("b.db", |path| mode(path, 0o602), "chmod go-w"),
+        ("b.db", give_away, "belongs to uid 65534"),
+        ("b.db", |path| chmod(path, 0o602), "chmod go-w"),
         ("b.db", link, "is a link"),
     ];
     let site = site(Base::Sqlite, POLICY);
     let exim = site.exim();
     attempts(&site, &exim, &["secret"]);
-    mode(&site.path(""), 0o1777);
+    chmod(&site.path(""), 0o1777);
     let files = ["b.db", "b.db-wal"].map(|name| site.path(name));
     for (name, change, cause) in changes {
-        with_forged_wal(&site);
+        back_up_with_forged_wal(&site);
         change(&site.path(name));
         let message = refusal(&site, &["db", "restore", files[0].to_str().unwrap()]);
         let place = format!("{}: ", site.path(name).display());
@@ -390,10 +394,10 @@ fn a_backup_or_wal_that_other_users_could_have_written_is_refused() {
         attempts(&site, &exim, &["secret"]);
         files.iter().for_each(|path| fs::remove_file(path).unwrap());
     }
-    // Both files of one owner are a snapshot, which is restored.
-    with_forged_wal(&site);
+    // If both files have one owner, they are a snapshot, which is restored.
+    back_up_with_forged_wal(&site);
     files.iter().for_each(|path| common::exim::users::give_to_exim(path));
     restore(&site, "b.db");
     assert_eq!(site.texts("SELECT username FROM account"), ["m@example.com"]);
-    is_whole_and_exims(&site);
+    assert_database_is_sound(&site);
 }

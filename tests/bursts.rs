@@ -1,4 +1,4 @@
-//! Many clients at the same time get no more guesses than the limit.
+//! Many clients at the same time get no more guesses than the limit allows.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -29,7 +29,7 @@ use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
-/// So many clients at the same time, each with a guess of its own; their replies.
+/// Lets this many clients guess at the same time, each with another password. Returns the replies.
 fn burst(exim: &Exim, clients: usize, remote: impl Fn(usize) -> String) -> Vec<String> {
     let (port, start) = (exim.port, Arc::new(Barrier::new(clients)));
     let clients: Vec<_> = (0..clients)
@@ -45,18 +45,20 @@ fn burst(exim: &Exim, clients: usize, remote: impl Fn(usize) -> String) -> Vec<S
     clients.into_iter().map(|client| client.join().unwrap()).collect()
 }
 
-/// As many as that take turns at one lock: on a busy machine for longer than the time-outs.
-fn patient(site: Site) -> Site {
+/// Raises the time-outs. The clients of a burst wait for one lock, on a busy machine for longer
+/// than the defaults allow.
+fn with_long_timeouts(site: Site) -> Site {
     let config = site.read("authpolicy.toml");
     let longer = "[database]\nquery_timeout = \"60s\"\nattempt_timeout = \"60s\"";
     site.write_config(&config.replace("[database]", longer));
     site
 }
 
-/// From as many addresses, so that they meet at the second limit alone; also where the server does
-/// not let a transaction write what has changed since its first look.
+/// Each client has its own address, so that only the limit of the account applies. With
+/// `innodb_snapshot_isolation`, MariaDB refuses to write a row that changed after the transaction's
+/// first read.
 #[test]
-fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
+fn a_burst_from_many_addresses_gets_no_more_guesses_at_an_account() {
     for (base, isolation) in [(Base::Sqlite, ""), (Base::mariadb(), "OFF"), (Base::mariadb(), "ON")]
     {
         if let Base::MariaDb(server, ..) = &base {
@@ -67,7 +69,7 @@ fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
             limit("remote", "remote", "failures", 100),
             limit("account", "account", "failures", 5),
         ];
-        let site = patient(site(base, "", &limits));
+        let site = with_long_timeouts(site(base, "", &limits));
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
         let replies = burst(&exim, 60, |number| format!("203.0.113.{number}"));
@@ -75,9 +77,9 @@ fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
         let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
         let limited = rows.iter().filter(|row| (row.auth_ok, row.policy_reject) == LIMITED).count();
         assert_eq!((hashed, limited), (5, 55), "{replies:?}");
-        // Those who are right take nothing of each other's room.
+        // Attempts with the right password do not use up the limit.
         let (port, start) = (exim.port, Arc::new(Barrier::new(4)));
-        let right: Vec<_> = (0..4)
+        let clients: Vec<_> = (0..4)
             .map(|_| {
                 let start = Arc::clone(&start);
                 thread::spawn(move || {
@@ -87,13 +89,13 @@ fn a_burst_from_everywhere_gets_no_more_guesses_at_an_account() {
                 })
             })
             .collect();
-        for client in right {
+        for client in clients {
             assert_eq!(client.join().unwrap(), ACCEPTED, "{}", site.main_log());
         }
     }
 }
 
-/// A hundred clients at the same time, and as many guesses as the limit bears.
+/// A hundred clients at the same time get as many guesses as the limit allows.
 #[test]
 fn a_burst_gets_no_more_guesses_than_the_limit() {
     for base in Base::all() {
@@ -101,7 +103,7 @@ fn a_burst_gets_no_more_guesses_than_the_limit() {
             limit("remote", "remote", "failures", 10),
             limit("account", "account", "passwords", 50),
         ];
-        let site = patient(site(base, "", &limits));
+        let site = with_long_timeouts(site(base, "", &limits));
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED);
         let replies = burst(&exim, 100, |_| GB.to_owned());
@@ -109,10 +111,10 @@ fn a_burst_gets_no_more_guesses_than_the_limit() {
         let rows = site.rows();
         let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
         let limited = rows.iter().filter(|row| (row.auth_ok, row.policy_reject) == LIMITED).count();
-        let causes: Vec<_> =
+        let unavailable: Vec<_> =
             site.lines().into_iter().filter(|line| line.contains("=503")).collect();
-        assert_eq!((refused, hashed, limited), (100, 10, 90), "{causes:?}");
-        // And a slow one that has waited gets its guess, whoever was refused meanwhile.
+        assert_eq!((refused, hashed, limited), (100, 10, 90), "{unavailable:?}");
+        // Once the entries have expired, a right password is accepted.
         site.sql("UPDATE authpolicy_count SET expires = 1");
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
         assert_eq!(site.panic_log(), "");

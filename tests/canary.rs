@@ -1,6 +1,6 @@
-//! A password that goes everywhere, and is written nowhere: not in logs, spool, state, databases,
-//! their server's logs, the tool's output, or what a process shows of itself. tests/memory.rs looks
-//! into memory.
+//! A password is given in every possible place, and written nowhere: not to logs, spool, state
+//! directory, databases, the database server's logs, the tool's output, or `/proc`. tests/memory.rs
+//! searches memory.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -35,27 +35,27 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 const CANARY: &str = "Tz9+canary-Wq7!xBv3kLm#pR5nYc8-Hd2sGf6j";
-/// Stored in clear, for `secret`: in the database, and nowhere else.
+/// The stored password in clear, for `secret`. It may be in the database and nowhere else.
 const STORED: &str = "Zk4+canary-Vn8!mJr2wXp#qT6bLs1-Fc7yHd9g";
 
 const POLICY: &str = "[policy]\nfailure_time = \"0s\"\nallow_countries = [\"GB\"]\n\
                       hash_nonce = \"nonce\"\n[[policy.limit]]\nname = \"guesses\"\nper = \"account\"\n\
                       count = \"passwords\"\nmax = 1000\nwithin = \"10m\"\n";
 
-/// A word as it may be written down: as it is, in hexadecimal, or within base64 of anything.
-fn forms(word: &str) -> Vec<String> {
+/// Returns the spellings of a word to search for: plain, hexadecimal, and as a part of base64.
+fn spellings(word: &str) -> Vec<String> {
     let hex: String = word.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms = vec![word.to_owned(), hex.to_uppercase(), hex];
+    let mut spellings = vec![word.to_owned(), hex.to_uppercase(), hex];
     for skipped in 0..3 {
         let bytes = &word.as_bytes()[skipped..];
         let whole = bytes.len() / 3 * 3;
-        forms.push(BASE64_STANDARD_NO_PAD.encode(&bytes[..whole]));
+        spellings.push(BASE64_STANDARD_NO_PAD.encode(&bytes[..whole]));
     }
-    forms
+    spellings
 }
 
-/// The files below a directory in which a word is.
-fn holding(word: &str, directory: &Path) -> String {
+/// Returns the files below a directory that contain the word.
+fn files_containing(word: &str, directory: &Path) -> String {
     let mut grep = Command::new("grep")
         .args(["--recursive", "--files-with-matches", "--text", "--fixed-strings", "--file=-"])
         .arg(directory)
@@ -63,13 +63,13 @@ fn holding(word: &str, directory: &Path) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    grep.stdin.take().unwrap().write_all(forms(word).join("\n").as_bytes()).unwrap();
+    grep.stdin.take().unwrap().write_all(spellings(word).join("\n").as_bytes()).unwrap();
     let output = grep.wait_with_output().unwrap();
-    assert!(output.status.code().unwrap() < 2, "grep reads all of it");
+    assert!(output.status.code().unwrap() < 2, "grep can read all files");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// An Exim that also takes CRAM-MD5, and proofs by somebody else.
+/// A site whose Exim also offers CRAM-MD5, and a mechanism whose proof is outside the plugin.
 fn site(base: Base) -> Site {
     let site = Site::new(base, POLICY);
     for (name, scheme, cost, password) in [
@@ -77,9 +77,9 @@ fn site(base: Base) -> Site {
         ("v@example.com", "SCRAM-SHA-256", "4096", CANARY),
         ("other@example.com", "ARGON2ID", "1", "other"),
     ] {
-        keep(&site, &["user", "add", name, "--scheme", scheme, "--cost", cost], password);
+        run_and_record(&site, &["user", "add", name, "--scheme", scheme, "--cost", cost], password);
     }
-    keep(&site, &["user", "add", "w@example.com", "--scheme", "PLAIN"], STORED);
+    run_and_record(&site, &["user", "add", "w@example.com", "--scheme", "PLAIN"], STORED);
     let call = |function: &str, name: &str| {
         site.dlfunc(function, &format!("{{{name}}}{{$sender_host_address}}"))
     };
@@ -101,13 +101,13 @@ fn site(base: Base) -> Site {
         ));
     }
     let keys = ["salt", "stored_key"].map(|key| call("scram", &format!("{key}}}{{v@example.com")));
-    let say = format!("deny message = {} ", keys.join(" "));
-    site.write("exim.conf", &config.replace("deny message = ", &say));
+    let with_keys = format!("deny message = {} ", keys.join(" "));
+    site.write("exim.conf", &config.replace("deny message = ", &with_keys));
     site
 }
 
-/// Runs the tool, and keeps what it says in a file to be searched.
-fn keep(site: &Site, arguments: &[&str], stdin: &str) {
+/// Runs the tool, and appends its output to a file that is searched later.
+fn run_and_record(site: &Site, arguments: &[&str], stdin: &str) {
     let output = site.run_tool(arguments, stdin);
     let mut file = fs::File::options().create(true).append(true).open(site.path("tool")).unwrap();
     file.write_all(format!("\n{arguments:?} {:?}\n", output.status.code()).as_bytes()).unwrap();
@@ -131,26 +131,26 @@ fn proved(exim: &Exim) -> String {
     Client::connect_from(exim.port, GB).command(&format!("AUTH X-PROVED {response}"))
 }
 
-/// What the processes of a daemon show of themselves while a client is there that has just been let in.
-fn show_processes(site: &Site, exim: &Exim) {
+/// Copies what `/proc` shows of the daemon's children while a client is logged in.
+fn copy_process_files(site: &Site, exim: &Exim) {
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(client.plain(b"u@example.com", CANARY.as_bytes()), ACCEPTED, "{}", site.main_log());
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", exim.pid())).unwrap();
-    let mut shown = 0;
+    let mut copied = 0;
     for pid in children.split_whitespace() {
-        for what in ["cmdline", "environ", "status"] {
-            // Those that served others may end meanwhile.
-            let Ok(text) = fs::read(format!("/proc/{pid}/{what}")) else { continue };
-            fs::write(site.path(&format!("shown-{what}-{pid}")), text).unwrap();
-            shown += 1;
+        for file in ["cmdline", "environ", "status"] {
+            // Children of earlier connections may end meanwhile.
+            let Ok(text) = fs::read(format!("/proc/{pid}/{file}")) else { continue };
+            fs::write(site.path(&format!("shown-{file}-{pid}")), text).unwrap();
+            copied += 1;
         }
     }
-    assert!(shown >= 3, "somebody serves the client");
+    assert!(copied >= 3, "a child serves the client");
 }
 
-/// The password in every place where one can be given, right and wrong.
-fn play(site: &Site, exim: &Exim) {
-    show_processes(site, exim);
+/// Gives the password in every possible place, where it is right and where it is wrong.
+fn use_password_everywhere(site: &Site, exim: &Exim) {
+    copy_process_files(site, exim);
     assert_eq!(
         Client::connect_from(exim.port, GB).login(b"v@example.com", CANARY.as_bytes()),
         ACCEPTED
@@ -168,11 +168,11 @@ fn play(site: &Site, exim: &Exim) {
         site.main_log()
     );
     let facts = Client::connect_from(exim.port, GB).command("MAIL FROM:<>");
-    assert!(facts.contains("status=") && holding(STORED, &site.path("log")).is_empty());
+    assert!(facts.contains("status=") && files_containing(STORED, &site.path("log")).is_empty());
     let rows = site.rows().len();
     assert_eq!(rows, site.lines().len());
-    tool(site);
-    assert_eq!(site.rows().len(), rows, "the tool writes none");
+    run_verbs(site);
+    assert_eq!(site.rows().len(), rows, "the tool writes no row");
     site.sql("UPDATE account SET password = '{NO-SUCH}x' WHERE username = 'other@example.com'");
     assert_eq!(attempt(exim, GB, "other@example.com", CANARY), CANNOT_TELL);
     let good = site.read("authpolicy.toml");
@@ -181,33 +181,37 @@ fn play(site: &Site, exim: &Exim) {
         site.write_config(bad);
         assert_eq!(attempt(exim, GB, "u@example.com", CANARY), CANNOT_TELL);
         assert_eq!((cram_md5(exim), proved(exim)), (CANNOT_TELL.into(), CANNOT_TELL.into()));
-        tool(site);
+        run_verbs(site);
     }
     site.write_config(&good);
     assert_eq!(site.panic_log(), "");
 }
 
-fn tool(site: &Site) {
+/// Gives the password to the verbs of the tool.
+fn run_verbs(site: &Site) {
     for name in ["u@example.com", "other@example.com", "w@example.com", "nobody@example.com"] {
-        keep(site, &["test", name, GB], CANARY);
+        run_and_record(site, &["test", name, GB], CANARY);
     }
-    keep(site, &["user", "passwd", "v@example.com", "--scheme", "SCRAM-SHA-1"], CANARY);
-    keep(site, &["user", "add", "u@example.com"], CANARY);
-    keep(site, &["user", "add", "long@example.com"], &CANARY.repeat(40));
-    keep(site, &["hash", "--scheme", "CRAM-MD5"], CANARY);
-    keep(site, &["hash", "--scheme", "NO-SUCH"], CANARY);
+    run_and_record(site, &["user", "passwd", "v@example.com", "--scheme", "SCRAM-SHA-1"], CANARY);
+    run_and_record(site, &["user", "add", "u@example.com"], CANARY);
+    run_and_record(site, &["user", "add", "long@example.com"], &CANARY.repeat(40));
+    run_and_record(site, &["hash", "--scheme", "CRAM-MD5"], CANARY);
+    run_and_record(site, &["hash", "--scheme", "NO-SUCH"], CANARY);
     for arguments in [&["user", "list", "--weak"][..], &["config"], &["log", "--summary"]] {
-        keep(site, arguments, "");
+        run_and_record(site, arguments, "");
     }
 }
 
 #[test]
 fn with_sqlite_a_password_is_written_nowhere() {
     let site = site(Base::Sqlite);
-    play(&site, &site.exim());
-    assert_eq!(holding(CANARY, site.directory()), "");
-    let stored = holding(STORED, site.directory());
-    assert!(stored.contains("/state/authpolicy.db"), "the search finds what is there: {stored}");
+    use_password_everywhere(&site, &site.exim());
+    assert_eq!(files_containing(CANARY, site.directory()), "");
+    let stored = files_containing(STORED, site.directory());
+    assert!(
+        stored.contains("/state/authpolicy.db"),
+        "the search finds the stored password: {stored}"
+    );
     assert!(stored.lines().all(|file| file.contains("/state/authpolicy.db")), "{stored}");
 }
 
@@ -223,16 +227,19 @@ fn with_mariadb_a_password_is_written_nowhere_and_not_in_the_servers_log_either(
     }
     let url = server.url(&name);
     let site = site(Base::MariaDb(Arc::clone(&server), name, url));
-    play(&site, &site.exim());
+    use_password_everywhere(&site, &site.exim());
     root.query_drop("FLUSH LOGS").unwrap();
-    let seen = root.query_first::<String, _>("SELECT @@general_log_file").unwrap().unwrap();
+    let log_file = root.query_first::<String, _>("SELECT @@general_log_file").unwrap().unwrap();
     let log =
-        String::from_utf8_lossy(&fs::read(data.join("data").join(seen)).unwrap()).into_owned();
-    assert!(log.contains("FROM account WHERE username = 'u@example.com'"), "the server told all");
+        String::from_utf8_lossy(&fs::read(data.join("data").join(log_file)).unwrap()).into_owned();
+    assert!(
+        log.contains("FROM account WHERE username = 'u@example.com'"),
+        "the server logs the statements"
+    );
     for directory in [site.directory(), &data] {
-        assert_eq!(holding(CANARY, directory), "");
+        assert_eq!(files_containing(CANARY, directory), "");
     }
-    assert_eq!(holding(STORED, site.directory()), "");
-    let stored = holding(STORED, &data);
-    assert!(stored.contains("/data/"), "the search finds what is there: {stored}");
+    assert_eq!(files_containing(STORED, site.directory()), "");
+    let stored = files_containing(STORED, &data);
+    assert!(stored.contains("/data/"), "the search finds the stored password: {stored}");
 }

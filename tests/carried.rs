@@ -1,5 +1,5 @@
-//! Clients whose IPv6 address carries an IPv4 address, in a real Exim: judged and counted by the one
-//! that is carried, recorded by the one that came.
+//! Clients whose IPv6 address carries an IPv4 address, in a real Exim. Rules and limits use the
+//! carried address, rows and lines the source address.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -67,7 +67,7 @@ fn site(base: Base, policy: &str) -> Site {
     site
 }
 
-/// The address of the last row, which the line has, too.
+/// Returns the address of the last row, and checks that the line has the same one.
 fn recorded(site: &Site) -> String {
     let (rows, lines) = (site.rows(), site.lines());
     let address = &rows.last().unwrap().remote_ip;
@@ -75,7 +75,7 @@ fn recorded(site: &Site) -> String {
     address.clone()
 }
 
-/// With DB-IP's real country file, which `make test` fetches.
+/// Uses DB-IP's country file, which `make test` fetches.
 #[test]
 fn a_client_is_judged_by_the_carried_address_and_recorded_by_the_source_address() {
     let dbip = std::env::var("AUTHPOLICY_TEST_GEOIP").expect("make test names the country file");
@@ -97,7 +97,7 @@ fn a_client_is_judged_by_the_carried_address_and_recorded_by_the_source_address(
             let facts = client.command("MAIL FROM:<u@example.com>");
             assert!(facts.contains(" country=SG") && facts.ends_with(" here=SG"), "{facts}");
         }
-        // IPv4-mapped addresses are IPv4 in each respect.
+        // IPv4-mapped addresses are treated as IPv4, also in rows.
         let mapped = v6([0, 0, 0, 0, 0, 0xffff], "122.11.169.35");
         assert_eq!(attempt(&exim, &mapped, USER, "secret"), REFUSED);
         assert_eq!(recorded(&site), "122.11.169.35");
@@ -116,12 +116,12 @@ fn deny_networks_apply_to_the_carried_and_the_source_address() {
         fs::write(site.path("asn.mmdb"), &asns).unwrap();
         let file = site.path("asn.mmdb").display().to_string();
         let exim = site.exim();
-        let refuses = |key: &str, list: &str, those: &[String], others: &[String]| {
+        let refuses = |key: &str, list: &str, denied: &[String], admitted: &[String]| {
             site.configure(&format!(
                 "{}asn_database = \"{file}\"\n[policy]\nfailure_time = \"0s\"\n{key} = [{list}]\n",
                 site.geoip()
             ));
-            for remote in others {
+            for remote in admitted {
                 assert_eq!(
                     attempt(&exim, remote, USER, "secret"),
                     ACCEPTED,
@@ -129,7 +129,7 @@ fn deny_networks_apply_to_the_carried_and_the_source_address() {
                 );
                 assert_eq!((last(&site), &recorded(&site)), (accepted(), remote));
             }
-            for remote in those {
+            for remote in denied {
                 assert_eq!(
                     attempt(&exim, remote, USER, "secret"),
                     REFUSED,
@@ -143,10 +143,10 @@ fn deny_networks_apply_to_the_carried_and_the_source_address() {
         refuses("deny_networks", "\"198.51.100.0/24\"", &all(CN), &all(GB));
         refuses("deny_asns", "64497", &all(CN), &all(GB));
         refuses("deny_countries", "\"CN\"", &all(CN), &all(GB));
-        let came = "\"64:ff9b::/96\", \"2002::/16\"";
-        let those = [nat64(GB), six_to_four(GB), nat64(CN), six_to_four(CN)];
-        refuses("deny_networks", came, &those, &[siit(GB), GB.to_owned(), CN.to_owned()]);
-        // What a translator would not send is judged as it came.
+        let networks = "\"64:ff9b::/96\", \"2002::/16\"";
+        let denied = [nat64(GB), six_to_four(GB), nat64(CN), six_to_four(CN)];
+        refuses("deny_networks", networks, &denied, &[siit(GB), GB.to_owned(), CN.to_owned()]);
+        // Teredo and IPv4-compatible addresses do not count as carrying one.
         let teredo = String::from("2001:0:c633:6407::1");
         refuses(
             "deny_networks",
@@ -163,19 +163,19 @@ fn networks_admit_by_nat64_and_siit_but_not_by_6to4() {
     for base in Base::all() {
         let site = site(base, GB_ONLY);
         let exim = site.exim();
-        let admits = |those: &[String], others: &[String], rule: &str| {
-            for remote in those {
+        let admits = |admitted: &[String], denied: &[String], rule: &str| {
+            for remote in admitted {
                 assert_eq!(attempt(&exim, remote, USER, "secret"), ACCEPTED, "{rule} {remote}");
                 assert_eq!((last(&site), &recorded(&site)), (accepted(), remote));
             }
-            for remote in others {
+            for remote in denied {
                 assert_eq!(attempt(&exim, remote, USER, "secret"), REFUSED, "{rule} {remote}");
                 assert_eq!((last(&site), &recorded(&site)), (refused(rule), remote));
             }
         };
-        let believed = [CN.to_owned(), nat64(CN), siit(CN)];
+        let trusted_forms = [CN.to_owned(), nat64(CN), siit(CN)];
         let tunnel = [six_to_four(CN)];
-        admits(&[nat64(GB)], &[&believed[..], &tunnel].concat(), "policy.allow_countries");
+        admits(&[nat64(GB)], &[&trusted_forms[..], &tunnel].concat(), "policy.allow_countries");
         for (key, rule) in
             [("trusted_networks", "policy.allow_countries"), ("allow_nets", "policy.allow_nets")]
         {
@@ -188,9 +188,9 @@ fn networks_admit_by_nat64_and_siit_but_not_by_6to4() {
                 ));
             };
             with("\"198.51.100.0/24\"");
-            admits(&believed, &tunnel, rule);
+            admits(&trusted_forms, &tunnel, rule);
             with("\"2002:c633:6407::/48\"");
-            admits(&tunnel, &believed, rule);
+            admits(&tunnel, &trusted_forms, rule);
             with("\"64:ff9b::/96\"");
             admits(&[nat64(CN)], &[CN.to_owned(), siit(CN), six_to_four(CN)], rule);
         }
@@ -201,10 +201,10 @@ fn networks_admit_by_nat64_and_siit_but_not_by_6to4() {
         };
         let id = |added: String| added["id=".len()..].split(' ').next().unwrap().to_owned();
         let by_country = id(exception(["--countries", "CN"]));
-        admits(&believed, &tunnel, "policy.allow_countries");
+        admits(&trusted_forms, &tunnel, "policy.allow_countries");
         site.tool(&["exception", "del", &by_country], "");
         exception(["--networks", "198.51.100.0/24"]);
-        admits(&believed, &tunnel, "policy.allow_countries");
+        admits(&trusted_forms, &tunnel, "policy.allow_countries");
         exception(["--networks", "2002:c633:6407::/48"]);
         admits(&tunnel, &[], "policy.allow_countries");
         assert_eq!(site.panic_log(), "");
@@ -245,7 +245,7 @@ fn a_carried_private_address_counts_only_under_a_configured_prefix() {
         with("\"2001:db8:64::/48\"");
         [private, public].into_iter().for_each(admits);
         refuses(loopback);
-        // A list of one's own replaces the default one.
+        // A configured list replaces the default one.
         refuses(&nat64(GB));
         with("\"2001:db8:64::/48\", \"64:ff9b::/96\"");
         [private, &nat64(GB), &nat64("10.0.0.1")].into_iter().for_each(admits);
@@ -268,7 +268,7 @@ fn one_guesser_behind_nat64_does_not_lock_out_others() {
             assert_eq!(attempt(&exim, &remote, USER, "wrong"), REFUSED);
             assert_eq!((flags(&site), recorded(&site)), ((NO, NO), remote));
         }
-        // It is one guesser, whatever form it comes in.
+        // All forms of the address count as one.
         for remote in [&forms(CN)[..], &[CN.to_owned()]].concat() {
             assert_eq!(attempt(&exim, &remote, USER, "secret"), REFUSED, "{remote}");
             assert_eq!((flags(&site), recorded(&site)), (LIMITED, remote));
@@ -281,7 +281,7 @@ fn one_guesser_behind_nat64_does_not_lock_out_others() {
         assert!(shown.starts_with(want) && shown.lines().count() == 1, "{shown}");
         site.tool(&["limits", "clear", "--remote", &siit(CN)], "");
         assert_eq!(attempt(&exim, &nat64(CN), USER, "secret"), ACCEPTED);
-        // What carries no address counts by its own network, and is found by that.
+        // A private carried address is ignored, so the source network is counted and cleared.
         for v4 in ["10.0.0.1", "10.0.0.2"] {
             assert_eq!(attempt(&exim, &nat64(v4), USER, "wrong"), REFUSED);
         }
@@ -295,7 +295,7 @@ fn one_guesser_behind_nat64_does_not_lock_out_others() {
 }
 
 #[test]
-fn a_carried_address_is_known_good_and_its_country_is_known() {
+fn known_good_and_new_country_use_the_carried_address() {
     for base in Base::all() {
         let limits = [limit("account", "account", "failures", 2)];
         let site = common::limits::site(base, "new_country = \"reject\"", &limits);
@@ -309,7 +309,7 @@ fn a_carried_address_is_known_good_and_its_country_is_known() {
             (nat64(GB), ACCEPTED),
             (GB.to_owned(), ACCEPTED),
             (siit(GB), ACCEPTED),
-            // Any relay can forge it.
+            // A 6to4 address is not known good, because any relay can forge it.
             (six_to_four(GB), REFUSED),
         ] {
             assert_eq!(attempt(&exim, &remote, USER, "secret"), want, "{remote}");
@@ -347,10 +347,10 @@ fn the_tool_shows_the_carried_address() {
     site.write_config(&good.replace("[policy]\n", &format!("[policy]\n{prefixes}")));
     let config = site.tool(&["config"], "");
     assert!(config.contains("\npolicy.nat64_prefixes=64:ff9b::/96,2001:db8:64::/48\n"), "{config}");
-    // The query of the accounts gets the address that came, as the row does.
-    let came = nat64(GB);
+    // The account query gets the source address, as the row does.
+    let source = nat64(GB);
     let query =
-        format!("SELECT password FROM account WHERE username = :user AND :remote = '{came}'");
+        format!("SELECT password FROM account WHERE username = :user AND :remote = '{source}'");
     site.configure(&format!("[accounts]\nquery = \"{query}\"\n"));
-    assert_eq!((test(&site, &came).0, test(&site, GB).0), (0, 1));
+    assert_eq!((test(&site, &source).0, test(&site, GB).0), (0, 1));
 }

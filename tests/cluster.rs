@@ -1,5 +1,5 @@
-//! A real Galera cluster: nodes die and hang under clients, two mail hosts write to two nodes, and
-//! each answered attempt has its row on every node, once.
+//! A real Galera cluster. Nodes die and hang while clients log in, and two mail hosts write to two
+//! nodes. Each answered attempt has its row on every node, exactly once.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -35,7 +35,7 @@ const POLICY: &str =
 const SHORT: &str = "connect_timeout = \"1s\"\nquery_timeout = \"2s\"\nattempt_timeout = \"5s\"\n";
 const CLIENTS: usize = 6;
 
-/// A mail host that asks these nodes in this order.
+/// A mail host that tries these nodes in this order.
 fn host(cluster: &Cluster, nodes: &[usize], limits: &str) -> Site {
     let site = Site::new(Base::Sqlite, &format!("{POLICY}{limits}"));
     load::prepare(&site);
@@ -47,8 +47,8 @@ fn host(cluster: &Cluster, nodes: &[usize], limits: &str) -> Site {
     site
 }
 
-/// Empties the tables, or makes them.
-fn clean(cluster: &Cluster, site: &Site) {
+/// Makes the tables with one account, or empties them.
+fn reset_tables(cluster: &Cluster, site: &Site) {
     let mut root = cluster.root(0, "mail");
     for table in ["connection_log", "account"] {
         root.query_drop(format!("DROP TABLE IF EXISTS {table}")).unwrap();
@@ -71,8 +71,8 @@ fn clean(cluster: &Cluster, site: &Site) {
     }
 }
 
-/// Each node has the rows, once.
-fn hold(cluster: &Cluster, attempts: &[Attempt]) -> load::Tally {
+/// Checks that every node has the row of each answered attempt once; returns the counts.
+fn assert_rows_on_every_node(cluster: &Cluster, attempts: &[Attempt]) -> load::Tally {
     let tallies = cluster.nodes().map(|node| {
         let rows = rows_of(&mut cluster.root(node, "mail"));
         load::hold_rows(rows, attempts)
@@ -84,14 +84,14 @@ fn hold(cluster: &Cluster, attempts: &[Attempt]) -> load::Tally {
 
 fn a_node_dies_and_joins_again(cluster: &Cluster) {
     let site = host(cluster, &[0, 1, 2], "");
-    clean(cluster, &site);
+    reset_tables(cluster, &site);
     let exim = site.exim();
     let attempts = load::run(exim.port, CLIENTS, |load| {
         load.wait_for(ACCEPTED);
         load.wait(30);
         cluster.kill(0);
         load.wait(30);
-        // Through the others.
+        // The other nodes answer.
         load.wait_for(ACCEPTED);
         cluster.restart(0);
         load.wait_for(ACCEPTED);
@@ -99,14 +99,14 @@ fn a_node_dies_and_joins_again(cluster: &Cluster) {
     });
     load::flush(&site);
     assert_eq!(site.panic_log(), "");
-    let tally = hold(cluster, &attempts);
+    let tally = assert_rows_on_every_node(cluster, &attempts);
     load::report("Galera: a node killed (SIGKILL), and joined again", &tally);
     assert!(tally.accepted > 50 && tally.unanswered == 0, "{tally:?}");
 }
 
 fn a_node_hangs_and_goes_on(cluster: &Cluster) {
     let site = host(cluster, &[1, 2, 0], "");
-    clean(cluster, &site);
+    reset_tables(cluster, &site);
     let exim = site.exim();
     let attempts = load::run(exim.port, CLIENTS, |load| {
         load.wait_for(ACCEPTED);
@@ -122,14 +122,14 @@ fn a_node_hangs_and_goes_on(cluster: &Cluster) {
     });
     load::flush(&site);
     assert_eq!(site.panic_log(), "");
-    let tally = hold(cluster, &attempts);
+    let tally = assert_rows_on_every_node(cluster, &attempts);
     load::report("Galera: a node stopped (SIGSTOP), and continued", &tally);
     assert!(tally.accepted > 50 && tally.unanswered == 0, "{tally:?}");
 }
 
 fn two_hosts_write_to_two_nodes(cluster: &Cluster) {
     let sites = [host(cluster, &[0, 1, 2], ""), host(cluster, &[1, 2, 0], "")];
-    clean(cluster, &sites[0]);
+    reset_tables(cluster, &sites[0]);
     let exims = [sites[0].exim(), sites[1].exim()];
     let names = ["u-a", "u-b"];
     let attempts: Vec<Attempt> = std::thread::scope(|scope| {
@@ -145,14 +145,14 @@ fn two_hosts_write_to_two_nodes(cluster: &Cluster) {
         runs.into_iter().flat_map(|run| run.join().unwrap()).collect()
     });
     sites.iter().for_each(load::flush);
-    let tally = hold(cluster, &attempts);
+    let tally = assert_rows_on_every_node(cluster, &attempts);
     load::report("Galera: two mail hosts, two nodes", &tally);
     assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
 }
 
 fn a_node_that_has_lost_the_others_is_passed_over(cluster: &Cluster) {
     let site = host(cluster, &[0, 1, 2], "");
-    clean(cluster, &site);
+    reset_tables(cluster, &site);
     let exim = site.exim();
     let attempts = load::run(exim.port, CLIENTS, |load| {
         load.wait_for(ACCEPTED);
@@ -165,20 +165,20 @@ fn a_node_that_has_lost_the_others_is_passed_over(cluster: &Cluster) {
     });
     load::flush(&site);
     assert_eq!(site.panic_log(), "");
-    let tally = hold(cluster, &attempts);
+    let tally = assert_rows_on_every_node(cluster, &attempts);
     load::report("Galera: a node cut off from the others, and joined again", &tally);
     assert!(tally.accepted > 40 && tally.unanswered == 0, "{tally:?}");
     eprintln!("{} of {} got 435", tally.cannot_tell, attempts.len());
 }
 
-/// Guesses at one account on both hosts at once; how many came to a hash.
+/// Guesses at one account on both hosts at once, and counts the guesses that were hashed.
 fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster) {
     const MAX: usize = 10;
     const GUESSES: usize = 40;
     let limits = limit("guesses", "account", "failures", 10);
     let limits = format!("known_good = \"0s\"\n{limits}");
     let sites = [host(cluster, &[0], &limits), host(cluster, &[1], &limits)];
-    clean(cluster, &sites[0]);
+    reset_tables(cluster, &sites[0]);
     for site in &sites {
         let config = site.read("authpolicy.toml");
         site.write_config(&config.replace(load::QUERY, "WHERE username = :user"));
@@ -208,27 +208,27 @@ fn a_burst_over_two_nodes_gets_no_more_guesses_than_the_limit(cluster: &Cluster)
     let rows = rows_of(&mut cluster.root(2, "mail"));
     assert_eq!(rows.len(), GUESSES + 2);
     let hashed = rows.iter().filter(|row| row.auth_ok == Some(false)).count();
-    let untold = replies.iter().filter(|reply| *reply == CANNOT_TELL).count();
-    eprintln!("of {GUESSES} guesses over two nodes {hashed} were hashed, {untold} got 435");
+    let cannot_tell = replies.iter().filter(|reply| *reply == CANNOT_TELL).count();
+    eprintln!("of {GUESSES} guesses over two nodes {hashed} were hashed, {cannot_tell} got 435");
     assert!(hashed <= MAX, "{hashed} guesses");
-    assert!(hashed + untold >= MAX, "{hashed} guesses, {untold} times 435");
+    assert!(hashed + cannot_tell >= MAX, "{hashed} guesses, and {cannot_tell} got 435");
 }
 
-/// Two hosts that ask two nodes, with these limits and long time-outs.
-fn patient_hosts(cluster: &Cluster, limits: &str) -> [Site; 2] {
+/// Two hosts with a node each, these limits and long time-outs.
+fn hosts_with_long_timeouts(cluster: &Cluster, limits: &str) -> [Site; 2] {
     let limits = format!("known_good = \"0s\"\n{limits}");
     let sites = [host(cluster, &[0], &limits), host(cluster, &[1], &limits)];
-    clean(cluster, &sites[0]);
+    reset_tables(cluster, &sites[0]);
     for site in &sites {
         let config = site.read("authpolicy.toml");
         let config = config.replace(load::QUERY, "WHERE username = :user");
-        let patient = "query_timeout = \"60s\"\nattempt_timeout = \"60s\"\n";
-        site.write_config(&config.replace(SHORT, patient));
+        let long = "query_timeout = \"60s\"\nattempt_timeout = \"60s\"\n";
+        site.write_config(&config.replace(SHORT, long));
     }
     sites
 }
 
-/// Makes `clients` right logins over both hosts at once; each name comes from its number.
+/// Logs in `clients` times over both hosts at once. `name` returns the user of each number.
 fn log_in_at_once(sites: &[Site; 2], clients: usize, name: impl Fn(usize) -> String + Sync) {
     let exims = [sites[0].exim(), sites[1].exim()];
     let start = Barrier::new(clients);
@@ -254,7 +254,7 @@ fn right_passwords_over_two_nodes_are_accepted(cluster: &Cluster) {
     const CONNECTIONS: usize = 8;
     let limits =
         [limit("spraying", "remote", "accounts", 10), limit("guessing", "account", "failures", 3)];
-    let sites = patient_hosts(cluster, &limits.concat());
+    let sites = hosts_with_long_timeouts(cluster, &limits.concat());
     let mut root = cluster.root(0, "mail");
     for number in 0..USERS {
         let sql = format!(
@@ -265,7 +265,7 @@ fn right_passwords_over_two_nodes_are_accepted(cluster: &Cluster) {
     }
     log_in_at_once(&sites, USERS, |number| format!("u{number}@example.com"));
     log_in_at_once(&sites, CONNECTIONS, |_| String::from("u@example.com"));
-    // With two failures there is room for one at a time.
+    // After two failures, only one attempt at a time may use the limit of three.
     let exim = sites[0].exim();
     for _ in 0..2 {
         let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", b"wrong");
@@ -288,12 +288,12 @@ fn right_passwords_over_two_nodes_are_accepted(cluster: &Cluster) {
         assert_eq!(rows, Some(USERS + 3 * CONNECTIONS), "node {node}");
         let entries: Option<usize> =
             root.query_first("SELECT COUNT(*) FROM authpolicy_count WHERE value <> ''").unwrap();
-        assert_eq!(entries, Some(3), "node {node}: two at the account, one of the address");
+        assert_eq!(entries, Some(3), "node {node}: two of the account, one of the address");
     }
 }
 
 #[test]
-fn a_cluster() {
+fn a_galera_cluster_stores_each_row_once_and_keeps_the_limits() {
     let cluster = Cluster::start();
     two_hosts_write_to_two_nodes(&cluster);
     right_passwords_over_two_nodes_are_accepted(&cluster);

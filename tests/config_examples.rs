@@ -1,5 +1,5 @@
-//! Each example as an administrator would use it: a real Exim with nothing changed but paths and
-//! ports, a real client over STARTTLS and over TLS from the start, and nothing in clear.
+//! Each example in a real Exim, with only paths and ports changed. A real client logs in over
+//! STARTTLS and over implicit TLS, and AUTH is not offered without TLS.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -26,7 +26,7 @@ use common::example::example;
 use common::example::with;
 use common::exim::free_port;
 
-/// What a real client is told: its transcript.
+/// Logs in with swaks; returns the transcript.
 fn swaks(port: u16, tls: &str, mechanism: &str, password: &str) -> String {
     let output = Command::new("swaks")
         .args(["--server", "127.0.0.1", "--port", &port.to_string(), tls, "--timeout", "60"])
@@ -37,8 +37,8 @@ fn swaks(port: u16, tls: &str, mechanism: &str, password: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Logs in over TLS with both mechanisms, and finds AUTH hidden in clear.
-fn try_out(site: &Site, ports: &[(u16, &str)]) {
+/// Logs in over TLS with both mechanisms, and checks that AUTH is not offered without TLS.
+fn check_logins(site: &Site, ports: &[(u16, &str)]) {
     let mut attempts = 0;
     for (port, tls) in ports {
         for mechanism in ["PLAIN", "LOGIN"] {
@@ -66,7 +66,8 @@ fn try_out(site: &Site, ports: &[(u16, &str)]) {
     assert_eq!(site.panic_log(), "");
 }
 
-/// Whether a stranger may send to anywhere. (Debian's own configuration lets 127.0.0.1.)
+/// True if a client that has not logged in may send to any domain. (Debian's own configuration lets
+/// 127.0.0.1 do so.)
 fn is_open_relay(port: u16) -> bool {
     let mut clear = Client::connect(port);
     assert!(clear.command("MAIL FROM:<u@example.com>").starts_with("250"));
@@ -74,7 +75,7 @@ fn is_open_relay(port: u16) -> bool {
 }
 
 #[test]
-fn minimal_sqlite() {
+fn the_minimal_sqlite_example_offers_logins_over_tls_only() {
     let site = Site::new(Base::Sqlite, "");
     site.account("u@example.com", "secret");
     let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
@@ -86,12 +87,12 @@ fn minimal_sqlite() {
         starttls,
         &["-oP", site.path("exim.pid").to_str().unwrap()],
     );
-    try_out(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
+    check_logins(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
     assert!(!is_open_relay(starttls));
 }
 
 #[test]
-fn mariadb() {
+fn the_mariadb_example_offers_logins_over_tls_only() {
     let site = Site::new(Base::mariadb(), "");
     site.sql(&example("mariadb/schema.sql"));
     site.sql("INSERT INTO mailbox (address, password) VALUES ('u@example.com', '{PLAIN}secret')");
@@ -110,14 +111,14 @@ fn mariadb() {
         starttls,
         &["-oP", site.path("exim.pid").to_str().unwrap()],
     );
-    try_out(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
+    check_logins(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
     assert!(!is_open_relay(starttls));
     site.sql("UPDATE mailbox SET disabled = 1");
     assert!(swaks(starttls, "--tls", "PLAIN", "secret").contains("535 "), "disabled");
 }
 
 #[test]
-fn debian_split() {
+fn the_debian_split_example_offers_logins_over_tls_only() {
     let site = Site::new(Base::Sqlite, "");
     site.account("u@example.com", "secret");
     let state = format!("\n[state]\ndirectory = \"{}\"\n", site.path("state").display());
@@ -125,7 +126,7 @@ fn debian_split() {
     site.write_config(&(toml + &state));
     let (certificate, key) = certificate(&site);
     let (starttls, tls) = (free_port(), free_port());
-    // Debian's own files as they are, ours beside them.
+    // Debian's own files unchanged, with those of the example beside them.
     let debian = site.path("exim4");
     let copied = Command::new("cp").args(["-R", "/etc/exim4"]).arg(&debian).status().unwrap();
     assert!(copied.success());
@@ -158,22 +159,22 @@ fn debian_split() {
         .output()
         .expect("update-exim4.conf");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    // Its spool and log are the machine's: here they are the test's.
+    // The test's spool and log replace the machine's.
     let text = site.read("made.conf");
-    let own: Vec<_> = text
+    let other_lines: Vec<_> = text
         .lines()
         .filter(|line| !line.starts_with("spool_directory") && !line.starts_with("log_file_path"))
         .collect();
     let spool = site.path("spool").display().to_string();
     let log = site.path("log").display().to_string();
     let paths = format!("spool_directory = {spool}\nlog_file_path = {log}/%slog\n");
-    site.write("exim.conf", &(paths + &own.join("\n") + "\n"));
+    site.write("exim.conf", &(paths + &other_lines.join("\n") + "\n"));
     let _exim = Exim::start_on(
         &site.path("exim.conf"),
         starttls,
         &["-oP", site.path("exim.pid").to_str().unwrap()],
     );
-    try_out(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
+    check_logins(&site, &[(starttls, "--tls"), (tls, "--tls-on-connect")]);
 }
 
 #[test]

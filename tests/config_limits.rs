@@ -1,5 +1,5 @@
-//! `authpolicy config` tells of what could make limits count wrongly: clocks that differ, and
-//! hashes that outlast the lease of a reservation.
+//! `authpolicy config` warns of two causes of wrong counts: clocks that differ, and hashes that
+//! take longer than the lease of a reservation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 mod common;
@@ -15,7 +15,7 @@ use common::limits::site;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 
-/// The report of `config` about limits, under a clock that is ahead by this.
+/// Returns the `check.limits` line of `config`, run with a clock that is ahead by `ahead`.
 fn check(site: &Site, ahead: &str) -> String {
     let output = Command::new("faketime")
         .args(["-f", ahead, common::tool(), "--config"])
@@ -29,7 +29,7 @@ fn check(site: &Site, ahead: &str) -> String {
 }
 
 #[test]
-fn clocks_that_differ_are_told_of() {
+fn config_warns_if_clocks_differ() {
     for base in Base::all() {
         let is_embedded = matches!(base, Base::Sqlite);
         let site = site(base, "", &[limit("guessing", "account", "failures", 3)]);
@@ -37,31 +37,31 @@ fn clocks_that_differ_are_told_of() {
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(check(&site, "+0"), "ok");
         for ahead in ["+10s", "-10s"] {
-            let said = check(&site, ahead);
+            let result = check(&site, ahead);
             if is_embedded {
-                assert_eq!(said, "ok", "it has this host's clock");
+                assert_eq!(result, "ok", "the embedded database uses this host's clock");
             } else {
                 let want = "warning this host's clock and the database server's differ by ";
-                assert!(said.starts_with(want) && said.contains("NTP"), "{ahead}: {said}");
+                assert!(result.starts_with(want) && result.contains("NTP"), "{ahead}: {result}");
             }
         }
     }
 }
 
 #[test]
-fn hashes_that_outlast_the_lease_are_told_of() {
+fn config_warns_if_hashes_take_longer_than_the_lease() {
     let site = site(Base::Sqlite, "", &[limit("guessing", "account", "failures", 3)]);
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
     let config = site.read("authpolicy.toml");
-    let with = |slots: u32| {
+    let with_slots = |slots: u32| {
         let keys =
             format!("[accounts]\ndummy_hash = \"{ARGON2}\"\nmax_parallel_hashes = {slots}\n");
         site.write_config(&config.replace("[accounts]\n", &keys));
         check(&site, "+0")
     };
-    assert_eq!(with(2), "ok");
-    let said = with(1024);
-    assert!(said.starts_with("warning 1024 attempts that hash at once on "), "{said}");
-    assert!(said.contains("lower accounts.max_parallel_hashes"), "{said}");
+    assert_eq!(with_slots(2), "ok");
+    let result = with_slots(1024);
+    assert!(result.starts_with("warning 1024 attempts that hash at once on "), "{result}");
+    assert!(result.contains("lower accounts.max_parallel_hashes"), "{result}");
 }

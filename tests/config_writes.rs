@@ -1,4 +1,4 @@
-//! `authpolicy config` tries what attempts write, on each server, without a trace.
+//! `authpolicy config` tries the writes of attempts on each server, and leaves nothing behind.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -38,7 +38,7 @@ fn trial_writes_leave_nothing_behind() {
         let before = contents(&site);
         assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
         assert_eq!(contents(&site), before);
-        // A procedure could commit.
+        // A statement other than a plain INSERT, such as a procedure, could commit.
         let insert = match &site.base {
             Base::Sqlite => {
                 "WITH x AS (SELECT :username AS name) \
@@ -54,9 +54,9 @@ fn trial_writes_leave_nothing_behind() {
     }
 }
 
-/// A name with its database is looked up there, however it is written.
+/// The database before a table name is recognised with quotes and spaces too.
 #[test]
-fn a_qualified_table_is_tried_in_the_current_database_alone() {
+fn a_qualified_table_is_tried_only_in_the_current_database() {
     let (site, server, name) = stage();
     let before = contents(&site);
     let good = site.read("authpolicy.toml");
@@ -65,25 +65,25 @@ fn a_qualified_table_is_tried_in_the_current_database_alone() {
     server.root(&other).query_drop(format!("CREATE TABLE log {table} MyISAM")).unwrap();
     site.sql(&format!("CREATE TABLE log {table} InnoDB"));
     site.sql(&format!("CREATE TABLE {other} {table} InnoDB"));
-    let elsewhere = "warning log.insert is not tried: it names another database";
+    let not_tried = "warning log.insert is not tried: it names another database";
     for (table, want) in [
-        (format!("{other} . log"), elsewhere),
+        (format!("{other} . log"), not_tried),
         (format!("{name}.log"), "ok tried, and rolled back"),
         (format!("`{name}` . `log`"), "ok tried, and rolled back"),
-        (format!("{other}.log"), elsewhere),
-        (format!("`{other}` .log"), elsewhere),
+        (format!("{other}.log"), not_tried),
+        (format!("`{other}` .log"), not_tried),
     ] {
         let insert = format!("INSERT INTO {table} (username) VALUES (:username)");
         site.write_config(&format!("{good}[log]\ninsert = \"{insert}\"\n"));
-        let (status, said, complaint) = config(&site);
-        assert_eq!((status, value(&said, "writes")), (0, want), "{table}: {complaint}");
+        let (status, stdout, stderr) = config(&site);
+        assert_eq!((status, value(&stdout, "writes")), (0, want), "{table}: {stderr}");
     }
     let count = format!("SELECT COUNT(*) FROM {other}.log");
     assert_eq!((site.count(&count), site.count("SELECT COUNT(*) FROM log")), (0, 0));
     assert_eq!(contents(&site), before);
 }
 
-/// A trial row could not be taken back.
+/// A trial row could not be rolled back.
 #[test]
 fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
     let (site, server, name) = stage();
@@ -92,9 +92,9 @@ fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
     let trigger =
         "CREATE TRIGGER t AFTER INSERT ON connection_log FOR EACH ROW INSERT INTO audit VALUES (1)";
     server.root(&name).query_drop(trigger).unwrap();
-    let (status, said, _) = config(&site);
+    let (status, stdout, _) = config(&site);
     let want = "warning log.insert is not tried: connection_log has triggers";
-    assert_eq!((status, value(&said, "writes")), (0, want), "{said}");
+    assert_eq!((status, value(&stdout, "writes")), (0, want), "{stdout}");
     assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
     site.sql("DROP TRIGGER t");
     assert!(check(&site, "writes").starts_with("ok "));
@@ -132,7 +132,7 @@ fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
     assert_eq!(contents(&site), before);
 }
 
-/// It may write to a table without transactions.
+/// The function may write to a table without transactions.
 #[test]
 fn a_statement_that_calls_a_stored_function_is_not_tried() {
     let (site, server, name) = stage();
@@ -159,13 +159,13 @@ fn a_statement_that_calls_a_stored_function_is_not_tried() {
     ] {
         let insert = format!("{columns} VALUES (:protocol, {username}, :remote_ip, :country)");
         site.write_config(&format!("{good}[log]\ninsert = \"{insert}\"\n"));
-        let (status, said, complaint) = config(&site);
+        let (status, stdout, stderr) = config(&site);
         assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
-        assert_eq!((status, value(&said, "writes")), (0, want), "{complaint}");
+        assert_eq!((status, value(&stdout, "writes")), (0, want), "{stderr}");
     }
 }
 
-/// Statements that the server understands, and refuses to run.
+/// The server prepares these statements, and refuses to run them.
 #[test]
 fn config_fails_if_a_server_refuses_writes() {
     let (site, server, _) = stage();
@@ -174,33 +174,37 @@ fn config_fails_if_a_server_refuses_writes() {
     let settings =
         ["--log-bin=binlog", "--binlog-format=STATEMENT", "--transaction-isolation=READ-COMMITTED"];
     server.restart_with(&settings.map(String::from));
-    let (status, said, complaint) = config(&site);
-    assert_eq!(status, 2, "{said}");
-    let writes = value(&said, "writes");
+    let (status, stdout, stderr) = config(&site);
+    assert_eq!(status, 2, "{stdout}");
+    let writes = value(&stdout, "writes");
     assert!(
         writes.starts_with("failed ") && writes.contains("log.insert: error 1665: "),
         "{writes}"
     );
-    assert!(complaint.contains("log.insert: error 1665: "), "{complaint}");
+    assert!(stderr.contains("log.insert: error 1665: "), "{stderr}");
     server.kill();
     server.restart();
-    let (status, said, _) = config(&site);
-    assert_eq!((status, value(&said, "writes")), (0, "ok tried, and rolled back"), "{said}");
+    let (status, stdout, _) = config(&site);
+    assert_eq!((status, value(&stdout, "writes")), (0, "ok tried, and rolled back"), "{stdout}");
 
-    // What root sets holds for everybody else.
+    // `read_only` applies to users without special rights.
     server.root("").query_drop("SET GLOBAL read_only = 1").unwrap();
     server.root("").query_drop("REVOKE ALL ON *.* FROM exim@localhost").unwrap();
     server
         .root("")
         .query_drop("GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO exim@localhost")
         .unwrap();
-    let (status, said, _) = config(&site);
-    assert!(status == 2 && value(&said, "writes").contains("log.insert: error 1290: "), "{said}");
+    let (status, stdout, _) = config(&site);
+    assert!(
+        status == 2 && value(&stdout, "writes").contains("log.insert: error 1290: "),
+        "{stdout}"
+    );
     assert_eq!(contents(&site), before);
 }
 
-const OURS: &str = "authpolicy_delivered, authpolicy_count, authpolicy_seen, authpolicy_exception";
-const UNSEEN: &str = "not tried, because this user cannot see triggers";
+const OWN_TABLES: &str =
+    "authpolicy_delivered, authpolicy_count, authpolicy_seen, authpolicy_exception";
+const TRIGGERS_HIDDEN: &str = "not tried, because this user cannot see triggers";
 
 /// A site on MySQL with triggers, whose user has the rights that schema.sql grants.
 fn stage_on_mysql() -> (Site, Arc<MariaDb>, String) {
@@ -226,21 +230,21 @@ fn stage_on_mysql() -> (Site, Arc<MariaDb>, String) {
     (site, server, name)
 }
 
-/// MySQL shows triggers only to users with the right TRIGGER.
+/// MySQL shows triggers only to users with the TRIGGER right.
 #[test]
-fn nothing_is_written_where_triggers_cannot_be_seen() {
+fn nothing_is_written_if_triggers_cannot_be_seen() {
     let (site, _server, _) = stage_on_mysql();
     let before = contents(&site);
-    let (status, said, complaint) = config(&site);
-    let writes = value(&said, "writes");
+    let (status, stdout, stderr) = config(&site);
+    let writes = value(&stdout, "writes");
     assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0, "{writes}");
-    let want = format!("warning log.insert, {OURS} {UNSEEN}");
-    assert_eq!((status, writes), (0, want.as_str()), "{complaint}");
+    let want = format!("warning log.insert, {OWN_TABLES} {TRIGGERS_HIDDEN}");
+    assert_eq!((status, writes), (0, want.as_str()), "{stderr}");
     assert_eq!(contents(&site), before);
 }
 
 #[test]
-fn the_right_to_see_triggers_is_found_where_it_is_granted() {
+fn the_trigger_right_is_found_for_a_table_a_database_and_the_server() {
     let (site, server, name) = stage_on_mysql();
     let right = |verb: &str, place: &str| {
         let to = if verb == "GRANT" { "TO" } else { "FROM" };
@@ -251,7 +255,7 @@ fn the_right_to_see_triggers_is_found_where_it_is_granted() {
     let count = "authpolicy_count is not tried: it has triggers";
     let database = format!("{name}.*");
     for (place, want) in [
-        ("connection_log", format!("warning {log}; {OURS} {UNSEEN}")),
+        ("connection_log", format!("warning {log}; {OWN_TABLES} {TRIGGERS_HIDDEN}")),
         (&database, format!("warning {log}; {count}")),
         ("*.*", format!("warning {log}; {count}")),
     ] {
@@ -262,7 +266,10 @@ fn the_right_to_see_triggers_is_found_where_it_is_granted() {
     server.root("").query_drop("SET GLOBAL partial_revokes = ON").unwrap();
     right("GRANT", "*.*");
     right("REVOKE", &database);
-    assert_eq!(check(&site, "writes"), format!("warning log.insert, {OURS} {UNSEEN}"));
+    assert_eq!(
+        check(&site, "writes"),
+        format!("warning log.insert, {OWN_TABLES} {TRIGGERS_HIDDEN}")
+    );
     right("GRANT", &database);
     server.root("").query_drop("SET GLOBAL partial_revokes = OFF").unwrap();
     server.root(&name).query_drop("DROP TRIGGER t").unwrap();
@@ -270,7 +277,7 @@ fn the_right_to_see_triggers_is_found_where_it_is_granted() {
     assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
 }
 
-/// Each row would be set aside.
+/// Every row would be set aside.
 #[test]
 fn config_fails_if_the_table_refuses_an_ordinary_row() {
     let partitions =
@@ -287,27 +294,28 @@ fn config_fails_if_the_table_refuses_an_ordinary_row() {
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
         site.sql(change);
-        let (status, said, complaint) = config(&site);
-        let writes = value(&said, "writes");
+        let (status, stdout, stderr) = config(&site);
+        let writes = value(&stdout, "writes");
         let refused =
             "log.insert: the table refuses an ordinary row, so that rows would be set aside: ";
-        assert!(status == 2 && writes.starts_with("failed "), "{said}");
+        assert!(status == 2 && writes.starts_with("failed "), "{stdout}");
         assert!(writes.contains(&format!("{refused}{want}")), "{writes}");
-        assert!(complaint.contains(want), "{complaint}");
+        assert!(stderr.contains(want), "{stderr}");
     }
 }
 
-/// Others may only read it: the server understands the statements, and the writes wait in vain.
+/// While another session has a table locked for reading, the server prepares the statements, and
+/// the writes time out.
 #[test]
-fn each_table_of_ours_is_tried() {
+fn writes_to_each_table_are_tried() {
     let (site, server, name) = stage();
     for table in TABLES {
         let mut reader = server.root(&name);
         reader.query_drop(format!("LOCK TABLES {table} READ")).unwrap();
-        let (status, said, _) = config(&site);
+        let (status, stdout, _) = config(&site);
         let subject = if table == "connection_log" { "log.insert" } else { table };
-        let writes = value(&said, "writes");
-        assert!(status == 2 && writes.starts_with("failed "), "{table}: {said}");
+        let writes = value(&stdout, "writes");
+        assert!(status == 2 && writes.starts_with("failed "), "{table}: {stdout}");
         assert!(writes.contains(&format!(": {subject}: took too long")), "{table}: {writes}");
     }
     assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
@@ -322,10 +330,10 @@ fn the_writes_of_each_server_are_tried() {
     let dead = format!("mysql://exim@127.0.0.1:{}/{name}", free_port());
     let list = format!("url = [\"{}\", \"{}\", \"{dead}\"]", site.url(), second.tcp_url(&name));
     site.write_config(&good.replace(&format!("url = \"{}\"", site.url()), &list));
-    let (status, said, complaint) = config(&site);
-    assert_eq!((status, value(&said, "writes")), (0, "ok tried, and rolled back"), "{complaint}");
+    let (status, stdout, stderr) = config(&site);
+    assert_eq!((status, value(&stdout, "writes")), (0, "ok tried, and rolled back"), "{stderr}");
 
-    // Rights are missing on the second one alone, or a table that is needed, or one that is not.
+    // A table is missing on the second server alone: two that are required, and one that is not.
     let on_second = |sql: &str| second.root(&name).query_drop(sql).unwrap();
     for (table, status, want) in [
         ("connection_log", 2, "failed "),
@@ -333,9 +341,9 @@ fn the_writes_of_each_server_are_tried() {
         ("authpolicy_delivered", 0, "warning "),
     ] {
         on_second(&format!("RENAME TABLE {table} TO away"));
-        let (found, said, _) = config(&site);
-        let writes = value(&said, "writes");
-        assert_eq!(found, status, "{said}");
+        let (exit_status, stdout, _) = config(&site);
+        let writes = value(&stdout, "writes");
+        assert_eq!(exit_status, status, "{stdout}");
         let want = format!("{want}{}: ", place(&second));
         assert!(writes.starts_with(&want) && writes.contains(table), "{writes}");
         assert!(!writes.contains(&place(&first)), "{writes}");
@@ -347,10 +355,10 @@ fn the_writes_of_each_server_are_tried() {
         root("SET GLOBAL read_only = 1");
         root("REVOKE ALL ON *.* FROM exim@localhost");
         root("GRANT SELECT, INSERT, UPDATE, DELETE ON *.* TO exim@localhost");
-        let (status, said, complaint) = config(&site);
-        let writes = value(&said, "writes");
-        assert_eq!(status, 2, "{said}");
-        // One cause, with its servers.
+        let (status, stdout, stderr) = config(&site);
+        let writes = value(&stdout, "writes");
+        assert_eq!(status, 2, "{stdout}");
+        // The cause is printed once, with all its servers.
         let both = format!("{}, {}", place(&first), place(&second));
         let places = if Arc::ptr_eq(server, &second) { place(&second) } else { both };
         assert!(
@@ -358,6 +366,6 @@ fn the_writes_of_each_server_are_tried() {
             "{writes}"
         );
         assert_eq!(writes.matches("error 1290: ").count(), 1, "{writes}");
-        assert_eq!(complaint.matches("error 1290: ").count(), 1, "{complaint}");
+        assert_eq!(stderr.matches("error 1290: ").count(), 1, "{stderr}");
     }
 }

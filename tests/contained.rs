@@ -1,7 +1,7 @@
-//! A panic in each place where another crate is called, in a real Exim: what the client hears, the
-//! line, and exactly one row.
+//! Panics at each call of another crate, in a real Exim. The client gets a reply, the log a line,
+//! and the table one row.
 //!
-//! The plugin panics where the client's EHLO says, before the call or after it
+//! The client's EHLO names the place of the panic, which is before or after the call
 //! (src/contain.rs, src/ffi/deliberate.rs).
 #![allow(
     clippy::unwrap_used,
@@ -29,32 +29,32 @@ const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\
 
 /// The expected result for a right password.
 struct Case<'a> {
-    /// The place of the panic, as src/contain.rs calls it.
+    /// The places of the panic, by their names in src/contain.rs.
     places: &'a [&'a str],
     reply: &'a str,
-    /// `auth_ok` of the row; `None` where there is no row.
+    /// `auth_ok` of the row; `None` if there is no row.
     row: Option<Option<bool>>,
-    /// The result of `flush`: rows that wait, and rows that wait though they are in the table.
-    waits: [usize; 2],
+    /// Waiting rows, as `flush` counts them: those that it stores, and those that the table has.
+    waiting: [usize; 2],
     /// Part of a line.
     line: &'a str,
 }
 
 const AT: &str = "internal error at src/contain.rs:";
 
-/// The attempt is "cannot tell", and the row is written at once.
+/// The answer is "cannot tell", and the row is written at once.
 fn cannot_tell<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
-    Case { places, reply: CANNOT_TELL, row: Some(None), waits: [0, 0], line }
+    Case { places, reply: CANNOT_TELL, row: Some(None), waiting: [0, 0], line }
 }
 
-/// The answer stands, and the row waits in the journal.
-fn waits<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
-    Case { places, reply: ACCEPTED, row: Some(Some(true)), waits: [1, 0], line }
+/// The answer is unchanged, and the row waits in the journal.
+fn row_waits<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
+    Case { places, reply: ACCEPTED, row: Some(Some(true)), waiting: [1, 0], line }
 }
 
-/// The answer stands, and the row is written at once.
-fn unharmed<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
-    Case { waits: [0, 0], ..waits(places, line) }
+/// The answer is unchanged, and the row is written at once.
+fn no_effect<'a>(places: &'a [&'a str], line: &'a str) -> Case<'a> {
+    Case { waiting: [0, 0], ..row_waits(places, line) }
 }
 
 fn site(base: Base) -> Site {
@@ -73,28 +73,29 @@ fn attempt(exim: &Exim, name: &str, password: &[u8]) -> String {
     reply
 }
 
-fn play(site: &Site, cases: &[Case<'_>]) {
+/// Makes an attempt for each case, and checks reply, line, rows and journal.
+fn run_cases(site: &Site, cases: &[Case<'_>]) {
     let exim = site.exim();
     assert_eq!(attempt(&exim, "client.example", b"secret"), ACCEPTED, "{}", site.main_log());
     assert_eq!(attempt(&exim, "client.example", b"wrong"), REFUSED);
-    for Case { places, reply, row, waits, line } in cases {
+    for Case { places, reply, row, waiting, line } in cases {
         flush(site);
         let (rows, lines) = (site.rows().len(), site.lines().len());
         assert_eq!(attempt(&exim, &panicking::at(places), b"secret"), *reply, "{places:?}");
-        let said = site.lines().split_off(lines);
-        assert!(said.iter().any(|said| said.contains(line)), "{places:?}: {said:?}");
-        assert!(!format!("{said:?}").contains("deliberate panic"), "{places:?}: {said:?}");
+        let logged = site.lines().split_off(lines);
+        assert!(logged.iter().any(|text| text.contains(line)), "{places:?}: {logged:?}");
+        assert!(!format!("{logged:?}").contains("deliberate panic"), "{places:?}: {logged:?}");
         let [stored, known, ..] = flush(site);
         assert_eq!(
             [stored + known, known],
-            [waits[0] + waits[1], waits[1]],
-            "{places:?}: {said:?}"
+            [waiting[0] + waiting[1], waiting[1]],
+            "{places:?}: {logged:?}"
         );
-        let made: Vec<_> = site.rows().split_off(rows).iter().map(|row| row.auth_ok).collect();
-        assert_eq!(made, row.iter().copied().collect::<Vec<_>>(), "{places:?}: {said:?}");
+        let new_rows: Vec<_> = site.rows().split_off(rows).iter().map(|row| row.auth_ok).collect();
+        assert_eq!(new_rows, row.iter().copied().collect::<Vec<_>>(), "{places:?}: {logged:?}");
         let reply = attempt(&exim, "client.example", b"secret");
         assert_eq!(reply, ACCEPTED, "after {places:?}: {}", site.main_log());
-        assert_eq!(site.rows().len(), rows + made.len() + 1, "{places:?}");
+        assert_eq!(site.rows().len(), rows + new_rows.len() + 1, "{places:?}");
     }
     assert_eq!(site.panic_log(), "");
 }
@@ -110,7 +111,10 @@ fn a_panic_in_the_database_of_the_accounts_is_435_with_a_row() {
         let line = format!(
             "attempt status=503 reason=internal rule=- auth_ok=- policy_reject=- country=GB remote={GB} {name}"
         );
-        play(&site, &[cannot_tell(&["before-query"], &line), cannot_tell(&["after-query"], &line)]);
+        run_cases(
+            &site,
+            &[cannot_tell(&["before-query"], &line), cannot_tell(&["after-query"], &line)],
+        );
     }
 }
 
@@ -120,35 +124,35 @@ fn a_panic_in_the_database_of_the_log_leaves_the_answer_as_it_is_and_one_row() {
         let site = site(base);
         let journal = "trouble function=journal error=\"";
         let mut cases = vec![
-            waits(&["before-begin"], journal),
-            waits(&["after-begin"], journal),
-            waits(&["before-insert"], AT),
-            waits(&["after-insert"], journal),
-            waits(&["before-commit"], journal),
-            unharmed(&["before-drop"], "attempt status=204"),
-            unharmed(&["after-drop"], "attempt status=204"),
-            unharmed(&["before-help"], "trouble function=journal error=\"internal error at "),
+            row_waits(&["before-begin"], journal),
+            row_waits(&["after-begin"], journal),
+            row_waits(&["before-insert"], AT),
+            row_waits(&["after-insert"], journal),
+            row_waits(&["before-commit"], journal),
+            no_effect(&["before-drop"], "attempt status=204"),
+            no_effect(&["after-drop"], "attempt status=204"),
+            no_effect(&["before-help"], "trouble function=journal error=\"internal error at "),
             Case {
                 places: &["before-insert", "before-journal"],
                 reply: CANNOT_TELL,
                 row: None,
-                waits: [0, 0],
+                waiting: [0, 0],
                 line: "no place took the row",
             },
         ];
         match site.base {
-            // SQLite says that it has committed.
-            Base::Sqlite => cases.push(unharmed(&["after-commit"], "attempt status=204")),
+            // SQLite can still tell that it has committed.
+            Base::Sqlite => cases.push(no_effect(&["after-commit"], "attempt status=204")),
             Base::MariaDb(..) => {
-                cases.push(waits(&["before-execute"], journal));
-                cases.push(waits(&["after-execute"], journal));
-                // The row waits, and `flush` skips it because it is stored already.
-                let known = waits(&["after-commit"], journal);
-                cases.push(Case { waits: [0, 1], ..known });
-                cases.push(waits(&["before-insert", "before-roll-back"], journal));
+                cases.push(row_waits(&["before-execute"], journal));
+                cases.push(row_waits(&["after-execute"], journal));
+                // The row waits, but `flush` skips it, because the table has it.
+                let known = row_waits(&["after-commit"], journal);
+                cases.push(Case { waiting: [0, 1], ..known });
+                cases.push(row_waits(&["before-insert", "before-roll-back"], journal));
             }
         }
-        play(&site, &cases);
+        run_cases(&site, &cases);
     }
 }
 
@@ -161,7 +165,7 @@ fn a_panic_while_connecting_is_435_with_a_row_that_waits() {
             Base::MariaDb(..) => (&["before-connect"], "no database server takes us in: mysql /"),
         };
         let case = cannot_tell(places, line);
-        play(&site, &[Case { waits: [1, 0], ..case }]);
+        run_cases(&site, &[Case { waiting: [1, 0], ..case }]);
     }
 }
 
@@ -173,7 +177,7 @@ fn a_panic_in_a_parser_or_a_hash_crate_is_an_error_of_that_file_or_password() {
         format!("error=\"{}: cannot be read: {AT}", site.path("authpolicy.toml").display());
     let stored =
         "error=\"account u@example.com: has a stored password that cannot be used: internal";
-    play(
+    run_cases(
         &site,
         &[
             cannot_tell(&["before-geoip"], &file),
@@ -186,7 +190,7 @@ fn a_panic_in_a_parser_or_a_hash_crate_is_an_error_of_that_file_or_password() {
                 places: &["before-config"],
                 reply: CANNOT_TELL,
                 row: None,
-                waits: [0, 0],
+                waiting: [0, 0],
                 line: &config,
             },
         ],
@@ -206,12 +210,12 @@ fn a_row_at_which_the_journals_parser_panics_is_set_aside_and_not_lost() {
     assert!(site.main_log().contains("1 rows of "), "{}", site.main_log());
     assert_eq!(flush(&site), [0, 0, 0, 1]);
     site.tool(&["flush", "--set-aside"], "");
-    let made: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
-    assert_eq!(made, [Some(true), Some(true), Some(false)]);
+    let new_rows: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
+    assert_eq!(new_rows, [Some(true), Some(true), Some(false)]);
 }
 
 #[test]
-fn a_panic_of_our_own_is_435_with_one_row() {
+fn a_panic_in_our_own_code_is_435_with_one_row() {
     for base in Base::all() {
         let site = site(base);
         let bug = "please report it\" user=\"u@example.com\"";
@@ -219,10 +223,10 @@ fn a_panic_of_our_own_is_435_with_one_row() {
             cannot_tell(&["before-examine"], bug),
             cannot_tell(&["after-examine"], bug),
             Case {
-                waits: [1, 0],
+                waiting: [1, 0],
                 ..cannot_tell(&["in-decide"], "trouble function=check error=\"internal error at ")
             },
-            // The journal does not take it either.
+            // The journal fails too, so the row goes into the table.
             cannot_tell(&["in-decide", "before-journal"], "trouble function=journal error=\""),
         ];
         if matches!(site.base, Base::Sqlite) {
@@ -231,7 +235,7 @@ fn a_panic_of_our_own_is_435_with_one_row() {
                 ..cannot_tell(&["in-decide", "before-journal", "before-insert"], "no place took")
             });
         }
-        play(&site, &cases);
+        run_cases(&site, &cases);
     }
 }
 
@@ -247,15 +251,16 @@ fn journal_delivery_leaves_one_row_whatever_panics() {
         for (places, reply, row) in [
             (&["in-decide"][..], CANNOT_TELL, None),
             (&["before-examine"], CANNOT_TELL, None),
-            // It goes into the table then.
+            // The row goes into the table then.
             (&["before-journal"], ACCEPTED, Some(true)),
             (&["after-journal"], ACCEPTED, Some(true)),
         ] {
             let rows = site.rows().len();
             assert_eq!(attempt(&exim, &panicking::at(places), b"secret"), reply, "{places:?}");
             flush(&site);
-            let made: Vec<_> = site.rows().split_off(rows).iter().map(|row| row.auth_ok).collect();
-            assert_eq!(made, [row], "{places:?}: {}", site.main_log());
+            let new_rows: Vec<_> =
+                site.rows().split_off(rows).iter().map(|row| row.auth_ok).collect();
+            assert_eq!(new_rows, [row], "{places:?}: {}", site.main_log());
         }
         assert_eq!(site.panic_log(), "");
     }

@@ -1,4 +1,4 @@
-//! The tool, as root on both databases: what it prints, its exit status, and what it leaves.
+//! Runs the tool as root on both databases, and checks its output, its exit status and its files.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -23,7 +23,7 @@ use common::site::GB;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// Exit status, what was printed, and what was complained of.
+/// Returns the exit status, standard output and standard error.
 fn run(site: &Site, arguments: &[&str], stdin: &str) -> (i32, String, String) {
     let output = site.run_tool(arguments, stdin);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -31,7 +31,7 @@ fn run(site: &Site, arguments: &[&str], stdin: &str) -> (i32, String, String) {
 }
 
 #[test]
-fn accounts_come_and_go() {
+fn accounts_are_added_changed_disabled_and_deleted() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         let test = |password| run(&site, &["test", "U@example.com", GB], password).0;
@@ -51,10 +51,10 @@ fn accounts_come_and_go() {
             "secret\n",
         );
         assert_eq!(test("secret"), 0);
-        assert_eq!(test("secret\n"), 0, "a final newline is no part of a password");
-        let (status, _, complaint) = run(&site, &["user", "add", "u@example.com"], "other");
-        assert_eq!(status, 1, "{complaint}");
-        assert!(complaint.contains("u@example.com exists"), "{complaint}");
+        assert_eq!(test("secret\n"), 0, "a final newline is not part of the password");
+        let (status, _, stderr) = run(&site, &["user", "add", "u@example.com"], "other");
+        assert_eq!(status, 1, "{stderr}");
+        assert!(stderr.contains("u@example.com exists"), "{stderr}");
         let list = site.tool(&["user", "list"], "");
         assert_eq!(list, "account=u@example.com active=1 allow_countries=gb,es\n");
         site.tool(
@@ -69,26 +69,26 @@ fn accounts_come_and_go() {
         site.tool(&["user", "del", "u@example.com"], "");
         assert_eq!(test("new"), 1);
         for verb in ["passwd", "del", "disable"] {
-            let (status, _, complaint) = run(&site, &["user", verb, "u@example.com"], "x");
-            assert_eq!((status, complaint.contains("does not exist")), (1, true), "{complaint}");
+            let (status, _, stderr) = run(&site, &["user", verb, "u@example.com"], "x");
+            assert_eq!((status, stderr.contains("does not exist")), (1, true), "{stderr}");
         }
-        let (status, _, complaint) = run(&site, &["user", "add", "v@example.com"], "");
-        assert_eq!((status, complaint.contains("a password has 1 to")), (2, true), "{complaint}");
+        let (status, _, stderr) = run(&site, &["user", "add", "v@example.com"], "");
+        assert_eq!((status, stderr.contains("a password has 1 to")), (2, true), "{stderr}");
         for verb in [&["user", "add", "v@example.com"][..], &["hash"]] {
-            let (status, printed, complaint) = run(&site, verb, "secret\nsecret\n");
-            assert_eq!((status, &*printed), (2, ""), "{verb:?}: {complaint}");
-            assert!(complaint.contains("has more than one line: give the password once"));
+            let (status, stdout, stderr) = run(&site, verb, "secret\nsecret\n");
+            assert_eq!((status, &*stdout), (2, ""), "{verb:?}: {stderr}");
+            assert!(stderr.contains("has more than one line: give the password once"));
         }
         let add = ["user", "add", "v@example.com", "--allow-countries", "Spain"];
         let uk = ["user", "add", "v@example.com", "--allow-countries", "UK"];
         assert!(run(&site, &uk, "x").2.contains("Great Britain is GB"));
-        let (status, _, complaint) = run(&site, &add, "x");
-        assert_eq!((status, complaint.contains("\"Spain\" is no two-letter")), (2, true));
+        let (status, _, stderr) = run(&site, &add, "x");
+        assert_eq!((status, stderr.contains("\"Spain\" is no two-letter")), (2, true));
     }
 }
 
 #[test]
-fn test_explains_and_writes_no_row() {
+fn test_explains_the_decision_and_writes_no_row() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         site.account("u@example.com", "secret");
@@ -122,8 +122,8 @@ fn test_explains_and_writes_no_row() {
         ];
         assert!(text.starts_with(&in_order.concat()), "{text}");
         assert_eq!(run(&site, &["test", "u@example.com", ""], "secret").0, 0, "local");
-        let (status, _, complaint) = run(&site, &["test", "u@example.com", "GB"], "secret");
-        assert_eq!((status, complaint.contains("is no address")), (2, true), "{complaint}");
+        let (status, _, stderr) = run(&site, &["test", "u@example.com", "GB"], "secret");
+        assert_eq!((status, stderr.contains("is no address")), (2, true), "{stderr}");
         site.sql("UPDATE account SET password = '{NO-SUCH}x'");
         let (status, text, _) = run(&site, &["test", "u@example.com", GB], "secret");
         assert_eq!((status, text.contains("unknown scheme")), (2, true), "{text}");
@@ -132,7 +132,7 @@ fn test_explains_and_writes_no_row() {
 }
 
 #[test]
-fn db_init_makes_what_is_missing_and_alters_nothing() {
+fn db_init_creates_missing_tables_and_alters_none() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         let good = site.read("authpolicy.toml");
@@ -147,7 +147,7 @@ fn db_init_makes_what_is_missing_and_alters_nothing() {
         assert!(site.tool(&["user", "list"], "").contains("u@example.com"));
         site.sql("DROP TABLE connection_log");
         site.sql("DROP TABLE account");
-        // With a query of the administrator's own, the accounts are the administrator's.
+        // With the administrator's own query, `db init` does not create the account table.
         site.write_config(&good);
         let made = site.tool(&["db", "init"], "");
         assert!(made.starts_with("table=connection_log made\n"), "{made}");
@@ -175,11 +175,11 @@ fn root_makes_the_state_directory_only_where_no_other_user_may_write() {
         fs::create_dir(&parent).unwrap();
         std::os::unix::fs::chown(&parent, Some(owner), None).unwrap();
         fs::set_permissions(&parent, fs::Permissions::from_mode(mode)).unwrap();
-        let (status, said) = init(&parent.join("state"));
+        let (status, stderr) = init(&parent.join("state"));
         let place = parent.join("state").display().to_string();
         let want =
             format!("`install -d -m 700 -o Debian-exim {place}`, or correct state.directory");
-        assert!(status == 2 && said.contains(&want), "{name}: {said}");
+        assert!(status == 2 && stderr.contains(&want), "{name}: {stderr}");
         assert!(!parent.join("state").exists(), "{name}");
     }
 }
@@ -206,7 +206,7 @@ fn files_touched_by_root_belong_to_exims_user() {
     let exim = site.exim();
     let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");
     assert!(reply.starts_with("235"), "{}", site.main_log());
-    // Neither does the plugin leave anything as root: there it cannot tell.
+    // The plugin leaves no files of root either: at euid 0 it cannot tell.
     let text = site.dlfunc("check", "{u@example.com}{secret}{192.0.2.7}");
     let output = std::process::Command::new("exim4")
         .args(["-C", site.path("exim.conf").to_str().unwrap(), "-be", &text])
@@ -220,7 +220,7 @@ fn files_touched_by_root_belong_to_exims_user() {
 }
 
 #[test]
-fn the_log_is_shown_filtered_and_summed_up() {
+fn the_log_is_shown_filtered_and_summarised() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         site.account("u@example.com", "secret");
@@ -265,7 +265,7 @@ fn the_log_is_shown_filtered_and_summed_up() {
 }
 
 #[test]
-fn prune_deletes_what_is_old_in_batches_and_keeps_the_rest() {
+fn prune_deletes_old_rows_in_batches_and_keeps_the_rest() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         let series = match &site.base {
@@ -286,12 +286,12 @@ fn prune_deletes_what_is_old_in_batches_and_keeps_the_rest() {
         assert_eq!(site.tool(&["prune", "--keep", "90d"], ""), "deleted=12000\n");
         let left: Vec<_> = site.rows().into_iter().map(|row| row.username).collect();
         assert_eq!(left, ["new"]);
-        let (status, _, complaint) = run(&site, &["prune", "--keep", "0s"], "");
-        assert_eq!((status, complaint.contains("at least a day")), (2, true), "{complaint}");
-        assert_eq!(site.rows().len(), 1, "nothing by mistake");
-        let (status, _, complaint) = run(&site, &["prune", "--keep", "soon"], "");
-        assert_eq!((status, complaint.contains("soon")), (2, true), "{complaint}");
-        assert_eq!(run(&site, &["prune"], "").0, 2, "never without saying what to keep");
+        let (status, _, stderr) = run(&site, &["prune", "--keep", "0s"], "");
+        assert_eq!((status, stderr.contains("at least a day")), (2, true), "{stderr}");
+        assert_eq!(site.rows().len(), 1, "a rejected call deletes nothing");
+        let (status, _, stderr) = run(&site, &["prune", "--keep", "soon"], "");
+        assert_eq!((status, stderr.contains("soon")), (2, true), "{stderr}");
+        assert_eq!(run(&site, &["prune"], "").0, 2, "`--keep` is required");
     }
 }
 
@@ -303,15 +303,12 @@ fn geoip_lookup_answers_by_its_exit_status() {
     assert_eq!(lookup("203.0.113.1"), (1, String::from("country=\n"), String::new()));
     assert_eq!(lookup("no").0, 2);
     fs::remove_file(site.path("country.mmdb")).unwrap();
-    let (status, _, complaint) = lookup(GB);
-    assert!(
-        status == 2 && complaint.contains("country.mmdb: cannot be read by uid"),
-        "{complaint}"
-    );
+    let (status, _, stderr) = lookup(GB);
+    assert!(status == 2 && stderr.contains("country.mmdb: cannot be read by uid"), "{stderr}");
 }
 
 #[test]
-fn config_prints_what_is_in_force_and_what_is_wrong() {
+fn config_prints_the_settings_in_force_and_the_errors() {
     for base in Base::all() {
         let site = Site::new(base, POLICY);
         let text = site.tool(&["config"], "");
@@ -333,9 +330,9 @@ fn config_prints_what_is_in_force_and_what_is_wrong() {
             (good.replace("allow_countries =", "allow_country ="), "unknown field `allow_country`"),
         ] {
             site.write_config(&bad);
-            let (status, text, complaint) = run(&site, &["config"], "");
+            let (status, text, stderr) = run(&site, &["config"], "");
             assert_eq!(status, 2);
-            assert!(complaint.contains(want), "{text}{complaint}");
+            assert!(stderr.contains(want), "{text}{stderr}");
         }
         site.write_config(&good.replace("[policy]", "[policyd]"));
         let (_, text, _) = run(&site, &["config"], "");
@@ -343,22 +340,22 @@ fn config_prints_what_is_in_force_and_what_is_wrong() {
         assert!(text.contains(warning), "{text}");
         site.write_config(&good);
         site.sql("DROP TABLE connection_log");
-        let (status, _, complaint) = run(&site, &["config"], "");
-        assert!(status == 2 && complaint.contains("db init"), "{complaint}");
+        let (status, _, stderr) = run(&site, &["config"], "");
+        assert!(status == 2 && stderr.contains("db init"), "{stderr}");
     }
 }
 
 #[test]
-fn a_wrong_call_is_status_2_and_help_is_0() {
+fn a_usage_error_exits_with_2_and_help_with_0() {
     let site = Site::new(Base::Sqlite, POLICY);
-    let (status, _, complaint) = run(&site, &["frobnicate"], "");
-    assert!(status == 2 && complaint.contains("Usage"), "{complaint}");
+    let (status, _, stderr) = run(&site, &["frobnicate"], "");
+    assert!(status == 2 && stderr.contains("Usage"), "{stderr}");
     let (status, text, _) = run(&site, &["--help"], "");
     assert_eq!(status, 0);
     for verb in ["config", "db", "user", "test", "log", "prune", "geoip"] {
         assert!(text.contains(&format!("\n  {verb}")), "{text}");
     }
     fs::remove_file(site.path("authpolicy.toml")).unwrap();
-    let (status, _, complaint) = run(&site, &["config"], "");
-    assert!(status == 2 && complaint.contains("authpolicy.toml: cannot be read"), "{complaint}");
+    let (status, _, stderr) = run(&site, &["config"], "");
+    assert!(status == 2 && stderr.contains("authpolicy.toml: cannot be read"), "{stderr}");
 }

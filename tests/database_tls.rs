@@ -35,7 +35,7 @@ struct Rig {
 }
 
 impl Rig {
-    /// A site by TCP in clear, which has logged somebody in.
+    /// A site that uses TCP without TLS, after one successful login.
     fn new() -> Self {
         let server = Arc::new(MariaDb::start());
         let name = server.database();
@@ -48,7 +48,7 @@ impl Rig {
         rig
     }
 
-    /// Logs in by the URL with these options; it is accepted, or the line says this.
+    /// Makes an attempt with these options in the URL. It is accepted, or its line has these words.
     #[track_caller]
     fn expect(&self, options: &str, want: Result<(), &[&str]>) {
         let url = self.site.url();
@@ -69,7 +69,7 @@ impl Rig {
         }
     }
 
-    /// Each attempt has a row: what failed has waited in the journal.
+    /// Checks that each attempt has a row. Rows of failed attempts have waited in the journal.
     #[track_caller]
     fn expect_rows(&self) {
         self.server.root("").query_drop("ALTER USER exim@localhost REQUIRE NONE").unwrap();
@@ -87,13 +87,13 @@ impl Rig {
         assert!(accepted > 0 && unknown > 0, "{lines:?}");
     }
 
-    /// One line of `authpolicy config`, with these options.
+    /// Returns the `check.tls` line of `authpolicy config`, with these options in the URL.
     fn check_tls(&self, options: &str) -> String {
         let url = self.site.url();
         self.site.write_config(&self.config.replace(&url, &format!("{url}{options}")));
-        let said = self.site.tool(&["config"], "");
-        let line = said.lines().find_map(|line| line.strip_prefix("check.tls="));
-        line.unwrap_or_else(|| panic!("{said}")).to_owned()
+        let printed = self.site.tool(&["config"], "");
+        let line = printed.lines().find_map(|line| line.strip_prefix("check.tls="));
+        line.unwrap_or_else(|| panic!("{printed}")).to_owned()
     }
 }
 
@@ -120,12 +120,12 @@ fn root_cert_path_is_the_only_authority_trusted() {
     rig.expect_rows();
 }
 
-/// The crate `mysql` trusts them beside `root_cert_path`: vendor/webpki-roots has none.
+/// The crate `mysql` also trusts the authorities in webpki-roots. The copy in vendor/ has none.
 #[test]
 fn no_public_authority_is_compiled_in() {
     let bytes = fs::read(plugin()).unwrap();
     let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
-    assert!(has(b"root_cert_path"), "it is the plugin");
+    assert!(has(b"root_cert_path"), "the file is the plugin");
     for name in ["DigiCert", "GlobalSign", "ISRG Root", "Entrust"] {
         assert!(!has(name.as_bytes()), "{name}");
     }
@@ -139,8 +139,8 @@ fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
     rig.server.restart_with(&ours.server);
     let tls = format!("?root_cert_path={}", ours.root);
     let full = format!("{tls}&{}", ours.client);
-    let require = |what: &str| {
-        let sql = format!("ALTER USER exim@localhost REQUIRE {what}");
+    let require = |requirement: &str| {
+        let sql = format!("ALTER USER exim@localhost REQUIRE {requirement}");
         rig.server.root("").query_drop(sql).unwrap();
     };
     require("SSL");
@@ -161,7 +161,7 @@ fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
     rig.expect(&full, Ok(()));
     let unreadable = full.replace("ours-client.key", "no.key");
     rig.expect(&unreadable, Err(&["priv_key_path ", "no.key: No such file"]));
-    // Over a socket, TLS is not what is missing.
+    // Over a socket, the advice does not name TLS.
     let socket = rig.server.socket().display().to_string();
     rig.expect(&format!("?socket={socket}"), Err(&["error 1045", "or CREATE USER and GRANT\""]));
     rig.expect_rows();

@@ -1,5 +1,5 @@
-//! Rows on their way from the journal into the table: what a database may do to them, and what an
-//! attempt does for others.
+//! Delivery of rows from the journal into the table: errors of the database, and attempts that
+//! deliver the rows of others.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -42,8 +42,9 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 #[test]
-fn a_row_that_fails_for_a_reason_of_its_own_ends_with_the_transaction_and_alone() {
-    // CHECK and partitions of MySQL, whose SQLSTATE says nothing; a trigger that ends everything.
+fn a_refused_row_is_set_aside_alone_even_if_it_ends_the_transaction() {
+    // SQLite: a trigger that rolls back. MariaDB: errors whose SQLSTATE says nothing, for a CHECK
+    // of MySQL, a missing partition and a mix of collations.
     let cases = [
         (Base::Sqlite, "ROLLBACK"),
         (Base::mariadb(), "3819"),
@@ -60,11 +61,11 @@ fn a_row_that_fails_for_a_reason_of_its_own_ends_with_the_transaction_and_alone(
         assert_eq!(flush(&site), [2, 0, 0, 1], "{how}");
         assert_eq!(site.rows().len(), 2);
         let marks = site.count("SELECT COUNT(*) FROM authpolicy_delivered");
-        assert_eq!(marks, 2, "{how}: of what is stored alone");
+        assert_eq!(marks, 2, "{how}: only stored rows have marks");
     }
 }
 
-/// What a procedure says first is not all that it says.
+/// A procedure can fail after its first result.
 #[test]
 fn a_procedure_that_fails_at_its_end_has_stored_nothing() {
     let site = site(Base::mariadb(), POLICY);
@@ -89,7 +90,7 @@ fn a_procedure_that_fails_at_its_end_has_stored_nothing() {
 }
 
 #[test]
-fn a_file_that_fails_for_no_known_reason_goes_on_waiting_and_others_get_there() {
+fn a_file_that_fails_for_an_unknown_reason_keeps_waiting_and_blocks_no_other() {
     let site = site(Base::mariadb(), LATER);
     refuse_bad_names(&site, "1105");
     let exim = site.exim();
@@ -102,13 +103,13 @@ fn a_file_that_fails_for_no_known_reason_goes_on_waiting_and_others_get_there() 
         assert_eq!(flush(&site), [1, 0, 1, 0], "{waiting}");
     }
     assert_eq!(names(&site).len(), 1, "{:?}", names(&site));
-    // An attempt that helps is not in its way, nor stopped by it.
+    // An attempt that tries to deliver it logs the error, and is accepted.
     let config = site.read("authpolicy.toml");
     site.write_config(&config.replace("delivery = \"journal\"\n", ""));
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
     let lines = site.lines();
     assert!(lines[21].starts_with("trouble function=journal"), "{}", lines[21]);
-    // Nor are rows of the same file, wherever it stands.
+    // Rows before and after it in the same file are stored.
     let text = site.read(&format!("state/journal/{}", names(&site)[0]));
     put(&site, "rows.more", format!("{}{text}{}", rows(3), rows(3)));
     assert_eq!(flush(&site), [6, 0, 2, 0]);
@@ -117,9 +118,9 @@ fn a_file_that_fails_for_no_known_reason_goes_on_waiting_and_others_get_there() 
     assert_eq!(site.rows().len(), 28);
 }
 
-/// Though another of its file goes on waiting.
+/// Another row of the same file keeps waiting.
 #[test]
-fn what_was_set_aside_is_not_set_aside_again() {
+fn a_row_is_set_aside_only_once() {
     let site = site(Base::mariadb(), LATER);
     refuse_bad_names(&site, "1105");
     let exim = site.exim();
@@ -131,9 +132,9 @@ fn what_was_set_aside_is_not_set_aside_again() {
     assert_eq!(flush(&site), [0, 0, 1, 0]);
 }
 
-/// Nor is each row a reason to try again.
+/// `flush` does not log in again for each row.
 #[test]
-fn who_is_not_taken_in_asks_once() {
+fn flush_stops_after_a_denied_login() {
     let site = site(Base::mariadb(), LATER);
     let exim = site.exim();
     for number in 0..3 {
@@ -154,10 +155,10 @@ fn who_is_not_taken_in_asks_once() {
     assert_eq!(flush(&site), [18, 0, 0, 0]);
 }
 
-/// A row that keeps its INSERT waiting keeps no file behind it. (Those of its own transaction are
-/// the server's until that ends.)
+/// A row whose INSERT hangs does not block other files. (Rows of the same transaction wait until
+/// the server ends it.)
 #[test]
-fn a_row_that_hangs_holds_up_no_other_file() {
+fn a_row_whose_insert_hangs_does_not_block_other_files() {
     let site = site(Base::mariadb(), LATER);
     let config = site.read("authpolicy.toml");
     let limits = "[database]\nquery_timeout = \"1s\"\nattempt_timeout = \"4s\"\n";
@@ -174,15 +175,15 @@ fn a_row_that_hangs_holds_up_no_other_file() {
     assert_eq!(site.rows().len(), 1);
 }
 
-/// Hands on what is said to a server, and each of its answers late.
-fn far_away(server: u16) -> u16 {
+/// A proxy that delays each answer of a server; returns its port.
+fn slow_proxy(server: u16) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let hand_on = |mut from: TcpStream, mut to: TcpStream, pause: Duration| {
+    let forward = |mut from: TcpStream, mut to: TcpStream, delay: Duration| {
         std::thread::spawn(move || {
             let mut buffer = [0; 65536];
             while let Ok(read @ 1..) = from.read(&mut buffer) {
-                std::thread::sleep(pause);
+                std::thread::sleep(delay);
                 if to.write_all(&buffer[..read]).is_err() {
                     break;
                 }
@@ -196,20 +197,20 @@ fn far_away(server: u16) -> u16 {
                 (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
             let (also_client, also_server) =
                 (client.try_clone().unwrap(), server.try_clone().unwrap());
-            hand_on(client, server, Duration::ZERO);
-            hand_on(also_server, also_client, Duration::from_millis(60));
+            forward(client, server, Duration::ZERO);
+            forward(also_server, also_client, Duration::from_millis(60));
         }
     });
     port
 }
 
 #[test]
-fn attempts_bring_rows_that_wait_and_none_twice() {
+fn attempts_deliver_waiting_rows_once() {
     let site = site(Base::mariadb(), POLICY);
     put(&site, "rows.old", rows(200));
     let exim = site.exim();
     let mut attempts = 0;
-    // Some at a time, and none where the machine is busy: with each of the attempts it goes on.
+    // Each attempt delivers some rows, or none if the machine is busy.
     while !names(&site).is_empty() {
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
         attempts += 1;
@@ -220,17 +221,18 @@ fn attempts_bring_rows_that_wait_and_none_twice() {
 }
 
 #[test]
-fn a_server_that_is_far_away_gets_its_rows_by_flush_alone() {
+fn rows_for_a_slow_server_are_delivered_by_flush_only() {
     let site = site(Base::mariadb(), POLICY);
     let Base::MariaDb(server, name, url) = &site.base else { panic!("a server") };
-    let far = server.tcp_url(name);
-    let far = far.replace(&format!(":{}/", server.port), &format!(":{}/", far_away(server.port)));
-    let config = site.read("authpolicy.toml").replace(&**url, &far);
+    let slow_url = server.tcp_url(name);
+    let slow_url =
+        slow_url.replace(&format!(":{}/", server.port), &format!(":{}/", slow_proxy(server.port)));
+    let config = site.read("authpolicy.toml").replace(&**url, &slow_url);
     site.write_config(&config);
     put(&site, "rows.old", rows(20));
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    assert_eq!(site.rows().len(), 1, "it has no time for others");
+    assert_eq!(site.rows().len(), 1, "the attempt has no time for other rows");
     assert!(!site.main_log().contains("trouble"), "{}", site.main_log());
     assert_eq!(flush(&site), [20, 0, 0, 0]);
     assert_eq!(site.rows().len(), 21);
@@ -251,7 +253,7 @@ fn a_long_file_is_left_to_flush() {
 }
 
 #[test]
-fn flush_deletes_marks_of_long_ago() {
+fn flush_deletes_old_marks() {
     for base in Base::all() {
         let site = site(base, LATER);
         for old in ["000000000001", "017f00000000"] {
@@ -261,12 +263,12 @@ fn flush_deletes_marks_of_long_ago() {
         let exim = site.exim();
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(flush(&site), [1, 0, 0, 0]);
-        // Its own is left.
+        // The mark of the new row is left.
         assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_delivered"), 1);
     }
 }
 
-/// A process that opens the log as an attempt does.
+/// Opens the log as an attempt does, in a process of Exim's user.
 #[test]
 #[ignore = "run by another test, as Exim's user"]
 fn host_of_a_durable_log() {
@@ -279,9 +281,9 @@ fn host_of_a_durable_log() {
 }
 
 #[test]
-fn what_must_survive_a_loss_of_power_is_synced_by_the_embedded_database_too() {
+fn durability_disk_syncs_the_embedded_database_too() {
     let site = site(Base::Sqlite, LATER);
-    // NORMAL leaves the WAL to the system, FULL does not.
+    // 1 is NORMAL, which does not sync the WAL at each commit. 2 is FULL, which does.
     assert!(host::run(&site, "host_of_a_durable_log").contains("synchronous=1"));
     let config = site.read("authpolicy.toml");
     site.write_config(&config.replace("[state]\n", "[state]\ndurability = \"disk\"\n"));

@@ -1,5 +1,5 @@
-//! Servers at which the MySQL driver panics, in a real Exim and under the tool; and users who log
-//! in by `ed25519`.
+//! Servers that make the MySQL driver panic, in a real Exim and with the tool. Also database users
+//! who log in with `ed25519`.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -42,8 +42,8 @@ fn site(base: Base) -> Site {
     site
 }
 
-/// Puts this in place of the site's `url`.
-fn point_to(site: &Site, url: &str) {
+/// Replaces the site's `url` line.
+fn replace_url(site: &Site, url: &str) {
     let config = site.read("authpolicy.toml");
     let before = format!("url = \"{}\"\n", site.url());
     assert!(config.contains(&before), "{config}");
@@ -61,8 +61,8 @@ fn auth_ok(site: &Site) -> Vec<Option<bool>> {
     site.rows().iter().map(|row| row.auth_ok).collect()
 }
 
-/// The line names the server and the place of the panic, and nothing that was parsed.
-fn names_cause(line: &str, server: &FakeServer, oddity: Oddity) {
+/// Checks that the line names the server and the place of the panic, and holds no parsed data.
+fn assert_names_cause(line: &str, server: &FakeServer, oddity: Oddity) {
     let place = format!("mysql 127.0.0.1:{} mail", server.port);
     assert!(line.contains(&place), "{line}");
     let (_, cause) = line
@@ -76,7 +76,7 @@ fn names_cause(line: &str, server: &FakeServer, oddity: Oddity) {
 }
 
 #[test]
-fn the_next_server_of_the_list_is_tried() {
+fn after_a_driver_panic_the_next_server_of_the_list_is_tried() {
     let site = site(Base::mariadb());
     let exim = site.exim();
     assert_eq!(attempt(&exim, b"secret"), ACCEPTED, "{}", site.main_log());
@@ -84,7 +84,7 @@ fn the_next_server_of_the_list_is_tried() {
     let config = site.read("authpolicy.toml");
     for oddity in PANICS {
         let server = FakeServer::start(oddity);
-        point_to(&site, &format!("url = [\"{}\", \"{url}\"]", server.url("mail")));
+        replace_url(&site, &format!("url = [\"{}\", \"{url}\"]", server.url("mail")));
         let (rows, lines) = (site.rows().len(), site.lines().len());
         assert_eq!(attempt(&exim, b"secret"), ACCEPTED, "{oddity:?}: {}", site.main_log());
         assert_eq!(attempt(&exim, b"wrong"), REFUSED, "{oddity:?}: {}", site.main_log());
@@ -98,7 +98,7 @@ fn the_next_server_of_the_list_is_tried() {
 }
 
 #[test]
-fn a_server_of_the_accounts_at_which_the_driver_panics_is_435_with_a_row() {
+fn a_driver_panic_at_the_account_database_is_435_with_a_row() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
@@ -106,16 +106,16 @@ fn a_server_of_the_accounts_at_which_the_driver_panics_is_435_with_a_row() {
         let config = site.read("authpolicy.toml");
         for oddity in PANICS {
             let server = FakeServer::start(oddity);
-            // The log stays where it was.
+            // The log database stays the same.
             let log = format!("[log]\nurl = \"{}\"", site.url());
-            point_to(&site, &format!("url = \"{}\"", server.url("mail")));
+            replace_url(&site, &format!("url = \"{}\"", server.url("mail")));
             site.write_config(&format!("{}\n{log}\n", site.read("authpolicy.toml")));
             let rows = site.rows().len();
             assert_eq!(attempt(&exim, b"secret"), CANNOT_TELL, "{oddity:?}: {}", site.main_log());
             assert_eq!(auth_ok(&site).split_off(rows), [None], "{oddity:?}");
             let line = site.lines().pop().unwrap();
             assert!(line.starts_with("attempt status=503 reason=internal "), "{line}");
-            names_cause(&line, &server, oddity);
+            assert_names_cause(&line, &server, oddity);
             site.write_config(&config);
         }
         assert_eq!(attempt(&exim, b"secret"), ACCEPTED, "{}", site.main_log());
@@ -124,7 +124,7 @@ fn a_server_of_the_accounts_at_which_the_driver_panics_is_435_with_a_row() {
 }
 
 #[test]
-fn a_server_of_the_log_at_which_the_driver_panics_leaves_the_answer_as_it_is() {
+fn a_driver_panic_at_the_log_database_does_not_change_the_answer() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
@@ -138,7 +138,7 @@ fn a_server_of_the_log_at_which_the_driver_panics_leaves_the_answer_as_it_is() {
             assert_eq!(attempt(&exim, b"wrong"), REFUSED, "{oddity:?}: {}", site.main_log());
             let lines = site.lines();
             let line = lines.iter().rfind(|line| line.contains("the row waits in the journal"));
-            names_cause(line.unwrap_or_else(|| panic!("{lines:?}")), &server, oddity);
+            assert_names_cause(line.unwrap_or_else(|| panic!("{lines:?}")), &server, oddity);
             assert_eq!(site.rows().len(), rows);
             site.write_config(&config);
             assert_eq!(flush(&site), [2, 0, 0, 0], "{oddity:?}");
@@ -149,26 +149,26 @@ fn a_server_of_the_log_at_which_the_driver_panics_leaves_the_answer_as_it_is() {
 }
 
 #[test]
-fn the_tool_ends_with_status_2_and_one_message_that_names_the_server() {
+fn after_a_driver_panic_the_tool_exits_with_2_and_names_the_server_once() {
     let site = site(Base::Sqlite);
     assert!(site.run_tool(&["config"], "").status.success());
     let config = site.read("authpolicy.toml");
     for oddity in PANICS {
         let server = FakeServer::start(oddity);
-        point_to(&site, &format!("url = \"{}\"", server.url("mail")));
+        replace_url(&site, &format!("url = \"{}\"", server.url("mail")));
         for arguments in [&["config"][..], &["test", "u@example.com", GB], &["log"]] {
             let output = site.run_tool(arguments, "secret");
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
             let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
             assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stdout}{stderr}");
             assert!(!format!("{stdout}{stderr}").contains("panicked"), "{stdout}{stderr}");
-            let told = match arguments {
+            let message = match arguments {
                 ["test", ..] => format!("{stdout}{stderr}"),
                 _ => stderr.clone(),
             };
-            let line = told.lines().find(|line| line.contains("internal error"));
-            names_cause(
-                line.unwrap_or_else(|| panic!("{oddity:?} {arguments:?}: {told}")),
+            let line = message.lines().find(|line| line.contains("internal error"));
+            assert_names_cause(
+                line.unwrap_or_else(|| panic!("{oddity:?} {arguments:?}: {message}")),
                 &server,
                 oddity,
             );
@@ -178,9 +178,10 @@ fn the_tool_ends_with_status_2_and_one_message_that_names_the_server() {
     }
 }
 
-/// The server sends 32 random bytes, and the driver drops a zero at their end: one login in 256.
+/// The server sends 32 random bytes. The driver drops a zero at their end, so that one login in 256
+/// is denied and has to be repeated.
 #[test]
-fn a_user_of_ed25519_logs_in_each_time() {
+fn every_ed25519_login_succeeds() {
     let server = MariaDb::start();
     let name = server.database();
     let mut root = server.root("");
@@ -203,7 +204,7 @@ fn a_user_of_ed25519_logs_in_each_time() {
 }
 
 #[test]
-fn a_user_of_ed25519_logs_in_over_socket_and_tcp() {
+fn ed25519_logins_work_over_socket_and_tcp() {
     let server = Arc::new(MariaDb::start());
     let name = server.database();
     let site = site(Base::MariaDb(Arc::clone(&server), name.clone(), server.url(&name)));
@@ -224,7 +225,7 @@ fn a_user_of_ed25519_logs_in_over_socket_and_tcp() {
         (format!("mysql://ed:pa55%2Fword@127.0.0.1:{}/{name}", server.port), ACCEPTED),
         (format!("mysql://ed:wrong@localhost/{name}?socket={socket}"), CANNOT_TELL),
     ] {
-        point_to(&site, &format!("url = \"{url}\""));
+        replace_url(&site, &format!("url = \"{url}\""));
         assert_eq!(attempt(&exim, b"secret"), reply, "{url}: {}", site.main_log());
         if reply == ACCEPTED {
             assert_eq!(attempt(&exim, b"wrong"), REFUSED, "{url}: {}", site.main_log());

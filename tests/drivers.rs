@@ -1,5 +1,5 @@
-//! The drivers that prove the password themselves, in a real Exim on the examples: `secret` for
-//! their proof, `authorize` after it, `finish` at the end.
+//! Drivers that check the password themselves, in a real Exim with the examples. Exim calls
+//! `secret` for the check, `authorize` after it, and `finish` at the end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -39,13 +39,13 @@ use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use common::smtp::proxy;
 
-/// The administrator's omission, and no wrong password.
+/// The account has only a hash: an error of the administrator, not a wrong password.
 #[rustfmt::skip]
 const ONLY_A_HASH: Case<'_> = Case { name: "only a hash", remote: GB, authcid: "hash@example.com", password: "secret",
     reply: REFUSED, line: "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB", row: (None, NO) };
 
-/// The accounts with passwords in clear.
-fn accounts_in_clear(site: &Site) {
+/// Adds accounts with passwords in clear, and one with a hash.
+fn add_accounts(site: &Site) {
     for name in ["u@example.com", "off@example.com"] {
         site.tool(&["user", "add", name, "--scheme", "PLAIN"], "secret");
     }
@@ -65,7 +65,7 @@ fn crypteq(base: Base) -> Rig {
 }
 
 #[test]
-fn plaintext_with_another_proof() {
+fn plaintext_with_crypteq_follows_the_policy() {
     for base in Base::all() {
         let rig = crypteq(base);
         play_all(&rig.site, &plain(rig.port), true);
@@ -74,9 +74,9 @@ fn plaintext_with_another_proof() {
     }
 }
 
-/// A real PAM, whose service and passwords are this test's own.
+/// Uses a real PAM with the test's own service and passwords.
 #[test]
-fn plaintext_with_pam() {
+fn plaintext_with_pam_follows_the_policy() {
     let libraries = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     let mut rig = crypteq(Base::Sqlite);
     let site = &rig.site;
@@ -86,7 +86,7 @@ fn plaintext_with_pam() {
     site.write("pam.d/exim", &format!("auth required {matrix}\naccount required {matrix}\n"));
     site.write("passdb", "u@example.com:secret:exim\noff@example.com:secret:exim\n");
     let services = site.path("pam.d").display().to_string();
-    let keep = "keep_environment = PAM_WRAPPER : PAM_WRAPPER_SERVICE_DIR\nexim_user ";
+    let environment = "keep_environment = PAM_WRAPPER : PAM_WRAPPER_SERVICE_DIR\nexim_user ";
     let crypteq = |password: &str, name: &str| {
         format!(
             "crypteq{{{password}}}{{${{extract{{1}}{{:}}{{${{lookup{{{name}}}lsearch{{PASSWD_FILE}}}}}}}}}}"
@@ -97,7 +97,7 @@ fn plaintext_with_pam() {
     rig.restart_among(
         &[
             ("keep_environment =\n", ""),
-            ("exim_user ", keep),
+            ("exim_user ", environment),
             (&crypteq("$auth3", "$auth2"), &pam("$auth3", "$auth2")),
             (&crypteq("$auth2", "$auth1"), &pam("$auth2", "$auth1")),
         ],
@@ -112,7 +112,7 @@ fn plaintext_with_pam() {
 }
 
 #[test]
-fn attempts_of_one_connection_are_told_apart() {
+fn attempts_of_one_connection_are_recorded_separately() {
     let rig = crypteq(Base::Sqlite);
     let mut client = Client::over_tls(rig.port, CN, &[]);
     assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
@@ -128,7 +128,7 @@ fn attempts_of_one_connection_are_told_apart() {
 }
 
 #[test]
-fn what_authorize_decides_under_log_only_and_without_a_country() {
+fn authorize_follows_log_only_and_cannot_tell_without_a_country() {
     let rig = crypteq(Base::Sqlite);
     let (site, login) = (&rig.site, plain(rig.port));
     let good = site.read("authpolicy.toml");
@@ -145,9 +145,9 @@ fn what_authorize_decides_under_log_only_and_without_a_country() {
     play(site, &login, &RIGHT);
 }
 
-/// `finish` cannot know why `authorize` was not asked.
+/// `finish` cannot know why `authorize` was not called.
 #[test]
-fn a_proof_that_cannot_be_made_is_a_wrong_one() {
+fn a_failed_check_outside_the_plugin_is_recorded_as_a_wrong_password() {
     let rig = crypteq(Base::Sqlite);
     assert_eq!(plain(rig.port)(GB, "u@example.com", "secret"), ACCEPTED);
     fs::remove_file(rig.site.path("passwd")).unwrap();
@@ -160,22 +160,22 @@ fn a_proof_that_cannot_be_made_is_a_wrong_one() {
 fn cram_md5(port: u16) -> impl Fn(&str, &str, &str) -> String {
     move |remote, authcid, password| {
         let mut client = Client::over_tls(port, remote, &[]);
-        let asked = client.command("AUTH CRAM-MD5");
-        let challenge = asked.strip_prefix("334 ").unwrap();
+        let reply = client.command("AUTH CRAM-MD5");
+        let challenge = reply.strip_prefix("334 ").unwrap();
         client.command(&cram_md5_response(challenge, authcid, password))
     }
 }
 
 #[test]
-fn cram_md5_with_accounts_of_ours() {
+fn cram_md5_works_with_the_accounts_of_the_plugin() {
     for base in Base::all() {
         let site = driver::site(base, "cram-md5");
-        accounts_in_clear(&site);
+        add_accounts(&site);
         let rig = Rig::start(site, "cram-md5", &[]);
         let login = cram_md5(rig.port);
         play_all(&rig.site, &login, false);
         play(&rig.site, &login, &ONLY_A_HASH);
-        // An attempt without a name is one, too.
+        // An attempt without a name has a row too.
         let rows = rig.site.rows().len();
         assert_eq!(login(GB, "", "secret"), REFUSED);
         let line = rig.site.lines().pop().unwrap();
@@ -185,8 +185,8 @@ fn cram_md5_with_accounts_of_ours() {
     }
 }
 
-/// Two guesses at an account.
-fn limited(site: &Site) {
+/// Adds a limit of two failures for each account.
+fn add_limit(site: &Site) {
     let limit = "known_good = \"0s\"\n[[policy.limit]]\nname = \"guessing\"\nper = \"account\"\n\
                  count = \"failures\"\nmax = 2\nwithin = \"10m\"\n";
     let config = site.read("authpolicy.toml");
@@ -200,13 +200,13 @@ const WRONG: Case<'_> = Case { name: "wrong", remote: GB, authcid: "u@example.co
 const RIGHT: Case<'_> = Case { name: "right", remote: GB, authcid: "u@example.com", password: "secret", reply: ACCEPTED,
     line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) };
 
-/// Beyond a limit the driver gets no password.
+/// Once the limit is reached, `secret` returns no password.
 #[test]
-fn guesses_that_a_driver_makes_of_a_secret_are_under_limits() {
+fn a_limit_applies_to_guesses_that_the_driver_checks() {
     for base in Base::all() {
         let site = driver::site(base, "cram-md5");
-        accounts_in_clear(&site);
-        limited(&site);
+        add_accounts(&site);
+        add_limit(&site);
         let rig = Rig::start(site, "cram-md5", &[]);
         let login = cram_md5(rig.port);
         for case in [&RIGHT, &RIGHT, &RIGHT, &WRONG, &RIGHT, &WRONG] {
@@ -220,12 +220,12 @@ fn guesses_that_a_driver_makes_of_a_secret_are_under_limits() {
     }
 }
 
-/// An attempt by another name of the account is entered once, by both.
+/// An attempt with an alias of the account is counted once, for both names.
 #[test]
-fn guesses_by_another_name_are_counted_once() {
+fn guesses_with_an_alias_are_counted_once() {
     let site = driver::site(Base::Sqlite, "cram-md5");
-    accounts_in_clear(&site);
-    limited(&site);
+    add_accounts(&site);
+    add_limit(&site);
     let query = "SELECT password, username FROM account \
                  WHERE username = replace(:user, 'alias@', 'u@')";
     let config = site.read("authpolicy.toml");
@@ -237,22 +237,22 @@ fn guesses_by_another_name_are_counted_once() {
     assert_eq!(alias("wrong"), REFUSED);
     assert_eq!(alias("secret"), ACCEPTED, "{}", rig.site.main_log());
     assert_eq!(alias("wrong"), REFUSED);
-    assert_eq!(alias("secret"), REFUSED, "two are too many");
-    assert_eq!(login(GB, "u@example.com", "secret"), REFUSED, "by this name too");
+    assert_eq!(alias("secret"), REFUSED, "two failures are the limit");
+    assert_eq!(login(GB, "u@example.com", "secret"), REFUSED, "with this name too");
     let row = rig.site.rows().pop().unwrap();
     assert_eq!((row.username.as_str(), row.auth_ok), ("u@example.com", None));
 }
 
-/// Who else proved it wrong, may have had an outage: that locks nobody out.
+/// Another program may have had an outage, so its refusals must not lock an account out.
 #[test]
-fn what_somebody_else_refutes_does_not_count() {
+fn refusals_by_another_program_do_not_count() {
     let rig = crypteq(Base::Sqlite);
-    limited(&rig.site);
+    add_limit(&rig.site);
     let login = plain(rig.port);
     for case in [&RIGHT, &WRONG, &WRONG, &WRONG, &RIGHT] {
         play(&rig.site, &login, case);
     }
-    // But a limit that is crossed holds for what they prove right.
+    // But a limit that has been reached refuses passwords that the program finds right.
     rig.site.sql(
         "INSERT INTO authpolicy_count VALUES ('guessing', 'u@example.com', '', 'a', '', 99999999999999), \
          ('guessing', 'u@example.com', '', 'b', '', 99999999999999)",
@@ -264,7 +264,7 @@ fn what_somebody_else_refutes_does_not_count() {
         line: "status=403 reason=policy rule=guessing auth_ok=1 policy_reject=1 country=GB", ..RIGHT });
 }
 
-/// NTLM, by a client that knows it.
+/// A client that uses NTLM.
 fn ntlm(port: u16) -> impl Fn(&str, &str, &str) -> String {
     move |remote, authcid, password| {
         let output = Command::new("swaks")
@@ -281,9 +281,9 @@ fn ntlm(port: u16) -> impl Fn(&str, &str, &str) -> String {
 }
 
 #[test]
-fn spa_with_accounts_of_ours() {
+fn spa_works_with_the_accounts_of_the_plugin() {
     let site = driver::site(Base::Sqlite, "spa");
-    accounts_in_clear(&site);
+    add_accounts(&site);
     let rig = Rig::start(site, "spa", &[]);
     let login = ntlm(rig.port);
     play_all(&rig.site, &login, false);

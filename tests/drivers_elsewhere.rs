@@ -1,5 +1,5 @@
-//! The drivers whose proof is somebody else's, Dovecot's, Cyrus SASL's or a certificate's, in a real
-//! Exim on the examples: `authorize` after it, `finish` at the end.
+//! Drivers that leave the check to Dovecot, Cyrus SASL or a certificate, in a real Exim with the
+//! examples. Exim calls `authorize` after it, and `finish` at the end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -52,8 +52,8 @@ fn dovecot(passdb: &str) -> (Rig, Dovecot) {
     (Rig::start(site, "dovecot", &[("DOVECOT_SOCKET", &socket)]), dovecot)
 }
 
-/// Malformed PLAIN, with a password where the name belongs: nothing of it is written.
-fn play_malformed(rig: &Rig) {
+/// Sends malformed PLAIN, with a password in place of the name, and checks that it is not written.
+fn send_malformed(rig: &Rig) {
     let rows = rig.site.rows().len();
     for response in ["u@example.com\0hunter2", "\0hunter2", "hunter2"] {
         let mut client = Client::over_tls(rig.port, GB, &[]);
@@ -66,25 +66,25 @@ fn play_malformed(rig: &Rig) {
 }
 
 #[test]
-fn dovecot_proves() {
+fn dovecot_logins_follow_the_policy() {
     let (rig, _dovecot) = dovecot("");
     play_all(&rig.site, &plain(rig.port), true);
     play_all(&rig.site, &login(rig.port), true);
-    play_malformed(&rig);
+    send_malformed(&rig);
     play_without_database(&rig, &plain(rig.port), REFUSED);
 }
 
 #[test]
-fn what_dovecot_cannot_tell() {
+fn a_failure_in_dovecot_is_a_refusal_and_without_dovecot_it_is_435() {
     let (rig, dovecot) = dovecot("passdb {\n driver = checkpassword\n args = /no-such-program\n}");
     let right = || plain(rig.port)(GB, "u@example.com", "secret");
     assert_eq!(right(), ACCEPTED, "{}", rig.site.main_log());
-    // Its own outage is a refusal to Exim, which does not read that it is temporary.
+    // Exim takes Dovecot's temporary failure for a refusal.
     #[rustfmt::skip]
     play(&rig.site, &plain(rig.port), &Case { name: "away", remote: GB, authcid: "away@example.com", password: "secret",
         reply: REFUSED, line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0", row: (NO, NO) });
     assert!(dovecot.log().contains("no-such-program"), "{}", dovecot.log());
-    // Where it does not answer, Exim has no name for `finish`.
+    // If Dovecot does not answer, Exim has no name for `finish`.
     drop(dovecot);
     assert_eq!(right(), CANNOT_TELL, "{}", rig.site.main_log());
     assert_eq!((rig.site.rows().len(), rig.site.lines().len()), (2, 2));
@@ -104,7 +104,7 @@ fn saslpasswd2(database: &Path, user: &str) {
 }
 
 #[test]
-fn cyrus_sasl_proves() {
+fn cyrus_sasl_logins_follow_the_policy() {
     let site = driver::site(Base::Sqlite, "cyrus-sasl");
     disable(&site);
     let database = site.path("sasldb2");
@@ -120,12 +120,12 @@ fn cyrus_sasl_proves() {
     let rig = Rig::start(site, "cyrus-sasl", &[("SASL_DIRECTORY", &directory)]);
     play_all(&rig.site, &plain(rig.port), true);
     play_all(&rig.site, &login(rig.port), true);
-    play_malformed(&rig);
+    send_malformed(&rig);
     play_without_database(&rig, &plain(rig.port), REFUSED);
 }
 
-/// Runs `openssl req` for a certificate that is signed by itself, or by an authority.
-fn certify(site: &Site, name: &str, arguments: &[&str], authority: Option<&str>) {
+/// Makes a certificate with `openssl req`: self-signed, or signed by an authority.
+fn make_certificate(site: &Site, name: &str, arguments: &[&str], authority: Option<&str>) {
     let path = |name: &str| site.path(name).display().to_string();
     let (certificate, key) = (path(&format!("{name}.crt")), path(&format!("{name}.key")));
     let mut openssl = Command::new("openssl");
@@ -140,13 +140,13 @@ fn certify(site: &Site, name: &str, arguments: &[&str], authority: Option<&str>)
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
-/// A set-up with an authority and certificates: one for each account, one without a name, one with
-/// two, and one of an authority that nobody knows.
-fn certified(name: &str) -> Site {
+/// A site with an authority and certificates: one for each account, one without a name, one with
+/// two, and one of an unknown authority.
+fn site_with_certificates(name: &str) -> Site {
     let site = driver::site(Base::Sqlite, name);
     disable(&site);
     for authority in ["ca", "other-ca"] {
-        certify(&site, authority, &["-subj", &format!("/CN={authority}")], None);
+        make_certificate(&site, authority, &["-subj", &format!("/CN={authority}")], None);
     }
     let subject = ["-subj", "/CN=u@example.com"];
     for (name, names, authority) in [
@@ -158,9 +158,14 @@ fn certified(name: &str) -> Site {
         ("forged", "email:u@example.com", "other-ca"),
     ] {
         let names = format!("subjectAltName={names}");
-        certify(&site, name, &[&subject[..], &["-addext", &names]].concat(), Some(authority));
+        make_certificate(
+            &site,
+            name,
+            &[&subject[..], &["-addext", &names]].concat(),
+            Some(authority),
+        );
     }
-    certify(&site, "nameless", &subject, Some("ca"));
+    make_certificate(&site, "nameless", &subject, Some("ca"));
     site
 }
 
@@ -184,11 +189,11 @@ fn authority(site: &Site) -> String {
     site.path("ca.crt").display().to_string()
 }
 
-const UNPROVED: &str = "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB";
+const WRONG: &str = "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB";
 
 #[test]
-fn external_lets_in_whom_the_certificate_names() {
-    let site = certified("external");
+fn external_accepts_only_names_in_the_certificate() {
+    let site = site_with_certificates("external");
     let authority = authority(&site);
     let rig = Rig::start(site, "external", &[("CLIENT_AUTHORITY", &authority)]);
     #[rustfmt::skip]
@@ -199,20 +204,20 @@ fn external_lets_in_whom_the_certificate_names() {
             line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
         Case { name: "stolen certificate", remote: CN, authcid: "u@example.com", password: "u", reply: REFUSED,
             line: "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1 country=CN", row: (YES, YES) },
-        Case { name: "another's name", remote: GB, authcid: "off@example.com", password: "u", reply: REFUSED,
+        Case { name: "name of another account", remote: GB, authcid: "off@example.com", password: "u", reply: REFUSED,
             line: "status=403 reason=disabled rule=account.disabled auth_ok=0 policy_reject=1", row: (NO, YES) },
-        Case { name: "nobody's name", remote: GB, authcid: "nobody@example.com", password: "u", reply: REFUSED,
-            line: UNPROVED, row: (NO, NO) },
-        Case { name: "nobody's name from CN", remote: CN, authcid: "nobody@example.com", password: "u", reply: REFUSED,
+        Case { name: "unknown name", remote: GB, authcid: "nobody@example.com", password: "u", reply: REFUSED,
+            line: WRONG, row: (NO, NO) },
+        Case { name: "unknown name from CN", remote: CN, authcid: "nobody@example.com", password: "u", reply: REFUSED,
             line: "status=403 reason=policy rule=policy.allow_countries auth_ok=0 policy_reject=1 country=CN", row: (NO, YES) },
         Case { name: "all names at once", remote: GB, authcid: "v@example.com\nu@example.com", password: "two", reply: REFUSED,
-            line: UNPROVED, row: (NO, NO) },
+            line: WRONG, row: (NO, NO) },
         Case { name: "no name", remote: GB, authcid: "u@example.com", password: "nameless", reply: REFUSED,
-            line: UNPROVED, row: (NO, NO) },
+            line: WRONG, row: (NO, NO) },
         Case { name: "a name of another kind", remote: GB, authcid: "u@example.com", password: "host", reply: REFUSED,
-            line: UNPROVED, row: (NO, NO) },
+            line: WRONG, row: (NO, NO) },
         Case { name: "a name that looks like a list", remote: GB, authcid: "u@example.com", password: "list", reply: REFUSED,
-            line: UNPROVED, row: (NO, NO) },
+            line: WRONG, row: (NO, NO) },
         Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "off", reply: REFUSED,
             line: "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1", row: (YES, YES) },
     ];
@@ -232,8 +237,8 @@ fn external_lets_in_whom_the_certificate_names() {
 }
 
 #[test]
-fn external_holds_where_it_is_offered_to_all() {
-    let site = certified("external");
+fn external_needs_a_certificate_even_if_it_is_offered_to_all() {
+    let site = site_with_certificates("external");
     let authority = authority(&site);
     let mut rig = Rig::start(site, "external", &[("CLIENT_AUTHORITY", &authority)]);
     let offered = "server_advertise_condition = ${if eq{$tls_in_certificate_verified}{1}}";
@@ -242,15 +247,15 @@ fn external_holds_where_it_is_offered_to_all() {
     for certificate in ["none", "forged", "nameless"] {
         #[rustfmt::skip]
         play(&rig.site, &external(&rig), &Case { name: certificate, remote: GB, authcid: "u@example.com", password: certificate,
-            reply: REFUSED, line: UNPROVED, row: (NO, NO) });
+            reply: REFUSED, line: WRONG, row: (NO, NO) });
     }
 }
 
 const MAY_SEND: &str = "250 Accepted";
-const MAY_NOT: &str = "550 relay not permitted";
+const MAY_NOT_SEND: &str = "550 relay not permitted";
 
-/// Whether the connection has logged in: whether it may send to anywhere.
-fn certificate(rig: &Rig) -> impl Fn(&str, &str, &str) -> String {
+/// Sends to another domain, which needs a login by certificate; returns the reply.
+fn relay(rig: &Rig) -> impl Fn(&str, &str, &str) -> String {
     move |remote, _, certificate| {
         let mut client = connect(rig, remote, certificate);
         let reply = client.command("MAIL FROM:<u@example.com>");
@@ -261,30 +266,30 @@ fn certificate(rig: &Rig) -> impl Fn(&str, &str, &str) -> String {
 
 #[test]
 fn a_certificate_alone_logs_in() {
-    let site = certified("tls");
+    let site = site_with_certificates("tls");
     let authority = authority(&site);
     let rig = Rig::start(site, "tls", &[("CLIENT_AUTHORITY", &authority)]);
     #[rustfmt::skip]
     let cases = [
         Case { name: "accepted", remote: GB, authcid: "u@example.com", password: "u", reply: MAY_SEND,
             line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
-        Case { name: "stolen certificate", remote: CN, authcid: "u@example.com", password: "u", reply: MAY_NOT,
+        Case { name: "stolen certificate", remote: CN, authcid: "u@example.com", password: "u", reply: MAY_NOT_SEND,
             line: "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1 country=CN", row: (YES, YES) },
-        Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "off", reply: MAY_NOT,
+        Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "off", reply: MAY_NOT_SEND,
             line: "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1", row: (YES, YES) },
-        Case { name: "one of two names", remote: GB, authcid: "v@example.com\nu@example.com", password: "two", reply: MAY_NOT,
-            line: UNPROVED, row: (NO, NO) },
+        Case { name: "one of two names", remote: GB, authcid: "v@example.com\nu@example.com", password: "two", reply: MAY_NOT_SEND,
+            line: WRONG, row: (NO, NO) },
     ];
     for case in &cases {
-        play(&rig.site, &certificate(&rig), case);
+        play(&rig.site, &relay(&rig), case);
     }
     let before = rig.site.rows().len();
     for name in ["none", "nameless", "host", "forged"] {
-        assert_eq!(certificate(&rig)(GB, "", name), MAY_NOT, "{name}");
-        assert_eq!(rig.site.rows().len(), before, "{name}: nobody's attempt");
+        assert_eq!(relay(&rig)(GB, "", name), MAY_NOT_SEND, "{name}");
+        assert_eq!(rig.site.rows().len(), before, "{name}: not an attempt");
     }
     rig.lose_database();
-    assert_eq!(certificate(&rig)(GB, "", "u"), MAY_NOT);
+    assert_eq!(relay(&rig)(GB, "", "u"), MAY_NOT_SEND);
     assert_eq!(rig.site.rows().len(), before);
     assert_eq!(rig.site.panic_log(), "");
 }
