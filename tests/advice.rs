@@ -40,7 +40,7 @@ fn config(site: &Site) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8_lossy(&printed).into_owned())
 }
 
-/// Creates a user on the server, and logs Exim in to the database as that user.
+/// Creates a user on the server, and makes Exim log in to the database as that user.
 fn log_in_as_new_user(site: &Site, server: &MariaDb, database: &str, user: &str) {
     server.root("").query_drop(format!("CREATE USER {user}@localhost IDENTIFIED BY 'x'")).unwrap();
     let url = format!("mysql://{user}:x@localhost/{database}?socket={}", server.socket().display());

@@ -45,14 +45,14 @@ fn a_call_with_any_number_of_arguments_gets_an_answer() {
     for (remote, country) in [(GB, "GB"), (CN, "CN"), ("203.0.113.9", ""), ("", ""), ("x", "")] {
         assert_eq!(country_of(remote), country, "{remote}");
     }
-    let remote = expand(&site.dlfunc("check", "{u@example.com}{secret}{no address}"));
-    assert_eq!(remote, "Failed: authpolicy cannot tell, see its line above");
+    let answer = expand(&site.dlfunc("check", "{u@example.com}{secret}{no address}"));
+    assert_eq!(answer, "Failed: authpolicy cannot tell, see its line above");
     let row = site.rows().pop().unwrap();
     assert_eq!((&*row.remote_ip, row.auth_ok, row.policy_reject), ("no address", None, None));
     // Exim expands this to a megabyte, which is too long for its command line and standard input.
     let hundred = "x".repeat(100);
     let long = format!("${{sg{{${{sg{{{hundred}}}{{x}}{{{hundred}}}}}}}{{x}}{{{hundred}}}}}");
     assert_eq!(expand(&format!("${{strlen:{long}}}")), "1000000");
-    let nonsense = expand(&site.dlfunc("check", &format!("{{{long}}}{{{long}}}{{{GB}}}")));
-    assert_eq!(nonsense, "no");
+    let answer = expand(&site.dlfunc("check", &format!("{{{long}}}{{{long}}}{{{GB}}}")));
+    assert_eq!(answer, "no");
 }

@@ -1,6 +1,6 @@
-//! A password is given in every possible place, and written nowhere: not to logs, spool, state
-//! directory, databases, the database server's logs, the tool's output, or `/proc`. tests/memory.rs
-//! searches memory.
+//! A password is given in every possible place. It must not appear in logs, spool, state directory,
+//! databases, the database server's logs, the tool's output, or `/proc`. tests/memory.rs searches
+//! memory.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -121,8 +121,8 @@ fn attempt(exim: &Exim, remote: &str, name: &str, password: &str) -> String {
 
 fn cram_md5(exim: &Exim) -> String {
     let mut client = Client::connect_from(exim.port, GB);
-    let asked = client.command("AUTH CRAM-MD5");
-    client.command(&cram_md5_response(asked.strip_prefix("334 ").unwrap(), "w@example.com", STORED))
+    let reply = client.command("AUTH CRAM-MD5");
+    client.command(&cram_md5_response(reply.strip_prefix("334 ").unwrap(), "w@example.com", STORED))
 }
 
 fn proved(exim: &Exim) -> String {

@@ -47,7 +47,7 @@ fn host(cluster: &Cluster, nodes: &[usize], limits: &str) -> Site {
     site
 }
 
-/// Makes the tables with one account, or empties them.
+/// Makes the log and the accounts anew, and empties the plugin's tables.
 fn reset_tables(cluster: &Cluster, site: &Site) {
     let mut root = cluster.root(0, "mail");
     for table in ["connection_log", "account"] {
@@ -248,7 +248,7 @@ fn log_in_at_once(sites: &[Site; 2], clients: usize, name: impl Fn(usize) -> Str
     assert!(replies.iter().all(|reply| reply == ACCEPTED), "{replies:?} {:?}", lines());
 }
 
-/// Right passwords are not refused because of other attempts, and leave no entries.
+/// Right passwords are not refused because of other attempts, and leave no entries behind.
 fn right_passwords_over_two_nodes_are_accepted(cluster: &Cluster) {
     const USERS: usize = 25;
     const CONNECTIONS: usize = 8;

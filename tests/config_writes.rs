@@ -246,7 +246,7 @@ fn nothing_is_written_if_triggers_cannot_be_seen() {
 #[test]
 fn the_trigger_right_is_found_for_a_table_a_database_and_the_server() {
     let (site, server, name) = stage_on_mysql();
-    let right = |verb: &str, place: &str| {
+    let change_right = |verb: &str, place: &str| {
         let to = if verb == "GRANT" { "TO" } else { "FROM" };
         let sql = format!("{verb} TRIGGER ON {place} {to} exim@127.0.0.1");
         server.root(&name).query_drop(sql).unwrap();
@@ -259,25 +259,25 @@ fn the_trigger_right_is_found_for_a_table_a_database_and_the_server() {
         (&database, format!("warning {log}; {count}")),
         ("*.*", format!("warning {log}; {count}")),
     ] {
-        right("GRANT", place);
+        change_right("GRANT", place);
         assert_eq!(check(&site, "writes"), want, "{place}");
-        right("REVOKE", place);
+        change_right("REVOKE", place);
     }
     server.root("").query_drop("SET GLOBAL partial_revokes = ON").unwrap();
-    right("GRANT", "*.*");
-    right("REVOKE", &database);
+    change_right("GRANT", "*.*");
+    change_right("REVOKE", &database);
     assert_eq!(
         check(&site, "writes"),
         format!("warning log.insert, {OWN_TABLES} {TRIGGERS_HIDDEN}")
     );
-    right("GRANT", &database);
+    change_right("GRANT", &database);
     server.root("").query_drop("SET GLOBAL partial_revokes = OFF").unwrap();
     server.root(&name).query_drop("DROP TRIGGER t").unwrap();
     assert_eq!(check(&site, "writes"), format!("warning {count}"));
     assert_eq!(site.count("SELECT COUNT(*) FROM audit"), 0);
 }
 
-/// Every row would be set aside.
+/// Otherwise every row would be set aside.
 #[test]
 fn config_fails_if_the_table_refuses_an_ordinary_row() {
     let partitions =

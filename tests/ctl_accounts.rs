@@ -62,7 +62,7 @@ fn with_list(site: &Site, list: &str) {
 fn accounts_list_lists_weak_passwords_of_any_table() {
     for base in Base::all() {
         let site = site(base);
-        let without = site.read("authpolicy.toml");
+        let without_list = site.read("authpolicy.toml");
         let (status, stdout, stderr) = run(&site, &["user", "list", "--weak"]);
         assert_eq!((status, &*stdout), (2, ""), "{stderr}");
         assert!(
@@ -103,7 +103,7 @@ fn accounts_list_lists_weak_passwords_of_any_table() {
             ("SELECT username, password FROM no_such_table", "no_such_table"),
             ("SELECT password FROM mailbox WHERE address = :user", "asks for :user"),
         ] {
-            site.write_config(&without);
+            site.write_config(&without_list);
             with_list(&site, list);
             for verb in [&["config"][..], &["user", "list", "--weak"]] {
                 let (status, _, stderr) = run(&site, verb);
