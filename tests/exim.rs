@@ -1,5 +1,4 @@
-//! The table of outcomes, in a real Exim on both databases: each attempt with its SMTP reply, its
-//! log line and its row.
+//! Every kind of attempt, in a real Exim on both databases: its SMTP reply, its log line and its row.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -24,14 +23,14 @@ use common::smtp::REFUSED;
 
 const GB_ONLY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// An attempt, and all that must come of it.
+/// An attempt, and the reply, log line and row that it must get.
 struct Case<'a> {
     name: &'a str,
     remote: &'a str,
     authcid: &'a str,
     password: &'a str,
     reply: &'a str,
-    /// The log line from status to policy_reject.
+    /// The beginning of the log line, after `attempt`.
     line: &'a str,
     row: (Option<bool>, Option<bool>),
 }
@@ -39,7 +38,7 @@ struct Case<'a> {
 const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
 
-fn accounts(site: &Site) {
+fn add_accounts(site: &Site) {
     site.account("u@example.com", "secret");
     site.account("off@example.com", "secret");
     site.account("es@example.com", "secret");
@@ -57,8 +56,8 @@ fn accounts(site: &Site) {
     }
 }
 
-/// Makes an attempt with each mechanism, and holds reply, line and row against the case.
-fn play(site: &Site, port: u16, case: &Case<'_>) {
+/// Makes the attempt with each mechanism, and compares reply, line and row with the case.
+fn check_case(site: &Site, port: u16, case: &Case<'_>) {
     for mechanism in ["PLAIN", "LOGIN"] {
         let before = (site.rows().len(), site.lines().len());
         let mut client = Client::connect_from(port, case.remote);
@@ -76,7 +75,7 @@ fn play(site: &Site, port: u16, case: &Case<'_>) {
         assert_eq!(rows.len(), before.0 + 1, "{name}: one row");
         let row = rows.last().unwrap();
         assert_eq!((row.auth_ok, row.policy_reject), case.row, "{name}");
-        // Without a password, what came as a name may be one.
+        // Without a password, the name is not stored, because it may be a password.
         let username = if password.is_empty() { "" } else { case.authcid };
         assert_eq!(row.username, username.to_lowercase(), "{name}");
         assert_eq!((&*row.remote_ip, &*row.protocol), (case.remote, "SMTP"), "{name}");
@@ -84,7 +83,7 @@ fn play(site: &Site, port: u16, case: &Case<'_>) {
 }
 
 #[test]
-fn the_table_of_outcomes() {
+fn each_kind_of_attempt_gets_its_reply_line_and_row() {
     #[rustfmt::skip]
     let cases = [
         Case { name: "accepted", remote: GB, authcid: "u@example.com", password: "secret", reply: ACCEPTED,
@@ -115,9 +114,9 @@ fn the_table_of_outcomes() {
             line: "status=403 reason=policy rule=account.allow_nets auth_ok=1 policy_reject=1", row: (YES, YES) },
         Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "secret", reply: REFUSED,
             line: "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1", row: (YES, YES) },
-        Case { name: "nonsense", remote: GB, authcid: "u@example.com", password: "", reply: REFUSED,
+        Case { name: "empty password", remote: GB, authcid: "u@example.com", password: "", reply: REFUSED,
             line: "status=400 reason=client rule=- auth_ok=- policy_reject=0", row: (None, NO) },
-        Case { name: "nonsense from CN", remote: CN, authcid: "u@example.com", password: "", reply: REFUSED,
+        Case { name: "empty password from CN", remote: CN, authcid: "u@example.com", password: "", reply: REFUSED,
             line: "status=400 reason=client rule=policy.allow_countries auth_ok=- policy_reject=1", row: (None, YES) },
         Case { name: "unknown scheme", remote: GB, authcid: "odd@example.com", password: "secret", reply: CANNOT_TELL,
             line: "status=503 reason=internal rule=- auth_ok=- policy_reject=0", row: (None, NO) },
@@ -126,10 +125,10 @@ fn the_table_of_outcomes() {
     ];
     for base in Base::all() {
         let site = Site::new(base, GB_ONLY);
-        accounts(&site);
+        add_accounts(&site);
         let exim = site.exim();
         for case in &cases {
-            play(&site, exim.port, case);
+            check_case(&site, exim.port, case);
         }
         assert!(
             site.main_log()
@@ -141,7 +140,7 @@ fn the_table_of_outcomes() {
 }
 
 #[test]
-fn log_only_and_skip() {
+fn log_only_does_not_refuse_and_skip_does_not_check_the_password() {
     for base in Base::all() {
         let log_only = format!("{GB_ONLY}log_only = true\n");
         let skip = format!("{GB_ONLY}when_rejected = \"skip\"\n");
@@ -159,12 +158,12 @@ fn log_only_and_skip() {
                 line: "status=403 reason=policy rule=policy.allow_countries auth_ok=- policy_reject=1", row: (None, YES) }),
         ];
         let site = Site::new(base, GB_ONLY);
-        accounts(&site);
+        add_accounts(&site);
         let exim = site.exim();
         let before = site.read("authpolicy.toml");
         for (policy, case) in rows {
             site.write_config(&before.replace(GB_ONLY, policy));
-            play(&site, exim.port, &case);
+            check_case(&site, exim.port, &case);
         }
     }
 }
@@ -173,7 +172,7 @@ fn log_only_and_skip() {
 fn several_attempts_in_one_connection_are_several_rows() {
     for base in Base::all() {
         let site = Site::new(base, GB_ONLY);
-        accounts(&site);
+        add_accounts(&site);
         let exim = site.exim();
         let mut client = Client::connect_from(exim.port, GB);
         assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED);
@@ -188,14 +187,14 @@ fn several_attempts_in_one_connection_are_several_rows() {
 }
 
 #[test]
-fn last_and_country_tell_what_was_decided() {
+fn last_returns_the_latest_result_and_country_the_clients_country() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
-    accounts(&site);
+    add_accounts(&site);
     let exim = site.exim();
     let mut client = Client::connect_from(exim.port, CN);
-    let nothing = client.command("MAIL FROM:<>");
+    let before = client.command("MAIL FROM:<>");
     let empty = "550 status= reason= rule= country= username= auth_ok= policy_reject= here=CN";
-    assert_eq!(nothing, empty);
+    assert_eq!(before, empty);
     assert_eq!(client.plain(b"U@example.com", b"secret"), REFUSED);
     assert_eq!(
         client.command("MAIL FROM:<>"),
@@ -214,7 +213,7 @@ fn last_and_country_tell_what_was_decided() {
 #[test]
 fn a_local_dialogue_has_no_country() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
-    accounts(&site);
+    add_accounts(&site);
     let mut client = site.pipes(&["-bs"]);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED);
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
@@ -226,9 +225,9 @@ fn a_local_dialogue_has_no_country() {
 }
 
 #[test]
-fn a_dialogue_that_is_played_through_leaves_no_row() {
+fn an_attempt_under_exim_bh_leaves_no_row() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
-    accounts(&site);
+    add_accounts(&site);
     let mut client = site.pipes(&["-bh", GB]);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED);
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
@@ -243,7 +242,7 @@ fn a_dialogue_that_is_played_through_leaves_no_row() {
 #[test]
 fn an_authorization_identity_must_be_the_authcid() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
-    accounts(&site);
+    add_accounts(&site);
     let exim = site.exim();
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(client.plain_as(b"boss@example.com", b"u@example.com", b"secret"), REFUSED);
@@ -258,7 +257,7 @@ fn no_535_comes_before_failure_time() {
     let policy = GB_ONLY.replace("0s", "300ms");
     for base in Base::all() {
         let site = Site::new(base, &policy);
-        accounts(&site);
+        add_accounts(&site);
         let exim = site.exim();
         let mut client = Client::connect_from(exim.port, GB);
         for (authcid, password) in [
@@ -276,22 +275,22 @@ fn no_535_comes_before_failure_time() {
 }
 
 #[test]
-fn a_database_that_is_away_is_435_and_a_line() {
+fn an_unavailable_database_causes_435_and_a_log_line() {
     for base in Base::all() {
         let site = Site::new(base, GB_ONLY);
-        accounts(&site);
+        add_accounts(&site);
         let exim = site.exim();
         let good = site.read("authpolicy.toml");
-        let away = match &site.base {
+        let unavailable = match &site.base {
             Base::Sqlite => good.replace("authpolicy.db", "no-such.db"),
             Base::MariaDb(..) => good.replace("/sock\"", "/no-such-sock\""),
         };
-        assert_ne!(good, away);
+        assert_ne!(good, unavailable);
         assert_eq!(
             Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret"),
             ACCEPTED
         );
-        site.write_config(&away);
+        site.write_config(&unavailable);
         for password in [&b"secret"[..], b"wrong"] {
             let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", password);
             assert_eq!(reply, CANNOT_TELL);
@@ -306,9 +305,9 @@ fn a_database_that_is_away_is_435_and_a_line() {
 }
 
 #[test]
-fn a_geoip_file_that_cannot_be_read_is_435_while_a_country_rule_is_set() {
+fn an_unreadable_geoip_file_causes_435_if_a_country_rule_is_set() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
-    accounts(&site);
+    add_accounts(&site);
     let exim = site.exim();
     let attempt =
         |remote| Client::connect_from(exim.port, remote).plain(b"u@example.com", b"secret");
@@ -329,9 +328,9 @@ fn a_geoip_file_that_cannot_be_read_is_435_while_a_country_rule_is_set() {
 }
 
 #[test]
-fn a_broken_configuration_is_435_and_a_line_that_names_it() {
+fn a_broken_configuration_causes_435_and_a_line_that_names_the_error() {
     let site = Site::new(Base::Sqlite, GB_ONLY);
-    accounts(&site);
+    add_accounts(&site);
     let exim = site.exim();
     let attempt = || Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");
     assert_eq!(attempt(), ACCEPTED);

@@ -1,4 +1,4 @@
-//! What was linked: exactly the contract's symbols, and with what makes a bug harder to use.
+//! The linked plugin and tool: the exported symbols, the hardening, and `make install`.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What Exim may call.
+/// The functions that Exim may call.
 const EXPORTS: [&str; 10] = [
     "allow",
     "authorize",
@@ -30,7 +30,7 @@ const EXPORTS: [&str; 10] = [
 ];
 
 #[test]
-fn the_plugin_exports_the_contract_and_nothing_else() {
+fn the_plugin_exports_the_documented_functions_and_nothing_else() {
     let output = Command::new("nm")
         .args(["-D", "--defined-only", "--format=posix"])
         .arg(common::exim::plugin())
@@ -42,12 +42,13 @@ fn the_plugin_exports_the_contract_and_nothing_else() {
     assert_eq!(names, EXPORTS);
 }
 
-/// The check that `make build` makes of what is to be installed.
+/// Runs the check that `make build` makes before an installation. Returns whether both files pass,
+/// and the complaints.
 fn check_binaries(plugin: &Path, tool: &Path) -> (bool, String) {
-    check_binaries_by(&mut Command::new("scripts/check-binaries"), plugin, tool)
+    run_check_binaries(&mut Command::new("scripts/check-binaries"), plugin, tool)
 }
 
-fn check_binaries_by(command: &mut Command, plugin: &Path, tool: &Path) -> (bool, String) {
+fn run_check_binaries(command: &mut Command, plugin: &Path, tool: &Path) -> (bool, String) {
     let output =
         command.args([plugin, tool]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -59,22 +60,22 @@ fn plugin_and_tool_are_hardened() {
     assert_eq!(check_binaries(&plugin, tool), (true, String::new()));
 }
 
-/// A library made with these arguments of the linker's and this source in C.
+/// Builds a library from this C source, with additional arguments for the compiler.
 fn library(directory: &Path, source: &str, arguments: &[&str]) -> PathBuf {
     let (file, library) = (directory.join("library.c"), directory.join("library.so"));
     fs::write(&file, source).unwrap();
-    let made = Command::new("cc")
+    let output = Command::new("cc")
         .args(["-shared", "-fPIC", "-fstack-protector-strong", "-Wl,-z,now,-z,relro", "-o"])
         .args([&library, &file])
         .args(arguments)
         .output()
         .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     library
 }
 
 #[test]
-fn what_is_not_is_found_out() {
+fn missing_hardening_and_additional_exports_are_reported() {
     let directory = tempfile::tempdir().unwrap();
     let tool = Path::new(common::tool());
     let mut source = String::from(
@@ -89,7 +90,7 @@ fn what_is_not_is_found_out() {
     let check = |source: &str, arguments: &[&str]| {
         check_binaries(&library(directory.path(), source, arguments), tool)
     };
-    assert_eq!(check(&source, &[]), (true, String::new()), "like this it may be");
+    assert_eq!(check(&source, &[]), (true, String::new()), "the hardened library passes");
     for (arguments, complaint) in [
         (&["-Wl,-z,lazy"][..], "no BIND_NOW"),
         (&["-Wl,-z,norelro"], "no RELRO"),
@@ -99,12 +100,12 @@ fn what_is_not_is_found_out() {
         (&["-Wl,--no-as-needed", "-l:libresolv.so.2"], "needs lib"),
         (&["-fno-stack-protector"], "does not guard the stack"),
     ] {
-        // In the tool's place, where symbols are its own.
+        // Passed as the tool, because the exports of the tool are not checked.
         let bad = library(directory.path(), &source, arguments);
-        let (passes, said) = check_binaries(&common::exim::plugin(), &bad);
-        assert!(!passes && said.contains(complaint), "{arguments:?}: {said}");
+        let (passes, complaints) = check_binaries(&common::exim::plugin(), &bad);
+        assert!(!passes && complaints.contains(complaint), "{arguments:?}: {complaints}");
     }
-    for (more, complaint) in [
+    for (extra, complaint) in [
         (
             "int more(void) { return 0; }\n",
             "exports allow authorize check country finish last more ",
@@ -115,17 +116,17 @@ fn what_is_not_is_found_out() {
             "panics on demand",
         ),
     ] {
-        let (passes, said) = check(&format!("{source}{more}"), &[]);
-        assert!(!passes && said.contains(complaint), "{more}: {said}");
+        let (passes, complaints) = check(&format!("{source}{extra}"), &[]);
+        assert!(!passes && complaints.contains(complaint), "{extra}: {complaints}");
     }
 }
 
 #[test]
-fn what_cannot_be_looked_at_does_not_pass() {
+fn a_file_that_cannot_be_examined_does_not_pass() {
     let directory = tempfile::tempdir().unwrap();
     let (plugin, tool) = (common::exim::plugin(), Path::new(common::tool()));
     let path = std::env::var("PATH").unwrap();
-    // The FAILING-th call ends as where memory is short.
+    // Call number FAILING ends with the status that grep has after an error.
     let script = "#!/bin/sh\nat=$(($(cat \"$COUNT\") + 1))\necho $at >\"$COUNT\"\n\
                   [ $at != $FAILING ] || exit 2\nPATH=$GREP_PATH exec grep \"$@\"\n";
     let grep = directory.path().join("grep");
@@ -137,18 +138,22 @@ fn what_cannot_be_looked_at_does_not_pass() {
         let mut command = Command::new("scripts/check-binaries");
         command.env("PATH", format!("{}:{path}", directory.path().display()));
         command.env("GREP_PATH", &path).env("COUNT", &count).env("FAILING", failing.to_string());
-        check_binaries_by(&mut command, &plugin, tool)
+        run_check_binaries(&mut command, &plugin, tool)
     };
     assert_eq!(check(0), (true, String::new()));
     let calls: u32 = fs::read_to_string(&count).unwrap().trim().parse().unwrap();
     assert!(calls > 10, "{calls}");
     for failing in 1..=calls {
-        let (passes, said) = check(failing);
-        assert!(!passes && said.contains("ended with status 2"), "call {failing}: {said}");
+        let (passes, complaints) = check(failing);
+        assert!(
+            !passes && complaints.contains("ended with status 2"),
+            "call {failing}: {complaints}"
+        );
     }
 }
 
-/// A cargo that knows where it builds, and builds by copying what the tests run with.
+/// A `cargo` that copies the binaries of this test run into its target directory instead of building
+/// them.
 const CARGO: &str = "#!/bin/sh\nset -e\n[ \"$1\" != metadata ] || exec \"$REAL_CARGO\" \"$@\"\n\
      release=$(CARGO=$REAL_CARGO scripts/target-directory)/release\nmkdir -p \"$release\"\n\
      cp \"$REAL_TOOL\" \"$release/authpolicy\"\ncp \"$REAL_PLUGIN\" \"$release/libauthpolicy.so\"\n";
@@ -162,31 +167,35 @@ fn make_installs_from_any_target_directory() {
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
     let home = path("cargo-home");
     fs::create_dir(&home).unwrap();
-    let in_config = format!("[build]\ntarget-dir = \"{}\"\n", path("in-config").display());
-    fs::write(home.join("config.toml"), in_config).unwrap();
-    let word = |name: &str, value: PathBuf| format!("{name}={}", value.display());
-    for (how, place) in [("environment", "a"), ("argument", "b"), ("configuration", "in-config")] {
+    let cargo_config = format!("[build]\ntarget-dir = \"{}\"\n", path("in-config").display());
+    fs::write(home.join("config.toml"), cargo_config).unwrap();
+    let assignment = |name: &str, value: PathBuf| format!("{name}={}", value.display());
+    for (set_by, place) in [("environment", "a"), ("argument", "b"), ("configuration", "in-config")]
+    {
         let mut make = Command::new("make");
         make.arg("install").current_dir(env!("CARGO_MANIFEST_DIR"));
-        make.args([word("CARGO", cargo.clone()), word("BUILT", path(&format!("{how}-built")))]);
-        make.arg(word("DESTDIR", path(how)));
+        make.args([
+            assignment("CARGO", cargo.clone()),
+            assignment("BUILT", path(&format!("{set_by}-built"))),
+        ]);
+        make.arg(assignment("DESTDIR", path(set_by)));
         make.env("REAL_CARGO", env!("CARGO")).env("REAL_PLUGIN", common::exim::plugin());
         make.env("REAL_TOOL", common::tool());
-        // Of the cargo that runs this test.
+        // Set by the cargo that runs this test.
         for name in ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "MAKEFLAGS", "MFLAGS"] {
             make.env_remove(name);
         }
-        match how {
+        match set_by {
             "environment" => make.env("CARGO_TARGET_DIR", path(place)),
-            "argument" => make.arg(word("CARGO_TARGET_DIR", path(place))),
+            "argument" => make.arg(assignment("CARGO_TARGET_DIR", path(place))),
             _ => make.env("CARGO_HOME", &home),
         };
         let output = make.output().expect("make");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{how}: {told}");
-        assert!(path(place).join("release/authpolicy").exists(), "{how}");
-        assert!(path(how).join("usr/lib/exim/authpolicy.so").exists(), "{how}");
-        assert!(path(how).join("usr/bin/authpolicy").exists(), "{how}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{set_by}: {stderr}");
+        assert!(path(place).join("release/authpolicy").exists(), "{set_by}");
+        assert!(path(set_by).join("usr/lib/exim/authpolicy.so").exists(), "{set_by}");
+        assert!(path(set_by).join("usr/bin/authpolicy").exists(), "{set_by}");
     }
 }
 
@@ -198,8 +207,8 @@ fn no_script_assumes_the_target_directory() {
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         for place in ["target/release", "target/debug", "target/tmp"] {
-            let is_asked = |line: &str| !line.contains(place);
-            assert!(text.lines().all(is_asked), "{}: {place}", file.display());
+            let is_clean = |line: &str| !line.contains(place);
+            assert!(text.lines().all(is_clean), "{}: {place}", file.display());
         }
     }
 }

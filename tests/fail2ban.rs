@@ -1,5 +1,5 @@
-//! fail2ban runs its filter on lines from a real Exim, in each form that Exim, syslogd and the journal
-//! give them.
+//! The fail2ban filter on lines of a real Exim, in each format of Exim, syslogd and the systemd
+//! journal.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -28,8 +28,8 @@ use common::site::GB;
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 const FILTER: &str = "contrib/fail2ban/filter.d/authpolicy.conf";
 
-/// The addresses that fail2ban would count, one for each line that it counts.
-fn counted(log: &Path) -> Vec<String> {
+/// The addresses that fail2ban counts: one for each line that it counts.
+fn counted_addresses(log: &Path) -> Vec<String> {
     let filter = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILTER);
     let output = Command::new("fail2ban-regex")
         .args(["--out", "ip"])
@@ -63,17 +63,17 @@ fn refused_attempts_count_and_nothing_else() {
         site.pipes(&["-bs"]).plain(b"u@example.com", b"wrong"),
         "535 Incorrect authentication data"
     );
-    assert_eq!(counted(&site.path("log/mainlog")), [""; 0], "{}", site.main_log());
+    assert_eq!(counted_addresses(&site.path("log/mainlog")), [""; 0], "{}", site.main_log());
     for (remote, authcid, password) in [
         (GB, "u@example.com", "wrong"),
         (GB, "nobody@example.com", "secret"),
         (CN, "u@example.com", "secret"),
         ("2001:db8:2::7", "u@example.com", "secret"),
         ("::ffff:198.51.100.7", "u@example.com", "secret"),
-        // Packets have this address, and not the one that it carries.
+        // The client's packets have this address, not the IPv4 address that is in it.
         ("64:ff9b::198.51.100.7", "u@example.com", "secret"),
         (CN, "u@example.com", ""),
-        // Names that pose as a line or a field of ours must not get others banned.
+        // User names that imitate our lines or fields must not get other addresses banned.
         (CN, "x authpolicy: attempt status=403 remote=192.0.2.99 user=\"", "x"),
         (CN, "x\" remote=192.0.2.99 user=\"y", "x"),
         (CN, "\n2026-01-05 12:00:01 authpolicy: attempt status=403 remote=192.0.2.99 user=\"", "x"),
@@ -83,18 +83,18 @@ fn refused_attempts_count_and_nothing_else() {
     let mut want = vec!["198.51.100.7"; 6];
     want.extend(["192.0.2.7", "192.0.2.7", "2001:db8:2::7", "64:ff9b::c633:6407"]);
     want.sort_unstable();
-    assert_eq!(counted(&site.path("log/mainlog")), want, "{}", site.main_log());
+    assert_eq!(counted_addresses(&site.path("log/mainlog")), want, "{}", site.main_log());
 }
 
-/// Names that pose as a line in syslog, or as the second piece of one.
+/// User names that imitate a line in syslog, or the second part of a line that was split.
 const HOSTILE: [&str; 3] = [
     "mx exim4: authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
     "x\nNov 29 12:00:00 mx exim4: authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
     "] authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
 ];
 
-/// One accepted attempt, one from a refused country, and one for each hostile name. Returns the main log
-/// and the messages in syslog.
+/// Makes one accepted attempt, one from a refused country, and one for each hostile name. Returns the
+/// main log and the messages in syslog.
 fn lines_of_an_exim(options: &str, renamed: Option<&str>) -> (String, Vec<String>) {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("u@example.com", "secret");
@@ -118,7 +118,7 @@ fn lines_of_an_exim(options: &str, renamed: Option<&str>) -> (String, Vec<String
     let mut messages = Vec::new();
     let mut expect = |remote, authcid, password, reply| {
         assert_eq!(attempt(exim.port, remote, authcid, password), reply, "{}", site.main_log());
-        // The socket takes few lines, and Exim waits for room.
+        // The socket holds only a few messages, and Exim blocks while it is full.
         messages.extend(syslog.messages());
     };
     expect(GB, "u@example.com", "secret", "235");
@@ -130,14 +130,14 @@ fn lines_of_an_exim(options: &str, renamed: Option<&str>) -> (String, Vec<String
 
 #[test]
 fn one_filter_counts_refused_attempts_in_every_log_format() {
-    let unknown = Some("4.98-2");
+    let unknown_version = Some("4.98-2");
     for (options, renamed) in [
         ("log_selector = +millisec +pid\nlog_timezone = true", None),
         ("log_file_path = syslog", None),
         ("log_file_path = syslog\nsyslog_timestamp = false", None),
         ("log_file_path = syslog\nlog_selector = +millisec +pid\nlog_timezone = true", None),
         ("log_file_path = syslog\nsyslog_pid = false\nsyslog_processname = exim4", None),
-        ("", unknown),
+        ("", unknown_version),
     ] {
         let (main_log, messages) = lines_of_an_exim(options, renamed);
         let goes_to_syslog = options.contains("syslog") || renamed.is_some();
@@ -146,7 +146,7 @@ fn one_filter_counts_refused_attempts_in_every_log_format() {
         for (stamp, host) in [
             (None, "mx"),
             (Some("2026-01-05T12:00:01.123456+00:00"), "mx.example.com"),
-            // As fail2ban itself writes an entry of the journal.
+            // The format in which fail2ban reads an entry of the systemd journal.
             (Some("2026-01-05T12:00:01.123456"), "mx"),
             (Some("2026-01-05T12:00:01+0000"), "192.0.2.4"),
         ] {
@@ -154,27 +154,27 @@ fn one_filter_counts_refused_attempts_in_every_log_format() {
                 let (time, rest) = message.split_at(15);
                 format!("{} {host}{rest}\n", stamp.unwrap_or(time))
             });
-            let form = main_log.clone() + &stamped.collect::<String>();
+            let text = main_log.clone() + &stamped.collect::<String>();
             let log = tempfile::NamedTempFile::new().unwrap();
-            fs::write(log.path(), &form).unwrap();
-            assert_eq!(counted(log.path()), [CN; 1 + HOSTILE.len()], "{options}: {form}");
+            fs::write(log.path(), &text).unwrap();
+            assert_eq!(counted_addresses(log.path()), [CN; 1 + HOSTILE.len()], "{options}: {text}");
         }
     }
 }
 
-/// The second piece of a line that Exim splits for syslog can begin with what a client sent.
+/// Exim splits long lines for syslog, and the second part can begin with client input.
 #[test]
 fn only_the_beginning_of_a_line_counts() {
     let line = "authpolicy: attempt status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 \
                 country=- remote=198.51.100.7 user=\"u@example.com\"";
     let log = tempfile::NamedTempFile::new().unwrap();
-    let count = |heads: &[&str]| {
-        let lines: String = heads.iter().map(|head| format!("{head}{line}\n")).collect();
+    let count = |prefixes: &[&str]| {
+        let lines: String = prefixes.iter().map(|prefix| format!("{prefix}{line}\n")).collect();
         fs::write(log.path(), &lines).unwrap();
-        counted(log.path()).len()
+        counted_addresses(log.path()).len()
     };
     assert_eq!(count(&["Nov 29 10:17:24 mx exim[1]: [1/2] 2026-11-29 10:17:24 "]), 1);
-    let heads = [
+    let prefixes = [
         "Nov 29 10:17:24 mx exim[1]: [2/2] ",
         "Nov 29 10:17:24 mx exim[1]: x ",
         "Nov 29 10:17:24 mx sshd[1]: ",
@@ -183,5 +183,5 @@ fn only_the_beginning_of_a_line_counts() {
         "2026-11-29 10:17:24 x ",
         "2026-11-29 10:17:24 H=mx exim: ",
     ];
-    assert_eq!(count(&heads), 0);
+    assert_eq!(count(&prefixes), 0);
 }

@@ -1,5 +1,5 @@
-//! The log's and accounts' server breaks under clients: 435 where nobody can tell and never 535, 235
-//! with a right password alone, and one row for each answer when it is over.
+//! The server of the log and the accounts fails while clients make attempts. A right password gets 235
+//! or 435, never 535. A wrong one never gets 235. In the end, each answered attempt has one row.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -32,7 +32,7 @@ struct Rig {
     server: Arc<MariaDb>,
 }
 
-/// A site with a server of its own and short time-outs.
+/// A site with its own server and short time-outs.
 fn rig() -> Rig {
     let server = Arc::new(MariaDb::start());
     let name = server.database();
@@ -44,8 +44,8 @@ fn rig() -> Rig {
     Rig { site, server }
 }
 
-/// Breaks something under load, and has it mended; the clients begin and end in good times.
-fn play(fault: &str, rig: &Rig, clients: usize, work: impl FnOnce(&Load)) -> load::Tally {
+/// Runs clients while `work` breaks something and repairs it. Attempts succeed before and after it.
+fn run_under_load(fault: &str, rig: &Rig, clients: usize, work: impl FnOnce(&Load)) -> load::Tally {
     let exim = rig.site.exim();
     let attempts = load::run(exim.port, clients, |load| {
         load.wait_for(ACCEPTED);
@@ -61,24 +61,25 @@ fn play(fault: &str, rig: &Rig, clients: usize, work: impl FnOnce(&Load)) -> loa
 }
 
 #[test]
-fn a_server_is_killed_and_started_again() {
+fn a_killed_server_causes_435_until_it_is_restarted() {
     let rig = rig();
-    let tally = play("MariaDB killed (SIGKILL) and started again", &rig, CLIENTS, |load| {
-        for _ in 0..2 {
-            rig.server.kill();
-            load.wait_for(CANNOT_TELL);
-            load.wait(20);
-            rig.server.restart();
-            load.wait_for(ACCEPTED);
-        }
-    });
+    let tally =
+        run_under_load("MariaDB killed (SIGKILL) and started again", &rig, CLIENTS, |load| {
+            for _ in 0..2 {
+                rig.server.kill();
+                load.wait_for(CANNOT_TELL);
+                load.wait(20);
+                rig.server.restart();
+                load.wait_for(ACCEPTED);
+            }
+        });
     assert!(tally.cannot_tell >= 20 && tally.unanswered == 0, "{tally:?}");
 }
 
 #[test]
-fn a_server_hangs_and_goes_on() {
+fn a_hanging_server_causes_435_until_it_continues() {
     let rig = rig();
-    let tally = play("MariaDB stopped (SIGSTOP) and continued", &rig, CLIENTS, |load| {
+    let tally = run_under_load("MariaDB stopped (SIGSTOP) and continued", &rig, CLIENTS, |load| {
         for _ in 0..3 {
             rig.server.signal("STOP");
             load.wait_for(CANNOT_TELL);
@@ -92,35 +93,39 @@ fn a_server_hangs_and_goes_on() {
 }
 
 #[test]
-fn a_server_has_too_few_connections() {
+fn a_server_without_free_connections_refuses_no_right_password() {
     let rig = rig();
     let mut root = rig.server.root("");
     root.query_drop("SET GLOBAL max_connections = 10").unwrap();
-    let tally = play("`max_connections = 10`, 60 clients", &rig, 60, |load| load.wait(600));
+    let tally =
+        run_under_load("`max_connections = 10`, 60 clients", &rig, 60, |load| load.wait(600));
     assert_eq!(tally.unanswered, 0, "{tally:?}");
-    assert!(rig.site.main_log().contains("error 1040"), "it was too few");
+    assert!(rig.site.main_log().contains("error 1040"), "the server ran out of connections");
 }
 
 #[test]
-fn the_database_users_password_changes() {
+fn a_changed_database_password_causes_435_until_it_is_changed_back() {
     let rig = rig();
     let mut root = rig.server.root("");
-    let tally = play("database user's password changed, and back", &rig, CLIENTS, |load| {
-        root.query_drop("ALTER USER exim@localhost IDENTIFIED BY 'another'").unwrap();
-        load.wait_for(CANNOT_TELL);
-        // Those who were connected are still served.
-        load.wait(20 + CLIENTS);
-        let known = common::mariadb::PASSWORD;
-        root.query_drop(format!("ALTER USER exim@localhost IDENTIFIED BY '{known}'")).unwrap();
-    });
+    let tally =
+        run_under_load("database user's password changed, and back", &rig, CLIENTS, |load| {
+            root.query_drop("ALTER USER exim@localhost IDENTIFIED BY 'another'").unwrap();
+            load.wait_for(CANNOT_TELL);
+            // At most CLIENTS attempts are already connected to the database, and still succeed.
+            load.wait(20 + CLIENTS);
+            let password = common::mariadb::PASSWORD;
+            root.query_drop(format!("ALTER USER exim@localhost IDENTIFIED BY '{password}'"))
+                .unwrap();
+        });
     assert!(tally.cannot_tell >= 20 && tally.unanswered == 0, "{tally:?}");
 }
 
-/// Breaks the log's table alone: nobody notices but the journal.
-fn play_table(fault: &str, rig: &Rig, work: &[&str], undo: &[&str], symptom: &str) {
+/// Breaks only the log's table, so that no attempt fails. Rows wait in the journal, unless `symptom` is
+/// empty.
+fn break_log_table(fault: &str, rig: &Rig, work: &[&str], undo: &[&str], symptom: &str) {
     let Base::MariaDb(_, name, _) = &rig.site.base else { panic!("a server") };
     let mut root = rig.server.root(name);
-    let tally = play(fault, rig, CLIENTS, |load| {
+    let tally = run_under_load(fault, rig, CLIENTS, |load| {
         work.iter().for_each(|sql| root.query_drop(sql).unwrap());
         load.wait(40);
         undo.iter().for_each(|sql| root.query_drop(sql).unwrap());
@@ -132,33 +137,39 @@ fn play_table(fault: &str, rig: &Rig, work: &[&str], undo: &[&str], symptom: &st
 }
 
 #[test]
-fn the_logs_table_is_gone() {
+fn a_missing_log_table_does_not_stop_attempts() {
     let (work, undo) =
         ("RENAME TABLE connection_log TO gone", "RENAME TABLE gone TO connection_log");
-    play_table("`connection_log` gone, and back", &rig(), &[work], &[undo], "doesn't exist");
+    break_log_table("`connection_log` gone, and back", &rig(), &[work], &[undo], "doesn't exist");
 }
 
 #[test]
-fn the_logs_table_is_locked() {
+fn a_locked_log_table_does_not_stop_attempts() {
     let (work, undo) = ("LOCK TABLES connection_log WRITE", "UNLOCK TABLES");
-    play_table("`connection_log` locked, and unlocked", &rig(), &[work], &[undo], "took too long");
+    break_log_table(
+        "`connection_log` locked, and unlocked",
+        &rig(),
+        &[work],
+        &[undo],
+        "took too long",
+    );
 }
 
 #[test]
-fn the_logs_columns_are_too_narrow() {
+fn narrow_log_columns_do_not_stop_attempts() {
     let work = [
         "SET sql_mode = ''",
         "ALTER TABLE connection_log MODIFY protocol varchar(2) NOT NULL, \
          MODIFY remote_ip varchar(3) NOT NULL",
     ];
-    play_table("columns too narrow, strict mode", &rig(), &work, &["DO 0"], "");
+    break_log_table("columns too narrow, strict mode", &rig(), &work, &["DO 0"], "");
 }
 
 #[test]
-fn the_server_is_read_only() {
+fn a_read_only_server_does_not_stop_attempts() {
     let rig = rig();
     let mut root = rig.server.root("");
     root.query_drop("REVOKE READ ONLY ADMIN ON *.* FROM exim@localhost").unwrap();
     let (work, undo) = ("SET GLOBAL read_only = 1", "SET GLOBAL read_only = 0");
-    play_table("server read-only, and writable", &rig, &[work], &[undo], "read-only");
+    break_log_table("server read-only, and writable", &rig, &[work], &[undo], "read-only");
 }

@@ -1,4 +1,4 @@
-//! Clients in their hundreds at once, and clients that vanish in the middle of a word.
+//! Hundreds of clients at once, and clients that disconnect in the middle of a command.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -33,11 +33,11 @@ use common::site::GB;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
 
-const CROWD: usize = 500;
-/// A wrong password each, and then the right one.
-const GUESSES: usize = 4;
+const CLIENTS_AT_ONCE: usize = 500;
+/// The attempts of each client. Only the last one has the right password.
+const ATTEMPTS_EACH: usize = 4;
 
-/// A site whose Exim takes so many.
+/// A site whose Exim accepts that many connections.
 fn site(base: Base) -> (Site, Exim) {
     let site = Site::new(base, POLICY);
     load::prepare(&site);
@@ -49,62 +49,60 @@ fn site(base: Base) -> (Site, Exim) {
     (site, exim)
 }
 
-/// Everybody connects, and when all are there, all guess.
-fn crowd(exim: &Exim) -> Vec<Attempt> {
-    let (done, here) = (Mutex::new(Vec::new()), Barrier::new(CROWD));
+/// Connects all clients, and then has all of them make their attempts at once.
+fn attempt_at_once(exim: &Exim) -> Vec<Attempt> {
+    let (done, all_connected) = (Mutex::new(Vec::new()), Barrier::new(CLIENTS_AT_ONCE));
     std::thread::scope(|scope| {
-        for client in 0..CROWD {
-            let (done, here) = (&done, &here);
-            let visit = move || {
+        for client in 0..CLIENTS_AT_ONCE {
+            let (done, all_connected) = (&done, &all_connected);
+            let run_client = move || {
                 let mut connection = Client::connect_from(exim.port, GB);
-                here.wait();
-                for guess in 0..GUESSES {
-                    let number = client * GUESSES + guess;
+                all_connected.wait();
+                for attempt in 0..ATTEMPTS_EACH {
+                    let number = client * ATTEMPTS_EACH + attempt;
                     let name = format!("u-{number}@example.com");
-                    let is_right = guess + 1 == GUESSES;
+                    let is_right = attempt + 1 == ATTEMPTS_EACH;
                     let password: &[u8] = if is_right { b"secret" } else { b"wrong" };
                     let reply = Some(connection.plain(name.as_bytes(), password));
                     done.lock().unwrap().push(Attempt { name, number, is_right, reply });
                 }
             };
-            scope.spawn(visit);
+            scope.spawn(run_client);
         }
     });
     done.into_inner().unwrap()
 }
 
-fn play_crowd(name: &str, base: Base) {
+fn check_clients_at_once(name: &str, base: Base) {
     let (site, exim) = site(base);
-    let attempts = crowd(&exim);
+    let attempts = attempt_at_once(&exim);
     load::flush(&site);
     let tally = load::hold(&site, &attempts);
     load::report(name, &tally);
-    assert_eq!((tally.rows, tally.unanswered), (CROWD * GUESSES, 0), "{tally:?}");
+    assert_eq!((tally.rows, tally.unanswered), (CLIENTS_AT_ONCE * ATTEMPTS_EACH, 0), "{tally:?}");
     assert!(tally.accepted > 0 && tally.refused > 0, "{tally:?}");
 }
 
 #[test]
-fn five_hundred_clients_at_once_on_sqlite() {
-    play_crowd("500 clients at once, 4 attempts each, SQLite", Base::Sqlite);
+fn five_hundred_clients_at_once_are_all_answered_with_sqlite() {
+    check_clients_at_once("500 clients at once, 4 attempts each, SQLite", Base::Sqlite);
 }
 
-/// More than the server has connections for.
+/// These are more clients than the server allows connections.
 #[test]
-fn five_hundred_clients_at_once_on_mariadb() {
-    play_crowd("500 clients at once, 4 attempts each, MariaDB", Base::mariadb());
+fn five_hundred_clients_at_once_are_all_answered_with_mariadb() {
+    check_clients_at_once("500 clients at once, 4 attempts each, MariaDB", Base::mariadb());
 }
 
-/// How a client goes.
+/// The way in which a client disconnects.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    /// Closes.
+enum Disconnect {
     Close,
-    /// Resets the connection.
     Reset,
 }
 
-/// A client that says this when it has been greeted, and goes without listening.
-fn vanish(port: u16, words: &str, exit: Exit) {
+/// Sends this text after EHLO, and disconnects without reading a reply.
+fn send_and_disconnect(port: u16, text: &str, how: Disconnect) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let header = format!("PROXY TCP4 {GB} 127.0.0.1 40000 25\r\n");
     stream.write_all(header.as_bytes()).unwrap();
@@ -114,49 +112,52 @@ fn vanish(port: u16, words: &str, exit: Exit) {
     stream.write_all(b"EHLO client.example\r\n").unwrap();
     while !line.starts_with("250 ") {
         line.clear();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "Exim speaks to the end");
+        assert!(reader.read_line(&mut line).unwrap() > 0, "Exim answers EHLO");
     }
-    stream.write_all(words.as_bytes()).unwrap();
-    if exit == Exit::Reset {
+    stream.write_all(text.as_bytes()).unwrap();
+    if how == Disconnect::Reset {
         setsockopt(&stream, Linger, &libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
     }
 }
 
-fn play_vanishing(name: &str, base: Base) {
+fn check_disconnecting_clients(name: &str, base: Base) {
     let site = common::fault::site(base, POLICY);
     let exim = site.exim();
     let tally = Fault::named(name).nameless(12).play(&site, &exim, |load| {
         for number in 0..12 {
-            let exit = if number % 2 == 0 { Exit::Close } else { Exit::Reset };
-            let names = ["plain", "half"].map(|how| format!("u-{how}-{number}@example.com"));
+            let how = if number % 2 == 0 { Disconnect::Close } else { Disconnect::Reset };
+            let names = ["plain", "half"].map(|kind| format!("u-{kind}-{number}@example.com"));
             let [plain, half] =
                 names.each_ref().map(|name| BASE64_STANDARD.encode(format!("\0{name}\0secret")));
-            vanish(exim.port, &format!("AUTH PLAIN {plain}\r\n"), exit);
-            // Exim takes the end of the connection for an empty password, so that the name is lost.
+            send_and_disconnect(exim.port, &format!("AUTH PLAIN {plain}\r\n"), how);
+            // Exim takes the end of the connection for an empty password, so that the row has no name.
             let login = BASE64_STANDARD.encode(format!("u-login-{number}@example.com"));
-            vanish(exim.port, &format!("AUTH LOGIN {login}\r\n"), exit);
+            send_and_disconnect(exim.port, &format!("AUTH LOGIN {login}\r\n"), how);
             let half: String = half.chars().take(half.len() / 2).collect();
-            vanish(exim.port, &format!("AUTH PLAIN {half}"), exit);
-            vanish(exim.port, "", exit);
+            send_and_disconnect(exim.port, &format!("AUTH PLAIN {half}"), how);
+            send_and_disconnect(exim.port, "", how);
             for name in names {
                 load.add(Attempt { name, number: 0, is_right: true, reply: None });
             }
             load.wait(2);
         }
-        // Each process ends with its client, but for those of the load.
-        process::until("nobody waits for who has gone", || {
+        // Each process ends when its client has gone. Only those of the load are left.
+        process::until("the processes of disconnected clients end", || {
             process::children(exim.pid()).len() <= common::fault::CLIENTS
         });
     });
     assert!(tally.cannot_tell == 0 && tally.unanswered == 24, "{tally:?}");
     let rows = site.rows();
-    let of = |how: &str| rows.iter().filter(|row| row.username.starts_with(how)).count();
-    assert!(of("u-plain") > 0 && of("u-half") == 0, "who has said all is heard: {rows:?}");
-    assert!(of("u-login") == 0 && rows.iter().any(|row| row.username.is_empty()), "{rows:?}");
+    let rows_of = |prefix: &str| rows.iter().filter(|row| row.username.starts_with(prefix)).count();
+    assert!(
+        rows_of("u-plain") > 0 && rows_of("u-half") == 0,
+        "only complete attempts have rows: {rows:?}"
+    );
+    assert!(rows_of("u-login") == 0 && rows.iter().any(|row| row.username.is_empty()), "{rows:?}");
 }
 
 #[test]
-fn clients_vanish_in_the_middle_of_a_dialogue() {
-    play_vanishing("clients that disconnect during the dialogue, SQLite", Base::Sqlite);
-    play_vanishing("clients that disconnect during the dialogue, MariaDB", Base::mariadb());
+fn clients_that_disconnect_early_do_not_affect_others() {
+    check_disconnecting_clients("clients that disconnect during the dialogue, SQLite", Base::Sqlite);
+    check_disconnecting_clients("clients that disconnect during the dialogue, MariaDB", Base::mariadb());
 }

@@ -1,8 +1,8 @@
-//! The clock of the host is set back and forward under Exim: AUTH goes on, rows come once, and limits
-//! neither lock anybody out for long nor let more through than once more what they bear.
+//! The host's clock is set back and forward while Exim runs. AUTH goes on, and each row is stored once.
+//! A limit locks nobody out for long, and admits at most twice its maximum.
 //!
-//! `libfaketime` gives Exim's processes another time of day. Time that is measured, not told
-//! (CLOCK_MONOTONIC), goes on as it does when an administrator sets a clock.
+//! `libfaketime` gives Exim's processes another time of day. It does not change CLOCK_MONOTONIC, like
+//! an administrator who sets a clock.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -43,10 +43,10 @@ fn exim(site: &Site) -> Exim {
     assert!(Path::new(&library).exists(), "{library}: install faketime");
     set_clock(site, "+0");
     let config = site.read("exim.conf");
-    // Exim forgets its environment otherwise, and the library looks there at each call.
-    let keep = "keep_environment = ^FAKETIME : FAKETIME_TIMESTAMP_FILE : FAKETIME_NO_CACHE : \
+    // Exim clears its environment otherwise, and the library reads it at each call.
+    let option = "keep_environment = ^FAKETIME : FAKETIME_TIMESTAMP_FILE : FAKETIME_NO_CACHE : \
                 FAKETIME_DONT_FAKE_MONOTONIC\n";
-    site.write("exim.conf", &format!("{keep}{config}"));
+    site.write("exim.conf", &format!("{option}{config}"));
     let clock = site.path("clock").display().to_string();
     let port = common::exim::free_port();
     let environment = [
@@ -59,14 +59,14 @@ fn exim(site: &Site) -> Exim {
     Exim::start_among(&site.path("exim.conf"), port, &["-oX", &ports], &environment)
 }
 
-/// Sets it to so much before or after the real time.
+/// Sets Exim's clock to this offset from the real time.
 fn set_clock(site: &Site, offset: &str) {
     site.write("clock.new", offset);
     std::fs::rename(site.path("clock.new"), site.path("clock")).unwrap();
 }
 
-/// Rows by how many hours they are away from now.
-fn hours(site: &Site) -> Vec<i64> {
+/// The numbers of rows from 48 hours ago, from now, and from 48 hours ahead.
+fn rows_by_time(site: &Site) -> Vec<i64> {
     let sql = |hours: i64| match site.base {
         Base::Sqlite => format!(
             "SELECT COUNT(*) FROM connection_log WHERE \
@@ -80,7 +80,7 @@ fn hours(site: &Site) -> Vec<i64> {
     [-48, 0, 48].map(|hours| site.count(&sql(hours))).to_vec()
 }
 
-fn play(name: &str, base: Base, policy: &str) {
+fn check_clock_changes(name: &str, base: Base, policy: &str) {
     let site = common::fault::site(base, policy);
     let exim = exim(&site);
     let tally = Fault::named(name).play(&site, &exim, |load| {
@@ -90,31 +90,39 @@ fn play(name: &str, base: Base, policy: &str) {
         }
     });
     assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
-    let hours = hours(&site);
-    assert!(hours.iter().all(|rows| *rows >= 2 * 8), "each by its clock: {hours:?}");
-    assert_eq!(hours.iter().sum::<i64>(), i64::try_from(tally.rows).unwrap());
+    let counts = rows_by_time(&site);
+    assert!(counts.iter().all(|rows| *rows >= 2 * 8), "rows have Exim's time: {counts:?}");
+    assert_eq!(counts.iter().sum::<i64>(), i64::try_from(tally.rows).unwrap());
 }
 
 #[test]
-fn the_clock_is_set_back_and_forward() {
-    play("clock set back and forward by two days, SQLite", Base::Sqlite, POLICY);
-    play("clock set back and forward by two days, MariaDB", Base::mariadb(), POLICY);
+fn a_changed_clock_does_not_stop_attempts() {
+    check_clock_changes("clock set back and forward by two days, SQLite", Base::Sqlite, POLICY);
+    check_clock_changes("clock set back and forward by two days, MariaDB", Base::mariadb(), POLICY);
 }
 
 #[test]
-fn the_clock_is_set_back_and_forward_with_a_journal() {
+fn a_changed_clock_does_not_stop_attempts_in_journal_mode() {
     let policy = format!("{POLICY}{LATER}");
-    play("clock set back and forward, SQLite, `delivery = \"journal\"`", Base::Sqlite, &policy);
-    play("clock set back and forward, MariaDB, `delivery = \"journal\"`", Base::mariadb(), &policy);
+    check_clock_changes(
+        "clock set back and forward, SQLite, `delivery = \"journal\"`",
+        Base::Sqlite,
+        &policy,
+    );
+    check_clock_changes(
+        "clock set back and forward, MariaDB, `delivery = \"journal\"`",
+        Base::mariadb(),
+        &policy,
+    );
 }
 
-/// So many wrong guesses; how many of them were looked at.
-fn guess(site: &Site, exim: &Exim, so_many: usize) -> usize {
-    let looked_at = |_: &usize| {
+/// Makes attempts with a wrong password. Returns the number of those that no limit refused.
+fn attempt_wrong_passwords(site: &Site, exim: &Exim, count: usize) -> usize {
+    let is_checked = |_: &usize| {
         assert_eq!(attempt(exim, GB, "u@example.com", "wrong"), REFUSED, "{}", site.main_log());
         flags(site) != LIMITED
     };
-    (0..so_many).filter(looked_at).count()
+    (0..count).filter(is_checked).count()
 }
 
 fn is_locked_out(site: &Site, exim: &Exim) -> bool {
@@ -123,40 +131,40 @@ fn is_locked_out(site: &Site, exim: &Exim) -> bool {
     reply != ACCEPTED
 }
 
-/// Three guesses within ten minutes are borne.
+/// The limit is three failures within ten minutes.
 #[test]
-fn limits_survive_a_clock_that_is_set() {
+fn limits_still_work_after_the_clock_is_changed() {
     for base in Base::all() {
         let limits = [limit("guessing", "remote", "failures", 3)];
         let site = common::limits::site(base, "", &limits);
         let exim = exim(&site);
         assert!(!is_locked_out(&site, &exim), "{}", site.main_log());
-        assert_eq!(guess(&site, &exim, 5), 3);
+        assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 3);
         assert!(is_locked_out(&site, &exim));
-        // What was entered by the clock before is nothing of the last ten minutes; a clock that is
-        // set back by less still counts it.
+        // Entries from before still count if the clock is set back by five minutes, but not if it is
+        // set back by an hour.
         set_clock(&site, "-5m");
-        assert_eq!(guess(&site, &exim, 5), 0);
+        assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 0);
         set_clock(&site, "-1h");
         assert!(!is_locked_out(&site, &exim));
-        assert_eq!(guess(&site, &exim, 5), 3, "as many once more");
-        // Set right again: the first still count, and are over in time.
+        assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 3, "the limit admits as many again");
+        // At the right time again, the first entries still count, and expire as usual.
         set_clock(&site, "+0");
         assert!(is_locked_out(&site, &exim));
         set_clock(&site, "+11m");
         assert!(!is_locked_out(&site, &exim));
-        // Too late a clock that is set right locks nobody out until that time comes.
+        // Entries of a clock that was a day ahead lock nobody out after it is corrected.
         set_clock(&site, "+1d");
-        assert_eq!(guess(&site, &exim, 5), 3);
+        assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 3);
         assert!(is_locked_out(&site, &exim));
         set_clock(&site, "+12m");
         assert!(!is_locked_out(&site, &exim));
-        assert_eq!(guess(&site, &exim, 5), 3);
+        assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 3);
         assert_eq!(site.panic_log(), "");
     }
 }
 
-/// Beyond 2038, MariaDB cannot express the host's time.
+/// MariaDB cannot store a time after 2038.
 #[test]
 fn a_row_with_an_impossible_time_gets_the_databases_time() {
     for base in Base::all() {
@@ -176,9 +184,9 @@ fn a_row_with_an_impossible_time_gets_the_databases_time() {
         );
         assert!(site.lines().last().unwrap().contains("reason=credentials"));
         // SQLite knows times up to the year 9999.
-        assert_eq!(hours(&site), [0, if is_embedded { 1 } else { 2 }, 0]);
+        assert_eq!(rows_by_time(&site), [0, if is_embedded { 1 } else { 2 }, 0]);
 
-        // The same for rows that wait: one of the year 11476.
+        // A row of the year 11476 that waits in the journal gets the database's time, too.
         let row = vec![
             ("time", Value::Int(300_000_000_000)),
             ("protocol", Value::text("SMTP")),
@@ -191,7 +199,7 @@ fn a_row_with_an_impossible_time_gets_the_databases_time() {
         let record = Record::new(std::time::SystemTime::now(), row).unwrap();
         put(&site, "rows.old", format!("\n{}", record.line()));
         assert_eq!(flush(&site), [1, 0, 0, 0], "{:?}", site.read("state/journal/set-aside"));
-        assert_eq!(hours(&site), [0, if is_embedded { 2 } else { 3 }, 0]);
+        assert_eq!(rows_by_time(&site), [0, if is_embedded { 2 } else { 3 }, 0]);
         assert_eq!(site.panic_log(), "");
     }
 }

@@ -1,4 +1,4 @@
-//! The plugin's file is replaced, and Exim's daemon is told to start again or to end, under clients.
+//! The plugin's file is replaced, and Exim's daemon is restarted or ended, while clients make attempts.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -28,7 +28,7 @@ use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 
-/// A site whose daemon has the plugin loaded, or leaves that to its children.
+/// A site whose daemon loads the plugin if `preloads`, and otherwise leaves that to its children.
 fn site(base: Base, preloads: bool) -> (Site, Exim) {
     let site = common::fault::site(base, POLICY);
     if preloads {
@@ -40,22 +40,22 @@ fn site(base: Base, preloads: bool) -> (Site, Exim) {
     (site, exim)
 }
 
-/// As `make install` does it.
+/// Replaces the plugin as `make install` does.
 fn install(site: &Site) {
     fs::copy(common::exim::plugin(), site.path("authpolicy.so.new")).unwrap();
     fs::rename(site.path("authpolicy.so.new"), site.path("authpolicy.so")).unwrap();
 }
 
-/// Whether the daemon has a plugin loaded that is not there any more; its children have that, too,
-/// until it starts again.
+/// True if the daemon still has the replaced plugin loaded. Its children then have it, too, until the
+/// daemon restarts.
 fn has_old_plugin(exim: &Exim) -> bool {
     let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
     maps.contains("/authpolicy.so (deleted)")
 }
 
-fn replace_plugin(name: &str, base: Base, preloads: bool) {
+fn check_replaced_plugin(name: &str, base: Base, preloads: bool) {
     let (site, exim) = site(base, preloads);
-    // Who has it loaded already, goes on with the old one.
+    // A process that has already loaded the plugin keeps the old one.
     let mut old = Client::connect_from(exim.port, GB);
     assert_eq!(old.plain(b"nobody@example.com", b"wrong"), REFUSED, "{}", site.main_log());
     site.sql("DELETE FROM connection_log");
@@ -73,14 +73,14 @@ fn replace_plugin(name: &str, base: Base, preloads: bool) {
 }
 
 #[test]
-fn the_plugin_is_replaced_by_rename() {
-    replace_plugin("plugin replaced by rename, SQLite", Base::Sqlite, false);
-    replace_plugin("plugin replaced by rename, MariaDB", Base::mariadb(), false);
-    replace_plugin("plugin replaced by rename, `preload`", Base::mariadb(), true);
+fn attempts_go_on_while_the_plugin_is_replaced() {
+    check_replaced_plugin("plugin replaced by rename, SQLite", Base::Sqlite, false);
+    check_replaced_plugin("plugin replaced by rename, MariaDB", Base::mariadb(), false);
+    check_replaced_plugin("plugin replaced by rename, `preload`", Base::mariadb(), true);
 }
 
 #[test]
-fn the_daemon_starts_again() {
+fn attempts_go_on_after_the_daemon_restarts() {
     for base in Base::all() {
         let (site, exim) = site(base, true);
         let starts = || site.main_log().matches("daemon started").count();
@@ -89,28 +89,28 @@ fn the_daemon_starts_again() {
             for round in 2..5 {
                 install(&site);
                 signal(&[exim.pid()], "HUP");
-                process::until("the daemon started again", || starts() == round);
+                process::until("the daemon has restarted", || starts() == round);
                 load.wait_for(ACCEPTED);
                 load.meanwhile(CLIENTS);
-                assert!(!has_old_plugin(&exim), "it has loaded the new one");
+                assert!(!has_old_plugin(&exim), "the daemon has loaded the new plugin");
             }
-            // It is Exim's user by then, who is told that it may not choose a configuration as root.
+            // The restarted daemon runs as Exim's user. Exim logs that it lost its privilege for using -C.
             let log = site.panic_log();
             let others = log.lines().filter(|line| !line.ends_with("for using -C option"));
             site.write("log/paniclog", &others.collect::<String>());
         });
-        // Nobody listens for a moment: who comes then, is not connected, and made no attempt.
+        // For a moment nobody listens. Clients that cannot connect then make no attempt.
         assert_eq!(tally.cannot_tell, 0, "{tally:?}");
     }
 }
 
 #[test]
-fn the_daemon_ends_and_dialogues_go_on() {
+fn open_connections_go_on_after_the_daemon_ends() {
     for base in Base::all() {
         let (site, exim) = site(base, true);
         let mut clients: Vec<_> =
             (0..CLIENTS).map(|_| Client::connect_from(exim.port, GB)).collect();
-        // One of them has made an attempt already.
+        // One of the clients has already made an attempt.
         let first = "u-first@example.com";
         let reply = clients[0].plain(first.as_bytes(), b"wrong");
         assert_eq!(reply, REFUSED, "{}", site.main_log());

@@ -1,5 +1,6 @@
-//! Two servers in `url` and clients on them: the first is cut off, hangs, or takes nobody in, and the
-//! second serves. Both lead to the same data, so that a row which both were given shows.
+//! Clients make attempts with two servers in `url`. The first one is cut off, hangs, or denies the
+//! login, and the second one serves. Both lead to the same data, so that a row stored through both is
+//! found.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -28,7 +29,7 @@ const SHORT: &str = "connect_timeout = \"500ms\"\nquery_timeout = \"1s\"\n\
                      attempt_timeout = \"3s\"\n";
 const CLIENTS: usize = 8;
 
-/// A site whose first server is at this port, and the second the real one.
+/// A site with two servers: the first one at this port, the second one `server` itself.
 fn site(server: &Arc<MariaDb>, first: u16) -> Site {
     let name = server.database();
     let url = server.url(&name);
@@ -36,13 +37,13 @@ fn site(server: &Arc<MariaDb>, first: u16) -> Site {
     let site = Site::new(Base::MariaDb(Arc::clone(server), name, url.clone()), POLICY);
     load::prepare(&site);
     let config = site.read("authpolicy.toml");
-    let both = format!("url = [\"{first}\", \"{url}\"]\n{SHORT}");
-    site.write_config(&config.replace(&format!("url = \"{url}\"\n"), &both));
+    let urls = format!("url = [\"{first}\", \"{url}\"]\n{SHORT}");
+    site.write_config(&config.replace(&format!("url = \"{url}\"\n"), &urls));
     assert!(site.read("authpolicy.toml").contains(&first));
     site
 }
 
-fn play(fault: &str, site: &Site, work: impl FnOnce(&Load)) -> Tally {
+fn run_under_load(fault: &str, site: &Site, work: impl FnOnce(&Load)) -> Tally {
     let exim = site.exim();
     let attempts = load::run(exim.port, CLIENTS, |load| {
         load.wait_for(ACCEPTED);
@@ -58,32 +59,32 @@ fn play(fault: &str, site: &Site, work: impl FnOnce(&Load)) -> Tally {
 }
 
 #[test]
-fn the_first_of_two_servers_is_cut_off_and_comes_back() {
+fn the_second_server_serves_while_the_first_is_cut_off() {
     let server = MariaDb::shared();
-    let way = Way::to(server.port);
-    let site = site(&server, way.port);
-    let tally = play("first of two servers cut off, and back", &site, |load| {
+    let proxy = Way::to(server.port);
+    let site = site(&server, proxy.port);
+    let tally = run_under_load("first of two servers cut off, and back", &site, |load| {
         for _ in 0..10 {
-            way.cut();
+            proxy.cut();
             load.wait(20);
-            way.mend();
+            proxy.mend();
             load.wait(20);
         }
     });
-    // Those whom the cut hits in the middle, and nobody after that.
+    // Only attempts that a cut interrupts get 435.
     assert!(tally.cannot_tell <= 10 * CLIENTS, "{tally:?}");
 }
 
 #[test]
-fn the_first_of_two_servers_hangs_and_goes_on() {
+fn the_second_server_serves_while_the_first_hangs() {
     let server = MariaDb::shared();
-    let way = Way::to(server.port);
-    let site = site(&server, way.port);
-    let tally = play("first of two servers hangs, and goes on", &site, |load| {
+    let proxy = Way::to(server.port);
+    let site = site(&server, proxy.port);
+    let tally = run_under_load("first of two servers hangs, and goes on", &site, |load| {
         for _ in 0..3 {
-            way.hang();
+            proxy.hang();
             load.wait(5 * CLIENTS);
-            way.mend();
+            proxy.mend();
             load.wait(20);
         }
     });
@@ -91,11 +92,12 @@ fn the_first_of_two_servers_hangs_and_goes_on() {
 }
 
 #[test]
-fn the_first_of_two_servers_takes_nobody_in() {
+fn the_second_server_serves_if_the_first_denies_the_login() {
     let server = MariaDb::shared();
     let other = MariaDb::start();
     other.root("").query_drop("ALTER USER exim@localhost IDENTIFIED BY 'another'").unwrap();
     let site = site(&server, other.port);
-    let tally = play("first of two servers denies the login", &site, |load| load.wait(200));
+    let tally =
+        run_under_load("first of two servers denies the login", &site, |load| load.wait(200));
     assert_eq!(tally.cannot_tell, 0, "{tally:?}");
 }

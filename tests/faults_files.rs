@@ -1,5 +1,5 @@
-//! The GeoIP file and the configuration are replaced, cut short, broken and taken away under
-//! clients: each connection decides by what is there, or says that it cannot tell.
+//! The GeoIP file and the configuration are replaced, truncated, damaged and removed while clients make
+//! attempts. Each connection uses the current file, or answers 435.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -30,10 +30,10 @@ use common::site::NETWORKS;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 
-/// Where the clients' network is in another country.
+/// Networks that put the clients in another country.
 const MOVED: &str = "192.0.2.0/24 CN\n";
 
-/// A site whose daemon reads the files for its children, or leaves that to them.
+/// A site whose daemon reads the files if `preloads`, and otherwise leaves that to its children.
 fn site(base: Base, preloads: bool) -> (Site, Exim) {
     let site = common::fault::site(base, POLICY);
     if preloads {
@@ -45,7 +45,7 @@ fn site(base: Base, preloads: bool) -> (Site, Exim) {
     (site, exim)
 }
 
-/// Puts a file in place of another, as administrators should.
+/// Replaces a file by rename, as administrators should.
 fn replace(site: &Site, name: &str, bytes: &[u8]) {
     let fresh = site.path(&format!("{name}.new"));
     fs::write(&fresh, bytes).unwrap();
@@ -59,12 +59,12 @@ fn replace(site: &Site, name: &str, bytes: &[u8]) {
 fn rows_of(site: &Site, names: &HashSet<String>) -> Vec<Row> {
     let rows: Vec<_> =
         site.rows().into_iter().filter(|row| names.contains(&row.username)).collect();
-    assert_eq!(rows.len(), names.len(), "each has its row");
+    assert_eq!(rows.len(), names.len(), "each attempt has its row");
     rows
 }
 
 #[test]
-fn each_new_connection_sees_the_geoip_file_that_was_renamed_into_place() {
+fn each_new_connection_uses_the_geoip_file_that_was_renamed_into_place() {
     for (base, preloads) in [(Base::Sqlite, false), (Base::Sqlite, true), (Base::mariadb(), true)] {
         let (site, exim) = site(base, preloads);
         let mut seen = Vec::new();
@@ -79,15 +79,15 @@ fn each_new_connection_sees_the_geoip_file_that_was_renamed_into_place() {
         });
         for (names, country) in seen {
             for row in rows_of(&site, &names) {
-                let told = (&*row.country, row.policy_reject);
-                assert_eq!(told, (country, Some(country == "CN")), "{row:?}");
+                let stored = (&*row.country, row.policy_reject);
+                assert_eq!(stored, (country, Some(country == "CN")), "{row:?}");
             }
         }
         assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
     }
 }
 
-/// Breaks the GeoIP file, and mends it: nobody can tell meanwhile, and each has a row.
+/// Damages the GeoIP file, and restores it. Meanwhile, each attempt gets 435 and has a row.
 fn break_geoip(name: &str, damage: impl Fn(&Site), symptom: &str) {
     for preloads in [false, true] {
         let (site, exim) = site(Base::Sqlite, preloads);
@@ -104,29 +104,29 @@ fn break_geoip(name: &str, damage: impl Fn(&Site), symptom: &str) {
         }
         let file = site.path("country.mmdb").display().to_string();
         let lines = site.lines();
-        let told = |name: &str, want: &str| {
+        let has_line = |name: &str, want: &str| {
             lines.iter().any(|line| line.ends_with(&format!("{name:?}")) && line.contains(want))
         };
         for name in &seen {
-            assert!(told(name, &file) && told(name, symptom), "{name}: {lines:#?}");
+            assert!(has_line(name, &file) && has_line(name, symptom), "{name}: {lines:#?}");
         }
     }
 }
 
 #[test]
-fn a_geoip_file_that_is_removed_is_435() {
+fn a_removed_geoip_file_causes_435() {
     let remove = |site: &Site| fs::remove_file(site.path("country.mmdb")).unwrap();
     break_geoip("GeoIP file removed, and put back", remove, "No such file");
 }
 
 #[test]
-fn a_geoip_file_that_is_replaced_by_garbage_is_435() {
+fn a_geoip_file_of_garbage_causes_435() {
     let garbage = |site: &Site| replace(site, "country.mmdb", &[b'x'; 5000]);
     break_geoip("GeoIP file replaced by garbage, and put back", garbage, "no readable MMDB");
 }
 
 #[test]
-fn a_geoip_file_that_nobody_may_read_is_435() {
+fn a_geoip_file_that_exim_may_not_read_causes_435() {
     let hide = |site: &Site| {
         let path = site.path("country.mmdb");
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -137,22 +137,22 @@ fn a_geoip_file_that_nobody_may_read_is_435() {
 /// Writing over a file truncates it first, perhaps during a lookup. docs/exim.md says to rename; this test
 /// is about administrators who do not.
 #[test]
-fn a_geoip_file_that_is_cut_short_in_place_is_435() {
+fn a_geoip_file_truncated_in_place_causes_435() {
     for (name, length) in [("to half", 2), ("to nothing", u64::MAX)] {
-        let cut = move |site: &Site| {
+        let truncate = move |site: &Site| {
             let file = fs::File::options().write(true).open(site.path("country.mmdb")).unwrap();
             let whole = file.metadata().unwrap().len();
             file.set_len(whole / length).unwrap();
         };
-        break_geoip(&format!("GeoIP file cut short in place {name}, and put back"), cut, "");
+        break_geoip(&format!("GeoIP file cut short in place {name}, and put back"), truncate, "");
     }
 }
 
-/// A process that has the file mapped when it is cut short lives on, and cannot tell.
+/// A process that has the file mapped survives the truncation, and answers 435.
 #[test]
-fn a_geoip_file_that_is_cut_short_while_it_is_mapped_is_435() {
+fn a_geoip_file_truncated_while_it_is_mapped_causes_435() {
     let (site, exim) = site(Base::Sqlite, false);
-    // Of many pages: what is behind the end, in its last page, can be read.
+    // The file has many pages, because the rest of its last page can be read after a truncation.
     let mut list = NETWORKS.to_owned();
     for number in 0..2000 {
         let country = ["FR", "DE"][number % 2];
@@ -178,7 +178,7 @@ fn a_geoip_file_that_is_cut_short_while_it_is_mapped_is_435() {
 }
 
 #[test]
-fn each_new_connection_obeys_the_configuration_that_was_renamed_into_place() {
+fn each_new_connection_uses_the_configuration_that_was_renamed_into_place() {
     for (base, preloads) in [(Base::Sqlite, false), (Base::mariadb(), true)] {
         let (site, exim) = site(base, preloads);
         let old = site.read("authpolicy.toml");
@@ -202,20 +202,24 @@ fn each_new_connection_obeys_the_configuration_that_was_renamed_into_place() {
     }
 }
 
-/// Spoils the configuration, and mends it. Nobody knows meanwhile where rows go: there are lines.
-fn break_config(name: &str, base: Base, spoil: impl Fn(&Site, &str), symptom: &str) {
+/// Damages the configuration, and restores it. Meanwhile, the plugin does not know where rows go, so that
+/// an attempt has only a log line.
+fn break_config(name: &str, base: Base, damage: impl Fn(&Site, &str), symptom: &str) {
     let (site, exim) = site(base, false);
     let good = site.read("authpolicy.toml");
     let mut seen = HashSet::new();
     let cause = format!("authpolicy.toml: {symptom}");
     let causes = [&*cause];
     let tally = Fault::named(name).rowless(&causes).play(&site, &exim, |load| {
-        spoil(&site, &good);
+        damage(&site, &good);
         seen = load.meanwhile(CLIENTS);
         replace(&site, "authpolicy.toml", good.as_bytes());
     });
     assert!(tally.rowless == tally.cannot_tell && tally.rowless >= seen.len(), "{tally:?}");
-    assert!(site.rows().iter().all(|row| !seen.contains(&row.username)), "told the cause, all");
+    assert!(
+        site.rows().iter().all(|row| !seen.contains(&row.username)),
+        "attempts without a configuration have no row"
+    );
     assert_eq!(tally.unanswered, 0, "{tally:?}");
 }
 
@@ -225,23 +229,28 @@ fn set_mode(site: &Site, mode: u32) {
 }
 
 #[test]
-fn a_configuration_that_is_broken_is_435() {
-    let spoil = |site: &Site, good: &str| {
+fn a_broken_or_missing_configuration_causes_435() {
+    let damage = |site: &Site, good: &str| {
         replace(site, "authpolicy.toml", good.replace("allow_countries", "alow").as_bytes());
     };
-    break_config("configuration broken, and mended", Base::Sqlite, spoil, "line ");
+    break_config("configuration broken, and mended", Base::Sqlite, damage, "line ");
     let remove = |site: &Site, _: &str| fs::remove_file(site.path("authpolicy.toml")).unwrap();
     break_config("configuration gone, and back", Base::Sqlite, remove, "cannot be read");
 }
 
 #[test]
-fn a_configuration_that_only_root_may_read_is_435() {
+fn a_configuration_that_only_root_may_read_causes_435() {
     let hide = |site: &Site, _: &str| set_mode(site, 0o600);
     break_config("configuration unreadable, and readable", Base::mariadb(), hide, "cannot be read");
 }
 
 #[test]
-fn a_configuration_that_others_may_write_is_435() {
-    let open = |site: &Site, _: &str| set_mode(site, 0o660);
-    break_config("configuration writable for others", Base::mariadb(), open, "others may write it");
+fn a_configuration_that_others_may_write_causes_435() {
+    let allow_others = |site: &Site, _: &str| set_mode(site, 0o660);
+    break_config(
+        "configuration writable for others",
+        Base::mariadb(),
+        allow_others,
+        "others may write it",
+    );
 }

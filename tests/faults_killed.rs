@@ -1,5 +1,5 @@
-//! Processes are killed at any moment, under clients: whoever was answered has one row, whoever was
-//! not has at most one.
+//! Processes are killed at any moment, while clients make attempts. An answered attempt has one row, and
+//! an unanswered one has at most one.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -22,12 +22,12 @@ use common::load::Load;
 use common::process;
 use common::process::Dice;
 
-/// Kills processes of attempts and of deliveries; answers how many of each.
+/// Kills processes of attempts and of deliveries. Returns how many of each.
 fn kill_at_random(site: &Site, exim: &Exim, load: &Load) -> [usize; 2] {
     let mut dice = Dice::new();
     let mut killed = [0, 0];
     for round in 0..16 {
-        // Rows that wait, so that there is something to deliver, and later a table to take them.
+        // Without the table, rows wait. With the table back, they can be delivered.
         match round % 8 {
             0 => site.sql("ALTER TABLE connection_log RENAME TO gone"),
             4 => site.sql("ALTER TABLE gone RENAME TO connection_log"),
@@ -35,9 +35,9 @@ fn kill_at_random(site: &Site, exim: &Exim, load: &Load) -> [usize; 2] {
         }
         load.wait(2);
         let mut delivery = common::fault::flush(site);
-        // Most of them soon: a delivery of a few rows is short.
-        let soon = 1 + dice.below(60);
-        dice.pause(soon);
+        // Short pauses are more frequent, because a delivery of a few rows is fast.
+        let longest = 1 + dice.below(60);
+        dice.pause(longest);
         killed[1] += usize::from(delivery.try_wait().unwrap().is_none());
         let _ = delivery.kill();
         delivery.wait().unwrap();
@@ -48,7 +48,7 @@ fn kill_at_random(site: &Site, exim: &Exim, load: &Load) -> [usize; 2] {
     killed
 }
 
-fn play(name: &str, base: Base, rest: &str) {
+fn check_kills(name: &str, base: Base, rest: &str) {
     let site = common::fault::site(base, &format!("{POLICY}{rest}"));
     let exim = site.exim();
     let mut killed = [0, 0];
@@ -56,25 +56,33 @@ fn play(name: &str, base: Base, rest: &str) {
         killed = kill_at_random(&site, &exim, load);
     });
     assert!(killed[0] > 0 && killed[1] > 0 && tally.unanswered > 0, "{killed:?}, {tally:?}");
-    assert_eq!(tally.cannot_tell, 0, "somebody else's death is no reason: {tally:?}");
+    assert_eq!(tally.cannot_tell, 0, "a killed process causes no 435 for others: {tally:?}");
 }
 
 #[test]
-fn killed_in_sqlite() {
-    play("processes killed at random, SQLite", Base::Sqlite, "");
+fn killed_processes_neither_lose_nor_duplicate_rows_in_sqlite() {
+    check_kills("processes killed at random, SQLite", Base::Sqlite, "");
 }
 
 #[test]
-fn killed_in_sqlite_with_a_journal() {
-    play("processes killed at random, SQLite, `delivery = \"journal\"`", Base::Sqlite, LATER);
+fn killed_processes_neither_lose_nor_duplicate_rows_of_a_journal_for_sqlite() {
+    check_kills(
+        "processes killed at random, SQLite, `delivery = \"journal\"`",
+        Base::Sqlite,
+        LATER,
+    );
 }
 
 #[test]
-fn killed_in_mariadb() {
-    play("processes killed at random, MariaDB", Base::mariadb(), "");
+fn killed_processes_neither_lose_nor_duplicate_rows_in_mariadb() {
+    check_kills("processes killed at random, MariaDB", Base::mariadb(), "");
 }
 
 #[test]
-fn killed_in_mariadb_with_a_journal() {
-    play("processes killed at random, MariaDB, `delivery = \"journal\"`", Base::mariadb(), LATER);
+fn killed_processes_neither_lose_nor_duplicate_rows_of_a_journal_for_mariadb() {
+    check_kills(
+        "processes killed at random, MariaDB, `delivery = \"journal\"`",
+        Base::mariadb(),
+        LATER,
+    );
 }

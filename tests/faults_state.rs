@@ -1,5 +1,5 @@
-//! The state directory is gone, read-only, somebody else's or full, and the log's server has no room,
-//! under clients: as long as one place takes the row, AUTH goes on.
+//! The state directory is missing, read-only, of another owner or full, and the log's server has no disk
+//! space, while clients make attempts. AUTH goes on as long as one place takes the row.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -31,122 +31,123 @@ use common::mount::Mount;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 
-/// What may be wrong with the state directory.
+/// A problem with the state directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+enum Problem {
     Missing,
     ReadOnly,
-    SomebodyElses,
+    WrongOwner,
     Full,
 }
 
-use Kind::Full;
-use Kind::Missing;
-use Kind::ReadOnly;
-use Kind::SomebodyElses;
+use Problem::Full;
+use Problem::Missing;
+use Problem::ReadOnly;
+use Problem::WrongOwner;
 
-/// The last needs a mount, which cannot be renamed.
-const KINDS: [&[Kind]; 2] = [&[Missing, ReadOnly, SomebodyElses], &[Full]];
+/// Only `Full` needs a mount. It is separate, because a mount cannot be renamed.
+const PROBLEMS: [&[Problem]; 2] = [&[Missing, ReadOnly, WrongOwner], &[Full]];
 
-/// Puts the state directory on a small file system of its own, with what is in it.
+/// Moves the state directory to its own small file system.
 fn mount(site: &Site) -> Mount {
     let (state, copy) = (site.path("state"), site.path("copy"));
-    let clone = |from: &Path, to: &Path| {
-        let cloned = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
-        assert!(cloned.unwrap().success());
+    let copy_tree = |from: &Path, to: &Path| {
+        let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+        assert!(status.unwrap().success());
     };
-    clone(&state, &copy);
+    copy_tree(&state, &copy);
     let mount = Mount::over(&state, "256k");
-    clone(&copy, &state);
+    copy_tree(&copy, &state);
     mount
 }
 
-fn spoil(site: &Site, kind: Kind, mount: Option<&Mount>) {
+fn break_state(site: &Site, problem: Problem, mount: Option<&Mount>) {
     let state = site.path("state");
-    match kind {
+    match problem {
         Missing => fs::rename(state, site.path("moved")).unwrap(),
         ReadOnly => fs::set_permissions(state, fs::Permissions::from_mode(0o500)).unwrap(),
-        SomebodyElses => chown(state, Some(0), Some(0)).unwrap(),
+        WrongOwner => chown(state, Some(0), Some(0)).unwrap(),
         Full => mount.unwrap().fill(),
     }
 }
 
-fn mend(site: &Site, kind: Kind, mount: Option<&Mount>) {
+fn repair_state(site: &Site, problem: Problem, mount: Option<&Mount>) {
     let state = site.path("state");
-    match kind {
+    match problem {
         Missing => fs::rename(site.path("moved"), state).unwrap(),
         ReadOnly => fs::set_permissions(state, fs::Permissions::from_mode(0o700)).unwrap(),
-        SomebodyElses => users::give_to_exim(&state),
+        WrongOwner => users::give_to_exim(&state),
         Full => mount.unwrap().free(),
     }
 }
 
-/// As the table of docs/operations.md has it.
-fn told(kinds: &[Kind]) -> String {
-    let words = kinds.iter().map(|kind| match kind {
+/// The name of these problems in the fault table of docs/operations.md.
+fn label(problems: &[Problem]) -> String {
+    let words = problems.iter().map(|problem| match problem {
         Missing => "missing",
         ReadOnly => "read-only",
-        SomebodyElses => "owned by another user",
+        WrongOwner => "owned by another user",
         Full => "full",
     });
     words.collect::<Vec<_>>().join(", then ")
 }
 
-/// A site, and a mount if one of these needs it.
-fn rig(base: Base, policy: &str, kinds: &[Kind]) -> (Site, Option<Mount>) {
+/// A site, and a mount if one of these problems needs it.
+fn rig(base: Base, policy: &str, problems: &[Problem]) -> (Site, Option<Mount>) {
     let site = common::fault::site(base, policy);
-    let mounted = kinds.contains(&Full).then(|| mount(&site));
+    let mounted = problems.contains(&Full).then(|| mount(&site));
     (site, mounted)
 }
 
-fn spoil_alone(name: &str, policy: &str, kinds: &[Kind]) {
-    let (site, mounted) = rig(Base::mariadb(), policy, kinds);
+fn break_state_only(name: &str, policy: &str, problems: &[Problem]) {
+    let (site, mounted) = rig(Base::mariadb(), policy, problems);
     let exim = site.exim();
     let tally = Fault::named(name).torn().play(&site, &exim, |load| {
-        for kind in kinds {
-            spoil(&site, *kind, mounted.as_ref());
+        for problem in problems {
+            break_state(&site, *problem, mounted.as_ref());
             load.meanwhile(2 * CLIENTS);
-            mend(&site, *kind, mounted.as_ref());
+            repair_state(&site, *problem, mounted.as_ref());
         }
     });
     assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
-    let told = site.main_log().contains("trouble function=journal");
-    assert_eq!(told, policy.contains(LATER), "{policy}");
+    let is_reported = site.main_log().contains("trouble function=journal");
+    assert_eq!(is_reported, policy.contains(LATER), "{policy}");
 }
 
 #[test]
-fn a_spoilt_state_directory_stops_nobody() {
-    for kinds in KINDS {
-        let name = format!("state directory {}, MariaDB", told(kinds));
-        spoil_alone(&name, POLICY, kinds);
+fn a_broken_state_directory_does_not_stop_attempts() {
+    for problems in PROBLEMS {
+        let name = format!("state directory {}, MariaDB", label(problems));
+        break_state_only(&name, POLICY, problems);
     }
 }
 
 #[test]
-fn a_spoilt_journal_falls_back_on_the_table() {
-    for kinds in KINDS {
-        let name = format!("state directory {}, MariaDB, `delivery = \"journal\"`", told(kinds));
-        spoil_alone(&name, &format!("{POLICY}{LATER}"), kinds);
+fn rows_go_to_the_table_if_the_journal_is_broken() {
+    for problems in PROBLEMS {
+        let name =
+            format!("state directory {}, MariaDB, `delivery = \"journal\"`", label(problems));
+        break_state_only(&name, &format!("{POLICY}{LATER}"), problems);
     }
 }
 
-/// With the log's table gone, too, there is no place for a row.
+/// Without the log's table, too, there is no place for a row.
 #[test]
-fn without_state_directory_and_table_nobody_can_tell() {
-    for kinds in KINDS {
-        let (site, mounted) = rig(Base::mariadb(), POLICY, kinds);
+fn without_state_directory_and_table_attempts_get_435() {
+    for problems in PROBLEMS {
+        let (site, mounted) = rig(Base::mariadb(), POLICY, problems);
         let exim = site.exim();
-        let name = format!("`connection_log` gone, and state directory {}", told(kinds));
+        let name = format!("`connection_log` gone, and state directory {}", label(problems));
         let causes = ["no place took the row"];
         let mut seen = 0;
         let fault = Fault::named(&name).rowless(&causes).torn();
         let tally = fault.play(&site, &exim, |load| {
-            for kind in kinds {
-                spoil(&site, *kind, mounted.as_ref());
+            for problem in problems {
+                break_state(&site, *problem, mounted.as_ref());
                 site.sql("ALTER TABLE connection_log RENAME TO gone");
                 seen += load.meanwhile(CLIENTS).len();
                 site.sql("ALTER TABLE gone RENAME TO connection_log");
-                mend(&site, *kind, mounted.as_ref());
+                repair_state(&site, *problem, mounted.as_ref());
                 load.wait_for(ACCEPTED);
             }
         });
@@ -155,29 +156,30 @@ fn without_state_directory_and_table_nobody_can_tell() {
     }
 }
 
-/// The embedded database is in it: there is no account then, and no other place.
+/// The embedded database is in the state directory. Without it, there is neither an account nor another
+/// place for a row.
 #[test]
-fn the_embedded_databases_directory_is_spoilt() {
+fn an_unusable_directory_of_the_embedded_database_causes_435() {
     const CAUSES: [&str; 3] =
         ["does not exist", "must be writable for uid", "no place took the row"];
-    for kind in KINDS.concat() {
-        let (site, mounted) = rig(Base::Sqlite, POLICY, &[kind]);
+    for problem in PROBLEMS.concat() {
+        let (site, mounted) = rig(Base::Sqlite, POLICY, &[problem]);
         let exim = site.exim();
-        let name = format!("state directory {}, SQLite", told(&[kind]));
+        let name = format!("state directory {}, SQLite", label(&[problem]));
         let mut seen = 0;
         let fault = Fault::named(&name).rowless(&CAUSES).torn().returning();
         let tally = fault.play(&site, &exim, |load| {
-            spoil(&site, kind, mounted.as_ref());
-            if kind == Full {
+            break_state(&site, problem, mounted.as_ref());
+            if problem == Full {
                 load.wait_for(CANNOT_TELL);
             }
             seen = load.meanwhile(CLIENTS).len();
-            mend(&site, kind, mounted.as_ref());
+            repair_state(&site, problem, mounted.as_ref());
         });
         assert_eq!(tally.unanswered, 0, "{tally:?}");
-        match kind {
-            Missing | SomebodyElses => assert!(tally.rowless >= seen, "{seen}, {tally:?}"),
-            // Its files can be written though no other can be made.
+        match problem {
+            Missing | WrongOwner => assert!(tally.rowless >= seen, "{seen}, {tally:?}"),
+            // Its files can be written, although no new file can be created.
             ReadOnly => assert_eq!(tally.cannot_tell, 0, "{tally:?}"),
             Full => assert!(tally.rowless > 0, "{tally:?}"),
         }
@@ -185,15 +187,15 @@ fn the_embedded_databases_directory_is_spoilt() {
 }
 
 #[test]
-fn the_logs_server_has_no_room() {
-    let around = tempfile::tempdir().unwrap();
-    fs::set_permissions(around.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let mounted = Mount::over(around.path(), "320m");
-    let server = Arc::new(MariaDb::start_in(tempfile::tempdir_in(around.path()).unwrap()));
+fn a_full_disk_of_the_logs_server_does_not_stop_attempts() {
+    let parent = tempfile::tempdir().unwrap();
+    fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mounted = Mount::over(parent.path(), "320m");
+    let server = Arc::new(MariaDb::start_in(tempfile::tempdir_in(parent.path()).unwrap()));
     let name = server.database();
     let url = server.url(&name);
     let site = common::fault::site(Base::MariaDb(server, name, url), POLICY);
-    // Rows that need room soon.
+    // Wide rows, so that the database needs more disk space soon.
     site.sql(
         "ALTER TABLE connection_log ADD wide varchar(7000) CHARACTER SET latin1 NOT NULL \
          DEFAULT (REPEAT('x', 7000))",
