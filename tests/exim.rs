@@ -1,4 +1,5 @@
-//! Every kind of attempt, in a real Exim on both databases: its SMTP reply, its log line and its row.
+//! Every kind of attempt, in a real Exim on both databases: its SMTP reply, its log line and its
+//! row.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

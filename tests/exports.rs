@@ -152,8 +152,8 @@ fn a_file_that_cannot_be_examined_does_not_pass() {
     }
 }
 
-/// A `cargo` that copies the binaries of this test run into its target directory instead of building
-/// them.
+/// A `cargo` that copies the binaries of this test run into its target directory instead of
+/// building them.
 const CARGO: &str = "#!/bin/sh\nset -e\n[ \"$1\" != metadata ] || exec \"$REAL_CARGO\" \"$@\"\n\
      release=$(CARGO=$REAL_CARGO scripts/target-directory)/release\nmkdir -p \"$release\"\n\
      cp \"$REAL_TOOL\" \"$release/authpolicy\"\ncp \"$REAL_PLUGIN\" \"$release/libauthpolicy.so\"\n";

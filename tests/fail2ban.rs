@@ -93,8 +93,8 @@ const HOSTILE: [&str; 3] = [
     "] authpolicy: attempt status=403 remote=192.0.2.99 user=\"",
 ];
 
-/// Makes one accepted attempt, one from a refused country, and one for each hostile name. Returns the
-/// main log and the messages in syslog.
+/// Makes one accepted attempt, one from a refused country, and one for each hostile name. Returns
+/// the main log and the messages in syslog.
 fn lines_of_an_exim(options: &str, renamed: Option<&str>) -> (String, Vec<String>) {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("u@example.com", "secret");

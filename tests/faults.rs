@@ -1,5 +1,6 @@
-//! The server of the log and the accounts fails while clients make attempts. A right password gets 235
-//! or 435, never 535. A wrong one never gets 235. In the end, each answered attempt has one row.
+//! The server of the log and the accounts fails while clients make attempts. A right password gets
+//! 235 or 435, never 535. A wrong one never gets 235. In the end, each answered attempt has one
+//! row.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -120,8 +121,8 @@ fn a_changed_database_password_causes_435_until_it_is_changed_back() {
     assert!(tally.cannot_tell >= 20 && tally.unanswered == 0, "{tally:?}");
 }
 
-/// Breaks only the log's table, so that no attempt fails. Rows wait in the journal, unless `symptom` is
-/// empty.
+/// Breaks only the log's table, so that no attempt fails. Rows wait in the journal, unless
+/// `symptom` is empty.
 fn break_log_table(fault: &str, rig: &Rig, work: &[&str], undo: &[&str], symptom: &str) {
     let Base::MariaDb(_, name, _) = &rig.site.base else { panic!("a server") };
     let mut root = rig.server.root(name);

@@ -130,7 +130,8 @@ fn check_disconnecting_clients(name: &str, base: Base) {
             let [plain, half] =
                 names.each_ref().map(|name| BASE64_STANDARD.encode(format!("\0{name}\0secret")));
             send_and_disconnect(exim.port, &format!("AUTH PLAIN {plain}\r\n"), how);
-            // Exim takes the end of the connection for an empty password, so that the row has no name.
+            // Exim takes the end of the connection for an empty password, so that the row has no
+            // name.
             let login = BASE64_STANDARD.encode(format!("u-login-{number}@example.com"));
             send_and_disconnect(exim.port, &format!("AUTH LOGIN {login}\r\n"), how);
             let half: String = half.chars().take(half.len() / 2).collect();

@@ -1,5 +1,5 @@
-//! The host's clock is set back and forward while Exim runs. AUTH goes on, and each row is stored once.
-//! A limit locks nobody out for long, and admits at most twice its maximum.
+//! The host's clock is set back and forward while Exim runs. AUTH goes on, and each row is stored
+//! once. A limit locks nobody out for long, and admits at most twice its maximum.
 //!
 //! `libfaketime` gives Exim's processes another time of day. It does not change CLOCK_MONOTONIC, like
 //! an administrator who sets a clock.
@@ -141,8 +141,8 @@ fn limits_still_work_after_the_clock_is_changed() {
         assert!(!is_locked_out(&site, &exim), "{}", site.main_log());
         assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 3);
         assert!(is_locked_out(&site, &exim));
-        // Entries from before still count if the clock is set back by five minutes, but not if it is
-        // set back by an hour.
+        // Entries from before still count if the clock is set back by five minutes, but not if it
+        // is set back by an hour.
         set_clock(&site, "-5m");
         assert_eq!(attempt_wrong_passwords(&site, &exim, 5), 0);
         set_clock(&site, "-1h");

@@ -1,4 +1,5 @@
-//! The plugin's file is replaced, and Exim's daemon is restarted or ended, while clients make attempts.
+//! The plugin's file is replaced, and Exim's daemon is restarted or ended, while clients make
+//! attempts.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -46,8 +47,8 @@ fn install(site: &Site) {
     fs::rename(site.path("authpolicy.so.new"), site.path("authpolicy.so")).unwrap();
 }
 
-/// True if the daemon still has the replaced plugin loaded. Its children then have it, too, until the
-/// daemon restarts.
+/// True if the daemon still has the replaced plugin loaded. Its children then have it, too, until
+/// the daemon restarts.
 fn has_old_plugin(exim: &Exim) -> bool {
     let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
     maps.contains("/authpolicy.so (deleted)")
@@ -94,7 +95,8 @@ fn attempts_go_on_after_the_daemon_restarts() {
                 load.meanwhile(CLIENTS);
                 assert!(!has_old_plugin(&exim), "the daemon has loaded the new plugin");
             }
-            // The restarted daemon runs as Exim's user. Exim logs that it lost its privilege for using -C.
+            // The restarted daemon runs as Exim's user. Exim logs that it lost its privilege for
+            // using -C.
             let log = site.panic_log();
             let others = log.lines().filter(|line| !line.ends_with("for using -C option"));
             site.write("log/paniclog", &others.collect::<String>());

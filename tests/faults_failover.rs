@@ -1,6 +1,6 @@
 //! Clients make attempts with two servers in `url`. The first one is cut off, hangs, or denies the
-//! login, and the second one serves. Both lead to the same data, so that a row stored through both is
-//! found.
+//! login, and the second one serves. Both lead to the same data, so that a row stored through both
+//! is found.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

@@ -1,5 +1,5 @@
-//! The GeoIP file and the configuration are replaced, truncated, damaged and removed while clients make
-//! attempts. Each connection uses the current file, or answers 435.
+//! The GeoIP file and the configuration are replaced, truncated, damaged and removed while clients
+//! make attempts. Each connection uses the current file, or answers 435.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -134,8 +134,8 @@ fn a_geoip_file_that_exim_may_not_read_causes_435() {
     break_geoip("GeoIP file unreadable, and put back", hide, "cannot be read by uid");
 }
 
-/// Writing over a file truncates it first, perhaps during a lookup. docs/exim.md says to rename; this test
-/// is about administrators who do not.
+/// Writing over a file truncates it first, perhaps during a lookup. docs/exim.md says to rename;
+/// this test is about administrators who do not.
 #[test]
 fn a_geoip_file_truncated_in_place_causes_435() {
     for (name, length) in [("to half", 2), ("to nothing", u64::MAX)] {
@@ -202,8 +202,8 @@ fn each_new_connection_uses_the_configuration_that_was_renamed_into_place() {
     }
 }
 
-/// Damages the configuration, and restores it. Meanwhile, the plugin does not know where rows go, so that
-/// an attempt has only a log line.
+/// Damages the configuration, and restores it. Meanwhile, the plugin does not know where rows go,
+/// so that an attempt has only a log line.
 fn break_config(name: &str, base: Base, damage: impl Fn(&Site, &str), symptom: &str) {
     let (site, exim) = site(base, false);
     let good = site.read("authpolicy.toml");

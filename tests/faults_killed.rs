@@ -1,5 +1,5 @@
-//! Processes are killed at any moment, while clients make attempts. An answered attempt has one row, and
-//! an unanswered one has at most one.
+//! Processes are killed at any moment, while clients make attempts. An answered attempt has one
+//! row, and an unanswered one has at most one.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

@@ -1,5 +1,5 @@
-//! The state directory is missing, read-only, of another owner or full, and the log's server has no disk
-//! space, while clients make attempts. AUTH goes on as long as one place takes the row.
+//! The state directory is missing, read-only, of another owner or full, and the log's server has no
+//! disk space, while clients make attempts. AUTH goes on as long as one place takes the row.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -156,8 +156,8 @@ fn without_state_directory_and_table_attempts_get_435() {
     }
 }
 
-/// The embedded database is in the state directory. Without it, there is neither an account nor another
-/// place for a row.
+/// The embedded database is in the state directory. Without it, there is neither an account nor
+/// another place for a row.
 #[test]
 fn an_unusable_directory_of_the_embedded_database_causes_435() {
     const CAUSES: [&str; 3] =

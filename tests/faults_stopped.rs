@@ -1,5 +1,5 @@
-//! Processes are stopped at a bad moment, under clients: nobody else waits for them, and their rows
-//! come when they are continued or killed.
+//! Processes are stopped at a bad moment, while clients make attempts. Other attempts do not wait
+//! for them, and their rows are stored when they are continued or killed.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -32,7 +32,7 @@ use common::site::GB;
 use common::smtp::ACCEPTED;
 use mysql::prelude::Queryable;
 
-/// Whose row takes the embedded database long: while it does, nobody else writes.
+/// The user whose row the embedded database stores slowly. Meanwhile, nobody else can write.
 const SLOW: &str = "u-slow@example.com";
 const TRIGGER: &str = "CREATE TRIGGER slow BEFORE INSERT ON connection_log \
     WHEN NEW.username = 'u-slow@example.com' BEGIN \
@@ -40,13 +40,13 @@ const TRIGGER: &str = "CREATE TRIGGER slow BEFORE INSERT ON connection_log \
     (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT MAX(i) AS i FROM n) \
     WHERE i < 0; END";
 
-/// What holds the log's table until it is dropped, so that processes are in the middle of a row.
-enum Hold {
+/// Blocks the log's table, so that a process can be stopped in the middle of a row.
+enum Blocker {
     Trigger,
     Lock(mysql::Conn),
 }
 
-impl Hold {
+impl Blocker {
     fn on(site: &Site) -> Self {
         match &site.base {
             Base::Sqlite => {
@@ -61,8 +61,8 @@ impl Hold {
         }
     }
 
-    /// Whether somebody is in the middle of a row.
-    fn has_caught(&self, site: &Site) -> bool {
+    /// True if a process is in the middle of a row.
+    fn is_blocking(&self, site: &Site) -> bool {
         match &site.base {
             Base::Sqlite => {
                 let path = site.path("state/authpolicy.db");
@@ -80,24 +80,24 @@ impl Hold {
         }
     }
 
-    /// Who is in the middle of a row goes on, if it can.
+    /// Lets a process in the middle of a row go on.
     fn release(self) {
         match self {
-            // It is of who has begun it alone.
+            // The trigger delays only the process that runs it.
             Self::Trigger => {}
             Self::Lock(mut root) => root.query_drop("UNLOCK TABLES").unwrap(),
         }
     }
 }
 
-/// Changes a time-out: what is stopped should not run into it before, nor others wait for long.
+/// Changes the time-out: long before a process is stopped, and short for the attempts after that.
 fn set_query_timeout(site: &Site, time: &str) {
     let config = site.read("authpolicy.toml");
     let line = config.lines().find(|line| line.starts_with("query_timeout")).unwrap();
     site.write_config(&config.replace(line, &format!("query_timeout = \"{time}\"")));
 }
 
-/// A client whose row is slow.
+/// Starts an attempt whose row is slow. Its thread returns the reply.
 fn begin_attempt(port: u16) -> JoinHandle<Option<String>> {
     std::thread::spawn(move || {
         let mut client = Client::connect_from(port, GB);
@@ -106,61 +106,64 @@ fn begin_attempt(port: u16) -> JoinHandle<Option<String>> {
     })
 }
 
-/// An attempt is stopped in the middle of its row; then this signal ends that.
+/// Stops an attempt in the middle of its row, and sends it the signal `end` later.
 fn stop_attempt(name: &str, base: Base, end: &str) {
     let site = common::fault::site(base, POLICY);
     set_query_timeout(&site, "20s");
     let exim = site.exim();
-    let hold = Hold::on(&site);
+    let blocker = Blocker::on(&site);
     let slow = begin_attempt(exim.port);
-    process::until("an attempt in the middle of a row", || hold.has_caught(&site));
+    process::until("an attempt in the middle of a row", || blocker.is_blocking(&site));
     let stopped = process::children(exim.pid());
     signal(&stopped, "STOP");
-    hold.release();
+    blocker.release();
     set_query_timeout(&site, "500ms");
     let tally = Fault::named(name).play(&site, &exim, |load| {
         load.meanwhile(2 * CLIENTS);
         signal(&stopped, end);
         let reply = slow.join().unwrap();
-        // A client that is answered is answered well: nobody else was.
+        // After KILL, the client has no answer.
         assert_eq!(reply.as_deref(), (end == "CONT").then_some(ACCEPTED), "{}", site.main_log());
         load.add(Attempt { name: SLOW.to_owned(), number: 0, is_right: true, reply });
     });
-    assert_eq!(tally.cannot_tell, 0, "somebody else's stop is no reason: {tally:?}");
+    assert_eq!(tally.cannot_tell, 0, "a stopped process causes no 435 for others: {tally:?}");
 }
 
 #[test]
-fn an_attempt_is_stopped_in_the_middle_of_its_row_and_continued() {
+fn an_attempt_stopped_in_mid_row_and_continued_does_not_affect_others() {
     stop_attempt("attempt stopped during INSERT and continued, SQLite", Base::Sqlite, "CONT");
     stop_attempt("attempt stopped during INSERT and continued, MariaDB", Base::mariadb(), "CONT");
 }
 
 #[test]
-fn an_attempt_is_stopped_in_the_middle_of_its_row_and_killed() {
+fn an_attempt_stopped_in_mid_row_and_killed_does_not_affect_others() {
     stop_attempt("attempt stopped during INSERT and killed, SQLite", Base::Sqlite, "KILL");
     stop_attempt("attempt stopped during INSERT and killed, MariaDB", Base::mariadb(), "KILL");
 }
 
-/// A delivery is stopped in the middle of a row; then this signal ends that.
+/// Stops a delivery in the middle of a row, and sends it the signal `end` later.
 fn stop_delivery(name: &str, base: Base, end: &str) {
     let site = common::fault::site(base, &format!("{POLICY}{LATER}"));
     set_query_timeout(&site, "20s");
     let exim = site.exim();
     let reply = begin_attempt(exim.port).join().unwrap();
     assert_eq!(reply.as_deref(), Some(ACCEPTED), "{}", site.main_log());
-    let hold = Hold::on(&site);
+    let blocker = Blocker::on(&site);
     let mut delivery = common::fault::flush(&site);
-    process::until("a delivery in the middle of a row", || hold.has_caught(&site));
+    process::until("a delivery in the middle of a row", || blocker.is_blocking(&site));
     signal(&[delivery.id()], "STOP");
-    hold.release();
+    blocker.release();
     site.write_config(&site.read("authpolicy.toml").replace(LATER, ""));
     set_query_timeout(&site, "500ms");
     let tally = Fault::named(name).play(&site, &exim, |load| {
         load.meanwhile(2 * CLIENTS);
-        assert!(!site.rows().iter().any(|row| row.username == SLOW), "it is not through");
+        assert!(
+            !site.rows().iter().any(|row| row.username == SLOW),
+            "the stopped delivery has not stored its row"
+        );
         signal(&[delivery.id()], end);
         delivery.wait().unwrap();
-        // Whoever delivers it now may find it slow.
+        // The next delivery of this row may be slow, too.
         set_query_timeout(&site, "20s");
         load.add(Attempt { name: SLOW.to_owned(), number: 0, is_right: true, reply });
     });
@@ -168,18 +171,18 @@ fn stop_delivery(name: &str, base: Base, end: &str) {
 }
 
 #[test]
-fn a_delivery_is_stopped_in_the_middle_of_a_row_and_continued() {
+fn a_delivery_stopped_in_mid_row_and_continued_stores_each_row_once() {
     stop_delivery("`flush` stopped during INSERT and continued, SQLite", Base::Sqlite, "CONT");
     stop_delivery("`flush` stopped during INSERT and continued, MariaDB", Base::mariadb(), "CONT");
 }
 
 #[test]
-fn a_delivery_is_stopped_in_the_middle_of_a_row_and_killed() {
+fn a_delivery_stopped_in_mid_row_and_killed_stores_each_row_once() {
     stop_delivery("`flush` stopped during INSERT and killed, SQLite", Base::Sqlite, "KILL");
     stop_delivery("`flush` stopped during INSERT and killed, MariaDB", Base::mariadb(), "KILL");
 }
 
-/// About half of those that serve clients are stopped, wherever they are; nobody else may notice.
+/// Stops about half of the serving processes, at any point of their work.
 fn stop_at_random(name: &str, base: Base) {
     let site = common::fault::site(base, POLICY);
     site.write("exim.conf", &format!("log_selector = +pid\n{}", site.read("exim.conf")));
@@ -189,30 +192,32 @@ fn stop_at_random(name: &str, base: Base) {
     let tally = Fault::named(name).play(&site, &exim, |load| {
         for _ in 0..8 {
             dice.pause(60);
-            let some = dice.half(process::children(exim.pid()));
-            signal(&some, "STOP");
-            if some.len() < CLIENTS {
+            let chosen = dice.half(process::children(exim.pid()));
+            signal(&chosen, "STOP");
+            if chosen.len() < CLIENTS {
                 load.wait(CLIENTS / 2);
             }
-            signal(&some, "CONT");
-            stopped.extend(some);
+            signal(&chosen, "CONT");
+            stopped.extend(chosen);
         }
     });
     assert!(tally.unanswered == 0 && stopped.len() > CLIENTS, "{stopped:?}, {tally:?}");
-    // Whoever is stopped for longer than its time-outs finds them over. Whoever is stopped while it
-    // recovers or empties the embedded database's WAL keeps even readers out; and while it hashes,
-    // has its slot.
-    let of_others = ["is locked by another process", "all accounts.max_parallel_hashes = "];
+    // A stopped process exceeds its time-outs. If it is recovering or emptying the embedded
+    // database's WAL, it blocks even readers. If it is hashing, it keeps its slot.
+    let effects_on_others = ["is locked by another process", "all accounts.max_parallel_hashes = "];
     let log = site.main_log();
     for line in log.lines().filter(|line| line.contains("status=503")) {
         let pid = line.split(['[', ']']).nth(1).and_then(|pid| pid.parse().ok());
         let was_stopped = pid.is_some_and(|pid| stopped.contains(&pid));
-        assert!(was_stopped || of_others.iter().any(|why| line.contains(why)), "{line}");
+        assert!(
+            was_stopped || effects_on_others.iter().any(|cause| line.contains(cause)),
+            "{line}"
+        );
     }
 }
 
 #[test]
-fn attempts_are_stopped_at_random_moments() {
+fn attempts_stopped_at_random_moments_are_all_answered() {
     stop_at_random("attempts stopped at random and continued, SQLite", Base::Sqlite);
     stop_at_random("attempts stopped at random and continued, MariaDB", Base::mariadb());
 }

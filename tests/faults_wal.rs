@@ -1,5 +1,5 @@
-//! The embedded database with a long WAL, which somebody reads, on a full disk: a COMMIT that fails
-//! there is carried out by whoever opens the database first.
+//! The embedded database with a long WAL, an open reader and a full disk. A COMMIT that fails there
+//! is carried out by the next process that opens the database.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -26,9 +26,10 @@ use common::smtp::REFUSED;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-/// Pages that the first part of the WAL's index is for, and their length in the WAL, in bytes.
+/// The pages that the first part of the WAL's index covers.
 const PAGES: u64 = 4062;
-const LENGTH: u64 = 1048;
+/// The length of a page in the WAL, in bytes.
+const PAGE_LENGTH: u64 = 1048;
 
 fn open(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
@@ -36,13 +37,14 @@ fn open(path: &Path) -> Connection {
     connection
 }
 
-/// Fills the WAL to the last page that its index has room for; who reads keeps it.
+/// Fills the WAL to the last page that the first part of its index covers. The reader keeps the WAL
+/// from being reset.
 fn fill_wal(path: &Path) -> [Connection; 2] {
     let (reader, writer) = (open(path), open(path));
     writer.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE pad (a)").unwrap();
     reader.execute_batch("BEGIN; SELECT COUNT(*) FROM pad").unwrap();
     let wal = path.with_extension("db-wal");
-    let pages = || fs::metadata(&wal).unwrap().len() / LENGTH;
+    let pages = || fs::metadata(&wal).unwrap().len() / PAGE_LENGTH;
     while pages() < PAGES {
         writer.execute_batch("INSERT INTO pad VALUES (1)").unwrap();
     }
@@ -51,7 +53,7 @@ fn fill_wal(path: &Path) -> [Connection; 2] {
 }
 
 #[test]
-fn a_commit_that_failed_and_is_carried_out_later_is_stored_once() {
+fn a_failed_commit_that_is_carried_out_later_is_stored_once() {
     let site = site(Base::Sqlite, POLICY);
     let (state, copy) = (site.path("state"), site.path("copy"));
     let cp = |from: &Path, to: &Path| {
@@ -62,16 +64,16 @@ fn a_commit_that_failed_and_is_carried_out_later_is_stored_once() {
     cp(&copy.join("."), &state);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    // There is room in its page.
+    // On the full disk, a row can still be appended to the last page of this file.
     put(&site, "rows", "# a remark\n");
-    let others = fill_wal(&site.path("state/authpolicy.db"));
+    let connections = fill_wal(&site.path("state/authpolicy.db"));
     mount.fill();
     let filler = fs::OpenOptions::new().write(true).open(site.path("state/filler")).unwrap();
     filler.set_len(filler.metadata().unwrap().len() - 8192).unwrap();
     drop(filler);
     assert_eq!(attempt(&exim, "wrong"), REFUSED, "{}", site.main_log());
     assert!(site.lines()[1].contains("the row waits"), "{:?}", site.lines());
-    drop(others);
+    drop(connections);
     mount.free();
     let [stored, known, waiting, _] = flush(&site);
     assert_eq!((stored + known, waiting), (1, 0));

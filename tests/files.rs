@@ -1,5 +1,5 @@
-//! Files: for Exim's user alone whatever the umask, and nothing of others' is read or written in the
-//! state directory.
+//! The plugin's files are for Exim's user only, under any umask. In the state directory, it neither
+//! reads nor writes files that other users may have made.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -31,10 +31,10 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// A shell that becomes a program under umask 0.
-const OPEN: &str = "umask 0; exec \"$0\" \"$@\"";
+/// A shell script that runs a program under umask 0.
+const UMASK_0: &str = "umask 0; exec \"$0\" \"$@\"";
 
-/// One whose MAIL asks for somebody's SCRAM keys, too.
+/// A site whose reply to MAIL contains the SCRAM salt of an unknown account.
 fn site(base: Base) -> Site {
     let site = Site::new(base, POLICY);
     site.account("u@example.com", "secret");
@@ -52,11 +52,11 @@ fn attempt(exim: &Exim, password: &str) -> String {
 }
 
 fn salt(exim: &Exim) -> String {
-    let answer = Client::connect_from(exim.port, GB).command("MAIL FROM:<>");
-    answer.split_once("salt=").unwrap().1.split_whitespace().next().unwrap().to_owned()
+    let reply = Client::connect_from(exim.port, GB).command("MAIL FROM:<>");
+    reply.split_once("salt=").unwrap().1.split_whitespace().next().unwrap().to_owned()
 }
 
-/// Owner and mode of everything in the state directory, itself as the empty name.
+/// Owner and mode of each file in the state directory. The directory itself has the empty name.
 fn state(site: &Site) -> BTreeMap<String, (u32, u32)> {
     let facts = |meta: fs::Metadata| (meta.uid(), meta.mode() & 0o7777);
     let entries = fs::read_dir(site.path("state")).unwrap().map(Result::unwrap);
@@ -67,14 +67,14 @@ fn state(site: &Site) -> BTreeMap<String, (u32, u32)> {
 }
 
 #[test]
-fn under_umask_0_all_files_are_exims_alone() {
+fn under_umask_0_all_files_are_for_exims_user_only() {
     let site = site(Base::Sqlite);
     let accounts = site.read("accounts.toml");
     fs::remove_dir_all(site.path("state")).unwrap();
     let tool = |arguments: &[&str], stdin: &str| {
         site.write("stdin", stdin);
         let output = Command::new("sh")
-            .args(["-c", OPEN, common::tool(), "--config"])
+            .args(["-c", UMASK_0, common::tool(), "--config"])
             .arg(site.path("accounts.toml"))
             .args(arguments)
             .stdin(fs::File::open(site.path("stdin")).unwrap())
@@ -90,14 +90,14 @@ fn under_umask_0_all_files_are_exims_alone() {
     }
     let owner: u32 = users::exim().0.parse().unwrap();
     for name in ["authpolicy.db-wal", "authpolicy.db-shm"] {
-        // The test's own, as root.
+        // Made by this test as root.
         let _ = fs::remove_file(site.path("state").join(name));
     }
     let mut command = Command::new("sh");
     let port = common::exim::free_port();
     let ports = format!("{port}");
     let exim = Exim::start_by(
-        command.args(["-c", OPEN, "exim4"]),
+        command.args(["-c", UMASK_0, "exim4"]),
         &site.path("exim.conf"),
         port,
         &["-oX", &ports],
@@ -117,7 +117,7 @@ fn under_umask_0_all_files_are_exims_alone() {
 }
 
 #[test]
-fn under_umask_0_what_waits_and_what_is_remembered_is_exims_alone() {
+fn under_umask_0_journal_and_cached_accounts_are_for_exims_user_only() {
     let site = site(Base::mariadb());
     let config = site.read("authpolicy.toml");
     let config = config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");
@@ -125,7 +125,7 @@ fn under_umask_0_what_waits_and_what_is_remembered_is_exims_alone() {
     let mut command = Command::new("sh");
     let port = common::exim::free_port();
     let exim = Exim::start_by(
-        command.args(["-c", OPEN, "exim4"]),
+        command.args(["-c", UMASK_0, "exim4"]),
         &site.path("exim.conf"),
         port,
         &["-oX", &port.to_string()],
@@ -141,7 +141,8 @@ fn under_umask_0_what_waits_and_what_is_remembered_is_exims_alone() {
     }
 }
 
-/// A file that a link leads to, of Exim's own: nobody but our code keeps Exim from writing it.
+/// Plants a link to a file that Exim's user may write, so that only the plugin's checks protect it.
+/// Returns that file.
 fn plant(site: &Site, name: &str, content: &[u8]) -> PathBuf {
     let (victim, link) =
         (site.path("spool").join(format!("victim-of-{name}")), site.path("state").join(name));
@@ -162,26 +163,26 @@ fn no_link_in_the_state_directory_is_followed() {
     let state = site.path("state");
     let database = fs::read(state.join("authpolicy.db")).unwrap();
     for name in ["authpolicy.db", "authpolicy.db-wal", "authpolicy.db-shm"] {
-        let there = state.join(name).exists();
+        let existed = state.join(name).exists();
         let _ = fs::rename(state.join(name), state.join("away"));
         let victim = plant(&site, name, &database);
         assert_eq!(attempt(&exim, "secret"), CANNOT_TELL, "{name}: {}", site.main_log());
         assert_eq!(fs::read(victim).unwrap(), database, "{name}");
         fs::remove_file(state.join(name)).unwrap();
-        if there {
+        if existed {
             fs::rename(state.join("away"), state.join(name)).unwrap();
         }
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{name}: {}", site.main_log());
     }
-    // Keys of somebody's choosing.
+    // A key that an attacker has chosen.
     fs::rename(state.join("decoy-key"), state.join("away")).unwrap();
     plant(&site, "decoy-key", &[7; 32]);
     let keys = salt(&exim);
     assert!(site.lines().last().unwrap().contains("decoy-key: "), "{:?}", site.lines());
-    assert_eq!(keys, "AAAAAAAAAAAAAAAAAAAAAA==", "nobody's");
+    assert_eq!(keys, "AAAAAAAAAAAAAAAAAAAAAA==", "the salt without a key");
     fs::rename(state.join("away"), state.join("decoy-key")).unwrap();
     assert_eq!(salt(&exim), own);
-    // What is learnt takes the place of a link, and leads nowhere.
+    // A new dummy hash replaces the link, and is not written to its target.
     let cheap = b"{PLAIN}x";
     let victim = plant(&site, "dummy-hash", cheap);
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
@@ -191,9 +192,9 @@ fn no_link_in_the_state_directory_is_followed() {
     assert_eq!(site.panic_log(), "");
 }
 
-/// Who knows what the next processes are called could be there before them.
+/// Somebody who guesses the next process IDs could create these files first.
 #[test]
-fn a_link_in_the_place_of_a_fresh_file_is_not_written_through() {
+fn a_link_in_place_of_a_new_file_is_not_written_through() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -207,7 +208,7 @@ fn a_link_in_the_place_of_a_fresh_file_is_not_written_through() {
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{name}: {}", site.main_log());
         salt(&exim);
         assert_eq!(fs::read(victim).unwrap(), b"untouched", "{name}");
-        assert!(!state.join(name).exists(), "{name}: somebody was there before");
+        assert!(!state.join(name).exists(), "{name}: the temporary name was taken");
         links.iter().for_each(|link| drop(fs::remove_file(link)));
         attempt(&exim, "secret");
         salt(&exim);
@@ -215,7 +216,7 @@ fn a_link_in_the_place_of_a_fresh_file_is_not_written_through() {
     }
 }
 
-/// Where processes that start now are numbered from.
+/// A process ID that was used just now, shortly before the next ones.
 fn next_pid() -> u32 {
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
@@ -223,16 +224,16 @@ fn next_pid() -> u32 {
 }
 
 #[test]
-fn what_others_put_there_is_not_believed() {
+fn files_that_others_may_have_written_are_not_used() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
     let own = salt(&exim);
     let (key, dummy) = (site.path("state/decoy-key"), site.path("state/dummy-hash"));
     let mode = |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    let nobody = "AAAAAAAAAAAAAAAAAAAAAA==";
+    let without_key = "AAAAAAAAAAAAAAAAAAAAAA==";
     mode(&key, 0o606);
-    assert_eq!(salt(&exim), nobody);
+    assert_eq!(salt(&exim), without_key);
     assert!(
         site.lines().last().unwrap().contains("others may have written it"),
         "{:?}",
@@ -241,21 +242,21 @@ fn what_others_put_there_is_not_believed() {
     mode(&key, 0o600);
     std::os::unix::fs::chown(&key, Some(1), None).unwrap();
     mode(&key, 0o644);
-    assert_eq!(salt(&exim), nobody);
+    assert_eq!(salt(&exim), without_key);
     users::give_to_exim(&key);
     assert_eq!(salt(&exim), own);
-    // A dear one would keep processes busy.
-    let dear = format!("$2y$14${}\n", ".".repeat(53));
-    fs::write(&dummy, &dear).unwrap();
+    // An expensive dummy hash would keep processes busy.
+    let expensive = format!("$2y$14${}\n", ".".repeat(53));
+    fs::write(&dummy, &expensive).unwrap();
     std::os::unix::fs::chown(&dummy, Some(1), None).unwrap();
     mode(&dummy, 0o644);
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
     let learnt = fs::read_to_string(&dummy).unwrap();
-    assert!(learnt.starts_with("$2y$04$"), "another one takes its place: {learnt}");
+    assert!(learnt.starts_with("$2y$04$"), "another hash replaces it: {learnt}");
 }
 
 #[test]
-fn a_database_password_that_everyone_may_read_is_435_and_a_line() {
+fn a_database_password_that_everyone_may_read_causes_435_and_a_log_line() {
     let site = site(Base::mariadb());
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -307,15 +308,15 @@ fn a_byte_that_is_not_utf8_is_named_by_its_line() {
     fs::write(site.path("authpolicy.toml"), config).unwrap();
     let want = format!("line {line}: has a byte that is not UTF-8: save the file as UTF-8");
     assert_eq!(attempt(&exim, "secret"), CANNOT_TELL);
-    let said = site.lines().pop().unwrap();
-    assert!(said.contains(&want), "{said}");
+    let log_line = site.lines().pop().unwrap();
+    assert!(log_line.contains(&want), "{log_line}");
     let output = site.run_tool(&["config"], "");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains(&want), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&want), "{stderr}");
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// Exit status and complaint of `db init` for an embedded database at this path.
+/// Exit status and standard error of `db init` for an embedded database at this path.
 fn init(site: &Site, database: &std::path::Path) -> (i32, String) {
     let url = format!("sqlite:{}", database.display());
     let config = site.read("accounts.toml").replace(&site.url(), &url);
@@ -336,7 +337,7 @@ fn root_makes_the_last_directory_of_a_database_for_exims_user() {
     };
     assert_eq!(facts("new"), (owner, 0o700));
     assert_eq!(facts("new/a.db"), (owner, 0o600));
-    // An attempt finds it.
+    // An attempt can use it.
     let accounts = site.read("authpolicy.toml");
     site.write("accounts.toml", &accounts);
     site.account("u@example.com", "secret");
@@ -349,9 +350,12 @@ fn root_never_changes_the_owner_of_an_existing_directory() {
     let site = site(Base::Sqlite);
     fs::create_dir(site.path("etc")).unwrap();
     let before = fs::metadata(site.path("etc")).unwrap();
-    let (status, said) = init(&site, &site.path("etc/a.db"));
-    assert!(status == 2 && said.contains("/etc/a.db: cannot be made: Permission denied"), "{said}");
-    assert!(said.contains("name in database.url a directory for the database alone"), "{said}");
+    let (status, stderr) = init(&site, &site.path("etc/a.db"));
+    assert!(
+        status == 2 && stderr.contains("/etc/a.db: cannot be made: Permission denied"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("name in database.url a directory for the database alone"), "{stderr}");
     let after = fs::metadata(site.path("etc")).unwrap();
     assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
     assert_eq!(fs::read_dir(site.path("etc")).unwrap().count(), 0);
@@ -374,21 +378,21 @@ fn root_makes_no_directory_below_one_that_others_can_write() {
             let above = site.path("above");
             fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
         }
-        let (status, said) = init(&site, &parent.join("new/a.db"));
+        let (status, stderr) = init(&site, &parent.join("new/a.db"));
         assert!(
-            status == 2 && said.contains("is writable by users other than root"),
-            "{name}: {said}"
+            status == 2 && stderr.contains("is writable by users other than root"),
+            "{name}: {stderr}"
         );
-        assert!(said.contains("install -d -m 700 -o Debian-exim"), "{name}: {said}");
+        assert!(stderr.contains("install -d -m 700 -o Debian-exim"), "{name}: {stderr}");
         assert!(!parent.join("new").exists(), "{name}");
     }
-    let (status, said) = init(&site, &site.path("no/such/a.db"));
-    assert!(status == 2 && said.contains("install -d -m 700 -o Debian-exim"), "{said}");
+    let (status, stderr) = init(&site, &site.path("no/such/a.db"));
+    assert!(status == 2 && stderr.contains("install -d -m 700 -o Debian-exim"), "{stderr}");
     assert!(!site.path("no").exists());
-    // A link that leads elsewhere is something that exists.
+    // A link to a directory is an existing directory.
     fs::create_dir(site.path("target")).unwrap();
     symlink(site.path("target"), site.path("link")).unwrap();
-    let (status, said) = init(&site, &site.path("link/a.db"));
-    assert!(status == 2 && said.contains("cannot be made"), "{said}");
+    let (status, stderr) = init(&site, &site.path("link/a.db"));
+    assert!(status == 2 && stderr.contains("cannot be made"), "{stderr}");
     assert_eq!(fs::metadata(site.path("target")).unwrap().uid(), 0);
 }

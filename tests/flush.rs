@@ -1,4 +1,4 @@
-//! `authpolicy flush`: which rows it stores, when it ends, its exit status, and progress at a terminal.
+//! `authpolicy flush`: the rows that it stores, its passes, its exit status, and its progress at a terminal.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -30,25 +30,25 @@ use common::process::until;
 use common::smtp::ACCEPTED;
 use mysql::prelude::Queryable;
 
-/// Exit status, what is printed, and what is complained of.
+/// Exit status, standard output and standard error.
 fn flush_all(site: &Site) -> (i32, String, String) {
     let output = site.run_tool(&["flush"], "");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// Exit status, what is printed of `waiting`, and what is complained of.
+/// Exit status, the printed number of `waiting` rows, and standard error.
 fn flush_status(site: &Site) -> (i32, String, String) {
     let (status, printed, complaint) = flush_all(site);
     (status, value(&printed, "waiting"), complaint)
 }
 
-/// Files that nobody appends to any longer.
+/// Puts files into the journal that attempts no longer append to.
 fn put_files(site: &Site, count: usize, text: impl Fn(usize) -> String) {
     (0..count).for_each(|number| put(site, &format!("rows.{number:032x}"), text(number)));
 }
 
-/// More files than may wait before attempts begin another.
+/// More files than may wait before a delivery closes the current one.
 const MANY: usize = 70;
 
 #[test]
@@ -105,7 +105,8 @@ const GATES: [&str; 2] = ["gate-0@example.com", "gate-1@example.com"];
 /// A file of the journal that comes after the files of `put_files`.
 const NEW_FILE: &str = "rows.ffffffffffffffffffffffffffffffff";
 
-/// A server where the rows of `GATES` wait, and rows of `bad` users fail; also the connection with the locks.
+/// A site whose table delays the rows of `GATES` and refuses those of `bad` users, and the
+/// connection that has the locks.
 fn gated() -> (Site, mysql::Conn) {
     let site = site(Base::mariadb(), LATER);
     site.sql(
@@ -116,12 +117,12 @@ fn gated() -> (Site, mysql::Conn) {
          SET @got = GET_LOCK(CONCAT(DATABASE(), NEW.username), 60); END IF; END",
     );
     let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
-    let mut keeper = server.root(name);
+    let mut locks = server.root(name);
     for gate in GATES {
         let lock = format!("SELECT GET_LOCK(CONCAT(DATABASE(), '{gate}'), 0)");
-        assert_eq!(keeper.query_first(lock).unwrap(), Some(1));
+        assert_eq!(locks.query_first(lock).unwrap(), Some(1));
     }
-    (site, keeper)
+    (site, locks)
 }
 
 /// Waits until `flush` is at the row of a gate.
@@ -134,38 +135,39 @@ fn await_gate(site: &Site, flush: &ScopedJoinHandle<'_, (i32, String, String)>) 
     });
 }
 
-fn open_gate(keeper: &mut mysql::Conn, gate: &str) {
+fn open_gate(locks: &mut mysql::Conn, gate: &str) {
     let free = format!("SELECT RELEASE_LOCK(CONCAT(DATABASE(), '{gate}'))");
-    assert_eq!(keeper.query_first(free).unwrap(), Some(1));
+    assert_eq!(locks.query_first(free).unwrap(), Some(1));
 }
 
-/// Runs `flush` over so many files that it needs two passes. During the first one, `meanwhile` runs, and a
-/// file of a row appears that cannot be stored. After `flush` has failed to store it, `before_end` runs.
+/// Runs `flush` over so many files that it needs two passes. During the first one, `meanwhile`
+/// runs, and a file of a row appears that cannot be stored. After `flush` has failed to store it,
+/// `before_end` runs.
 fn flush_in_two_passes(
     meanwhile: impl FnOnce(&Exim),
     before_end: impl FnOnce(&Site),
 ) -> (Site, (i32, String, String)) {
-    let (site, mut keeper) = gated();
+    let (site, mut locks) = gated();
     let exim = site.exim();
     put_files(&site, MANY, |_| rows(2));
     // This file is the first of the first pass.
     put(&site, "rows.settlements", row(GATES[0]));
     // The first pass leaves this file to the second, because so many others wait.
     put(&site, "rows", row(GATES[1]));
-    let told = std::thread::scope(|scope| {
+    let result = std::thread::scope(|scope| {
         let flush = scope.spawn(|| flush_all(&site));
         await_gate(&site, &flush);
         meanwhile(&exim);
         put(&site, NEW_FILE, row("bad-2@example.com"));
-        open_gate(&mut keeper, GATES[0]);
+        open_gate(&mut locks, GATES[0]);
         until("the second pass begins", || !names(&site).contains(&String::from("rows")));
         await_gate(&site, &flush);
         before_end(&site);
-        open_gate(&mut keeper, GATES[1]);
+        open_gate(&mut locks, GATES[1]);
         flush.join().unwrap()
     });
     assert_eq!(site.rows().len(), 2 * MANY + 2);
-    (site, told)
+    (site, result)
 }
 
 #[test]
@@ -175,13 +177,13 @@ fn rows_that_come_during_flush_are_left_to_the_next_run() {
     assert_eq!((status, &*value(&printed, "waiting")), (0, "2"), "{complaint}");
     assert_eq!(value(&printed, "stored"), (2 * MANY + 2).to_string());
     assert!(complaint.contains("not this one"), "{complaint}");
-    // Now they are of the backlog.
+    // The next run counts them as its backlog.
     let (status, waiting, complaint) = flush_status(&site);
     assert_eq!((status, &*waiting), (2, "2"), "{complaint}");
 }
 
 #[test]
-fn trouble_with_a_row_that_an_attempt_delivers_meanwhile_is_only_a_message() {
+fn a_failed_row_that_an_attempt_delivers_meanwhile_does_not_fail_flush() {
     let deliver = |site: &Site| {
         std::fs::remove_file(site.path("state/journal").join(NEW_FILE)).unwrap();
     };
@@ -223,10 +225,10 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
             site.path("printed").display()
         );
         let mut script = std::process::Command::new("script");
-        let told = script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").output();
-        let told = told.expect("script: install bsdutils");
-        assert!(told.status.success(), "{told:?}");
-        (String::from_utf8(told.stdout).unwrap(), site.read("printed"))
+        let output = script.args(["-qec", &command, "/dev/null"]).env("TERM", "xterm").output();
+        let output = output.expect("script: install bsdutils");
+        assert!(output.status.success(), "{output:?}");
+        (String::from_utf8(output.stdout).unwrap(), site.read("printed"))
     };
     let (shown, printed) = at_terminal("flush");
     assert!(shown.contains("rows stored: 0 of 301"), "{shown:?}");
@@ -239,7 +241,7 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
     assert!(shown.contains("rows deleted: 300 of 300"), "{shown:?}");
     assert_eq!(printed, "deleted=300\n");
     let backup = site.path("backup").display().to_string();
-    for (arguments, said) in [
+    for (arguments, step) in [
         (format!("db backup {backup}"), "copying the database ..."),
         (format!("db restore {backup}"), "restoring /"),
         (String::from("config"), "reading all of the GeoIP files ..."),
@@ -247,7 +249,7 @@ fn progress_is_shown_at_a_terminal_and_nowhere_else() {
         (String::from("log --summary"), "counting by address ..."),
     ] {
         let (shown, printed) = at_terminal(&arguments);
-        assert!(shown.contains(said) && !printed.contains(said), "{shown:?}");
+        assert!(shown.contains(step) && !printed.contains(step), "{shown:?}");
         assert!(!shown.ends_with("..."), "the line is erased: {shown:?}");
     }
     for arguments in [&["flush"][..], &["prune", "--keep", "1d"], &["config"]] {

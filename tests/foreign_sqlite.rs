@@ -1,5 +1,5 @@
-//! Exim has a SQLite of its own, and so has its embedded Perl. A connection that has one of them
-//! open on the embedded database gets 435, and neither a row nor the database is lost.
+//! Exim has its own SQLite, and so has its embedded Perl. A connection in which one of them has the
+//! embedded database open gets 435, and neither a row nor the database is lost.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,15 +33,15 @@ use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nfailure_time = \"0s\"\n";
-/// The cause and the remedy, as they stand in each line.
+/// The cause and the remedy in each log line.
 const CAUSE: &str = "two SQLites in one process lose rows and damage the file: remove the ";
 
-/// Starts an Exim whose HELO ACL has a condition or modifier, and more main options.
+/// Starts an Exim with additional main options, and with a condition or modifier in its HELO ACL.
 fn exim(site: &Site, options: &str, condition: &str) -> Exim {
     exim_within(site, options, condition, "1024")
 }
 
-/// Starts the same Exim with a limit on descriptors.
+/// Like `exim`, with a limit on descriptors.
 fn exim_within(site: &Site, options: &str, condition: &str, descriptors: &str) -> Exim {
     let config = site.read("exim.conf");
     let acl = format!("begin acl\nacl_helo:\n  accept {condition}\n         accept\n");
@@ -59,29 +59,29 @@ fn lookup(site: &Site) -> String {
     format!("${{lookup sqlite,file={}{{SELECT count(*) FROM account}}}}", path.display())
 }
 
-fn count(site: &Site) -> String {
+fn lookup_modifier(site: &Site) -> String {
     format!("set acl_c_n = {}", lookup(site))
 }
 
-fn is_whole(site: &Site) {
+fn assert_whole(site: &Site) {
     assert_eq!(site.texts("PRAGMA integrity_check"), ["ok"]);
 }
 
-/// Waits for the processes of all connections, which close what they have open when they end.
-fn wait(exim: &Exim) {
+/// Waits until the processes of all connections have ended and closed the database.
+fn wait_for_connections(exim: &Exim) {
     until("the connections end", || children(exim.pid()).is_empty());
 }
 
-/// Has a client attempt a wrong password and a right one, another one come and go in between, and
-/// looks at what became of both.
-fn look_at_two_attempts(site: &Site, exim: &Exim) {
+/// Makes an attempt with a wrong password and one with a right password in one connection. Another
+/// connection comes and goes in between. Both attempts must get 435, and each must have a row.
+fn expect_435_for_two_attempts(site: &Site, exim: &Exim) {
     let mut client = Client::connect_from(exim.port, GB);
     let wrong = client.plain(b"u@example.com", b"wrong");
     drop(Client::connect_from(exim.port, GB));
-    until("the other one has gone", || children(exim.pid()).len() == 1);
+    until("the other connection has ended", || children(exim.pid()).len() == 1);
     let right = client.plain(b"u@example.com", b"secret");
     drop(client);
-    wait(exim);
+    wait_for_connections(exim);
     let [_, _, waiting, set_aside] = flush(site);
     assert_eq!([waiting, set_aside], [0, 0]);
     let flags: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
@@ -89,13 +89,13 @@ fn look_at_two_attempts(site: &Site, exim: &Exim) {
     assert_eq!(flags, [Some(true), None, None]);
     assert_eq!([&*wrong, &*right], [CANNOT_TELL; 2], "{}", site.main_log());
     let lines = site.lines();
-    let refused: Vec<_> = lines.iter().filter(|line| line.contains("status=503")).collect();
-    assert_eq!(refused.len(), 2, "{lines:?}");
-    for line in refused {
+    let failed: Vec<_> = lines.iter().filter(|line| line.contains("status=503")).collect();
+    assert_eq!(failed.len(), 2, "{lines:?}");
+    for line in failed {
         assert!(line.contains("reason=internal") && line.contains(CAUSE), "{line}");
         assert!(line.contains("state/authpolicy.db"), "{line}");
     }
-    is_whole(site);
+    assert_whole(site);
     assert_eq!(site.panic_log(), "");
 }
 
@@ -106,17 +106,19 @@ fn site() -> Site {
     let exim = site.exim();
     let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");
     assert_eq!(reply, ACCEPTED, "{}", site.main_log());
-    wait(&exim);
+    wait_for_connections(&exim);
     site
 }
 
 #[test]
 fn a_connection_in_which_exim_has_the_database_open_gets_435_and_loses_no_row() {
-    // The plugin asks for each number where there are few, and reads a list where there may be
-    // many.
+    // With few possible descriptors, the plugin tries each number. With many, it reads a list.
     for descriptors in ["1024", "8192"] {
         let site = site();
-        look_at_two_attempts(&site, &exim_within(&site, "", &count(&site), descriptors));
+        expect_435_for_two_attempts(
+            &site,
+            &exim_within(&site, "", &lookup_modifier(&site), descriptors),
+        );
     }
 }
 
@@ -131,43 +133,46 @@ fn embedded_perl_that_has_the_database_open_is_found_as_well() {
     );
     site.write("count.pl", &code);
     let options = format!("perl_startup = do '{}'", site.path("count.pl").display());
-    look_at_two_attempts(&site, &exim(&site, &options, "set acl_c_n = ${perl{number}}"));
+    expect_435_for_two_attempts(&site, &exim(&site, &options, "set acl_c_n = ${perl{number}}"));
 }
 
 #[test]
 fn config_warns_of_a_connection_in_which_exim_has_the_database_open() {
     let site = site();
-    let exim = exim(&site, "", &count(&site));
+    let exim = exim(&site, "", &lookup_modifier(&site));
     let check = || value(&site.tool(&["config"], ""), "check.embedded");
     assert_eq!(check(), "ok the database is whole");
     let client = Client::connect_from(exim.port, GB);
-    let told = check();
+    let warning = check();
     let process = format!("warning Exim's process {} keeps ", children(exim.pid())[0]);
-    assert!(told.starts_with(&process) && told.contains("state/authpolicy.db open"), "{told}");
-    assert!(told.contains("Remove the ${lookup sqlite}"), "{told}");
+    assert!(
+        warning.starts_with(&process) && warning.contains("state/authpolicy.db open"),
+        "{warning}"
+    );
+    assert!(warning.contains("Remove the ${lookup sqlite}"), "{warning}");
     drop(client);
-    wait(&exim);
+    wait_for_connections(&exim);
     assert_eq!(check(), "ok the database is whole");
 }
 
 #[test]
-fn a_lookup_elsewhere_and_a_lookup_in_another_connection_are_in_nobodys_way() {
+fn a_lookup_in_another_database_does_not_affect_attempts() {
     let site = site();
     rusqlite::Connection::open(site.path("copy.db"))
         .and_then(|copy| copy.execute_batch("CREATE TABLE account (a)"))
         .unwrap();
-    let elsewhere = count(&site).replace("state/authpolicy.db", "copy.db");
+    let elsewhere = lookup_modifier(&site).replace("state/authpolicy.db", "copy.db");
     let exim = exim(&site, "", &elsewhere);
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
     drop(client);
-    wait(&exim);
+    wait_for_connections(&exim);
     assert_eq!(site.rows().len(), 3);
-    is_whole(&site);
+    assert_whole(&site);
 }
 
-/// Two attempts in one connection, under names of their own: the first has a wrong password.
+/// Makes two attempts in one connection, with different names. The first has a wrong password.
 fn attempt_twice(port: u16, number: usize) -> [Attempt; 2] {
     let mut client = Client::connect_from(port, GB);
     [(2 * number, "wrong"), (2 * number + 1, "secret")].map(|(number, password)| {
@@ -198,9 +203,9 @@ fn sixteen_clients_lose_neither_rows_nor_the_database() {
             });
         }
     });
-    wait(&exim);
+    wait_for_connections(&exim);
     load::flush(&site);
-    is_whole(&site);
+    assert_whole(&site);
     let tally = load::hold(&site, &attempts.into_inner().unwrap());
     assert_eq!(tally.rows, 640);
     assert!(tally.accepted > 0 && tally.refused > 0 && tally.cannot_tell > 0, "{tally:?}");

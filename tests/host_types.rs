@@ -1,5 +1,6 @@
-//! The old and the new types of Exim's exports, in a small process that has either
-//! (tests/host/exim.c). The version decides which are used; with an unknown one, none is used.
+//! The old and the new types of Exim's exports, in a small process that has one of them
+//! (tests/host/exim.c). The version decides which types are used. With an unknown version, none
+//! are.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,11 +23,11 @@ const OLD_TYPES: &[&str] = &[];
 const NEW_TYPES: &[&str] = &["-DNEW"];
 const BOTH: &[&str] = &["-DEXPAND", "-DEXPAND_2"];
 
-/// Runs a process with these types and functions, which calls `check` twice; returns the lines that
-/// it prints, one for each call in either direction.
+/// Runs a process with these types and functions, which calls `check` twice. Returns the lines that
+/// it prints: one for each call in either direction.
 fn run(site: &Site, options: &[&[&str]], version: &str, host_checking: bool) -> Vec<String> {
     let program = site.path("host");
-    let made = Command::new("cc")
+    let compiled = Command::new("cc")
         .args(["-Wall", "-Werror", "-O2", "-rdynamic", "-o"])
         .arg(&program)
         .args(options.concat())
@@ -34,7 +35,7 @@ fn run(site: &Site, options: &[&[&str]], version: &str, host_checking: bool) -> 
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cc");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let (uid, gid) = users::exim();
     let output = Command::new("setpriv")
         .args(["--reuid", &uid, "--regid", &gid, "--clear-groups"])
@@ -55,14 +56,14 @@ fn site() -> Site {
     site
 }
 
-/// Runs it once for real and once played through (`-bh`); returns the calls, which differ only in
-/// rows.
+/// Runs the process once normally and once as under `exim -bh`. Both make the same calls, which are
+/// returned, but only the first run stores rows.
 fn calls(options: &[&[&str]], version: &str) -> Vec<String> {
     let site = site();
     let lines = run(&site, options, version, false);
     assert_eq!(site.rows().len(), 2, "{version} {options:?}: {lines:?}");
     assert_eq!(run(&site, options, version, true), lines, "{version} {options:?}");
-    assert_eq!(site.rows().len(), 2, "{version} {options:?}: no row when it is played through");
+    assert_eq!(site.rows().len(), 2, "{version} {options:?}: no row under -bh");
     lines
 }
 
@@ -70,7 +71,7 @@ const ATTEMPT: &str = "authpolicy: attempt status=204 reason=- rule=- auth_ok=1 
                        country=GB remote=192.0.2.7 user=\"u@example.com\"";
 
 #[test]
-fn a_known_version_is_asked_once_and_called_with_its_types() {
+fn a_known_version_is_read_once_and_called_with_its_types() {
     for (options, version, expander) in [
         ([OLD_TYPES, &["-DEXPAND"]], "4.90.1", "expand_string"),
         ([OLD_TYPES, &["-DEXPAND"]], "4.96", "expand_string"),
@@ -96,14 +97,14 @@ fn a_known_version_is_asked_once_and_called_with_its_types() {
 }
 
 #[test]
-fn of_an_unknown_version_no_function_is_called_that_depends_on_it() {
-    let calls_itself = "this Exim calls itself";
-    for (options, version, told) in [
-        ([OLD_TYPES, &["-DEXPAND"]], "4.99-123-abc", calls_itself),
-        ([OLD_TYPES, BOTH], "4.98_RC1", calls_itself),
-        ([NEW_TYPES, &["-DEXPAND_2"]], "4.100-RC1", calls_itself),
-        ([NEW_TYPES, &["-DEXPAND_2"]], "4.101", calls_itself),
-        ([NEW_TYPES, &["-DEXPAND_2"]], "5.0", calls_itself),
+fn with_an_unknown_version_no_function_that_depends_on_it_is_called() {
+    let unknown_version = "this Exim calls itself";
+    for (options, version, error) in [
+        ([OLD_TYPES, &["-DEXPAND"]], "4.99-123-abc", unknown_version),
+        ([OLD_TYPES, BOTH], "4.98_RC1", unknown_version),
+        ([NEW_TYPES, &["-DEXPAND_2"]], "4.100-RC1", unknown_version),
+        ([NEW_TYPES, &["-DEXPAND_2"]], "4.101", unknown_version),
+        ([NEW_TYPES, &["-DEXPAND_2"]], "5.0", unknown_version),
         ([OLD_TYPES, &["-DEXPAND"]], "none", "this Exim does not tell its version"),
         ([NEW_TYPES, &["-DEXPAND_2"]], "none", "this Exim does not tell its version"),
         ([NEW_TYPES, &[]], "4.100.1", "this Exim does not tell its version"),
@@ -112,9 +113,9 @@ fn of_an_unknown_version_no_function_is_called_that_depends_on_it() {
         let lines = calls(&options, version);
         let mut lines = lines.iter().filter(|line| !line.starts_with("expand_string"));
         let first = lines.next().unwrap();
-        let beginning = format!("syslog 22 authpolicy: trouble function=version error=\"{told}");
+        let beginning = format!("syslog 22 authpolicy: trouble function=version error=\"{error}");
         assert!(first.starts_with(&beginning), "{version}: {first}");
-        assert!(told != calls_itself || first.contains(version), "{version}: {first}");
+        assert!(error != unknown_version || first.contains(version), "{version}: {first}");
         let line = format!("syslog 22 {ATTEMPT}");
         let expected = [&*line, "check 0 yes", &line, "check 0 yes", "last 0 u@example.com"];
         assert_eq!(lines.collect::<Vec<_>>(), expected, "{version} {options:?}");

@@ -1,5 +1,5 @@
-//! SQL from clients, through every function that takes words of theirs, and through the tool: it is
-//! looked for, counted and stored like any name, and no statement has it in its text.
+//! SQL from clients, through every function that takes client input, and through the tool. It is
+//! looked up, counted and stored like any name, and no statement has it in its text.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -26,10 +26,10 @@ use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
-/// In each of them, to be searched for.
+/// A word in each hostile text, to search for.
 const MARK: &str = "mallory";
 
-/// Each in small letters, as names are; the account table has five columns to join.
+/// In lower case, as names are stored. A UNION needs five columns, like the query of accounts.
 const HOSTILE: [&str; 22] = [
     "mallory' or '1'='1",
     "mallory' or 1=1 -- ",
@@ -55,7 +55,7 @@ const HOSTILE: [&str; 22] = [
     "mallory' into outfile '/tmp/x' -- ",
 ];
 
-/// All parameters that are texts, and limits, memory and exceptions, whose tables hold names, too.
+/// Uses all text parameters, and limits, new countries and exceptions, whose tables contain names.
 const CONFIG: &str = "[accounts]
 query = \"SELECT password, allow_countries, deny_countries, allow_nets, 1 - active AS disabled \
 FROM account WHERE username = :user AND :login <> '' AND :local_part <> '' AND :domain IS NOT NULL \
@@ -76,13 +76,14 @@ max = 1000
 within = \"10m\"
 ";
 
-/// Each function under a mechanism of its own: protocol and the like, name, password.
+/// A site with one mechanism for each function. A client sends an option such as the protocol, the
+/// name and the password.
 fn site(base: Base) -> Site {
     let site = Site::new(base, "");
     site.configure(&format!("{}{CONFIG}", site.geoip()));
     site.account("u@example.com", "secret");
     site.account("v@example.com", "x");
-    // Whose rule gives away that another account was found.
+    // This account's rule refuses, so that a test notices if a query finds it instead of another.
     site.sql("UPDATE account SET allow_countries = 'ZZ' WHERE username = 'v@example.com'");
     site.sql("CREATE TABLE precious (word varchar(20))");
     site.sql("INSERT INTO precious VALUES ('still here')");
@@ -131,8 +132,9 @@ fn attempt(port: u16, mechanism: &str, option: &str, name: &str, password: &str)
     Client::connect_from(port, GB).command(&format!("AUTH X-{mechanism} {response}"))
 }
 
-/// What is nobody's to change: the tables, and what is in those that are not ours.
-fn foundations(site: &Site) -> Vec<String> {
+/// The data that no attempt may change: the list of tables, and the rows of those that are not
+/// ours.
+fn protected_data(site: &Site) -> Vec<String> {
     let tables = match site.base {
         Base::Sqlite => "SELECT name FROM sqlite_master ORDER BY name",
         Base::MariaDb(..) => {
@@ -146,8 +148,8 @@ fn foundations(site: &Site) -> Vec<String> {
     [tables, accounts, precious].iter().flat_map(|sql| site.texts(sql)).collect()
 }
 
-/// Sends all of it everywhere; answers the rows that are to come.
-fn play(site: &Site, port: u16) -> Vec<Row> {
+/// Sends each hostile text as each argument. Returns the rows that are expected.
+fn send_hostile_input(site: &Site, port: u16) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut row = |protocol: &str, username: &str, remote_ip: &str, flags| {
         let (auth_ok, policy_reject) = flags;
@@ -167,7 +169,7 @@ fn play(site: &Site, port: u16) -> Vec<Row> {
     for text in HOSTILE {
         for (mechanism, reply, flags) in [
             ("CHECK", REFUSED, refused),
-            // Proved by somebody else, for an account that is nowhere in the table.
+            // Another service has checked the password, and the account is not in the table.
             ("AUTHORIZE", ACCEPTED, (Some(true), Some(false))),
             ("FINISH", REFUSED, refused),
             ("SECRET", REFUSED, refused),
@@ -175,10 +177,10 @@ fn play(site: &Site, port: u16) -> Vec<Row> {
         ] {
             let start = std::time::Instant::now();
             assert_eq!(attempt(port, mechanism, text, text, text), reply, "{mechanism} {text}");
-            assert!(start.elapsed().as_secs() < 5, "{mechanism} {text}: nothing sleeps");
+            assert!(start.elapsed().as_secs() < 5, "{mechanism} {text}: no SLEEP is executed");
             row(text, text, GB, flags);
         }
-        // As a password, of an account that exists.
+        // As the password of an existing account.
         assert_eq!(attempt(port, "CHECK", text, "u@example.com", text), REFUSED, "{text}");
         row(text, "u@example.com", GB, refused);
         assert_eq!(attempt(port, "REMOTE", text, text, ""), CANNOT_TELL, "{text}");
@@ -195,11 +197,11 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
-fn play_and_look(site: &Site) {
-    let before = foundations(site);
+fn check_hostile_input(site: &Site) {
+    let before = protected_data(site);
     let exim = site.exim();
-    let rows = play(site, exim.port);
-    assert_eq!(foundations(site), before);
+    let rows = send_hostile_input(site, exim.port);
+    assert_eq!(protected_data(site), before);
     let found = site.rows();
     assert_eq!(found.len(), rows.len());
     for (found, row) in found.iter().zip(&rows) {
@@ -217,7 +219,7 @@ fn play_and_look(site: &Site) {
     }
     let names = |table: &str| sorted(site.texts(&format!("SELECT DISTINCT account FROM {table}")));
     let mut known = HOSTILE.map(|text| text.trim().to_owned()).to_vec();
-    // The other account has logged in from here, so that nobody counts its failures.
+    // The existing account has logged in from this address, so that its failures are not counted.
     assert_eq!(names("authpolicy_count WHERE value <> ''"), sorted(known.clone()));
     known.push(String::from("u@example.com"));
     assert_eq!(names("authpolicy_seen"), sorted(known));
@@ -225,8 +227,8 @@ fn play_and_look(site: &Site) {
 }
 
 #[test]
-fn sqlite_keeps_what_clients_send_out_of_its_statements() {
-    play_and_look(&site(Base::Sqlite));
+fn client_input_is_only_data_to_sqlite() {
+    check_hostile_input(&site(Base::Sqlite));
 }
 
 #[test]
@@ -237,7 +239,7 @@ fn mariadb_gets_client_input_only_as_bound_values() {
     let site = site(Base::MariaDb(Arc::new(server), name, url));
     root.query_drop("SET GLOBAL log_output = 'TABLE'").unwrap();
     root.query_drop("SET GLOBAL general_log = 1").unwrap();
-    play_and_look(&site);
+    check_hostile_input(&site);
     root.query_drop("SET GLOBAL general_log = 0").unwrap();
     let mut logged = |kind: &str, mark: &str| -> u64 {
         let sql = format!(
@@ -246,18 +248,18 @@ fn mariadb_gets_client_input_only_as_bound_values() {
         );
         root.query_first(sql).unwrap().unwrap()
     };
-    // The server shows a prepared statement once more with its values in it.
+    // For a prepared statement, the server also logs its execution, with the values in the text.
     assert!(logged("= 'Execute'", MARK) > 500);
     assert!(logged("= 'Prepare'", "SELECT") > 100);
-    assert_eq!(logged("<> 'Execute'", MARK), 0, "no statement has them in its text");
+    assert_eq!(logged("<> 'Execute'", MARK), 0, "no statement contains client input");
 }
 
 #[test]
-fn the_tool_takes_them_for_names() {
+fn the_tool_treats_hostile_arguments_as_names() {
     for base in Base::all() {
         let site = site(base);
         assert_eq!(site.run_tool(&["test", "u@example.com", GB], "secret").status.code(), Some(0));
-        let before = foundations(&site);
+        let before = protected_data(&site);
         for text in HOSTILE {
             let status = |arguments: &[&str]| site.run_tool(arguments, text).status.code().unwrap();
             assert_eq!(status(&["test", text, GB]), 1, "{text}");
@@ -273,13 +275,13 @@ fn the_tool_takes_them_for_names() {
             for verb in ["passwd", "del", "disable", "enable"] {
                 assert_eq!(status(&["user", verb, text]), 1, "{verb} {text}: no such account");
             }
-            assert_eq!(foundations(&site), before, "{text}");
+            assert_eq!(protected_data(&site), before, "{text}");
             assert_eq!(status(&["user", "add", text, "--scheme", "BLF-CRYPT", "--cost", "4"]), 0);
             let names = site.texts("SELECT username FROM account WHERE username NOT LIKE '_@%'");
             assert_eq!(names, [text]);
             assert_eq!(status(&["test", text, GB]), 0, "{text}");
             assert_eq!(status(&["user", "del", text]), 0, "{text}");
-            assert_eq!(foundations(&site), before, "{text}");
+            assert_eq!(protected_data(&site), before, "{text}");
         }
     }
 }

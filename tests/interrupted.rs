@@ -27,14 +27,14 @@ use common::smtp::REFUSED;
 use common::storm::Storm;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"1s\"\n";
-const LONG: &str =
+const LONG_TIMEOUTS: &str =
     "connect_timeout = \"20s\"\nquery_timeout = \"20s\"\nattempt_timeout = \"30s\"\n";
 
 /// Gives the databases of a site long time-outs.
-fn be_patient(site: &Site) {
+fn set_long_timeouts(site: &Site) {
     let config = site.read("authpolicy.toml");
     let line = config.lines().find(|line| line.starts_with("url = ")).unwrap();
-    site.write_config(&config.replace(line, &format!("{line}\n{LONG}")));
+    site.write_config(&config.replace(line, &format!("{line}\n{LONG_TIMEOUTS}")));
 }
 
 fn assert_rows(site: &Site, wanted: &[Option<bool>]) {
@@ -55,20 +55,20 @@ fn connecting_to_a_full_socket_goes_on_after_a_signal() {
     let url = server.url(&name);
     let site = Site::new(Base::MariaDb(Arc::clone(&server), name, url), POLICY);
     site.account("u@example.com", "secret");
-    be_patient(&site);
+    set_long_timeouts(&site);
     let exim = site.exim();
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
     server.signal("STOP");
-    // The kernel takes one more than the backlog.
+    // The kernel accepts one connection more than the backlog.
     let waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(server.socket()).unwrap()).collect();
-    let storm = Storm::over(&exim);
+    let signals = Storm::over(&exim);
     let attempt = thread::spawn(move || client.plain(b"u@example.com", b"secret"));
     thread::sleep(Duration::from_millis(500));
     assert!(!attempt.is_finished(), "the attempt waits: {}", site.main_log());
     server.signal("CONT");
     let reply = attempt.join().unwrap();
-    drop(storm);
+    drop(signals);
     drop(waiting);
     assert_eq!(reply, ACCEPTED, "{}", site.main_log());
     assert!(site.path("spool/exim-process.info").exists(), "Exim's handler has run");
@@ -76,7 +76,7 @@ fn connecting_to_a_full_socket_goes_on_after_a_signal() {
 }
 
 #[test]
-fn a_full_socket_is_given_up_in_time_whatever_signals_come() {
+fn connecting_to_a_full_socket_times_out_in_spite_of_signals() {
     let server = Arc::new(MariaDb::start());
     server.kill();
     server.restart_with(&[String::from("--back-log=1")]);
@@ -91,9 +91,9 @@ fn a_full_socket_is_given_up_in_time_whatever_signals_come() {
     let mut client = Client::connect_from(exim.port, GB);
     server.signal("STOP");
     let waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(server.socket()).unwrap()).collect();
-    let storm = Storm::over(&exim);
+    let signals = Storm::over(&exim);
     let reply = client.plain(b"u@example.com", b"secret");
-    drop(storm);
+    drop(signals);
     server.signal("CONT");
     drop(waiting);
     assert_eq!(reply, common::smtp::CANNOT_TELL, "{}", site.main_log());
@@ -103,7 +103,7 @@ fn a_full_socket_is_given_up_in_time_whatever_signals_come() {
 }
 
 #[test]
-fn attempts_go_on_in_a_storm_of_signals() {
+fn attempts_succeed_under_a_stream_of_signals() {
     let tcp = {
         let server = MariaDb::shared();
         let name = server.database();
@@ -120,16 +120,16 @@ fn attempts_go_on_in_a_storm_of_signals() {
         };
         let site = Site::new(base, POLICY);
         site.account("u@example.com", "secret");
-        be_patient(&site);
+        set_long_timeouts(&site);
         let config = site.read("authpolicy.toml");
         let wait = format!("WHERE username = :user AND {slow}");
         site.write_config(&config.replace("WHERE username = :user", &wait));
         let exim = site.exim();
         let mut client = Client::connect_from(exim.port, GB);
-        let storm = Storm::over(&exim);
+        let signals = Storm::over(&exim);
         assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
         let reply = client.plain(b"u@example.com", b"secret");
-        drop(storm);
+        drop(signals);
         assert_eq!(reply, ACCEPTED, "{}", site.main_log());
         assert_rows(&site, &[Some(false), Some(true)]);
     }

@@ -1,4 +1,4 @@
-//! Rows that their table does not take: they wait in the state directory, and get there once.
+//! Rows that the log's table does not take wait in the state directory, and are stored once.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -31,7 +31,7 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 #[test]
-fn rows_without_a_table_wait_and_the_next_attempt_brings_them() {
+fn rows_without_a_table_wait_and_the_next_attempt_delivers_them() {
     for base in Base::all() {
         let site = site(base, POLICY);
         let exim = site.exim();
@@ -49,12 +49,12 @@ fn rows_without_a_table_wait_and_the_next_attempt_brings_them() {
         let file = site.path("state/journal/rows");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600);
         let config = site.run_tool(&["config"], "");
-        let told = value(&String::from_utf8_lossy(&config.stdout), "check.journal");
-        assert!(told.starts_with("warning 2 rows wait since 20"), "{told}");
+        let check = value(&String::from_utf8_lossy(&config.stdout), "check.journal");
+        assert!(check.starts_with("warning 2 rows wait since 20"), "{check}");
         give_table_back(&site);
         assert_eq!(attempt(&exim, "secret"), ACCEPTED);
         let flags: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
-        assert_eq!(flags.len(), 4, "each once");
+        assert_eq!(flags.len(), 4, "each row once");
         assert_eq!(flags.iter().filter(|ok| **ok == Some(false)).count(), 1);
         assert_eq!(flush(&site), [0, 0, 0, 0]);
         assert_eq!(site.rows().len(), 4);
@@ -77,7 +77,7 @@ fn a_delivered_row_has_the_time_of_its_attempt() {
             "SELECT COUNT(*) FROM connection_log WHERE datetime <= {now} AND datetime >= {begin}"
         );
         assert_eq!(site.count(&sql), 1);
-        // The journal's line has it, wherever and whenever it is delivered.
+        // The journal's line contains the time, which does not depend on the delivery.
         assert_eq!(attempt(&exim, "secret"), ACCEPTED);
         let text = site.read("state/journal/rows");
         let json = text.split_once(' ').unwrap().1;
@@ -117,7 +117,7 @@ fn in_journal_mode_an_attempt_never_talks_to_the_logs_server() {
         site.main_log()
     );
     assert_eq!(replies.iter().filter(|reply| *reply == REFUSED).count(), 10);
-    assert!(server.accept().is_err(), "nobody has connected");
+    assert!(server.accept().is_err(), "no attempt has connected");
     assert_eq!(site.rows().len(), 0);
     site.write_config(&good);
     assert_eq!(flush(&site), [40, 0, 0, 0]);
@@ -127,7 +127,7 @@ fn in_journal_mode_an_attempt_never_talks_to_the_logs_server() {
 }
 
 #[test]
-fn a_row_that_is_refused_for_good_blocks_none_behind_it() {
+fn a_row_that_is_refused_for_good_does_not_block_later_rows() {
     for base in Base::all() {
         let site = site(base, LATER);
         site.sql(match site.base {
@@ -151,15 +151,17 @@ fn a_row_that_is_refused_for_good_blocks_none_behind_it() {
         assert_eq!(site.rows().len(), 2);
         let aside = site.read("state/journal/set-aside");
         assert!(aside.contains("not this one") && aside.contains("bad@example.com"), "{aside}");
-        let told = value(&site.tool(&["config"], ""), "check.journal");
-        assert!(told.contains("1 row is set aside in "), "{told}");
-        // Who was killed before the file was deleted: nothing twice, in no place.
+        let check = value(&site.tool(&["config"], ""), "check.journal");
+        assert!(check.contains("1 row is set aside in "), "{check}");
+        // As if a delivery was killed before it deleted the file: no row is stored or set aside
+        // twice.
         site.write("state/journal/rows", &before);
         common::exim::users::give_to_exim(&site.path("state/journal/rows"));
         fs::set_permissions(site.path("state/journal/rows"), fs::Permissions::from_mode(0o600))
             .unwrap();
         assert_eq!(flush(&site), [0, 2, 0, 1]);
-        // Directly, such a row goes the same way, and the attempt goes on.
+        // Without `delivery = "journal"`, such a row is set aside, too, and the attempt is
+        // answered.
         let config = site.read("authpolicy.toml");
         site.write_config(&config.replace("delivery = \"journal\"\n", ""));
         assert_eq!(bad(), REFUSED);
@@ -182,8 +184,8 @@ fn a_row_that_is_refused_for_good_blocks_none_behind_it() {
 fn a_commit_without_an_answer_is_stored_once() {
     let site = site(Base::mariadb(), POLICY);
     let config = site.read("authpolicy.toml");
-    let limits = "[database]\nquery_timeout = \"1s\"\nattempt_timeout = \"4s\"\n";
-    site.write_config(&config.replace("[database]\n", limits));
+    let timeouts = "[database]\nquery_timeout = \"1s\"\nattempt_timeout = \"4s\"\n";
+    site.write_config(&config.replace("[database]\n", timeouts));
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
     let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
@@ -196,7 +198,7 @@ fn a_commit_without_an_answer_is_stored_once() {
     assert!(line.contains("took too long: the row waits in the journal"), "{line}");
     assert_eq!(site.rows().len(), 1);
     backup.query_drop("BACKUP STAGE END").unwrap();
-    // The COMMIT that nobody waits for any longer comes through.
+    // The COMMIT is carried out, although the attempt no longer waits for it.
     let arrived = (0..100).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(50));
         site.rows().len() == 2
@@ -207,7 +209,7 @@ fn a_commit_without_an_answer_is_stored_once() {
 }
 
 #[test]
-fn a_database_without_the_marks_gets_its_rows_too() {
+fn a_database_without_the_table_of_delivered_rows_gets_rows() {
     for base in Base::all() {
         let site = site(base, POLICY);
         site.sql("DROP TABLE authpolicy_delivered");
@@ -218,17 +220,17 @@ fn a_database_without_the_marks_gets_its_rows_too() {
         give_table_back(&site);
         assert_eq!(flush(&site), [1, 0, 0, 0]);
         assert_eq!(site.rows().len(), 2);
-        let told = value(&site.tool(&["config"], ""), "check.tables");
-        assert!(told.contains("may be stored twice after an outage"), "{told}");
+        let check = value(&site.tool(&["config"], ""), "check.tables");
+        assert!(check.contains("may be stored twice after an outage"), "{check}");
     }
 }
 
 #[test]
-fn a_table_without_transactions_is_warned_of() {
+fn config_warns_of_a_table_without_transactions() {
     let site = site(Base::mariadb(), POLICY);
-    let told = value(&site.tool(&["config"], ""), "check.log");
-    assert!(told.starts_with("ok "), "{told}");
+    let check = value(&site.tool(&["config"], ""), "check.log");
+    assert!(check.starts_with("ok "), "{check}");
     site.sql("ALTER TABLE connection_log ENGINE = MyISAM");
-    let told = value(&site.tool(&["config"], ""), "check.log");
-    assert!(told.contains("connection_log is of an engine without transactions"), "{told}");
+    let check = value(&site.tool(&["config"], ""), "check.log");
+    assert!(check.contains("connection_log is of an engine without transactions"), "{check}");
 }

@@ -1,4 +1,4 @@
-//! The files of the journal: torn, restored, not ours, or not there at all.
+//! The journal's files: torn, restored, not ours, or missing.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -37,7 +37,7 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 #[test]
-fn torn_and_corrupt_lines_are_set_aside_and_spoil_no_other() {
+fn torn_and_corrupt_lines_are_set_aside_and_damage_no_other() {
     let site = site(Base::Sqlite, LATER);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -52,11 +52,11 @@ fn torn_and_corrupt_lines_are_set_aside_and_spoil_no_other() {
     fs::write(&path, all).unwrap();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
     let output = site.run_tool(&["flush"], "");
-    let (printed, told) =
+    let (printed, stderr) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(value(&printed, "stored"), "2", "{printed}");
     assert_eq!(value(&printed, "set_aside"), "3", "{printed}");
-    assert!(told.contains("3 rows of ") && told.contains("is not whole"), "{told}");
+    assert!(stderr.contains("3 rows of ") && stderr.contains("is not whole"), "{stderr}");
     assert_eq!(site.rows().len(), 2);
 }
 
@@ -95,7 +95,7 @@ fn foreign_files_in_the_state_directory_do_not_stop_attempts() {
         let _ = fs::remove_file(&rows);
         match number {
             0 => {
-                // Root's, and open to all.
+                // Owned by root, and writable for all.
                 fs::write(&rows, "").unwrap();
                 fs::set_permissions(&rows, fs::Permissions::from_mode(0o666)).unwrap();
             }
@@ -127,7 +127,7 @@ fn foreign_files_in_the_state_directory_do_not_stop_attempts() {
         assert!(lines[before + 1].contains("the row waits"), "{number}");
     }
     assert_eq!(fs::read_to_string(&outside).unwrap(), "", "no link is followed");
-    // What was moved aside with the link is still there.
+    // The files that were moved with the directory are put back.
     for entry in fs::read_dir(site.path("state/elsewhere")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -143,23 +143,23 @@ fn foreign_files_in_the_state_directory_do_not_stop_attempts() {
 }
 
 #[test]
-fn an_attempt_whose_row_cannot_be_stored_is_435() {
+fn an_attempt_whose_row_cannot_be_stored_gets_435() {
     for base in Base::all() {
         let site = site(base, POLICY);
         let exim = site.exim();
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
         take_table(&site);
         let moved = site.path("moved");
-        let spoil: [&dyn Fn(); 2] = [
+        let break_state: [&dyn Fn(); 2] = [
             &|| fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o777)).unwrap(),
             &|| fs::rename(site.path("state"), &moved).unwrap(),
         ];
-        for (number, spoil) in spoil.iter().enumerate() {
+        for (number, break_state) in break_state.iter().enumerate() {
             // The embedded database is in the same directory.
             if number == 1 && matches!(site.base, Base::Sqlite) {
                 continue;
             }
-            spoil();
+            break_state();
             assert_eq!(attempt(&exim, "secret"), CANNOT_TELL, "{number}");
             assert_eq!(attempt(&exim, "wrong"), CANNOT_TELL, "{number}");
             let line = site.lines().pop().unwrap();
@@ -179,7 +179,7 @@ fn an_attempt_whose_row_cannot_be_stored_is_435() {
 }
 
 #[test]
-fn in_journal_mode_a_full_or_missing_journal_falls_back_on_the_table() {
+fn in_journal_mode_rows_go_to_the_table_if_the_journal_is_missing() {
     let site = site(Base::mariadb(), LATER);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -191,7 +191,7 @@ fn in_journal_mode_a_full_or_missing_journal_falls_back_on_the_table() {
 }
 
 #[test]
-fn a_journal_that_others_may_read_is_ours_and_they_may_no_longer() {
+fn a_journal_with_wrong_modes_is_used_and_its_modes_are_corrected() {
     let site = site(Base::Sqlite, LATER);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -206,7 +206,7 @@ fn a_journal_that_others_may_read_is_ours_and_they_may_no_longer() {
         assert_eq!((mode("state/journal/rows"), mode("state/journal")), (0o600, 0o700));
     }
     assert_eq!(site.lines().len(), 4, "{:?}", site.lines());
-    // What we may not write is in the way.
+    // A file that we may not write is moved away.
     chmod("state/journal/rows", 0o400);
     assert_eq!(attempt(&exim, "wrong"), REFUSED, "{}", site.main_log());
     assert!(site.lines()[4].contains("/foreign.rows."), "{:?}", site.lines());
@@ -226,15 +226,15 @@ fn a_foreign_journal_is_moved_away_and_reported() {
     assert_eq!(attempt(&exim, "wrong"), REFUSED);
     let line = &site.lines()[1];
     assert!(line.contains("/foreign.journal.") && line.contains("move its rows* into"), "{line}");
-    let told = value(&site.tool(&["config"], ""), "check.journal");
-    assert!(told.starts_with("warning 1 row waits since 20"), "{told}");
-    assert!(told.contains("/state/foreign.journal.") && told.contains(" is not ours"), "{told}");
+    let check = value(&site.tool(&["config"], ""), "check.journal");
+    assert!(check.starts_with("warning 1 row waits since 20"), "{check}");
+    assert!(check.contains("/state/foreign.journal.") && check.contains(" is not ours"), "{check}");
     assert_eq!(flush(&site), [1, 0, 0, 0]);
     assert_eq!(site.rows().len(), 1);
     assert_eq!(site.panic_log(), "");
 }
 
-/// A table that does not take this name.
+/// Makes the table refuse names that begin with `bad`.
 fn refuse_bad_names(site: &Site) {
     site.sql(
         "CREATE TRIGGER no BEFORE INSERT ON connection_log WHEN NEW.username LIKE 'bad%' BEGIN \
@@ -242,21 +242,21 @@ fn refuse_bad_names(site: &Site) {
     );
 }
 
-fn attempt_badly(exim: &common::Exim, name: &str) {
+fn attempt_as(exim: &common::Exim, name: &str) {
     assert_eq!(Client::connect_from(exim.port, GB).plain(name.as_bytes(), b"secret"), REFUSED);
 }
 
 #[test]
-fn what_was_set_aside_and_is_not_ours_now_stops_no_delivery() {
+fn a_set_aside_file_that_is_not_ours_does_not_stop_deliveries() {
     let site = site(Base::Sqlite, LATER);
     refuse_bad_names(&site);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    attempt_badly(&exim, "bad@example.com");
+    attempt_as(&exim, "bad@example.com");
     assert_eq!(flush(&site), [1, 0, 0, 1]);
     chown(site.path("state/journal/set-aside"), Some(0), Some(0)).unwrap();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
-    attempt_badly(&exim, "bad2@example.com");
+    attempt_as(&exim, "bad2@example.com");
     assert_eq!(flush(&site), [1, 0, 0, 1]);
     assert!(site.read("state/journal/set-aside").contains("bad2@example.com"));
     let foreign = |name: &String| name.starts_with("foreign.set-aside.");
@@ -265,16 +265,16 @@ fn what_was_set_aside_and_is_not_ours_now_stops_no_delivery() {
 }
 
 #[test]
-fn what_is_set_aside_while_somebody_delivers_that_file_gets_another() {
+fn a_row_goes_to_a_new_set_aside_file_while_the_old_one_is_locked() {
     let site = site(Base::Sqlite, LATER);
     refuse_bad_names(&site);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    attempt_badly(&exim, "bad1@example.com");
+    attempt_as(&exim, "bad1@example.com");
     assert_eq!(flush(&site), [1, 0, 0, 1]);
     let file = fs::File::open(site.path("state/journal/set-aside")).unwrap();
     let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
-    attempt_badly(&exim, "bad2@example.com");
+    attempt_as(&exim, "bad2@example.com");
     assert_eq!(flush(&site)[3], 1);
     let aside = site.read("state/journal/set-aside");
     assert!(aside.contains("bad2@example.com") && !aside.contains("bad1@example.com"), "{aside}");
@@ -283,13 +283,13 @@ fn what_is_set_aside_while_somebody_delivers_that_file_gets_another() {
 }
 
 #[test]
-fn a_file_whose_name_is_given_to_another_one_while_it_is_delivered_takes_it_not_along() {
+fn a_delivery_does_not_delete_a_newer_file_of_the_same_name() {
     let site = site(Base::mariadb(), LATER);
     let exim = site.exim();
     let old = site.path("state/journal/rows.old");
-    let give_name = || fs::rename(site.path("state/journal/rows"), &old).unwrap();
+    let rename_to_old = || fs::rename(site.path("state/journal/rows"), &old).unwrap();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    give_name();
+    rename_to_old();
     let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
     let mut root = server.root(name);
     root.query_drop("LOCK TABLES connection_log WRITE").unwrap();
@@ -300,7 +300,7 @@ fn a_file_whose_name_is_given_to_another_one_while_it_is_delivered_takes_it_not_
         server.root("").query_first::<u32, _>(sql).unwrap().unwrap() > 0
     });
     assert_eq!(attempt(&exim, "wrong"), REFUSED);
-    give_name();
+    rename_to_old();
     root.query_drop("UNLOCK TABLES").unwrap();
     assert!(delivery.wait().unwrap().success());
     let [_, _, waiting, aside] = flush(&site);

@@ -1,4 +1,5 @@
-//! Limits in a real Exim, on both databases: what counts, what does not, and for whom.
+//! Limits in a real Exim, on both databases: the attempts that count, and those that a limit
+//! refuses.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -28,7 +29,7 @@ use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 
-/// An entry of a host whose clock is ahead lasts no longer than the limit says.
+/// Checks that an entry of a host whose clock is ahead lasts no longer than `within`.
 fn assert_eases_within(site: &common::Site, within: &str) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let ahead = now.as_millis() + 600_000 + 5_000;
@@ -61,15 +62,15 @@ fn failures_are_accepted_up_to_the_limit_and_no_further() {
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED);
         site.tool(&["limits", "clear", "--remote", GB], "");
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
-        let nobody = site.run_tool(&["limits"], "");
-        assert_eq!((nobody.status.code(), &*nobody.stdout), (Some(1), &b""[..]), "nobody is");
-        let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
-        assert!(said.contains("no limit has been reached"), "{said}");
+        let none = site.run_tool(&["limits"], "");
+        assert_eq!((none.status.code(), &*none.stdout), (Some(1), &b""[..]), "no limit is reached");
+        let stderr = String::from_utf8_lossy(&none.stderr).into_owned();
+        assert!(stderr.contains("no limit has been reached"), "{stderr}");
         assert_eq!(site.panic_log(), "");
     }
 }
 
-/// Each of these, many times over, leaves room for guesses.
+/// Three attempts of each of these kinds do not reach a limit of two.
 #[test]
 fn only_wrong_passwords_and_unknown_accounts_count() {
     for base in Base::all() {
@@ -83,12 +84,12 @@ fn only_wrong_passwords_and_unknown_accounts_count() {
         let exim = site.exim();
         for (name, remote, authcid, password) in [
             ("a success", GB, "u@example.com", "secret"),
-            ("a refused place", CN, "u@example.com", "secret"),
+            ("a refused country", CN, "u@example.com", "secret"),
             ("a wrong password from there", CN, "u@example.com", "wrong"),
-            ("nobody from there", CN, "nobody@example.com", "wrong"),
+            ("an unknown account from there", CN, "nobody@example.com", "wrong"),
             ("a disabled account", GB, "off@example.com", "wrong"),
-            ("nonsense", GB, "u@example.com", ""),
-            ("our own trouble", GB, "odd@example.com", "wrong"),
+            ("an empty password", GB, "u@example.com", ""),
+            ("an unreadable stored password", GB, "odd@example.com", "wrong"),
         ] {
             for _ in 0..3 {
                 let _ = attempt(&exim, remote, authcid, password);
@@ -101,7 +102,7 @@ fn only_wrong_passwords_and_unknown_accounts_count() {
             assert!(unlimited, "{name}: {:?}", site.lines());
         }
         assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
-        // An account that does not exist is under the limit as one that does.
+        // An unknown account is limited like an existing one.
         for authcid in ["v@example.com", "nobody@example.com"] {
             site.run_tool(&["limits", "clear", "--all"], "");
             for (remote, want) in
@@ -115,7 +116,7 @@ fn only_wrong_passwords_and_unknown_accounts_count() {
 }
 
 #[test]
-fn a_refusal_by_a_limit_asks_for_no_account() {
+fn a_refusal_by_a_limit_does_not_query_the_account() {
     for base in Base::all() {
         let site = site(base, "", &[limit("guessing", "remote", "failures", 1)]);
         let exim = site.exim();
@@ -127,8 +128,8 @@ fn a_refusal_by_a_limit_asks_for_no_account() {
     }
 }
 
-/// A right password that only its country makes wrong is a failure to the limits, as a wrong one
-/// is: else one's own account would tell which it was.
+/// A right password from a refused country counts as a failure, like a wrong one. Otherwise an
+/// attacker could use another account to find out whether the password was right.
 #[test]
 fn limits_do_not_tell_whether_a_refused_password_was_right() {
     for base in Base::all() {
@@ -148,9 +149,9 @@ fn limits_do_not_tell_whether_a_refused_password_was_right() {
     }
 }
 
-/// Names that a database takes for one are one to the limits, and to rules and memory.
+/// Names that a database treats as equal share their limits, rules and rows.
 #[test]
-fn other_spellings_of_a_name_are_no_other_guesses() {
+fn other_spellings_of_a_name_share_its_limits() {
     let base = Base::mariadb();
     let policy = "[policy.account.\"off@example.com\"]\ndisabled = true\n";
     let limits = [limit("account", "account", "failures", 2), policy.to_owned()];
@@ -178,7 +179,7 @@ fn other_spellings_of_a_name_are_no_other_guesses() {
 }
 
 #[test]
-fn a_password_that_cannot_be_read_makes_no_room_for_guesses_at_the_others() {
+fn failures_count_even_if_one_stored_password_cannot_be_read() {
     let site = site(Base::Sqlite, "", &[limit("account", "account", "failures", 2)]);
     site.sql("CREATE TABLE app (username text, password text)");
     site.sql("INSERT INTO app SELECT username, password FROM account");
@@ -206,7 +207,11 @@ fn a_phone_with_an_old_password_does_not_lock_out_others() {
     for password in ["one", "two"] {
         assert_eq!(attempt(&exim, GB, "u@example.com", password), REFUSED);
     }
-    assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), REFUSED, "three are too many");
+    assert_eq!(
+        attempt(&exim, GB, "u@example.com", "secret"),
+        REFUSED,
+        "three passwords reach the limit"
+    );
     assert_eq!(flags(&site), LIMITED);
     assert_eq!(attempt(&exim, GB, "v@example.com", "secret"), ACCEPTED, "another account");
 }
@@ -222,10 +227,14 @@ fn an_address_that_is_known_good_is_not_locked_out_of_its_account() {
         for _ in 0..2 {
             assert_eq!(attempt(&exim, CN, "u@example.com", "wrong"), REFUSED);
         }
-        assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED, "the attacker is out");
+        assert_eq!(
+            attempt(&exim, CN, "u@example.com", "secret"),
+            REFUSED,
+            "the attacker is locked out"
+        );
         expect_line(&site, "status=403 reason=policy rule=account auth_ok=- policy_reject=1");
-        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "and the owner is in");
-        // But not under limits per remote, and not with another password.
+        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "the owner is not locked out");
+        // It is not exempt after a change of the password, nor from limits per remote.
         site.sql("UPDATE account SET password = '{PLAIN}new' WHERE username = 'u@example.com'");
         assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
         expect_line(&site, "status=403 reason=policy rule=account auth_ok=- policy_reject=1");
@@ -237,7 +246,7 @@ fn an_address_that_is_known_good_is_not_locked_out_of_its_account() {
         }
         assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
         expect_line(&site, "status=403 reason=policy rule=remote auth_ok=- policy_reject=1");
-        // Nor after forgiveness.
+        // It is no longer known good after `limits clear`.
         site.run_tool(&["limits", "clear", "--all"], "");
         for _ in 0..2 {
             assert_eq!(attempt(&exim, CN, "u@example.com", "wrong"), REFUSED);
@@ -296,7 +305,8 @@ fn distinct_accounts_and_addresses_are_counted() {
             (GB, "nobody@example.com", "wrong", (NO, NO)),
             (CN, "nobody@example.com", "wrong", LIMITED),
         ] {
-            // The third address at nobody's account, and the second country.
+            // The third address and the second country just reach the limits of the unknown
+            // account.
             let _ = attempt(&exim, remote, authcid, password);
             let want =
                 if (remote, authcid) == (CN, "nobody@example.com") { (NO, NO) } else { want };
@@ -321,7 +331,7 @@ fn local_users_count_as_one_address() {
     let rows = site.rows().len();
     assert_eq!(plain(site.pipes(&["-bh", GB]), "secret"), ACCEPTED);
     assert_eq!(plain(site.pipes(&["-bh", GB]), "wrong"), REFUSED);
-    // Whatever address is played, and though it leaves no row.
+    // `exim -bh` is local with any address, and counts although it leaves no row.
     assert_eq!(plain(site.pipes(&["-bh", "203.0.113.50"]), "secret"), REFUSED);
     assert_eq!(site.rows().len(), rows);
     assert_eq!(plain(site.pipes(&["-bs"]), "secret"), REFUSED);
@@ -331,7 +341,7 @@ fn local_users_count_as_one_address() {
 }
 
 #[test]
-fn log_only_refuses_nobody_and_a_delay_makes_wait() {
+fn log_only_does_not_refuse_and_delay_makes_attempts_wait() {
     let limits = [limit("guessing", "remote", "failures", 1)];
     let site = site(Base::Sqlite, "log_only = true", &limits);
     let exim = site.exim();
@@ -342,13 +352,13 @@ fn log_only_refuses_nobody_and_a_delay_makes_wait() {
     site.write_config(&(config + "action = \"delay\"\ndelay = \"1s\"\n"));
     let start = Instant::now();
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
-    assert!(start.elapsed() >= Duration::from_secs(1), "it had to wait");
+    assert!(start.elapsed() >= Duration::from_secs(1), "the attempt was delayed");
     expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0");
 }
 
-/// A limit without its table is trouble of ours, and no reason to let anybody in.
+/// A limit without its table is an error on our side, which admits nobody.
 #[test]
-fn without_the_table_nobody_can_tell() {
+fn without_the_table_of_limits_attempts_get_435() {
     for base in Base::all() {
         let site = site(base, "", &[limit("guessing", "remote", "failures", 1)]);
         let exim = site.exim();

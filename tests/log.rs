@@ -1,4 +1,4 @@
-//! `authpolicy log` and `prune` find the right rows, also when clocks change.
+//! `authpolicy log` and `prune` find the right rows, also when daylight saving time begins or ends.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -36,7 +36,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The last words of the rows that `log` prints, but for the title.
+/// One column of the rows that `log` prints, without the title.
 fn column(output: &Output, number: usize) -> Vec<String> {
     assert!(output.status.success(), "{output:?}");
     let printed = text(&output.stdout);
@@ -60,8 +60,8 @@ fn the_network_filter_applies_before_the_line_limit() {
                  VALUES ('SMTP', 'other', '198.51.100.{number}', 'CN')"
             ));
         }
-        let find = |words: &[&str]| site.run_tool(&[&["log"], words].concat(), "");
-        let remotes = |words: &[&str]| column(&find(words), 4);
+        let run_log = |arguments: &[&str]| site.run_tool(&[&["log"], arguments].concat(), "");
+        let remotes = |arguments: &[&str]| column(&run_log(arguments), 4);
         assert_eq!(remotes(&["--remote", "192.0.2.0/24", "-n", "9"]), [GB, "192.0.2.200"]);
         assert_eq!(remotes(&["--remote", "192.0.2.0/24", "-n", "1"]), ["192.0.2.200"]);
         assert_eq!(remotes(&["--remote", "192.0.2.9/23"]), [GB, "192.0.2.200", "192.0.3.1"]);
@@ -71,10 +71,10 @@ fn the_network_filter_applies_before_the_line_limit() {
         assert_eq!(remotes(&["--remote", "2001:0db8:0001:0::7"]), ["2001:db8:1::7"]);
         assert_eq!(remotes(&["--remote", "::ffff:192.0.2.7"]), [GB]);
         assert_eq!(remotes(&["--remote", "192.0.3.%"]), ["192.0.3.1"]);
-        let summary = find(&["--summary", "--remote", "192.0.2.0/24"]);
+        let summary = run_log(&["--summary", "--remote", "192.0.2.0/24"]);
         let printed = text(&summary.stdout);
         assert!(printed.contains("192.0.2.200") && !printed.contains("192.0.3.1"), "{printed}");
-        let wrong = find(&["--remote", "192.0.2"]);
+        let wrong = run_log(&["--remote", "192.0.2"]);
         assert_eq!((wrong.status.code(), column(&wrong, 4).len()), (Some(0), 0));
         assert!(text(&wrong.stderr).contains("not an address or a network"), "{wrong:?}");
     }
@@ -84,29 +84,32 @@ fn the_network_filter_applies_before_the_line_limit() {
 fn log_says_if_nothing_matches() {
     for base in Base::all() {
         let site = site(base);
-        let find = |words: &[&str]| site.run_tool(&[&["log"], words].concat(), "");
-        let found = find(&["--user", "u@example.com", "--remote", "192.0.2.0/24"]);
+        let run_log = |arguments: &[&str]| site.run_tool(&[&["log"], arguments].concat(), "");
+        let found = run_log(&["--user", "u@example.com", "--remote", "192.0.2.0/24"]);
         assert_eq!((column(&found, 3).len(), &*text(&found.stderr)), (1, ""));
-        for words in [
+        for arguments in [
             &["--user", "nobody@example.com"][..],
             &["--remote", "203.0.113.1"],
             &["--remote", "203.0.113.0/24"],
             &["--remote", "203.0.113.0/24", "--summary"],
         ] {
-            let found = find(words);
+            let found = run_log(arguments);
             let complaint = text(&found.stderr);
-            assert_eq!(found.status.code(), Some(0), "as where there are some");
-            assert!(complaint.contains(words[0]) && complaint.contains(words[1]), "{complaint}");
+            assert_eq!(found.status.code(), Some(0), "as if there were matches");
+            assert!(
+                complaint.contains(arguments[0]) && complaint.contains(arguments[1]),
+                "{complaint}"
+            );
         }
     }
 }
 
-/// Runs the tool at this time of day in UTC.
-fn run_at(site: &Site, time: &str, words: &[&str]) -> Output {
+/// Runs the tool at this time in UTC.
+fn run_at(site: &Site, time: &str, arguments: &[&str]) -> Output {
     let output = Command::new("faketime")
         .args(["-f", &format!("@{time}"), common::tool(), "--config"])
         .arg(site.path("authpolicy.toml"))
-        .args(words)
+        .args(arguments)
         .env("TZ", "UTC")
         .output();
     output.expect("faketime: install it")
@@ -130,7 +133,7 @@ fn site_in_europe(times: &[&str]) -> Site {
     site
 }
 
-/// On 2026-10-25 at 01:00 UTC, clocks there go back from 03:00 to 02:00.
+/// On 2026-10-25 at 01:00 UTC, European clocks go back from 03:00 to 02:00.
 #[test]
 fn no_newer_row_is_hidden_or_deleted_after_the_clocks_go_back() {
     let site = site_in_europe(&[
@@ -143,13 +146,14 @@ fn no_newer_row_is_hidden_or_deleted_after_the_clocks_go_back() {
     let user = ["log", "--user", "2026-%", "--since"];
     let found = |time, span| column(&run_at(&site, time, &[&user[..], &[span]].concat()), 3);
     let newest = ["2026-10-25T00:58:00", "2026-10-25T01:02:00", "2026-10-25T01:40:00"];
-    // 02:05 for the second time. What is an hour older cannot be told apart.
+    // It is 02:05 for the second time. The table cannot tell these rows from those of an hour
+    // before.
     let shown = found("2026-10-25 01:05:00", "10m");
     assert!(shown.ends_with(&newest.map(str::to_owned)), "{shown:?}");
     assert!(!shown.iter().any(|row| row == "2026-10-24T23:30:00"), "{shown:?}");
     let later = found("2026-10-25 01:45:00", "10m");
     assert!(later.ends_with(&[newest[2].to_owned()]), "{later:?}");
-    // Long after: the span begins before the change.
+    // A month later, the span begins before the change.
     let long_after = found("2026-11-24 00:55:00", "30d");
     assert!(long_after.ends_with(&newest.map(str::to_owned)), "{long_after:?}");
     let pruned = run_at(&site, "2026-10-26 00:55:00", &["prune", "--keep", "1d"]);
@@ -159,13 +163,13 @@ fn no_newer_row_is_hidden_or_deleted_after_the_clocks_go_back() {
     assert!(!left.iter().any(|row| row == "2026-10-24T23:30:00"), "{left:?}");
 }
 
-/// On 2026-03-29 at 01:00 UTC, clocks there go forward from 02:00 to 03:00.
+/// On 2026-03-29 at 01:00 UTC, European clocks go forward from 02:00 to 03:00.
 #[test]
 fn no_newer_row_is_hidden_or_deleted_after_the_clocks_go_forward() {
     let site =
         site_in_europe(&["2026-03-29 00:50:00", "2026-03-29 00:58:00", "2026-03-29 01:02:00"]);
-    let words = ["log", "--user", "2026-%", "--since", "10m"];
-    let found = column(&run_at(&site, "2026-03-29 01:05:00", &words), 3);
+    let arguments = ["log", "--user", "2026-%", "--since", "10m"];
+    let found = column(&run_at(&site, "2026-03-29 01:05:00", &arguments), 3);
     assert_eq!(found, ["2026-03-29T00:58:00", "2026-03-29T01:02:00"]);
     let pruned = run_at(&site, "2026-03-30 00:55:00", &["prune", "--keep", "1d"]);
     assert!(pruned.status.success(), "{pruned:?}");

@@ -22,7 +22,7 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nfailure_time = \"0s\"\n";
 
-/// What a client sends as a name, and what the line and the row have of it.
+/// Names that a client sends, and the names in the line and the row.
 const NAMES: [(&str, &str); 8] = [
     ("x\" status=204 remote=192.0.2.99 user=\"y", "x\" status=204 remote=192.0.2.99 user=\"y"),
     ("x\\", "x\\"),
@@ -92,13 +92,13 @@ fn attempt(site: &Site, mechanism: &str, fields: [&str; 3], reply: &str) {
 }
 
 /// The values of these fields in the latest line.
-fn told<const N: usize>(site: &Site, names: [&str; N]) -> [String; N] {
+fn last_values<const N: usize>(site: &Site, names: [&str; N]) -> [String; N] {
     let line = site.lines().pop().unwrap();
     let fields = fields(&line);
     names.map(|name| {
         let mut found = fields.iter().filter(|(known, _)| *known == name);
         let value = found.next().unwrap_or_else(|| panic!("no {name}: {line}")).1.clone();
-        assert_eq!(found.count(), 0, "{name} stands there once: {line}");
+        assert_eq!(found.count(), 0, "{name} occurs once: {line}");
         value
     })
 }
@@ -114,29 +114,31 @@ fn client_input_stays_inside_its_field() {
          server_condition = {check}\n"
     );
     site.write("exim.conf", &format!("{config}{remote}"));
-    let before = |site: &Site| (site.lines().len(), site.rows().len());
+    let counts = |site: &Site| (site.lines().len(), site.rows().len());
     attempt(&site, "PLAIN", ["", "u@example.com", "secret"], ACCEPTED);
-    assert_eq!(told(&site, ["status", "remote", "user"]), ["204", GB, "u@example.com"]);
-    assert_eq!(before(&site), (1, 1));
+    assert_eq!(last_values(&site, ["status", "remote", "user"]), ["204", GB, "u@example.com"]);
+    assert_eq!(counts(&site), (1, 1));
     for (name, shown) in NAMES {
         attempt(&site, "PLAIN", ["", name, "wrong"], REFUSED);
-        assert_eq!(told(&site, ["status", "remote", "user"]), ["403", GB, shown]);
+        assert_eq!(last_values(&site, ["status", "remote", "user"]), ["403", GB, shown]);
         assert_eq!(site.rows().pop().unwrap().username, shown);
-        // As the address, which is the administrator's mistake: the line has an error, too.
+        // As the address, which is a mistake in the configuration: the line has an error, too.
         attempt(&site, "X-REMOTE", [name, "u@example.com", "secret"], CANNOT_TELL);
-        let [status, remote, error, user] = told(&site, ["status", "remote", "error", "user"]);
+        let [status, remote, error, user] =
+            last_values(&site, ["status", "remote", "error", "user"]);
         assert_eq!((&*status, &*remote, &*user), ("503", shown, "u@example.com"));
         assert!(error.contains("the argument remote"), "{error}");
-        // As the name of an account whose stored password nobody can read: the error names it.
+        // As the name of an account whose stored password cannot be read: the error names it.
         let quoted = name.replace('\'', "''");
         site.sql(&format!(
             "INSERT INTO account (username, password) VALUES ('{quoted}', '{{NO}}x')"
         ));
         attempt(&site, "PLAIN", ["", name, "secret"], CANNOT_TELL);
-        let [status, remote, error, user] = told(&site, ["status", "remote", "error", "user"]);
+        let [status, remote, error, user] =
+            last_values(&site, ["status", "remote", "error", "user"]);
         assert_eq!((&*status, &*remote, &*user), ("503", GB, shown));
         assert!(error.contains("NO"), "{error}");
         assert_eq!(site.rows().pop().unwrap().username, shown);
     }
-    assert_eq!(before(&site), (1 + 3 * NAMES.len(), 1 + 3 * NAMES.len()));
+    assert_eq!(counts(&site), (1 + 3 * NAMES.len(), 1 + 3 * NAMES.len()));
 }

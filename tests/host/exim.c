@@ -1,11 +1,11 @@
-/* A process that exports what an Exim exports, and calls the plugin as one does:
+/* A process that has the exports of an Exim, and calls the plugin as Exim does:
  *
  *     exim PLUGIN VERSION HOST_CHECKING ARGUMENT...
  *
  * calls `check` twice with these arguments, then `last` for the user name. VERSION is the answer to
  * $version_number, or "none" for a failed expansion. The types are those of 4.99, or of 4.100 with
- * -DNEW; -DEXPAND and -DEXPAND_2 say which functions expand. Each call of an export is a line on
- * standard output. A call with the other version's types ends the process.
+ * -DNEW. -DEXPAND and -DEXPAND_2 define the functions that expand. Each call of an export prints a
+ * line. A call with the other version's types ends the process.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -30,9 +30,9 @@ extern BOOL host_checking;
 static const char *version;
 static char memory[64];
 
-static void stop(const char *why)
+static void stop(const char *reason)
 {
-    printf("stop %s\n", why);
+    printf("stop %s\n", reason);
     fflush(stdout);
     _Exit(3);
 }
@@ -40,18 +40,18 @@ static void stop(const char *why)
 static void line(const char *kind, int flags, const char *format, va_list arguments)
 {
     if (!format || strcmp(format, "%s") != 0)
-        stop("another format");
+        stop("unexpected format");
     printf("%s %d ", kind, flags);
     vprintf(format, arguments);
     printf("\n");
-    /* Exim may use the memory of an expansion's answer again. */
+    /* Exim may reuse the memory of an expansion's result. */
     memset(memory, 'X', sizeof memory - 1);
 }
 
 __attribute__((unused)) static unsigned char *answer(const char *name, const void *text)
 {
     if (!text || strcmp(text, "$version_number") != 0)
-        stop("another question");
+        stop("unexpected expansion");
     printf("%s\n", name);
     if (strcmp(version, "none") == 0)
         return NULL;
@@ -69,7 +69,7 @@ unsigned char *expand_string(unsigned char *text)
 const unsigned char *expand_string_2(const unsigned char *text, BOOL *textonly)
 {
     if (textonly)
-        stop("a place for an answer that nobody reads");
+        stop("textonly is not NULL");
     return answer("expand_string_2", text);
 }
 #endif
@@ -81,11 +81,11 @@ void log_write(int flags, const char *format, ...)
 void log_write(unsigned selector, int flags, const char *format, ...)
 {
     if (selector)
-        stop("a selector");
+        stop("unexpected selector");
 #endif
     va_list arguments;
     if (flags != 1)
-        stop("no log flags set");
+        stop("unexpected log flags");
     va_start(arguments, format);
     line("log_write", flags, format, arguments);
     va_end(arguments);

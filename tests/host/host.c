@@ -1,9 +1,9 @@
-/* A process that calls the plugin as Exim does, forgets the password itself, and looks where else in
- * its memory it is: host PLUGIN FUNCTION AT ARGUMENT...
+/* A process that calls the plugin as Exim does, erases its own copy of the password, and searches its
+ * memory for other copies: host PLUGIN FUNCTION AT ARGUMENT...
  *
- * Argument AT is the password in hexadecimal, each byte by 0x5a, so that nobody but us writes it
- * down. For each copy, a line says in which form it is and where. The call runs on a stack of its
- * own, so that nothing of ours overwrites what it leaves there.
+ * Argument AT is the password in hexadecimal, each byte XORed with 0x5a, so that the arguments do not
+ * contain it. Each copy is a line with its form and its place. The call runs on its own stack, so that
+ * this program does not overwrite the copies there.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +15,7 @@
 
 typedef int function(unsigned char **, int, unsigned char **);
 
-/* Two words of the longest. */
+/* PIECE is two 8-byte words. */
 enum { PIECE = 16, MOST = 128, STACK = 8 << 20 };
 
 static unsigned char hidden[MOST];
@@ -32,8 +32,8 @@ static void *run(void *unused)
     return unused;
 }
 
-/* What a byte of the password is in this form: as it is, within HMAC, or in the words that a hash
- * function of big-endian numbers reads. */
+/* A byte of the password in this form: unchanged, padded for HMAC, or in the words of a hash function
+ * that reads big-endian numbers. */
 static unsigned char expected(const char *form, size_t start, size_t index)
 {
     size_t word = *form == '4' ? 3 : *form == '8' ? 7 : 0;
