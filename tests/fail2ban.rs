@@ -146,7 +146,7 @@ fn one_filter_counts_refused_attempts_in_every_log_format() {
         for (stamp, host) in [
             (None, "mx"),
             (Some("2026-01-05T12:00:01.123456+00:00"), "mx.example.com"),
-            // The format in which fail2ban reads an entry of the systemd journal.
+            // The line that fail2ban makes of an entry of the systemd journal.
             (Some("2026-01-05T12:00:01.123456"), "mx"),
             (Some("2026-01-05T12:00:01+0000"), "192.0.2.4"),
         ] {

@@ -1,5 +1,5 @@
-//! The plugin's files are for Exim's user only, under any umask. In the state directory, it neither
-//! reads nor writes files that other users may have made.
+//! The plugin's files are for Exim's user only, under any umask. In the state directory, the plugin
+//! neither reads nor writes files that other users may have made.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -389,7 +389,7 @@ fn root_makes_no_directory_below_one_that_others_can_write() {
     let (status, stderr) = init(&site, &site.path("no/such/a.db"));
     assert!(status == 2 && stderr.contains("install -d -m 700 -o Debian-exim"), "{stderr}");
     assert!(!site.path("no").exists());
-    // A link to a directory is an existing directory.
+    // A link to a directory is treated as an existing directory.
     fs::create_dir(site.path("target")).unwrap();
     symlink(site.path("target"), site.path("link")).unwrap();
     let (status, stderr) = init(&site, &site.path("link/a.db"));

@@ -1,4 +1,5 @@
-//! `authpolicy flush`: the rows that it stores, its passes, its exit status, and its progress at a terminal.
+//! `authpolicy flush`: the rows that it stores, its passes, its exit status, and its progress at a
+//! terminal.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

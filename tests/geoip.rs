@@ -285,7 +285,8 @@ fn the_script_installs_only_valid_mmdb_files() {
             ("200 OK", gzipped(b"<html>maintenance</html>"), "is not an MMDB file"),
             ("200 OK", b"<html>maintenance</html>".to_vec(), "is damaged"),
             ("200 OK", half.clone(), "is damaged"),
-            // The script does not try the month before: that may be older than the installed file.
+            // The script does not try the month before, because that file may be older than the
+            // installed file.
             ("503 Unavailable", compressed.clone(), "(HTTP status 503)"),
         ] {
             let web = Web::start(move |_| (status, body.clone()));

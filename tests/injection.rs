@@ -29,7 +29,7 @@ use mysql::prelude::Queryable;
 /// A word in each hostile text, to search for.
 const MARK: &str = "mallory";
 
-/// In lower case, as names are stored. A UNION needs five columns, like the query of accounts.
+/// Hostile texts, in lower case as names are stored. A UNION needs five columns, like the query of accounts.
 const HOSTILE: [&str; 22] = [
     "mallory' or '1'='1",
     "mallory' or 1=1 -- ",

@@ -168,7 +168,7 @@ fn a_row_that_is_refused_for_good_does_not_block_later_rows() {
         assert_eq!(attempt(&exim, "secret"), ACCEPTED);
         assert_eq!(flush(&site), [0, 0, 0, 2]);
         assert_eq!(site.rows().len(), 3);
-        // When the table has been mended, what was set aside can be delivered after all.
+        // Without the trigger, the rows that were set aside can be delivered after all.
         site.sql("DROP TRIGGER no");
         let output = site.run_tool(&["flush", "--set-aside"], "");
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();

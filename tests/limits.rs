@@ -233,8 +233,12 @@ fn an_address_that_is_known_good_is_not_locked_out_of_its_account() {
             "the attacker is locked out"
         );
         expect_line(&site, "status=403 reason=policy rule=account auth_ok=- policy_reject=1");
-        assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED, "the owner is not locked out");
-        // It is not exempt after a change of the password, nor from limits per remote.
+        assert_eq!(
+            attempt(&exim, GB, "u@example.com", "secret"),
+            ACCEPTED,
+            "the owner is not locked out"
+        );
+        // A known good address is not exempt from limits per remote, nor after a change of password.
         site.sql("UPDATE account SET password = '{PLAIN}new' WHERE username = 'u@example.com'");
         assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
         expect_line(&site, "status=403 reason=policy rule=account auth_ok=- policy_reject=1");
@@ -246,7 +250,7 @@ fn an_address_that_is_known_good_is_not_locked_out_of_its_account() {
         }
         assert_eq!(attempt(&exim, GB, "u@example.com", "new"), REFUSED);
         expect_line(&site, "status=403 reason=policy rule=remote auth_ok=- policy_reject=1");
-        // It is no longer known good after `limits clear`.
+        // After `limits clear`, the address is no longer known good.
         site.run_tool(&["limits", "clear", "--all"], "");
         for _ in 0..2 {
             assert_eq!(attempt(&exim, CN, "u@example.com", "wrong"), REFUSED);
@@ -331,7 +335,7 @@ fn local_users_count_as_one_address() {
     let rows = site.rows().len();
     assert_eq!(plain(site.pipes(&["-bh", GB]), "secret"), ACCEPTED);
     assert_eq!(plain(site.pipes(&["-bh", GB]), "wrong"), REFUSED);
-    // `exim -bh` is local with any address, and counts although it leaves no row.
+    // `exim -bh` is `local` with any address. Its attempts count, although they leave no row.
     assert_eq!(plain(site.pipes(&["-bh", "203.0.113.50"]), "secret"), REFUSED);
     assert_eq!(site.rows().len(), rows);
     assert_eq!(plain(site.pipes(&["-bs"]), "secret"), REFUSED);
