@@ -159,6 +159,12 @@ fn check_disconnecting_clients(name: &str, base: Base) {
 
 #[test]
 fn clients_that_disconnect_early_do_not_affect_others() {
-    check_disconnecting_clients("clients that disconnect during the dialogue, SQLite", Base::Sqlite);
-    check_disconnecting_clients("clients that disconnect during the dialogue, MariaDB", Base::mariadb());
+    check_disconnecting_clients(
+        "clients that disconnect during the dialogue, SQLite",
+        Base::Sqlite,
+    );
+    check_disconnecting_clients(
+        "clients that disconnect during the dialogue, MariaDB",
+        Base::mariadb(),
+    );
 }
