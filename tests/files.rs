@@ -224,7 +224,7 @@ fn next_pid() -> u32 {
 }
 
 #[test]
-fn files_that_others_may_have_written_are_not_used() {
+fn files_that_others_may_have_read_or_written_are_not_used() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
@@ -232,18 +232,19 @@ fn files_that_others_may_have_written_are_not_used() {
     let (key, dummy) = (site.path("state/decoy-key"), site.path("state/dummy-hash"));
     let mode = |path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     let without_key = "AAAAAAAAAAAAAAAAAAAAAA==";
-    mode(&key, 0o606);
-    assert_eq!(salt(&exim), without_key);
-    assert!(
-        site.lines().last().unwrap().contains("others may have written it"),
-        "{:?}",
-        site.lines()
-    );
+    for wrong in [0o606, 0o620, 0o604, 0o640] {
+        mode(&key, wrong);
+        assert_eq!(salt(&exim), without_key, "{wrong:o}");
+        let line = site.lines().pop().unwrap();
+        let why = format!("mode {wrong:04o}, and others may have read or written it: delete it");
+        assert!(line.contains(&why), "{line}");
+    }
     mode(&key, 0o600);
     std::os::unix::fs::chown(&key, Some(1), None).unwrap();
     mode(&key, 0o644);
     assert_eq!(salt(&exim), without_key);
     users::give_to_exim(&key);
+    mode(&key, 0o600);
     assert_eq!(salt(&exim), own);
     // An expensive dummy hash would keep processes busy.
     let expensive = format!("$2y$14${}\n", ".".repeat(53));

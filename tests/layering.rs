@@ -34,9 +34,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "policy", "row", "secret", "state", "store", "tables", "verdict",
         ],
     ),
-    ("row", &["attempt", "config", "contain", "error", "sql", "store", "tables", "verdict"]),
+    (
+        "row",
+        &["attempt", "config", "contain", "error", "sql", "state", "store", "tables", "verdict"],
+    ),
     ("verdict", &["attempt", "contain", "error", "policy"]),
-    ("account", &["attempt", "config", "error", "password", "policy", "secret", "sql", "store"]),
+    (
+        "account",
+        &["attempt", "config", "error", "password", "policy", "secret", "sql", "state", "store"],
+    ),
     ("tables", &["error", "policy", "sql", "store"]),
     ("store", &["config", "contain", "error", "secret", "sql", "state"]),
     ("config", &["address", "contain", "error", "password", "policy", "secret", "sql"]),

@@ -52,6 +52,15 @@ const CASES: &[Case] = &[
         },
         "remove it",
     ),
+    (
+        "Exim's file, which others may read and so lock",
+        |site| {
+            site.write("state/hash-slots", "");
+            give_to_exim(&site.path("state/hash-slots"));
+            chmod(site, "state/hash-slots", 0o644);
+        },
+        "remove it",
+    ),
     ("a directory", |site| fs::create_dir(site.path("state/hash-slots")).unwrap(), "remove it"),
 ];
 

@@ -8,13 +8,10 @@
 
 use std::fs;
 use std::fs::DirBuilder;
-use std::fs::OpenOptions;
 use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -28,6 +25,7 @@ use crate::config::Accounts;
 use crate::password;
 use crate::secret::Secret;
 use crate::sql;
+use crate::state::files;
 use crate::store::Parameters;
 use crate::store::Row;
 use crate::store::Value;
@@ -145,7 +143,7 @@ impl<'a> Memory<'a> {
     }
 
     fn read(&self) -> io::Result<Zeroizing<String>> {
-        if !is_ours(&self.directory) {
+        if !is_private_directory(&self.directory) {
             return Err(io::Error::other("is not ours alone"));
         }
         read(&self.path)
@@ -209,17 +207,14 @@ impl<'a> Memory<'a> {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             Ok(()) | Err(_) => {}
         }
-        if !is_ours(&self.directory) {
+        if !is_private_directory(&self.directory) {
             return Err(io::Error::other("is not ours alone"));
         }
         if !self.path.exists() && self.is_full() {
             return Err(io::Error::other("is full"));
         }
         let fresh = self.path.with_extension(std::process::id().to_string());
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let written = options
-            .open(&fresh)
+        let written = files::create(&fresh)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&fresh, &self.path));
         if written.is_err() {
@@ -244,7 +239,7 @@ pub fn forget_all(state: &Path) {
 
 /// Deletes files of ours by the time in them.
 fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) {
-    if !is_ours(directory) {
+    if !is_private_directory(directory) {
         return;
     }
     let Ok(entries) = fs::read_dir(directory) else { return };
@@ -258,26 +253,19 @@ fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) {
     }
 }
 
-/// Whether it is a directory of this user's alone, and no link to one.
-fn is_ours(directory: &Path) -> bool {
-    let me = Uid::effective().as_raw();
-    directory
-        .symlink_metadata()
-        .is_ok_and(|meta| meta.is_dir() && meta.uid() == me && meta.mode() & 0o077 == 0)
+/// True for a directory of this user alone that is not a link.
+fn is_private_directory(directory: &Path) -> bool {
+    directory.symlink_metadata().is_ok_and(|meta| meta.is_dir() && files::is_private(&meta))
 }
 
-/// A file of ours, whoever else may have made it.
+/// Reads a file of this user alone.
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let file = options.open(path)?;
-    let meta = file.metadata()?;
-    let is_private = meta.uid() == Uid::effective().as_raw() && meta.mode() & 0o077 == 0;
-    if !meta.is_file() || !is_private || meta.len() > LONGEST {
-        return Err(io::Error::other("is not ours alone"));
+    let file = files::open(path)?;
+    let length = file.metadata()?.len();
+    if length > LONGEST {
+        return Err(io::Error::other("is too long"));
     }
-    let length = usize::try_from(meta.len()).unwrap_or(0);
-    let mut text = Zeroizing::new(String::with_capacity(length));
+    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or(0)));
     file.take(LONGEST).read_to_string(&mut text)?;
     Ok(text)
 }

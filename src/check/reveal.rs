@@ -27,7 +27,7 @@ use crate::policy::Layer;
 use crate::policy::Rules;
 use crate::policy::Ruling;
 use crate::secret::Secret;
-use crate::state;
+use crate::state::key;
 use crate::store::Deadline;
 use crate::store::Stores;
 use crate::tables::counters::Purpose;
@@ -261,7 +261,7 @@ fn decoy(world: World<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> 
     let nonce = world.config.policy.limits.hash_nonce.expose();
     let key = match nonce.is_empty() {
         false => Secret::new(nonce.to_vec()),
-        true => state::key(&world.config.state_directory)?,
+        true => key::key(&world.config.state_directory)?,
     };
     Ok(Decoy::new(&key, name, mechanism))
 }

@@ -18,7 +18,7 @@ use super::MAX_WORK;
 use super::Settings;
 use super::new;
 use crate::secret::Secret;
-use crate::state;
+use crate::state::files;
 
 const FILE_NAME: &str = "dummy-hash";
 const MAX_FILE: u64 = 4096;
@@ -120,7 +120,7 @@ fn read(text: &str, settings: &Settings) -> Vec<Content> {
 
 fn remembered(file: &Path) -> Option<String> {
     let mut text = String::new();
-    state::open(file).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
+    files::open(file).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
@@ -131,7 +131,7 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
         return Ok(());
     }
     let fresh = file.with_extension(format!("{}", std::process::id()));
-    let written = state::create(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
+    let written = files::create(&fresh).and_then(|mut file| file.write_all(text.as_bytes()));
     let renamed = written.and_then(|()| fs::rename(&fresh, file));
     if renamed.is_err() {
         let _ = fs::remove_file(&fresh).ok();

@@ -48,6 +48,7 @@ pub use self::record::Record;
 use crate::config::Durability;
 use crate::contain;
 use crate::error::Error;
+use crate::state::files;
 use crate::verdict::maillog::MailLog;
 
 /// The directory in the state directory.
@@ -132,7 +133,7 @@ impl<'a> Journal<'a> {
             return Err(io::Error::other("is not made by root"));
         }
         let state = self.state.metadata()?;
-        if state.uid() != me.as_raw() || state.mode() & 0o022 != 0 {
+        if !files::is_state_directory(&state) {
             return Err(io::Error::other(format!(
                 "{} must belong to uid {me}, Exim's user, and be writable for nobody else: chown \
                  and chmod 700 it",
@@ -141,12 +142,12 @@ impl<'a> Journal<'a> {
         }
         let directory = self.directory();
         match directory.symlink_metadata() {
-            Ok(meta) if is_our_directory(&meta) && meta.mode() & 0o777 == 0o700 => return Ok(()),
+            Ok(meta) if is_own_directory(&meta) && meta.mode() & 0o777 == 0o700 => return Ok(()),
             // What is in it is looked at file by file. Nobody else could put a link here.
-            Ok(meta) if is_our_directory(&meta) => {
+            Ok(meta) if is_own_directory(&meta) => {
                 return fs::set_permissions(&directory, Permissions::from_mode(0o700));
             }
-            Ok(_) => self.remove_foreign(&directory, is_our_directory)?,
+            Ok(_) => self.remove_foreign(&directory, is_own_directory)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -162,11 +163,13 @@ impl<'a> Journal<'a> {
         options.append(true).create(true).mode(0o600);
         let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
             Ok(file) => file,
-            Err(e) if is_foreign(&e) => return self.remove_foreign(path, is_ours).map(|()| None),
+            Err(e) if is_foreign(&e) => {
+                return self.remove_foreign(path, files::is_journal_file).map(|()| None);
+            }
             Err(e) => return Err(e),
         };
         if !claim(&file)? {
-            return self.remove_foreign(path, is_ours).map(|()| None);
+            return self.remove_foreign(path, files::is_journal_file).map(|()| None);
         }
         let file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) => file,
@@ -275,28 +278,18 @@ fn user() -> String {
     format!("uid {}, Exim's user,", Uid::effective())
 }
 
-fn is_our_own(meta: &Metadata) -> bool {
-    meta.uid() == Uid::effective().as_raw()
-}
-
-/// Whether it is a directory of ours.
-fn is_our_directory(meta: &Metadata) -> bool {
-    meta.is_dir() && is_our_own(meta)
-}
-
-/// Whether it is a file of ours that we and nobody else may write to, of one name; of none when
-/// somebody has just deleted it.
-fn is_ours(meta: &Metadata) -> bool {
-    meta.is_file() && is_our_own(meta) && meta.mode() & 0o622 == 0o600 && meta.nlink() <= 1
+/// True for a directory that this user owns.
+fn is_own_directory(meta: &Metadata) -> bool {
+    meta.is_dir() && files::is_own(meta)
 }
 
 /// Whether the file is ours; nobody else reads it from now on, whoever has restored or copied it.
 fn claim(file: &File) -> io::Result<bool> {
     let meta = file.metadata()?;
-    if is_ours(&meta) && meta.mode() & 0o077 != 0 {
+    if files::is_journal_file(&meta) && !files::is_private(&meta) {
         file.set_permissions(Permissions::from_mode(0o600))?;
     }
-    Ok(is_ours(&meta))
+    Ok(files::is_journal_file(&meta))
 }
 
 /// Whether what could not be opened has a place that is ours.

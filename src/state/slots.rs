@@ -19,6 +19,7 @@ use nix::fcntl::fcntl;
 use nix::unistd::Uid;
 
 use crate::error::Error;
+use crate::state::files;
 
 const FILE_NAME: &str = "hash-slots";
 /// Of each CPU by default: more of them are no faster, and each takes its memory.
@@ -55,12 +56,13 @@ impl Slots {
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
         let opened = options.open(&path).and_then(|file| {
             let meta = file.metadata()?;
-            // Root makes none, and uses that of Exim's user.
-            let is_ours = me.is_root() || meta.uid() == me.as_raw();
-            if meta.is_file() && is_ours {
+            if files::is_lock_file(&meta) {
                 return Ok(file);
             }
-            Err(io::Error::other(format!("is no regular file of uid {me}")))
+            let mode = meta.mode() & 0o7777;
+            Err(io::Error::other(format!(
+                "must be a regular file of uid {me}, mode 0600, not {mode:04o}"
+            )))
         });
         match opened {
             Ok(file) => Ok(Self { file, path, count }),
@@ -149,7 +151,7 @@ mod tests {
         if Uid::effective().is_root() {
             let message = Slots::open(directory.path(), Some(1)).unwrap_err().to_string();
             assert!(message.contains("root makes none"), "{message}");
-            std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
+            drop(files::create(&directory.path().join(FILE_NAME)).unwrap());
         }
         directory
     }

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use nix::unistd::Uid;
 
-use crate::state;
+use crate::state::files;
 
 /// The beginning of the files' names.
 const PREFIX: &str = "addresses-of-";
@@ -30,7 +30,7 @@ pub(super) fn recall(directory: Option<&Path>, name: &str) -> Vec<IpAddr> {
     let Some(path) = path(directory, name) else { return Vec::new() };
     let mut text = String::new();
     let read =
-        state::open(&path).and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text));
+        files::open(&path).and_then(|file| file.take(LONGEST_FILE).read_to_string(&mut text));
     let addresses: Option<Vec<_>> = text.lines().map(|line| line.parse().ok()).collect();
     // A file with another line is not used at all.
     read.ok().and(addresses).unwrap_or_default()
@@ -67,7 +67,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!("~{}", std::process::id()));
     let fresh = PathBuf::from(fresh);
-    let written = state::create(&fresh)
+    let written = files::create(&fresh)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .and_then(|()| fs::rename(&fresh, path));
     if written.is_err() {

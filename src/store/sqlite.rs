@@ -37,7 +37,7 @@ use crate::contain::Contained;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::secret::Secret;
-use crate::state;
+use crate::state::files;
 
 /// Length of the WAL, in bytes, from which it is emptied: some forty rows, a page a row.
 /// docs/performance.md has the choice.
@@ -221,7 +221,7 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     let path = &real_path(path).map_err(|e| {
         fail(&place, &format!("is in a directory that cannot be entered: {e}: make it, or set state.directory to it"))
     })?;
-    state::create(path).map_err(|e| {
+    files::create(path).map_err(|e| {
         let what =
             "name in database.url a directory for the database alone, owned by Exim's user, uid";
         let uid = Uid::effective();

@@ -28,10 +28,10 @@ use super::claim;
 use super::is_at;
 use super::is_foreign;
 use super::is_of_settlements;
-use super::is_ours;
 use super::record;
 use super::rename_with_id;
 use crate::error::Error;
+use crate::state::files;
 
 /// How often the lock of a file is tried whose last row may still be on its way: an append takes a
 /// tenth of a millisecond.
@@ -139,7 +139,9 @@ impl Journal<'_> {
             Ok(file) if claim(&file)? => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) if !is_foreign(&e) && is_in_order(&path) => return Err(e),
-            Ok(_) | Err(_) => return self.remove_foreign(&path, is_ours).map(|()| None),
+            Ok(_) | Err(_) => {
+                return self.remove_foreign(&path, files::is_journal_file).map(|()| None);
+            }
         };
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
@@ -266,7 +268,7 @@ fn why_aside<'a>(line: &Line, fate: &'a Fate) -> Option<&'a str> {
 }
 
 fn is_in_order(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|meta| is_ours(&meta))
+    path.symlink_metadata().is_ok_and(|meta| files::is_journal_file(&meta))
 }
 
 /// True if the file name has an id, so that no other process uses it.

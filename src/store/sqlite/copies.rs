@@ -26,7 +26,7 @@ use super::refused;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::sql::Sql;
-use crate::state;
+use crate::state::files;
 use crate::store::Deadline;
 use crate::store::handles;
 
@@ -104,7 +104,7 @@ fn fill(staged: &Temporary, mut file: File, from: &Incoming<'_>) -> io::Result<(
     io::copy(&mut source, &mut file)?;
     if let Some(mut source) = from.wal {
         let [_, wal, _] = handles::files(&staged.path);
-        io::copy(&mut source, &mut state::create(&wal)?)?;
+        io::copy(&mut source, &mut files::create(&wal)?)?;
     }
     Ok(())
 }
@@ -275,7 +275,7 @@ impl Temporary {
         delete_leftovers(&with_end(database, &name));
         let path = with_end(database, &format!("{name}{}", std::process::id()));
         let made = Self { path };
-        match state::create(&made.path) {
+        match files::create(&made.path) {
             Ok(file) => Ok((made, file)),
             Err(source) => {
                 let place = made.path.display().to_string();

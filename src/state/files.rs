@@ -1,0 +1,85 @@
+//! The owner and the mode that files in the state directory must have to be used.
+//!
+//! All of them belong to Exim's user, and no other user may read or write them: a file that another
+//! user could have written is not evidence of anything. Nothing is opened through a link.
+
+use std::fs::File;
+use std::fs::Metadata;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::unistd::Uid;
+
+/// The permissions of all other users.
+const OTHERS: u32 = 0o077;
+/// Their permissions to write.
+const OTHERS_WRITE: u32 = 0o022;
+/// The owner's permissions to read and write.
+const OWNER: u32 = 0o600;
+
+/// True if this user owns it.
+#[must_use]
+pub fn is_own(meta: &Metadata) -> bool {
+    meta.uid() == Uid::effective().as_raw()
+}
+
+/// True for a directory that this user owns, or a file.
+#[must_use]
+pub fn is_private(meta: &Metadata) -> bool {
+    is_own(meta) && meta.mode() & OTHERS == 0
+}
+
+/// True for the state directory if this user owns it and no other user can rename files in it.
+#[must_use]
+pub fn is_state_directory(meta: &Metadata) -> bool {
+    meta.is_dir() && is_own(meta) && meta.mode() & OTHERS_WRITE == 0
+}
+
+/// True for a file of locks. Root uses the file of Exim's user.
+#[must_use]
+pub fn is_lock_file(meta: &Metadata) -> bool {
+    let is_owner = is_own(meta) || Uid::effective().is_root();
+    meta.is_file() && is_owner && meta.mode() & OTHERS == 0
+}
+
+/// True for a file of rows that only its owner may write, and that has one name, or none if it was
+/// just deleted. Others may have been allowed to read it, as after a restore: rows are not evidence
+/// for a decision, and refusing them would delay them.
+#[must_use]
+pub fn is_journal_file(meta: &Metadata) -> bool {
+    let mode = meta.mode() & (OWNER | OTHERS_WRITE);
+    meta.is_file() && is_own(meta) && mode == OWNER && meta.nlink() <= 1
+}
+
+/// Opens a file of this user alone to read it.
+///
+/// # Errors
+/// There is none, it is a link, or another user owns it or may read or write it.
+pub fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    let meta = file.metadata()?;
+    if meta.is_file() && is_private(&meta) {
+        return Ok(file);
+    }
+    Err(io::Error::other(format!(
+        "belongs to uid {}, mode {:04o}, and others may have read or written it: delete it, and \
+         another one is made",
+        meta.uid(),
+        meta.mode() & 0o7777
+    )))
+}
+
+/// Creates a file for this user alone to write it.
+///
+/// # Errors
+/// It exists, or cannot be made.
+pub fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(OWNER).custom_flags(libc::O_NOFOLLOW);
+    options.open(path)
+}
