@@ -1,6 +1,8 @@
-//! Memory: the plugin keeps no copy of a password that it was called with. Exim keeps its own, in
-//! `$auth3` and the line it came in, so the caller here is a program that forgets it
-//! (tests/host/host.c) and then searches the whole of its memory, dead stack included.
+//! After a call, the plugin leaves no copy of the password in memory.
+//!
+//! Exim keeps its own copies, in `$auth3` and in the line from the client. So the caller here is a
+//! small program (tests/host/host.c): it wipes its own copy, and then searches all of its memory,
+//! including the stack of the call.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -22,11 +24,11 @@ use common::Site;
 use common::exim::users;
 use common::site::GB;
 
-/// Long, so that what is freed does not lose it to the allocator's own notes; ends within the first
-/// block of every hash function, and within what bcrypt looks at.
+/// Long, so that the allocator's own data does not overwrite all of it after a free. Short enough for
+/// the first block of every hash function, and for the bytes that bcrypt uses.
 const CANARY: &str = "Tz9+canary-Wq7!xBv3kLm#pR5nYc8-Hd2sGf6jKx4Zt1Qw0";
 
-/// Every function that has a password counts it here.
+/// With this limit, every function that gets a password also counts it.
 const POLICY: &str = "[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n[[policy.limit]]\n\
                       name = \"guesses\"\nper = \"remote\"\ncount = \"passwords\"\nmax = 1000\n\
                       within = \"10m\"\n";
@@ -57,13 +59,13 @@ fn host() -> &'static Path {
 
 fn site(base: Base) -> Site {
     let site = Site::new(base, POLICY);
-    // Where Exim's user can run it.
+    // Exim's user must be able to run it.
     std::fs::copy(host(), site.path("host")).unwrap();
     site.account("u@example.com", "secret");
     site
 }
 
-/// What `check` answers, and where the password still is.
+/// The answer of `check`, and the places where the password is found afterwards.
 fn check(site: &Site, authcid: &str, password: &str) -> (String, Vec<String>) {
     let hidden: String = password.bytes().map(|byte| format!("{:02x}", byte ^ 0x5a)).collect();
     let (uid, gid) = users::exim();
@@ -90,17 +92,17 @@ fn store(site: &Site, stored: &str) {
 }
 
 #[test]
-fn what_the_search_is_worth() {
+fn the_search_finds_a_password_that_stays_in_memory() {
     let site = site(Base::Sqlite);
     assert_eq!(check(&site, "u@example.com", "secret").0, YES);
-    // A mistake of an administrator's, which puts it into an argument that is kept.
+    // An administrator's mistake: the password is passed as the name, which the plugin keeps.
     let (_, found) = check(&site, CANARY, CANARY);
-    assert!(!found.is_empty(), "as the name it is in the verdict");
+    assert!(!found.is_empty(), "the plugin keeps the name");
 }
 
-/// With every scheme, on either database: hashed to be refused, and to be accepted.
+/// Accepted and refused passwords, with every scheme, on both databases.
 #[test]
-fn a_password_that_was_checked_is_nowhere() {
+fn a_checked_password_does_not_stay_in_memory() {
     for base in Base::all() {
         let site = site(base);
         for scheme in [
@@ -133,13 +135,13 @@ fn a_password_that_was_checked_is_nowhere() {
             assert_eq!(found, [""; 0], "{stored}");
             hashed += usize::from(answer == NO);
         }
-        // The others are of unknown schemes, or say so of themselves.
+        // The others are malformed, or have an unknown scheme.
         assert!(hashed * every > 60, "{hashed}");
     }
 }
 
 #[test]
-fn neither_is_one_that_nobody_could_check() {
+fn an_unchecked_password_does_not_stay_in_memory() {
     for base in Base::all() {
         let site = site(base);
         assert_eq!(check(&site, "u@example.com", "secret").0, YES);

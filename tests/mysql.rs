@@ -1,5 +1,5 @@
-//! MySQL, as MariaDB: logins by its default plugin, TLS with its own certificate, and everything that plugin and tool
-//! do, under each of its SQL modes.
+//! The plugin and the tool with MySQL: logins with its default authentication plugin, TLS with its own
+//! certificate, and all statements under each of its SQL modes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,25 +33,25 @@ use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
-/// A fresh database on a MySQL that all tests of this program share, but for those that change its settings.
+/// A new database on this MySQL server.
 fn base(server: &Arc<MariaDb>) -> Base {
     let name = server.database();
     let url = server.url(&name);
     Base::MariaDb(Arc::clone(server), name, url)
 }
 
-/// A site on a MySQL of its own.
+/// A site with its own MySQL server.
 struct Rig {
     site: Site,
     server: Arc<MariaDb>,
     exim: Exim,
-    /// By TCP in clear.
+    /// The URL for TCP without TLS.
     tcp: String,
-    /// By TLS with MySQL's own authority.
+    /// The URL for TLS with MySQL's own CA.
     tls: String,
 }
 
-/// Needed for MySQL's own certificate, which names no host.
+/// Needed because MySQL's own certificate names no host.
 const SKIP: &str = "danger_skip_domain_validation=true";
 
 impl Rig {
@@ -59,7 +59,7 @@ impl Rig {
         let server = Arc::new(common::mysql::start());
         let site = limits::site(base(&server), "", &[]);
         let Base::MariaDb(_, name, _) = &site.base else { panic!("a server") };
-        // MySQL's own authority, and a client's certificate of its.
+        // MySQL's own CA, and a client certificate that it has signed.
         for file in ["ca.pem", "client-cert.pem", "client-key.pem"] {
             fs::copy(server.directory().join("data").join(file), site.path(file)).unwrap();
             give_to_exim(&site.path(file));
@@ -76,7 +76,7 @@ impl Rig {
         self.server.root("").query_drop(sql).unwrap();
     }
 
-    /// Logs in by this URL; it is accepted, or the line says this.
+    /// Makes an attempt with this URL, and expects success, or a 435 with these words in the line.
     #[track_caller]
     fn expect(&self, url: &str, want: Result<(), [&str; 2]>) {
         let before = self.site.read("authpolicy.toml");
@@ -96,7 +96,7 @@ impl Rig {
         }
     }
 
-    /// Each attempt has a row; what failed has waited in the journal.
+    /// Checks that each attempt has a row. Rows of failed attempts have waited in the journal.
     #[track_caller]
     fn expect_rows(&self) {
         flush(&self.site);
@@ -114,13 +114,14 @@ fn a_user_of_caching_sha2_password_logs_in_over_socket_tcp_and_tls() {
     let plugin: Option<String> = rig.server.root("").query_first(plugin).unwrap();
     assert_eq!(plugin.as_deref(), Some("caching_sha2_password"));
     for url in [rig.site.url(), rig.tcp.clone(), format!("{}&{SKIP}", rig.tls)] {
-        // The server forgets who has logged in: over TCP in clear it sends its public key then.
+        // This clears the server's cache of logins. It sends its public key for the next one
+        // over TCP without TLS.
         rig.sql("FLUSH PRIVILEGES");
         rig.expect(&url, Ok(()));
         rig.expect(&url, Ok(()));
         rig.expect(&url.replace("s3cr", "wr0ng"), Err(["error 1045", "Access denied for user"]));
     }
-    // Its certificate names no host.
+    // The server's certificate names no host.
     rig.expect(&rig.tls, Err(["certificate not valid for name", "in docs/reference.md"]));
     rig.expect_rows();
 }
@@ -148,7 +149,7 @@ fn required_tls_and_certificates_work_and_the_line_says_if_they_are_missing() {
 fn our_statements_mean_the_same_under_each_mode_of_mysql() {
     let server = Arc::new(common::mysql::start());
     let stage = Stage::new(base(&server));
-    // The list of the manual, server variable sql_mode; a server that knows one more is not noticed here.
+    // The list in the manual, server variable sql_mode. A mode that a later server adds is not noticed here.
     let modes = [
         "ALLOW_INVALID_DATES",
         "ANSI",
@@ -178,7 +179,7 @@ fn our_statements_mean_the_same_under_each_mode_of_mysql() {
     }
 }
 
-/// Reservations, as many attempts at the same time make them.
+/// Many attempts at the same time make reservations.
 #[test]
 fn parallel_guesses_get_no_more_answers_than_the_limit() {
     let server = Arc::new(common::mysql::start());
@@ -188,8 +189,8 @@ fn parallel_guesses_get_no_more_answers_than_the_limit() {
     wait_at_most(&site, "30s");
     let exim = site.exim();
     assert_eq!(limits::attempt(&exim, GB, "u@example.com", "secret"), ACCEPTED);
-    let words = |number: usize| (String::from("u@example.com"), format!("wrong {number}"));
-    let replies = together(&exim, 12, words);
+    let credentials = |number: usize| (String::from("u@example.com"), format!("wrong {number}"));
+    let replies = together(&exim, 12, credentials);
     assert!(replies.iter().all(|reply| reply == REFUSED), "{replies:?}: {:?}", site.lines());
     let rows = site.rows();
     let checked = rows.iter().filter(|row| row.auth_ok == Some(false)).count();

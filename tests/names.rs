@@ -1,5 +1,5 @@
-//! Names of database hosts: they resolve in Exim as in the tool, and name servers that do not
-//! answer cost no more than `connect_timeout`. Each test has a network and an /etc of its own.
+//! Names of database hosts resolve in Exim as in the tool, and name servers that do not answer cost
+//! no more than `connect_timeout`. Each test runs in its own network namespace, with its own /etc.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -34,10 +34,10 @@ use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 use common::storm::Storm;
 
-/// Less than libc takes for three silent servers, however Exim sets it up.
-const SHORT: &str = "connect_timeout = \"500ms\"\nattempt_timeout = \"2s\"\n";
-/// The worst resolv.conf: libc would ask each server five times, for half a minute each.
-const PATIENT: &str = "options timeout:30 attempts:5\n";
+/// Shorter than the time that libc takes for three silent servers, with any setting that Exim makes.
+const SHORT_TIMEOUTS: &str = "connect_timeout = \"500ms\"\nattempt_timeout = \"2s\"\n";
+/// The worst resolv.conf: libc would ask each server five times, and wait half a minute each time.
+const LONG_WAITS: &str = "options timeout:30 attempts:5\n";
 
 fn server(last: u8) -> NameServer {
     NameServer::start(Ipv4Addr::new(127, 0, 0, last))
@@ -47,18 +47,18 @@ fn server(last: u8) -> NameServer {
 fn a_name_resolves_in_exim_as_in_the_tool_and_exims_own_lookups_stay_as_they_are() {
     in_namespace(
         "a_name_resolves_in_exim_as_in_the_tool_and_exims_own_lookups_stay_as_they_are",
-        search_list,
+        use_search_list,
     );
 }
 
-fn search_list(etc: &Etc) {
+fn use_search_list(etc: &Etc) {
     let servers = server(2);
     servers.set("db1.corp.example", &["127.0.0.1"]);
     etc.write("resolv.conf", "search lan.example corp.example\nnameserver 127.0.0.2\n");
     let mut rig = Rig::new();
     let config = rig.site.read("exim.conf");
     let lookup = |name: &str| format!("{name}=${{lookup dnsdb{{a={name}}}{{$value}}{{none}}}}");
-    // Exim asks for each name once a process.
+    // In one process, Exim asks for each name only once.
     let both = |number: u8| {
         let name = format!("own{number}");
         format!("{} {}", lookup(&name), lookup(&format!("{name}.corp.example")))
@@ -88,13 +88,13 @@ fn search_list(etc: &Etc) {
         assert!(rig.site.run_tool(&["test", "u@example.com", GB], "secret").status.success());
         rig.site.tool(&["db", "init"], "");
     }
-    // Exim asks as it did before, in the same process.
+    // Exim's own lookups in this process work as before.
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", rig.site.main_log());
     servers.asked();
     let reply = client.command("MAIL FROM:<2@a.example>");
     assert!(reply.contains("own2=none own2.corp.example=127.0.0.1"), "{reply}");
     assert_eq!(servers.asked(), ["own2", "own2.corp.example"]);
-    // Once, as dns_retry says, and then Exim gives the lookup up.
+    // Exim asks once, as `dns_retry` says, and then gives up.
     servers.behave(Manner::IsSilent);
     client.command("MAIL FROM:<3@a.example>");
     assert_eq!(servers.asked(), ["own3"]);
@@ -108,7 +108,7 @@ fn a_silent_name_server_is_passed_over() {
         second.set("db1.corp.example", &["127.0.0.1"]);
         let servers = "search corp.example\nnameserver 127.0.0.2\nnameserver 127.0.0.3\n";
         let rig = Rig::new();
-        etc.write("resolv.conf", &format!("{servers}{PATIENT}"));
+        etc.write("resolv.conf", &format!("{servers}{LONG_WAITS}"));
         rig.ask(&[rig.url("db1")]);
         rig.assert_served();
         first.behave(Manner::Fails);
@@ -128,21 +128,22 @@ fn silent_name_servers_are_given_up_in_time() {
         let rig = Rig::new();
         rig.ask(&[rig.url("db1")]);
         rig.assert_served();
-        // This failure is the next host's: the addresses of this one are known.
+        // Another host, because the addresses of db1 are remembered.
         rig.ask(&[rig.url("db2")]);
         servers.iter().for_each(|server| server.behave(Manner::IsSilent));
-        let three = format!("{one}nameserver 127.0.0.3\nnameserver 127.0.0.4\n{PATIENT}");
-        for (text, told) in [(one, "127.0.0.2: did not answer"), (three, "127.0.0.4: did not")] {
+        let three = format!("{one}nameserver 127.0.0.3\nnameserver 127.0.0.4\n{LONG_WAITS}");
+        for (text, expected) in [(one, "127.0.0.2: did not answer"), (three, "127.0.0.4: did not")]
+        {
             etc.write("resolv.conf", &text);
             rig.assert_unserved("no name server could tell (127.0.0.2: did not answer");
-            rig.assert_unserved(told);
+            rig.assert_unserved(expected);
             let start = Instant::now();
             let output = rig.site.run_tool(&["config"], "");
             assert_eq!(output.status.code(), Some(2));
-            assert!(String::from_utf8_lossy(&output.stdout).contains(told));
+            assert!(String::from_utf8_lossy(&output.stdout).contains(expected));
             assert!(start.elapsed() < 3 * SOON, "the tool took {:?}", start.elapsed());
         }
-        // Its rows come when there is a database again.
+        // The rows are stored when a database can be reached again.
         rig.ask(&[rig.url("127.0.0.1")]);
         let before = rig.site.rows().len();
         rig.site.tool(&["flush"], "");
@@ -152,8 +153,8 @@ fn silent_name_servers_are_given_up_in_time() {
 }
 
 #[test]
-fn signals_neither_end_nor_lengthen_a_lookup() {
-    in_namespace("signals_neither_end_nor_lengthen_a_lookup", |etc| {
+fn signals_do_not_interrupt_or_prolong_a_lookup() {
+    in_namespace("signals_do_not_interrupt_or_prolong_a_lookup", |etc| {
         let (first, second) = (server(2), server(3));
         first.behave(Manner::IsSilent);
         second.set("db1", &["127.0.0.1"]);
@@ -187,13 +188,13 @@ fn a_host_without_an_address_leaves_time_for_the_next_one() {
         let servers: Vec<_> = (2..5).map(server).collect();
         let rig = Rig::new();
         let three = "nameserver 127.0.0.2\nnameserver 127.0.0.3\nnameserver 127.0.0.4\n";
-        etc.write("resolv.conf", &format!("search a.example\n{three}{PATIENT}"));
+        etc.write("resolv.conf", &format!("search a.example\n{three}{LONG_WAITS}"));
         etc.write("hosts", "127.0.0.1 localhost db2\n");
-        rig.ask_within(&[rig.url("db1"), rig.url("127.0.0.1")], SHORT);
+        rig.ask_within(&[rig.url("db1"), rig.url("127.0.0.1")], SHORT_TIMEOUTS);
         rig.assert_served();
         servers.iter().for_each(|server| server.behave(Manner::IsSilent));
         rig.assert_served();
-        rig.ask_within(&[rig.url("db1"), rig.url("db2")], SHORT);
+        rig.ask_within(&[rig.url("db1"), rig.url("db2")], SHORT_TIMEOUTS);
         rig.assert_served();
         rig.server.kill();
         rig.assert_unserved("db1:");
@@ -204,14 +205,17 @@ fn a_host_without_an_address_leaves_time_for_the_next_one() {
 
 #[test]
 fn the_latest_addresses_are_used_while_name_servers_are_silent() {
-    in_namespace("the_latest_addresses_are_used_while_name_servers_are_silent", remembered);
+    in_namespace(
+        "the_latest_addresses_are_used_while_name_servers_are_silent",
+        use_remembered_addresses,
+    );
 }
 
-fn remembered(etc: &Etc) {
+fn use_remembered_addresses(etc: &Etc) {
     let servers = server(2);
     servers.set("db1.corp.example", &["127.0.0.1"]);
     let rig = Rig::new();
-    etc.write("resolv.conf", &format!("search corp.example\nnameserver 127.0.0.2\n{PATIENT}"));
+    etc.write("resolv.conf", &format!("search corp.example\nnameserver 127.0.0.2\n{LONG_WAITS}"));
     rig.ask(&[rig.url("db1")]);
     rig.assert_served();
     let file = rig.site.path("state/addresses-of-db1");
@@ -240,7 +244,7 @@ fn remembered(etc: &Etc) {
     fs::write(&target, "127.0.0.1\nnonsense\n").unwrap();
     fs::rename(&target, &file).unwrap();
     rig.assert_unserved(silent);
-    // An answer replaces it, and a name that is gone takes it away.
+    // A new answer replaces the file. If the name no longer exists, the file is removed.
     servers.behave(Manner::Answers);
     servers.set("db1.corp.example", &["127.0.0.1", "127.0.0.77"]);
     rig.assert_served();
@@ -258,7 +262,7 @@ fn etc_hosts_is_asked_first_and_nsswitch_decides() {
         let servers = server(2);
         etc.write("hosts", "127.0.0.1 localhost db1\n::1 db1\n");
         let rig = Rig::new();
-        etc.write("resolv.conf", &format!("nameserver 127.0.0.2\n{PATIENT}"));
+        etc.write("resolv.conf", &format!("nameserver 127.0.0.2\n{LONG_WAITS}"));
         rig.ask(&[rig.url("db1")]);
         servers.behave(Manner::IsSilent);
         rig.assert_served();
@@ -272,16 +276,16 @@ fn etc_hosts_is_asked_first_and_nsswitch_decides() {
         servers.asked();
         rig.assert_unserved("there is no such name");
         assert!(!servers.asked().iter().any(|name| name.starts_with("db2")));
-        // A module after DNS does not hide that DNS is asked.
+        // A module after `dns` does not keep the plugin from asking DNS.
         etc.write("nsswitch.conf", "hosts: dns files\n");
         rig.assert_served();
         assert!(rig.site.tool(&["config"], "").contains("check.host_names=ok\n"));
-        // A module that is not there, and would not be under a deadline.
+        // A module that is not installed, and that would have no time-out.
         etc.write("nsswitch.conf", "hosts: files resolve [!UNAVAIL=return] dns\n");
         rig.assert_served();
-        let warned = "check.host_names=warning /etc/nsswitch.conf has the hosts of databases (db2) \
+        let warning = "check.host_names=warning /etc/nsswitch.conf has the hosts of databases (db2) \
                       looked up by resolve,";
-        assert!(rig.site.tool(&["config"], "").contains(warned));
+        assert!(rig.site.tool(&["config"], "").contains(warning));
     });
 }
 
@@ -321,8 +325,8 @@ fn certificate(site: &Site, name: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn tls_holds_the_certificate_against_the_name() {
-    in_namespace("tls_holds_the_certificate_against_the_name", |etc| {
+fn tls_checks_that_the_certificate_is_for_the_host_name() {
+    in_namespace("tls_checks_that_the_certificate_is_for_the_host_name", |etc| {
         let servers = server(2);
         etc.write("resolv.conf", "nameserver 127.0.0.2\n");
         let rig = Rig::new();
@@ -345,8 +349,8 @@ fn tls_holds_the_certificate_against_the_name() {
 }
 
 #[test]
-fn serve_stale_asks_the_host_and_not_the_name_servers() {
-    in_namespace("serve_stale_asks_the_host_and_not_the_name_servers", |etc| {
+fn serve_stale_tries_the_remembered_address_while_name_servers_are_silent() {
+    in_namespace("serve_stale_tries_the_remembered_address_while_name_servers_are_silent", |etc| {
         let servers = server(2);
         servers.set("db1", &["127.0.0.1"]);
         etc.write("resolv.conf", "nameserver 127.0.0.2\n");
@@ -360,7 +364,7 @@ fn serve_stale_asks_the_host_and_not_the_name_servers() {
         rig.site.tool(&["db", "init"], "");
         let (reply, lines) = rig.attempt("secret");
         assert_eq!(reply, ACCEPTED, "{lines}");
-        // The network to both is cut: the host is asked at its remembered address.
+        // Neither can be reached: the host is tried at its remembered address.
         servers.behave(Manner::IsSilent);
         rig.server.kill();
         let (reply, lines) = rig.attempt("secret");

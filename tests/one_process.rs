@@ -1,8 +1,8 @@
-//! One process, many calls: memory and descriptors stay as they are, and a forked child has a state
-//! and connections of its own.
+//! Many calls in one process: memory and open descriptors do not grow, and a forked child has its
+//! own state and connections.
 //!
-//! Exim serves a connection in a process of its own, so it never calls this often; what grows here
-//! by a little would grow in a daemon that preloads, and shows what a call leaves behind.
+//! Exim serves each connection in its own process, so it never makes this many calls. But a leak
+//! that shows here would also grow in a daemon that preloads.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -32,12 +32,12 @@ use common::site::NETWORKS;
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 const WARM_UP: usize = 1000;
 const CALLS: usize = 10_000;
-/// What ten thousand calls may add, in kilobytes. A quarter of them answer with a text of their own:
-/// malloc's smallest block, 32 bytes, for each of these would be 80. A heap that breathes adds some 50,
-/// after thirty thousand calls no more than after ten.
+/// The memory that ten thousand calls may add, in kilobytes. A quarter of the calls return their own
+/// text: one leaked block of malloc's smallest size, 32 bytes, for each of these would be 80. The
+/// heap varies by about 50, and after thirty thousand calls by no more than after ten thousand.
 const GROWTH: usize = 70;
-/// So often the files are put in place anew.
-const RENEWED: usize = 20;
+/// The files are replaced after this many calls.
+const REPLACE_EVERY: usize = 20;
 
 /// A site whose files Exim's user may replace.
 fn site(base: Base, policy: &str) -> Site {
@@ -82,8 +82,8 @@ impl Host {
         self.plugin.call("last", &[fact]).1
     }
 
-    /// Puts the files in place anew, as they are.
-    fn renew(&self) {
+    /// Replaces the files with identical copies.
+    fn replace_files(&self) {
         for name in ["authpolicy.toml", "country.mmdb"] {
             let path = format!("{}/own/{name}", self.directory);
             fs::copy(&path, format!("{path}.new")).unwrap();
@@ -91,8 +91,8 @@ impl Host {
         }
     }
 
-    /// One of the calls there are; each answer is the one that it should be.
-    fn turn(&self, number: usize) {
+    /// Makes one of the possible calls, and checks its answer.
+    fn make_call(&self, number: usize) {
         let config = &*self.config;
         let (name, arguments, want) = match number % 20 {
             0 => ("check", vec!["u@example.com", "secret", GB, config], (0, "yes")),
@@ -118,16 +118,16 @@ impl Host {
         let (code, text) = self.plugin.call(name, &arguments);
         assert_eq!(code, want.0, "{name} {arguments:?}: {text}");
         assert!(code != 0 || text == want.1, "{name} {arguments:?}: {text}");
-        if number.is_multiple_of(RENEWED) {
-            self.renew();
+        if number.is_multiple_of(REPLACE_EVERY) {
+            self.replace_files();
         }
     }
 }
 
-/// What this process holds.
+/// The resources of this process.
 #[derive(Debug)]
 struct Size {
-    /// In kilobytes. `statm` is cheaper, and out by what each thread has not told yet.
+    /// In kilobytes. `statm` would be cheaper, but lacks what each thread has not reported yet.
     memory: usize,
     descriptors: usize,
     maps: usize,
@@ -146,54 +146,54 @@ impl Size {
 }
 
 #[test]
-#[ignore = "the others start it, as Exim's user"]
+#[ignore = "another test starts it, as Exim's user"]
 fn many_calls() {
     let host = Host::new();
-    (0..WARM_UP).for_each(|number| host.turn(number));
+    (0..WARM_UP).for_each(|number| host.make_call(number));
     let before = Size::now();
-    (0..CALLS).for_each(|number| host.turn(number));
+    (0..CALLS).for_each(|number| host.make_call(number));
     let after = Size::now();
     println!("{before:?} {after:?}");
     assert_eq!(after.descriptors, before.descriptors, "open descriptors");
-    // malloc may take one in another piece; one for each change of the files would be hundreds.
+    // malloc may add a map. One leaked map for each replacement of the files would be hundreds.
     assert!(after.maps < before.maps + 5, "maps: {before:?}, then {after:?}");
     assert!(after.memory < before.memory + GROWTH, "memory: {before:?}, then {after:?}");
 }
 
 fn make_many_calls(base: Base) {
     let site = site(base, POLICY);
-    let told = host::run(&site, "many_calls");
+    let output = host::run(&site, "many_calls");
     let rows = (WARM_UP + CALLS) / 20 * 6;
-    assert_eq!(site.rows().len(), rows, "each attempt has its row: {told}");
+    assert_eq!(site.rows().len(), rows, "each attempt has its row: {output}");
 }
 
 #[test]
-fn ten_thousand_calls_leave_nothing_behind_with_sqlite() {
+fn ten_thousand_calls_leak_nothing_with_sqlite() {
     make_many_calls(Base::Sqlite);
 }
 
 #[test]
-fn ten_thousand_calls_leave_nothing_behind_with_mariadb() {
+fn ten_thousand_calls_leak_nothing_with_mariadb() {
     make_many_calls(Base::mariadb());
 }
 
 #[test]
-#[ignore = "the others start it, as Exim's user"]
+#[ignore = "another test starts it, as Exim's user"]
 fn a_fork() {
     let host = Host::new();
     assert_eq!(host.check("secret", GB), (0, String::from("yes")));
     assert_eq!(host.plugin.call("allow", &[CN, &host.config]).1, "no");
-    let told = host::forked(|| {
+    let answers = host::forked(|| {
         let before = host.last("status");
         let (code, text) = host.check("wrong", GB);
         format!("<{before}> {code} {text} <{}>", host.last("status"))
     });
-    assert_eq!(told, "<> 0 no <403>", "a child knows nothing of its parent's attempt");
-    assert_eq!(host.last("status"), "204", "nor the parent of its child's");
+    assert_eq!(answers, "<> 0 no <403>", "a child knows nothing of its parent's attempt");
+    assert_eq!(host.last("status"), "204", "the parent knows nothing of its child's attempt");
     assert_eq!(host.check("secret", GB), (0, String::from("yes")));
-    // A whole SMTP connection's worth of attempts in a child, and one of the parent in between.
-    let told = host::forked(|| (0..5).map(|_| host.check("secret", GB).1).collect());
-    assert_eq!(told, "yes".repeat(5));
+    // As many attempts in a child as one SMTP connection makes, and then one in the parent.
+    let answers = host::forked(|| (0..5).map(|_| host.check("secret", GB).1).collect());
+    assert_eq!(answers, "yes".repeat(5));
     assert_eq!(host.check("wrong", GB), (0, String::from("no")));
 }
 

@@ -1,5 +1,5 @@
-//! Stored passwords judged by the originals: Dovecot, libxcrypt and passlib make hashes that the
-//! library has to understand, and Dovecot has to understand the library's.
+//! Stored passwords compared with the original implementations: the library must understand the
+//! hashes of Dovecot, libxcrypt and passlib, and Dovecot must understand those of the library.
 //!
 //! Needs Debian's dovecot-core, perl, python3-passlib, python3-bcrypt and python3-argon2; nothing
 //! is skipped. Passwords are random, and a failure prints them in hexadecimal.
@@ -30,16 +30,16 @@ use authpolicy::password::Fault;
 use authpolicy::password::Settings;
 use authpolicy::secret::Secret;
 
-/// DIGEST-MD5 hashes it, too.
+/// DIGEST-MD5 includes it in its hash.
 const LOGIN: &str = "user@realm";
 /// libxcrypt refuses longer passwords.
-const LIBXCRYPT: usize = 511;
+const LIBXCRYPT_MAX_LENGTH: usize = 511;
 
 fn hex(bytes: &[u8]) -> String {
     base16ct::lower::encode_string(bytes)
 }
 
-/// Printable ASCII.
+/// Random printable ASCII.
 fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes).unwrap();
@@ -48,13 +48,13 @@ fn random(length: usize) -> Vec<u8> {
 
 fn passwords() -> Vec<Vec<u8>> {
     let mut passwords: Vec<_> = [1, 8, 71, 72, 73, 128, 1000].map(random).to_vec();
-    // Latin-1, in which no run of such bytes is UTF-8.
+    // Latin-1: such a run of bytes is not UTF-8.
     passwords.push(random(12).iter().map(|byte| byte | 0xc0).collect());
     passwords.push([random(5), "pässwörd-€-パス-🔑".into()].concat());
     passwords
 }
 
-/// With one byte more, one less, and one changed, at either end.
+/// Similar passwords: the first or the last byte changed, one byte more, one byte less.
 fn near_misses(password: &[u8]) -> Vec<Vec<u8>> {
     let changed = |at: usize| {
         let mut changed = password.to_vec();
@@ -65,15 +65,15 @@ fn near_misses(password: &[u8]) -> Vec<Vec<u8>> {
     vec![changed(0), changed(last), [password, b"x"].concat(), shorter.to_vec()]
 }
 
-struct Ours {
+struct Library {
     settings: Settings,
     dummy: Dummy,
 }
 
-impl Ours {
+impl Library {
     fn new() -> Self {
         let settings = Settings::default();
-        // Cheap, since it is hashed again and again; no directory is read for it.
+        // Cheap, because it is hashed often. With this setting, no directory is read.
         let cheap = format!("$2y$04${}", ".".repeat(53));
         let dummy = Dummy::load("/nonexistent".as_ref(), Some(&cheap), &settings);
         Self { settings, dummy }
@@ -90,18 +90,18 @@ impl Ours {
         )
     }
 
-    /// An empty password never matches, whatever the original says.
-    fn agrees(&self, stored: &[u8], password: &[u8], original: bool) {
+    /// Checks that the library decides as the original does. But an empty password never matches.
+    fn assert_agrees(&self, stored: &[u8], password: &[u8], original: bool) {
         let want = Ok(original && !password.is_empty());
         let text = String::from_utf8_lossy(stored);
         assert_eq!(self.verify(stored, password), want, "{text}, password {}", hex(password));
     }
 
-    /// For formats in which all of a password counts.
-    fn takes_nothing_but(&self, stored: &[u8], password: &[u8]) {
-        self.agrees(stored, password, true);
+    /// Checks that only this password matches, for formats that use all of its bytes.
+    fn assert_only_match(&self, stored: &[u8], password: &[u8]) {
+        self.assert_agrees(stored, password, true);
         for other in near_misses(password).into_iter().chain([Vec::new()]) {
-            self.agrees(stored, &other, false);
+            self.assert_agrees(stored, &other, false);
         }
     }
 
@@ -114,10 +114,10 @@ fn doveadm(arguments: &[&[u8]]) -> Output {
     let mut command = Command::new("doveadm");
     command.args(["-O", "pw", "-u", LOGIN]).stdin(Stdio::null());
     command.args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
-    command.output().expect("doveadm, of dovecot-core")
+    command.output().expect("doveadm: install dovecot-core")
 }
 
-/// A new hash with its label, or `None` where doveadm makes none.
+/// A new hash with its label, or `None` if doveadm refuses.
 fn dovecot_hash(scheme: &str, password: &[u8]) -> Option<Vec<u8>> {
     let family = scheme.split('.').next().unwrap();
     let rounds = match family {
@@ -129,7 +129,8 @@ fn dovecot_hash(scheme: &str, password: &[u8]) -> Option<Vec<u8>> {
     if let Some(rounds) = rounds {
         arguments.extend([&b"-r"[..], rounds.as_bytes()]);
     }
-    // doveadm leaves the length to its caller: right for one half, so that the rest is ignored.
+    // doveadm leaves the length to its caller. For passwords of even length it is right here, so
+    // that longer passwords match, too.
     let cut = format!("{}-", password.len() + password.len() % 2);
     let prefix = if family == "PLAIN-TRUNC" { cut.as_bytes() } else { b"" };
     let given = [prefix, password].concat();
@@ -151,13 +152,13 @@ fn dovecot_verifies(stored: &[u8], password: &[u8]) -> bool {
     verified
 }
 
-/// Those with crypt(3) beneath.
+/// True if Dovecot computes the scheme with crypt(3).
 fn is_libxcrypt(scheme: &str) -> bool {
     ["SHA256-CRYPT", "SHA512-CRYPT", "DES-CRYPT"].contains(&scheme.split('.').next().unwrap())
 }
 
-/// What it has that we have not.
-const NOT_OURS: &[&str] = &["OTP"];
+/// The schemes of Dovecot that the library does not support.
+const UNSUPPORTED: &[&str] = &["OTP"];
 
 const ENCODED: &[&str] = &[
     "PLAIN.hex",
@@ -183,55 +184,55 @@ const ENCODED: &[&str] = &[
     "PBKDF2.b64",
 ];
 
-fn dovecot_agrees(ours: &Ours, scheme: &str) {
+fn compare_with_dovecot(library: &Library, scheme: &str) {
     let mut passwords = passwords();
     if scheme.starts_with("ARGON2") {
-        // A tenth of a second each.
+        // Each takes a tenth of a second.
         passwords.drain(1..passwords.len() - 1);
     } else if scheme.contains('.') {
-        // The hashes are those of the schemes without an encoding.
+        // Without the encoding, the hashes are those of schemes that are tested already.
         passwords.drain(1..5);
     }
     for password in &passwords {
         let Some(stored) = dovecot_hash(scheme, password) else {
-            assert!(is_libxcrypt(scheme) && password.len() > LIBXCRYPT, "{scheme}");
+            assert!(is_libxcrypt(scheme) && password.len() > LIBXCRYPT_MAX_LENGTH, "{scheme}");
             continue;
         };
         assert!(dovecot_verifies(&stored, password), "{scheme}: {}", hex(password));
-        ours.agrees(&stored, password, true);
-        ours.agrees(&stored, b"", false);
+        library.assert_agrees(&stored, password, true);
+        library.assert_agrees(&stored, b"", false);
         for (index, other) in near_misses(password).iter().enumerate() {
-            // The first byte counts everywhere.
+            // Every scheme uses the first byte.
             let is_first = index == 0;
             let original = !is_first && !other.is_empty() && dovecot_verifies(&stored, other);
-            ours.agrees(&stored, other, original);
+            library.assert_agrees(&stored, other, original);
         }
     }
     let empty = dovecot_hash(scheme, b"").unwrap();
     for password in [&b""[..], b"x"] {
-        assert_ne!(ours.verify(&empty, password), Ok(true), "{scheme} of the empty password");
+        assert_ne!(library.verify(&empty, password), Ok(true), "{scheme} of the empty password");
     }
 }
 
 #[test]
-fn what_dovecot_makes_is_judged_as_dovecot_does() {
-    let ours = Ours::new();
+fn dovecots_hashes_are_checked_as_dovecot_checks_them() {
+    let library = Library::new();
     let list = Command::new("doveadm").args(["-O", "pw", "-l"]).output();
-    let list = String::from_utf8(list.expect("doveadm, of dovecot-core").stdout).unwrap();
+    let list = String::from_utf8(list.expect("doveadm: install dovecot-core").stdout).unwrap();
     let schemes: Vec<_> = list.split_whitespace().collect();
     assert!(schemes.len() >= 30, "{list}");
-    assert!(NOT_OURS.iter().all(|scheme| schemes.contains(scheme)), "{list}");
+    assert!(UNSUPPORTED.iter().all(|scheme| schemes.contains(scheme)), "{list}");
     for scheme in schemes.iter().chain(ENCODED) {
-        if NOT_OURS.contains(scheme) {
+        if UNSUPPORTED.contains(scheme) {
             let stored = dovecot_hash(scheme, b"test").unwrap();
-            assert!(ours.verify(&stored, b"test").is_err(), "{scheme}");
+            assert!(library.verify(&stored, b"test").is_err(), "{scheme}");
         } else {
-            dovecot_agrees(&ours, scheme);
+            compare_with_dovecot(&library, scheme);
         }
     }
 }
 
-/// What new hashes can be, cheap.
+/// The schemes for new hashes, each with a low cost.
 const COSTS: &[(&str, Option<u32>)] = &[
     ("ARGON2ID", Some(1)),
     ("BLF-CRYPT", Some(4)),
@@ -244,30 +245,31 @@ const COSTS: &[(&str, Option<u32>)] = &[
     ("PLAIN", None),
 ];
 
-fn is_dovecots(ours: &Ours, scheme: &str, stored: &[u8], password: &[u8]) {
+/// Checks that Dovecot and the library match the same passwords.
+fn assert_dovecot_agrees(library: &Library, scheme: &str, stored: &[u8], password: &[u8]) {
     let checks = |password: &[u8]| dovecot_verifies(stored, password);
-    let can_check = !is_libxcrypt(scheme) || password.len() <= LIBXCRYPT;
+    let can_check = !is_libxcrypt(scheme) || password.len() <= LIBXCRYPT_MAX_LENGTH;
     let text = String::from_utf8_lossy(stored);
     assert_eq!(checks(password), can_check, "{text}, password {}", hex(password));
-    ours.agrees(stored, password, true);
+    library.assert_agrees(stored, password, true);
     for other in near_misses(password).iter().filter(|other| !other.is_empty()) {
         let is_cut =
             scheme == "BLF-CRYPT" && other.get(..72).is_some_and(|o| password.starts_with(o));
         assert_eq!(checks(other), is_cut, "{text}, password {}", hex(other));
-        ours.agrees(stored, other, is_cut);
+        library.assert_agrees(stored, other, is_cut);
     }
 }
 
 #[test]
-fn what_the_library_makes_is_understood_by_dovecot() {
-    let ours = Ours::new();
+fn dovecot_understands_hashes_of_the_library() {
+    let library = Library::new();
     let names: Vec<_> = COSTS.iter().map(|(name, _)| *name).collect();
     let all: Vec<_> = password::NEW_SCHEMES.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names, all);
     for &(scheme, cost) in COSTS {
         for password in passwords() {
-            match ours.hash(&password, scheme, cost) {
-                Ok(stored) => is_dovecots(&ours, scheme, stored.expose(), &password),
+            match library.hash(&password, scheme, cost) {
+                Ok(stored) => assert_dovecot_agrees(&library, scheme, stored.expose(), &password),
                 Err(fault) => {
                     let is_text = std::str::from_utf8(&password).is_ok();
                     assert!(scheme == "PLAIN" && !is_text, "{scheme}: {fault:?}");
@@ -277,13 +279,13 @@ fn what_the_library_makes_is_understood_by_dovecot() {
     }
 }
 
-/// A process that answers each line with one.
+/// Runs a process that answers each line of input with one line, and returns its answers.
 fn lines(mut command: Command, input: &[String]) -> Vec<String> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("perl, and python3 of Debian");
+    let mut child = command.spawn().expect("install perl, and Debian's python3");
     let mut pipe = child.stdin.take().unwrap();
     let text: String = input.iter().map(|line| format!("{line}\n")).collect();
-    // It answers when all is read, so that neither waits for the other.
+    // The process answers after it has read everything, so that neither blocks the other.
     pipe.write_all(text.as_bytes()).unwrap();
     drop(pipe);
     let output = child.wait_with_output().unwrap();
@@ -295,8 +297,8 @@ fn lines(mut command: Command, input: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn what_the_tool_makes_is_understood_by_dovecot() {
-    let ours = Ours::new();
+fn dovecot_understands_hashes_of_the_tool() {
+    let library = Library::new();
     for (scheme, cost) in COSTS {
         let mut command = Command::new(tool::tool());
         command.args(["--config", "/nonexistent", "hash", "--scheme", scheme]);
@@ -305,12 +307,12 @@ fn what_the_tool_makes_is_understood_by_dovecot() {
         }
         let password = format!("{}pässwörd", String::from_utf8(random(20)).unwrap());
         let stored = lines(command, std::slice::from_ref(&password)).remove(0);
-        is_dovecots(&ours, scheme, stored.as_bytes(), password.as_bytes());
+        assert_dovecot_agrees(&library, scheme, stored.as_bytes(), password.as_bytes());
     }
 }
 
-/// crypt(3) of each password and setting; `None` where it refuses.
-fn crypt(asked: &[(Vec<u8>, String)]) -> Vec<Option<String>> {
+/// crypt(3) of each password and setting; `None` if it refuses.
+fn crypt(inputs: &[(Vec<u8>, String)]) -> Vec<Option<String>> {
     const SCRIPT: &str = r#"
         my @lines = <STDIN>;
         for (@lines) {
@@ -318,7 +320,7 @@ fn crypt(asked: &[(Vec<u8>, String)]) -> Vec<Option<String>> {
             my $made = crypt($password, $setting);
             print defined $made ? $made : "*0", "\n";
         }"#;
-    let input: Vec<_> = asked
+    let input: Vec<_> = inputs
         .iter()
         .map(|(p, setting)| format!("{} {}", hex(p), hex(setting.as_bytes())))
         .collect();
@@ -344,17 +346,17 @@ const SETTINGS: &[&str] = &[
 ];
 
 #[test]
-fn what_crypt_makes_is_accepted_exactly_where_crypt_makes_it_again() {
-    let ours = Ours::new();
-    let asked: Vec<_> = passwords()
+fn a_password_matches_a_crypt_hash_exactly_if_crypt_returns_that_hash() {
+    let library = Library::new();
+    let inputs: Vec<_> = passwords()
         .iter()
         .flat_map(|password| SETTINGS.iter().map(|&s| (password.clone(), s.to_owned())))
         .collect();
-    let made = crypt(&asked);
+    let made = crypt(&inputs);
     let mut again = Vec::new();
-    for ((password, setting), made) in asked.iter().zip(made) {
+    for ((password, setting), made) in inputs.iter().zip(made) {
         let Some(made) = made else {
-            assert!(password.len() > LIBXCRYPT, "{setting}, password {}", hex(password));
+            assert!(password.len() > LIBXCRYPT_MAX_LENGTH, "{setting}, password {}", hex(password));
             continue;
         };
         let others = near_misses(password).into_iter().chain([password.clone(), Vec::new()]);
@@ -362,12 +364,12 @@ fn what_crypt_makes_is_accepted_exactly_where_crypt_makes_it_again() {
     }
     assert_eq!(again.len(), (passwords().len() - 1) * SETTINGS.len() * 6);
     for ((password, stored), made) in again.iter().zip(crypt(&again)) {
-        ours.agrees(stored.as_bytes(), password, made.as_ref() == Some(stored));
+        library.assert_agrees(stored.as_bytes(), password, made.as_ref() == Some(stored));
     }
 }
 
 #[test]
-fn what_passlib_makes_is_accepted() {
+fn hashes_of_passlib_are_accepted() {
     const SCRIPT: &str = r#"
 import sys
 from passlib import hash as h
@@ -383,17 +385,17 @@ for line in sys.stdin.read().splitlines():
     print(*[maker.hash(password) for maker in makers])
 "#;
     const MAKERS: usize = 18;
-    let ours = Ours::new();
+    let library = Library::new();
     let passwords = passwords();
     let input: Vec<_> = passwords.iter().map(|password| hex(password)).collect();
-    // Debian's own, for which the packages are.
+    // Debian's own Python, for which Debian's packages are installed.
     let mut command = Command::new("/usr/bin/python3");
     command.args(["-c", SCRIPT]);
     for (password, made) in passwords.iter().zip(lines(command, &input)) {
         let made: Vec<_> = made.split(' ').collect();
         assert_eq!(made.len(), MAKERS, "{made:?}");
         for stored in made {
-            ours.takes_nothing_but(stored.as_bytes(), password);
+            library.assert_only_match(stored.as_bytes(), password);
         }
     }
 }

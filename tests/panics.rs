@@ -1,8 +1,10 @@
-//! A panic in each function, in a real Exim: its answer, its line, and nothing else.
+//! A panic in each function, in a real Exim: the function's answer, its line, and no other effect.
 //!
-//! The plugin here is one that panics when it is told so (src/ffi/deliberate.rs): in each function
-//! under `EHLO deliberate-panic`, in one under `EHLO deliberate-panic-in-check`, and after the row of
-//! an account with that in its name.
+//! This build of the plugin panics on demand (src/ffi/deliberate.rs):
+//!
+//! - in every function, after `EHLO deliberate-panic`
+//! - in one function, after `EHLO deliberate-panic-in-check`
+//! - after the row is written, for an account with `deliberate-late-panic` in its name
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -34,7 +36,7 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// MAIL, EXPN and VRFY call the functions that tell something.
+/// A site whose replies to MAIL, EXPN and VRFY contain the answers of functions.
 fn site(base: Base) -> Site {
     let site = Site::new(base, POLICY);
     site.account("u@example.com", "secret");
@@ -91,7 +93,7 @@ cram_md5:
     site
 }
 
-/// What MAIL says, in one line.
+/// The reply to MAIL, as one line.
 fn facts(client: &mut Client) -> String {
     client
         .command("MAIL FROM:<>")
@@ -106,15 +108,15 @@ fn proved(client: &mut Client, password: &str) -> String {
 }
 
 fn cram_md5(client: &mut Client) -> String {
-    let asked = client.command("AUTH CRAM-MD5");
-    match asked.strip_prefix("334 ") {
+    let reply = client.command("AUTH CRAM-MD5");
+    match reply.strip_prefix("334 ") {
         Some(challenge) => client.command(&cram_md5_response(challenge, "u@example.com", "secret")),
-        None => asked,
+        None => reply,
     }
 }
 
-/// From now on all functions panic, or the one that is named here, or none.
-fn panics(client: &mut Client, function: &str) {
+/// Makes all functions panic from now on, or the named one, or none.
+fn set_panics(client: &mut Client, function: &str) {
     let name = match function {
         "none" => String::from("client.example"),
         "all" => String::from("deliberate-panic"),
@@ -123,7 +125,7 @@ fn panics(client: &mut Client, function: &str) {
     panicking::greet(client, &name);
 }
 
-/// The functions that panicked since so many lines were there, if nothing else was said.
+/// The functions that panicked after the first `since` lines, if there are no other lines.
 fn panicked(site: &Site, since: usize) -> Vec<String> {
     let lines = site.lines();
     let lines = lines[since..].iter().map(|line| {
@@ -150,38 +152,39 @@ fn each_function_that_panics_gives_its_answer_and_the_next_attempt_is_served() {
         assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED);
         assert!(facts(&mut client).starts_with(&format!("550 last=403 {GOOD}")));
         let (rows, lines) = (site.rows().len(), site.lines().len());
-        panics(&mut client, "all");
+        set_panics(&mut client, "all");
         for password in [&b"secret"[..], b"wrong"] {
             assert_eq!(client.plain(b"u@example.com", password), CANNOT_TELL);
         }
         assert_eq!(client.login(b"u@example.com", b"secret"), CANNOT_TELL);
-        // Without a password, what came as a name may be one.
+        // Without a password, the name may be one, and is not logged.
         let mut other = Client::connect_from(exim.port, GB);
-        panics(&mut other, "all");
+        set_panics(&mut other, "all");
         assert_eq!(other.plain(b"hunter2", b""), CANNOT_TELL);
-        // Exim asks for the name of who was refused.
+        // For `server_set_id`, Exim also calls `last` after a refusal.
         let names = ["check"; 4];
-        let said: Vec<_> = panicked(&site, lines).into_iter().filter(|f| f != "last").collect();
-        assert_eq!(said, names);
-        panics(&mut client, "none");
-        assert!(facts(&mut client).starts_with(&format!("550 last=503 {GOOD}")), "not 403");
-        panics(&mut client, "all");
+        let functions: Vec<_> =
+            panicked(&site, lines).into_iter().filter(|f| f != "last").collect();
+        assert_eq!(functions, names);
+        set_panics(&mut client, "none");
+        assert!(facts(&mut client).starts_with(&format!("550 last=503 {GOOD}")), "no longer 403");
+        set_panics(&mut client, "all");
         let lines = site.lines().len();
         assert_eq!(facts(&mut client), "550 last= country= allow=yes preload=20 version=");
         assert_eq!(client.command("EXPN u@example.com"), "550 finish=");
         assert_eq!(client.command("VRFY u@example.com"), "252 scram=");
         let names = ["last", "country", "allow", "preload", "version", "finish", "scram"];
         assert_eq!(panicked(&site, lines), names);
-        panics(&mut client, "none");
+        set_panics(&mut client, "none");
         assert!(facts(&mut client).starts_with(&format!("550 last=503 {GOOD}")));
         assert_eq!(
             flush(&site),
             [5, 0, 0, 0],
-            "a row of each attempt: four of check, one of finish"
+            "a row for each attempt: four of check, one of finish"
         );
         let names = ["u@example.com", "u@example.com", "u@example.com", "", "u@example.com"];
         for (row, name) in site.rows().split_off(rows).iter().zip(names) {
-            assert_eq!((row.auth_ok, row.policy_reject), (None, None), "nothing was found out");
+            assert_eq!((row.auth_ok, row.policy_reject), (None, None), "no result is known");
             assert_eq!((&*row.username, &*row.remote_ip), (name, GB));
         }
         assert!(!site.main_log().contains("hunter2"), "{}", site.main_log());
@@ -193,7 +196,7 @@ fn each_function_that_panics_gives_its_answer_and_the_next_attempt_is_served() {
 }
 
 #[test]
-fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password() {
+fn with_other_drivers_a_panic_is_435_and_not_a_wrong_password() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     let mut client = Client::connect_from(exim.port, GB);
@@ -204,11 +207,11 @@ fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password()
     for (function, attempt, rows, lines_of_attempt) in [
         ("authorize", by_proof, vec![(None, None)], 0),
         ("authorize", cram_md5, vec![(None, None)], 0),
-        // It never comes to the proof, and `finish` says so.
+        // The client cannot send its proof, and `finish` records that.
         ("secret", cram_md5, vec![(None, Some(false))], 1),
     ] {
         let mut client = Client::connect_from(exim.port, GB);
-        panics(&mut client, function);
+        set_panics(&mut client, function);
         let (before, lines) = (site.rows().len(), site.lines().len());
         assert_eq!(attempt(&mut client), CANNOT_TELL, "{}", site.main_log());
         let line = &site.lines()[lines];
@@ -220,20 +223,24 @@ fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password()
         let made = site.rows().split_off(before);
         let made: Vec<_> = made.iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
         assert_eq!(made, rows, "{}", site.main_log());
-        panics(&mut client, "none");
+        set_panics(&mut client, "none");
         assert_eq!(attempt(&mut client), ACCEPTED, "{}", site.main_log());
     }
     let mut client = Client::connect_from(exim.port, GB);
-    panics(&mut client, "finish");
+    set_panics(&mut client, "finish");
     let before = site.rows().len();
-    assert_eq!(proved(&mut client, "secret"), ACCEPTED, "decided, and only without a name");
+    assert_eq!(
+        proved(&mut client, "secret"),
+        ACCEPTED,
+        "the decision stands, and only the name is missing"
+    );
     flush(&site);
     assert_eq!(site.rows().len(), before + 1, "finish leaves no second row");
-    // Empty keys are no way to a password whose owner the policy refuses.
+    // After a panic in `scram`, `secret` gives no password to that attempt either.
     let mut client = Client::connect_from(exim.port, GB);
-    panics(&mut client, "all");
+    set_panics(&mut client, "all");
     assert_eq!(client.command("VRFY u@example.com"), "252 scram=");
-    panics(&mut client, "none");
+    set_panics(&mut client, "none");
     assert_eq!(client.command("VRFY u@example.com"), "252 scram=", "the same attempt");
     assert_eq!(cram_md5(&mut client), CANNOT_TELL);
     client.command("EXPN u@example.com");
@@ -242,7 +249,7 @@ fn where_somebody_else_looks_at_the_proof_a_panic_is_435_and_no_wrong_password()
 }
 
 #[test]
-fn an_address_that_allow_panicked_over_gets_435_until_it_is_asked_again() {
+fn after_a_panic_in_allow_the_address_gets_435_until_allow_is_called_again() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
@@ -250,9 +257,9 @@ fn an_address_that_allow_panicked_over_gets_435_until_it_is_asked_again() {
         assert!(facts(&mut client).contains("country=CN allow=no "));
         assert_eq!(client.plain(b"u@example.com", b"secret"), REFUSED);
         let mut client = Client::connect_from(exim.port, GB);
-        panics(&mut client, "all");
+        set_panics(&mut client, "all");
         assert!(facts(&mut client).contains(" allow=yes "));
-        panics(&mut client, "none");
+        set_panics(&mut client, "none");
         for _ in 0..2 {
             assert_eq!(client.plain(b"u@example.com", b"secret"), CANNOT_TELL);
         }
@@ -265,7 +272,7 @@ fn an_address_that_allow_panicked_over_gets_435_until_it_is_asked_again() {
 }
 
 #[test]
-fn a_panic_after_the_row_is_no_acceptance() {
+fn a_panic_after_the_row_is_written_does_not_accept() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
@@ -278,28 +285,35 @@ fn a_panic_after_the_row_is_no_acceptance() {
         assert_eq!(flush(&site), [0, 0, 0, 0], "no second row");
         assert_eq!(site.rows().len(), 2);
         let row = site.rows().pop().unwrap();
-        assert_eq!((row.auth_ok, row.policy_reject), (Some(true), Some(false)), "it was right");
-        assert!(facts(&mut client).starts_with("550 last=503 "), "but that nobody may say");
+        assert_eq!(
+            (row.auth_ok, row.policy_reject),
+            (Some(true), Some(false)),
+            "the password was right"
+        );
+        assert!(
+            facts(&mut client).starts_with("550 last=503 "),
+            "cannot tell, though the password was right"
+        );
         assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(site.panic_log(), "");
     }
 }
 
 #[test]
-fn nothing_is_written_where_a_client_or_a_terminal_may_listen() {
+fn a_panic_writes_nothing_to_the_client_or_the_terminal() {
     let site = site(Base::Sqlite);
-    // As under inetd: the client on all three.
+    // As under inetd: standard input, output and error go to the client.
     let mut exim = Command::new("sh");
     exim.args(["-c", "exec exim4 -C \"$0\" -bs 2>&1"]).arg(site.path("exim.conf"));
     let mut client = Client::over_pipes(&mut exim);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
-    panics(&mut client, "all");
+    set_panics(&mut client, "all");
     for _ in 0..2 {
         assert_eq!(client.plain(b"u@example.com", b"secret"), CANNOT_TELL);
         assert_eq!(facts(&mut client), "550 last= country= allow=yes preload=20 version=");
     }
     assert!(site.lines().len() > 10, "{}", site.main_log());
-    panics(&mut client, "none");
+    set_panics(&mut client, "none");
     facts(&mut client);
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "{}", site.main_log());
     assert!(client.command("QUIT").starts_with("221 "));
@@ -313,6 +327,6 @@ fn no_other_plugin_panics_on_demand() {
         let bytes = fs::read(plugin).unwrap();
         bytes.windows(10).any(|window| window == b"deliberate")
     };
-    assert!(has(panicking::plugin()), "that is what to look for");
+    assert!(has(panicking::plugin()), "the search finds it");
     assert!(!has(&common::exim::plugin()));
 }

@@ -1,4 +1,4 @@
-//! However many clients ask at the same time, no more hash than `accounts.max_parallel_hashes`.
+//! At most `accounts.max_parallel_hashes` processes hash at the same time, for any number of clients.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -48,41 +48,42 @@ const CANNOT_TELL_LINE: &str =
     "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB";
 const UNKNOWN_LINE: &str = "status=403 reason=account rule=- auth_ok=0 policy_reject=0 country=GB";
 
-/// An account of that hash, so many slots, and so long for whoever waits for one.
-fn site(base: Base, slots: &str, patience: &str, policy: &str) -> Site {
+/// A site with an account that is slow to hash, this setting of the slots, and this time to wait
+/// for one.
+fn site(base: Base, slots: &str, timeout: &str, policy: &str) -> Site {
     let policy = format!("[policy]\nfailure_time = \"0s\"\nhash_nonce = \"x\"\n{policy}");
     let site = Site::new(base, &policy);
     site.account(U, "test");
     site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
     let config = site.read("authpolicy.toml");
     let config = config.replace("[accounts]\n", &format!("[accounts]\n{slots}\n"));
-    let patience = format!("attempt_timeout = \"{patience}\"\n[state]\n");
-    site.write_config(&config.replace("[state]\n", &patience));
+    let timeout = format!("attempt_timeout = \"{timeout}\"\n[state]\n");
+    site.write_config(&config.replace("[state]\n", &timeout));
     site
 }
 
-/// The first attempt, which makes the file.
+/// Checks that an attempt is accepted. The first one creates the file of the slots.
 fn accept(site: &Site, exim: &Exim) {
     assert_eq!(attempt(exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
     expect_line(site, ACCEPTED_LINE);
     assert_eq!(flags(site), (YES, NO));
 }
 
-/// Takes so many slots, as Exim's processes do.
-fn hold(site: &Site, count: u32) -> Vec<Slots> {
+/// Takes this many slots, as Exim's processes do.
+fn take_slots(site: &Site, count: u32) -> Vec<Slots> {
     let held = (0..count).map(|_| Slots::open(&site.path("state"), Some(count)).unwrap());
-    held.inspect(|slots| assert!(slots.take().unwrap(), "nobody else has it")).collect()
+    held.inspect(|slots| assert!(slots.take().unwrap(), "the slot is free")).collect()
 }
 
-/// Nobody is at work, so that no slot is taken.
-fn wait_for_the_end(exim: &Exim) {
+/// Waits until Exim has no child, so that no slot is taken.
+fn wait_for_children(exim: &Exim) {
     while !children(exim.pid()).is_empty() {
         thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
-fn a_flood_of_unknown_names_hashes_no_more_at_once_than_are_given() {
+fn a_flood_of_unknown_names_uses_no_more_than_max_parallel_hashes() {
     const CLIENTS: usize = 40;
     for base in Base::all() {
         let site = site(base, "max_parallel_hashes = 2", "30s", "");
@@ -100,15 +101,15 @@ fn a_flood_of_unknown_names_hashes_no_more_at_once_than_are_given() {
                 })
             })
             .collect();
-        let mut most = 0;
+        let mut max_hashing = 0;
         while !clients.iter().all(JoinHandle::is_finished) {
             let frozen = Frozen::new(exim.pid());
-            most = most.max(frozen.hashing().len());
+            max_hashing = max_hashing.max(frozen.hashing().len());
             drop(frozen);
-            // So that they get on, too.
+            // Lets the clients make progress.
             thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(most, 2, "as many as are given, and no more");
+        assert_eq!(max_hashing, 2, "as many as allowed, and no more");
         let mut want = BTreeMap::from([(U.to_owned(), (YES, NO))]);
         for client in clients {
             let (reply, name) = client.join().unwrap();
@@ -130,21 +131,22 @@ fn a_flood_of_unknown_names_hashes_no_more_at_once_than_are_given() {
     }
 }
 
-/// Nobody can tell then, whoever it is, and nothing is counted as a guess.
+/// Known and unknown names get 435, and no attempt counts as a guess.
 #[test]
 fn an_attempt_without_a_slot_is_435_and_not_a_guess() {
     for base in Base::all() {
         let limits = limit("guessing", "remote", "failures", 1);
         let site = site(base, "max_parallel_hashes = 3", "2s", &limits);
-        // A password of several, one of which cannot be read, is a guess once it was looked at.
+        // One of the account's several stored passwords cannot be read. A password that was
+        // compared with the others is a guess.
         let query = common::site::QUERY;
         let both = query.replace("SELECT password", "SELECT '{NO-SUCH}x' AS password");
         let config = site.read("authpolicy.toml");
         site.write_config(&config.replace(query, &format!("{query} UNION ALL {both}")));
         let exim = site.exim();
         accept(&site, &exim);
-        wait_for_the_end(&exim);
-        let held = hold(&site, 3);
+        wait_for_children(&exim);
+        let held = take_slots(&site, 3);
         for (name, password) in [(U, "test"), (U, "wrong"), ("nobody@example.com", "test")] {
             assert_eq!(attempt(&exim, GB, name, password), CANNOT_TELL, "{name} {password}");
             expect_line(&site, CANNOT_TELL_LINE);
@@ -152,11 +154,11 @@ fn an_attempt_without_a_slot_is_435_and_not_a_guess() {
             assert!(line.contains("hash-slots: all accounts.max_parallel_hashes = 3"), "{line}");
             assert_eq!(flags(&site), (None, NO), "{name} {password}");
         }
-        let asked = site.run_tool(&["test", U, GB], "test");
-        let said = String::from_utf8_lossy(&asked.stdout).into_owned();
+        let output = site.run_tool(&["test", U, GB], "test");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
-            asked.status.code() == Some(2) && said.contains("max_parallel_hashes = 3"),
-            "{said}"
+            output.status.code() == Some(2) && text.contains("max_parallel_hashes = 3"),
+            "{text}"
         );
         drop(held);
         accept(&site, &exim);
@@ -172,9 +174,9 @@ fn a_right_password_in_clear_waits_for_a_slot_as_a_wrong_one_does() {
     let site = site(Base::Sqlite, "max_parallel_hashes = 1", "2s", "");
     let exim = site.exim();
     accept(&site, &exim);
-    wait_for_the_end(&exim);
+    wait_for_children(&exim);
     site.sql("UPDATE account SET password = '{PLAIN}test'");
-    let held = hold(&site, 1);
+    let held = take_slots(&site, 1);
     for password in ["test", "wrong"] {
         assert_eq!(attempt(&exim, GB, U, password), CANNOT_TELL, "{password}");
         expect_line(&site, CANNOT_TELL_LINE);
@@ -185,20 +187,19 @@ fn a_right_password_in_clear_waits_for_a_slot_as_a_wrong_one_does() {
     accept(&site, &exim);
 }
 
-/// An attempt that is refused anyway takes no slot that others wait for.
 #[test]
 fn an_attempt_that_is_refused_anyway_does_not_wait_for_a_slot() {
     let policy = "deny_countries = [\"CN\"]";
     let site = site(Base::Sqlite, "max_parallel_hashes = 1", "50s", policy);
     let exim = site.exim();
     accept(&site, &exim);
-    wait_for_the_end(&exim);
+    wait_for_children(&exim);
     let refused = |remote, auth_ok: Option<bool>| {
         assert_eq!(attempt(&exim, remote, U, "test"), REFUSED);
         assert_eq!(flags(&site), (auth_ok, YES), "{:?}", site.lines());
     };
     refused(CN, YES);
-    let held = hold(&site, 1);
+    let held = take_slots(&site, 1);
     refused(CN, None);
     expect_line(
         &site,
@@ -215,14 +216,14 @@ fn an_attempt_that_is_refused_anyway_does_not_wait_for_a_slot() {
 }
 
 #[test]
-fn whoever_waits_for_a_slot_holds_no_database_connection() {
+fn an_attempt_that_waits_for_a_slot_holds_no_database_connection() {
     let site = site(Base::mariadb(), "max_parallel_hashes = 1", "50s", "");
     let exim = site.exim();
     accept(&site, &exim);
-    wait_for_the_end(&exim);
+    wait_for_children(&exim);
     let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
     let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'");
-    let held = hold(&site, 1);
+    let held = take_slots(&site, 1);
     let file = site.path("state/hash-slots");
     let client = start(&exim, U, "test");
     while !children(exim.pid()).iter().any(|pid| has_open(*pid, &file)) {
@@ -241,21 +242,21 @@ fn whoever_waits_for_a_slot_holds_no_database_connection() {
 }
 
 #[test]
-fn a_stopped_process_keeps_its_slot_alone_and_a_killed_one_gives_it_back() {
+fn a_stopped_process_keeps_only_its_own_slot_and_a_killed_one_frees_it() {
     for (slots, reply) in [(1, CANNOT_TELL), (2, ACCEPTED)] {
-        let given = format!("max_parallel_hashes = {slots}");
-        let site = site(Base::Sqlite, &given, "2s", "");
+        let setting = format!("max_parallel_hashes = {slots}");
+        let site = site(Base::Sqlite, &setting, "2s", "");
         let exim = site.exim();
         accept(&site, &exim);
         let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "test");
         for _ in 0..3 {
-            assert_eq!(attempt(&exim, GB, U, "test"), reply, "{given}: {}", site.main_log());
+            assert_eq!(attempt(&exim, GB, U, "test"), reply, "{setting}: {}", site.main_log());
         }
         signal("KILL", &[stopped]);
-        // Its connection breaks; whether that is an error or an end does not matter.
+        // The connection of the killed process breaks, with an error or as an end of input.
         assert_ne!(client.join().ok().as_deref(), Some(ACCEPTED));
-        wait_for_the_end(&exim);
-        drop(hold(&site, slots));
+        wait_for_children(&exim);
+        drop(take_slots(&site, slots));
         accept(&site, &exim);
     }
 }

@@ -1,5 +1,5 @@
 //! Stored passwords of every kind in a real Exim, on both databases: reply, line and row.
-//! tests/originals.rs asks those who made the formats.
+//! tests/originals.rs compares with the programs that define the formats.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -25,7 +25,7 @@ const RIGHT: Flags = (Some(true), Some(false));
 const WRONG: Flags = (Some(false), Some(false));
 const UNCHECKED: Flags = (None, Some(false));
 
-/// As Dovecot's and others' own tests have them, of the password "test".
+/// Hashes of the password "test", from the tests of Dovecot and other projects.
 const STORED: &[&str] = &[
     "$2y$05$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW",
     "{blf-crypt}$2a$05$11ipvo5dR6CwkzwmhwM26OXgzXwhV2PyPuLV.Qi31ILcRcThQpEiW",
@@ -37,7 +37,7 @@ const STORED: &[&str] = &[
     "{CRAM-MD5}e02d374fde0dc75a17a557039a3a5338c7743304777dccd376f332bee68d2cf6",
     "{SCRAM-SHA-1}4096,GetyLXdBuHzf1FWf8SLz2Q==,NA/OqmF4hhrsrB9KR7po+dliTGM=,QBiURvQaE6H6qYTmeghDHLANBFQ=",
     "$argon2id$v=19$m=65536,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc",
-    // MD5("testuser1:example.com:test"), the name as the client writes it.
+    // MD5("testuser1:example.com:test"), with the name as the client sends it.
     "{DIGEST-MD5}2426d80fdd386c161e463449b5d27a60",
     "{PLAIN}test",
 ];
@@ -52,7 +52,7 @@ impl Run<'_> {
         self.site.sql(&format!("UPDATE account SET password = '{stored}'"));
     }
 
-    /// An attempt, held against reply, log line and row.
+    /// Makes an attempt, and checks its reply, log line and row.
     fn attempt(&self, password: &str, reply: &str, flags: Flags, line: &str) {
         let before = self.site.rows().len();
         let mut client = Client::connect_from(self.port, GB);
@@ -74,7 +74,7 @@ fn site(base: Base, accounts: &str) -> Site {
 }
 
 #[test]
-fn what_others_stored_is_checked_and_a_near_miss_refused() {
+fn hashes_of_other_programs_accept_only_the_right_password() {
     for base in Base::all() {
         let site = site(base, "");
         let exim = site.exim();
@@ -98,7 +98,7 @@ fn what_others_stored_is_checked_and_a_near_miss_refused() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_435_with_account_and_scheme_but_no_hash() {
+fn an_unreadable_stored_password_is_435_and_the_line_has_account_and_scheme_but_no_hash() {
     for base in Base::all() {
         let site = site(base, "");
         let exim = site.exim();
@@ -140,7 +140,7 @@ fn a_stored_password_with_too_much_work_is_435() {
 }
 
 #[test]
-fn weak_schemes_are_refused_where_the_administrator_says_so() {
+fn weak_schemes_are_435_if_they_are_not_allowed() {
     let site = site(Base::Sqlite, "allow_weak_schemes = false\n");
     let exim = site.exim();
     let run = Run { site: &site, port: exim.port };
@@ -183,16 +183,16 @@ fn the_tool_makes_hashes_and_finds_weak_ones() {
         site.sql(&format!("UPDATE account SET password = '{}'", made.trim_end()));
         assert_eq!(site.run_tool(&["test", "fine@example.com", GB], "test").status.code(), Some(0));
         let unknown = site.run_tool(&["hash", "--scheme", "ROT13"], "test");
-        let complaint = String::from_utf8_lossy(&unknown.stderr).into_owned();
-        assert!(unknown.status.code() == Some(2) && complaint.contains("known are"), "{complaint}");
+        let stderr = String::from_utf8_lossy(&unknown.stderr).into_owned();
+        assert!(unknown.status.code() == Some(2) && stderr.contains("known are"), "{stderr}");
     }
 }
 
 #[test]
-fn a_floor_below_the_dearest_stored_password_is_warned_of() {
+fn config_warns_if_failure_time_is_shorter_than_the_slowest_hash() {
     let site = Site::new(Base::Sqlite, "[policy]\nfailure_time = \"1ms\"\n");
     site.tool(&["user", "add", "dear@example.com"], "secret");
-    // With the default query, the accounts can be looked at.
+    // With the default query, the tool can read all accounts.
     let ours = site.read("accounts.toml");
     site.write_config(&format!("{ours}\n[policy]\nfailure_time = \"1ms\"\n"));
     let text = site.tool(&["config"], "");

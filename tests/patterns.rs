@@ -24,7 +24,7 @@ use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
 
-/// All shapes of queries that take a name for a pattern, for both databases or one.
+/// Conditions that treat a name as a pattern, and if SQLite and MariaDB accept them.
 const PATTERNS: [(&str, bool, bool); 7] = [
     ("WHERE address LIKE :user", true, true),
     ("WHERE address LIKE :login", true, true),
@@ -50,14 +50,14 @@ fn config_fails_for_a_query_that_matches_patterns() {
         assert_eq!(check(&site, "accounts").0, 0);
         configure(&site, &single.replace("= :user", "LIKE :user LIMIT 1"), "");
         assert_eq!(check(&site, "accounts").0, 2);
-        for (how, in_sqlite, in_mariadb) in PATTERNS {
+        for (condition, in_sqlite, in_mariadb) in PATTERNS {
             if !(is_sqlite && in_sqlite || !is_sqlite && in_mariadb) {
                 continue;
             }
             let (select, _) = NAMELESS.split_once("WHERE").unwrap();
-            configure(&site, &format!("{select}{how}"), "");
+            configure(&site, &format!("{select}{condition}"), "");
             let (status, accounts) = check(&site, "accounts");
-            assert!(status == 2 && accounts.starts_with("failed "), "{how}: {accounts}");
+            assert!(status == 2 && accounts.starts_with("failed "), "{condition}: {accounts}");
             assert!(
                 accounts.contains("authpolicy.toml: accounts.query: finds an account"),
                 "{accounts}"
@@ -84,7 +84,7 @@ fn a_pattern_login_is_logged_once_and_an_alias_is_not() {
         let exim = site.exim();
         let like = NAMED.replace("= :user", "LIKE :user");
         configure(&site, &like, "");
-        let complaints = || {
+        let reports = || {
             let lines = site.lines();
             lines
                 .iter()
@@ -92,13 +92,13 @@ fn a_pattern_login_is_logged_once_and_an_alias_is_not() {
                 .count()
         };
         assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), ACCEPTED, "{}", site.main_log());
-        assert_eq!(complaints(), 0);
+        assert_eq!(reports(), 0);
         let mut client = Client::connect_from(exim.port, GB);
         for name in ["m_ke@example.com", "m%@example.com", "_@example.com"] {
             assert_eq!(client.plain(name.as_bytes(), b"wrong"), REFUSED, "{}", site.main_log());
             assert_eq!(flags(&site), (NO, NO));
         }
-        assert_eq!(complaints(), 1, "once in a connection: {}", site.main_log());
+        assert_eq!(reports(), 1, "once in a connection: {}", site.main_log());
         let lines = site.lines();
         let line = lines.iter().find(|line| line.starts_with("trouble function=check ")).unwrap();
         assert!(line.contains("accounts.query found \\\"mike@example.com\\\""), "{line}");
@@ -113,7 +113,7 @@ fn a_pattern_login_is_logged_once_and_an_alias_is_not() {
         configure(&site, by_alias, "");
         assert_eq!(attempt(&exim, GB, "m_tubby@example.com", "secret"), ACCEPTED);
         assert_eq!(site.rows().pop().unwrap().username, "mike@example.com");
-        assert_eq!(complaints(), 1, "{}", site.main_log());
+        assert_eq!(reports(), 1, "{}", site.main_log());
         assert_eq!(check(&site, "accounts").0, 0);
     }
 }
