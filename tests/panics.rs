@@ -157,7 +157,7 @@ fn each_function_that_panics_gives_its_answer_and_the_next_attempt_is_served() {
             assert_eq!(client.plain(b"u@example.com", password), CANNOT_TELL);
         }
         assert_eq!(client.login(b"u@example.com", b"secret"), CANNOT_TELL);
-        // Without a password, the name may be one, and is not logged.
+        // Without a password, the name may really be a password, and is not logged.
         let mut other = Client::connect_from(exim.port, GB);
         set_panics(&mut other, "all");
         assert_eq!(other.plain(b"hunter2", b""), CANNOT_TELL);

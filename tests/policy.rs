@@ -1,4 +1,4 @@
-//! The layers of rules in a real Exim, with exceptions and memory.
+//! Rules of accounts, domains and the default in a real Exim, with exceptions and new countries.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -31,7 +31,7 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 #[test]
-fn the_account_is_stronger_than_its_domain_and_both_than_the_default() {
+fn account_rules_override_domain_rules_and_both_override_the_default() {
     for base in Base::all() {
         let policy = "
 [policy.domain.\"cn.example\"]
@@ -77,7 +77,7 @@ protocols = [\"IMAP\", \"smtp\"]
             assert_eq!(reply == ACCEPTED, want.1 == NO, "{remote} {authcid}: {reply}");
             assert_eq!(last(&site), want, "{remote} {authcid}");
         }
-        // A column says the same for one account.
+        // A column sets the protocols of one account.
         site.sql("ALTER TABLE account ADD COLUMN protocols varchar(80)");
         let query = QUERY.replace("SELECT ", "SELECT protocols, ");
         site.write_config(&site.read("authpolicy.toml").replace(QUERY, &query));
@@ -101,13 +101,13 @@ fn a_traveller_gets_an_exception() {
         assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
         let wrong = ["exception", "add", "u@example.com", "--countries", "UK", "--until", "3d"];
         assert_eq!(site.run_tool(&wrong, "").status.code(), Some(2));
-        let over = ["exception", "add", "u@example.com", "--countries", "CN", "--until"];
+        let expired = ["exception", "add", "u@example.com", "--countries", "CN", "--until"];
         assert_eq!(
-            site.run_tool(&[&over[..], &["2020-06-30"]].concat(), "").status.code(),
+            site.run_tool(&[&expired[..], &["2020-06-30"]].concat(), "").status.code(),
             Some(2)
         );
-        let nowhere = ["exception", "add", "u@example.com", "--until", "3d"];
-        assert_eq!(site.run_tool(&nowhere, "").status.code(), Some(2));
+        let without_place = ["exception", "add", "u@example.com", "--until", "3d"];
+        assert_eq!(site.run_tool(&without_place, "").status.code(), Some(2));
         site.tool(
             &["exception", "add", "U@example.com", "--countries", "es, cn", "--until", "3d"],
             "",
@@ -119,7 +119,7 @@ fn a_traveller_gets_an_exception() {
         let test = site.tool(&["test", "u@example.com", CN], "secret");
         assert!(test.contains("rule=exception says=admits\n"), "{test}");
         assert!(test.contains("decides=exception\n"), "{test}");
-        // It ends by itself.
+        // The exception expires.
         site.sql("UPDATE authpolicy_exception SET expires = 1");
         assert_eq!(attempt(&exim, CN, "u@example.com", "secret"), REFUSED);
         assert!(site.tool(&["exception", "list", "u@example.com"], "").contains(" ended=1970"));
@@ -132,9 +132,9 @@ fn a_traveller_gets_an_exception() {
     }
 }
 
-/// A database in production has neither our tables nor the right to see whether they are there.
+/// A database in production may lack our tables, and its user may not see which tables exist.
 #[test]
-fn without_our_tables_refusals_are_refusals() {
+fn without_our_tables_a_denied_country_is_refused() {
     let base = Base::mariadb();
     let Base::MariaDb(server, name, _) = &base else { panic!("MariaDB") };
     let site = Site::new(base.clone(), GB_ONLY);
@@ -155,7 +155,7 @@ fn without_our_tables_refusals_are_refusals() {
     assert_eq!(last(&site), refused("policy.allow_countries"));
 }
 
-/// A file in the layout of MaxMind and DB-IP.
+/// A database of autonomous systems, in the layout of MaxMind and DB-IP.
 fn asns(list: &str) -> Vec<u8> {
     mmdb::write("Authpolicy-ASN", list, |number| {
         let number = number.parse::<u32>().unwrap();
@@ -164,7 +164,7 @@ fn asns(list: &str) -> Vec<u8> {
 }
 
 #[test]
-fn an_autonomous_system_is_refused_logged_and_told() {
+fn an_autonomous_system_is_refused_logged_and_returned_by_last() {
     for base in Base::all() {
         let insert = "[log]\ninsert = \"INSERT INTO connection_log (protocol, username, remote_ip, \
                       country, auth_ok, policy_reject, asn) VALUES (:protocol, :username, \
@@ -196,7 +196,7 @@ fn an_autonomous_system_is_refused_logged_and_told() {
         assert_eq!(last(&site), refused("policy.deny_asns"));
         assert_eq!(attempt(&exim, "192.0.2.200", "u@example.com", "secret"), REFUSED);
         assert_eq!(last(&site), refused("policy.deny_networks"));
-        // A network that nobody announces.
+        // A network without an autonomous system.
         assert_eq!(attempt(&exim, "203.0.113.5", "u@example.com", "secret"), ACCEPTED);
         let known = "SELECT COUNT(*) FROM connection_log WHERE asn IN (64496, 64497)";
         assert_eq!(site.count(known), 3);
@@ -209,7 +209,7 @@ fn an_autonomous_system_is_refused_logged_and_told() {
 }
 
 #[test]
-fn a_country_that_the_account_has_not_been_seen_in() {
+fn a_new_country_of_an_account_is_logged_or_rejected() {
     for base in Base::all() {
         let policy = "[policy]\nfailure_time = \"0s\"\nnew_country = \"log\"\n";
         let site = Site::new(base, policy);
@@ -224,7 +224,7 @@ fn a_country_that_the_account_has_not_been_seen_in() {
             (CN, "u@example.com", new.clone()),
             (CN, "u@example.com", accepted()),
             (GB, "v@example.com", accepted()),
-            // Unknown is none that is new.
+            // An unknown country is not a new one.
             ("203.0.113.7", "v@example.com", accepted()),
             (GB, "own@example.com", accepted()),
         ] {
@@ -244,22 +244,26 @@ fn a_country_that_the_account_has_not_been_seen_in() {
         assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), ACCEPTED);
         assert_eq!(last(&site), new);
         site.tool(&["exception", "del", "1"], "");
-        assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), ACCEPTED, "seen there now");
-        // What was seen long ago is forgotten.
+        assert_eq!(
+            attempt(&exim, CN, "v@example.com", "secret"),
+            ACCEPTED,
+            "the country is no longer new"
+        );
+        // A country that was last seen long ago is new again.
         site.sql("UPDATE authpolicy_seen SET time = 1 WHERE country = 'CN'");
         assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), REFUSED);
         site.write_config(&(reject.replace("failure_time", "log_only = true\nfailure_time")));
         assert_eq!(attempt(&exim, CN, "v@example.com", "secret"), ACCEPTED);
-        let would =
+        let would_reject =
             (YES, NO, String::from("status=204 reason=would-reject rule=policy.new_country"));
-        assert_eq!(last(&site), would);
+        assert_eq!(last(&site), would_reject);
         assert_eq!(site.panic_log(), "");
     }
 }
 
-/// Whether a country is new cannot be told without one, whatever else admits the client.
+/// Without a country file, it is unknown if the country is new, even if another rule admits the client.
 #[test]
-fn a_new_country_needs_the_file() {
+fn a_rule_for_new_countries_without_the_country_file_is_435() {
     let policy =
         "[policy]\nfailure_time = \"0s\"\nallow_countries = [\"*\"]\nnew_country = \"reject\"\n";
     let site = Site::new(Base::Sqlite, policy);
@@ -271,7 +275,7 @@ fn a_new_country_needs_the_file() {
     site.write_config(&lost);
     assert_eq!(attempt(&exim, GB, "u@example.com", "secret"), CANNOT_TELL);
     assert_eq!(last(&site).2, "status=503 reason=internal rule=-");
-    // Nor can countries be counted.
+    // Without the file, a limit cannot count countries either.
     let limit = "[[policy.limit]]\nname = \"world\"\nper = \"account\"\ncount = \"countries\"\n\
                  max = 2\nwithin = \"10m\"\n";
     let config = lost.replace("new_country = \"reject\"", "known_good = \"0s\"") + limit;

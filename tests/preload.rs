@@ -1,5 +1,5 @@
-//! `preload` in a real Exim's daemon: what is read once serves all connections, and what changes on
-//! disk is seen by the next one. What other functions keep there is looked at again, too.
+//! `preload` in a real Exim's daemon: files are read once for all connections, and the next
+//! connection sees a changed file. Files that other functions have read there are checked again, too.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -30,7 +30,7 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// A site whose daemon preloads, with this as the limit that Exim asks for.
+/// A site whose daemon calls `preload` with this value, for `smtp_accept_max_per_host`.
 fn site(base: Base, value: &str) -> Site {
     let site = Site::new(base, POLICY);
     site.account("u@example.com", "secret");
@@ -44,13 +44,13 @@ fn attempt(exim: &Exim, remote: &str) -> String {
     Client::connect_from(exim.port, remote).plain(b"u@example.com", b"secret")
 }
 
-/// Which of our files the daemon has mapped.
+/// True for each file that the daemon has mapped: the plugin, and the copy of the country file.
 fn mapped(exim: &Exim) -> [bool; 2] {
     let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
     ["/authpolicy.so", "/memfd:geoip.database"].map(|name| maps.contains(name))
 }
 
-/// Puts a file in place of another, as administrators should.
+/// Renames a new file into place, as administrators should.
 fn replace(site: &Site, name: &str, change: impl FnOnce(&str)) {
     let fresh = format!("{name}.new");
     change(&fresh);
@@ -58,7 +58,7 @@ fn replace(site: &Site, name: &str, change: impl FnOnce(&str)) {
 }
 
 #[test]
-fn the_daemon_has_plugin_and_map_and_each_connection_decides() {
+fn the_daemon_has_the_plugin_and_the_country_file_loaded_and_each_connection_decides() {
     for base in Base::all() {
         let site = site(base, "");
         let exim = site.exim();
@@ -74,7 +74,7 @@ fn the_daemon_has_plugin_and_map_and_each_connection_decides() {
 }
 
 #[test]
-fn what_changes_on_disk_is_seen_by_the_next_connection() {
+fn the_next_connection_sees_changed_files() {
     let site = site(Base::Sqlite, "");
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
@@ -87,20 +87,20 @@ fn what_changes_on_disk_is_seen_by_the_next_connection() {
     });
     assert_eq!([attempt(&exim, GB), attempt(&exim, CN)], [ACCEPTED, REFUSED]);
     replace(&site, "country.mmdb", |fresh| site.write(fresh, "garbage"));
-    assert_eq!(attempt(&exim, GB), CANNOT_TELL, "no old map is used");
+    assert_eq!(attempt(&exim, GB), CANNOT_TELL, "the old file is not used");
     site.write("country.mmdb", "");
     fs::write(site.path("country.mmdb"), mmdb::from_list(common::site::NETWORKS)).unwrap();
     site.write_config("broken");
-    assert_eq!(attempt(&exim, GB), CANNOT_TELL, "no old rule is used");
+    assert_eq!(attempt(&exim, GB), CANNOT_TELL, "the old rules are not used");
     assert!(site.lines().last().unwrap().contains("authpolicy.toml: line 1"), "{:?}", site.lines());
     site.write_config(&good);
     assert_eq!([attempt(&exim, GB), attempt(&exim, CN)], [ACCEPTED, REFUSED]);
     assert_eq!(site.panic_log(), "");
 }
 
-/// SIGBUS would be the daemon's end, and that of all mail.
+/// SIGBUS would end the daemon, and with it all mail.
 #[test]
-fn the_daemon_keeps_a_copy_that_nobody_can_cut_short() {
+fn truncating_the_country_file_does_not_change_the_daemons_copy() {
     let site = site(Base::Sqlite, "");
     let exim = site.exim();
     let mut client = Client::connect_from(exim.port, GB);
@@ -109,7 +109,7 @@ fn the_daemon_keeps_a_copy_that_nobody_can_cut_short() {
     let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
     assert!(!maps.contains("/country.mmdb"), "{maps}");
     fs::File::options().write(true).open(site.path("country.mmdb")).unwrap().set_len(0).unwrap();
-    // Who came before goes on with what there was; who comes now is told nothing.
+    // The open connection continues with the old copy. A new one cannot tell.
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
     assert_eq!(attempt(&exim, GB), CANNOT_TELL);
     assert!(site.lines().last().unwrap().contains("is empty"), "{:?}", site.lines());
@@ -119,18 +119,18 @@ fn the_daemon_keeps_a_copy_that_nobody_can_cut_short() {
     assert_eq!(site.panic_log(), "");
 }
 
-/// What Exim says first; the connection stays open as long as the stream is kept.
+/// Exim's first line. The connection stays open until the stream is dropped.
 fn banner(exim: &Exim) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", exim.port)).unwrap();
     let mut line = String::new();
-    // One that Exim turns away may be closed by then.
+    // Exim may already have closed a connection that it turns away.
     let _ = stream.write_all(b"PROXY TCP4 192.0.2.7 127.0.0.1 40000 25\r\n");
     BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap_or_default();
     (stream, line)
 }
 
 #[test]
-fn the_limit_is_exims_own() {
+fn preload_returns_its_argument_as_exims_limit() {
     let site = site(Base::Sqlite, "1");
     let exim = site.exim();
     let mut first = banner(&exim);
@@ -138,7 +138,7 @@ fn the_limit_is_exims_own() {
         if first.1.starts_with("220") {
             break;
         }
-        // The connection that found the daemon listening still counts.
+        // The connection that waited for the daemon to listen still counts.
         std::thread::sleep(std::time::Duration::from_millis(50));
         first = banner(&exim);
     }
@@ -148,7 +148,7 @@ fn the_limit_is_exims_own() {
 }
 
 #[test]
-fn a_daemon_that_is_told_to_start_again_loads_again() {
+fn a_daemon_that_gets_sighup_loads_the_files_again() {
     let site = site(Base::Sqlite, "");
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
@@ -180,51 +180,51 @@ fn an_unreadable_file_does_not_keep_others_from_being_preloaded() {
     assert_eq!(mapped(&exim), [true, true]);
 }
 
-/// A site whose daemon asks a function about this address for each connection, and then another
-/// one. Exim logs what it gets, since that is no number.
-fn asking(function: &str, address: &str, then: &str) -> (Site, Exim) {
+/// A site whose daemon calls a function with this address for each connection, and then another
+/// function. Exim logs the value, because it is not a number.
+fn site_calling(function: &str, address: &str, then: &str) -> (Site, Exim) {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("u@example.com", "secret");
-    let asked = site.dlfunc(function, &format!("{{{address}}}"));
+    let call = site.dlfunc(function, &format!("{{{address}}}"));
     let then = if then.is_empty() { String::new() } else { site.dlfunc(then, "{}") };
     let config = site.read("exim.conf");
-    site.write("exim.conf", &format!("smtp_accept_max_per_host = is {asked}{then}\n{config}"));
+    site.write("exim.conf", &format!("smtp_accept_max_per_host = is {call}{then}\n{config}"));
     let exim = site.exim();
     (site, exim)
 }
 
-/// The reply to an attempt, and what the daemon got for its connection.
-fn ask(site: &Site, exim: &Exim, remote: &str) -> (String, String) {
+/// The reply to an attempt, and the value that the daemon got for its connection.
+fn reply_and_value(site: &Site, exim: &Exim, remote: &str) -> (String, String) {
     let reply = attempt(exim, remote);
     let log = site.main_log();
-    let told = log.lines().rev().find_map(|line| line.split_once("contains non-digit: is "));
-    (reply, told.map(|(_, value)| value.to_owned()).unwrap_or_default())
+    let found = log.lines().rev().find_map(|line| line.split_once("contains non-digit: is "));
+    (reply, found.map(|(_, value)| value.to_owned()).unwrap_or_default())
 }
 
-fn told(reply: &str, value: &str) -> (String, String) {
+fn expected(reply: &str, value: &str) -> (String, String) {
     (reply.to_owned(), value.to_owned())
 }
 
-/// The daemon serves no connection itself, and would keep for good what it has read once.
+/// The daemon serves no connection itself, and must not keep the first version of a file for good.
 #[test]
 fn a_daemon_that_calls_country_sees_changed_files() {
-    let (site, exim) = asking("country", GB, "");
+    let (site, exim) = site_calling("country", GB, "");
     let whole = fs::read(site.path("country.mmdb")).unwrap();
     let good = site.read("authpolicy.toml");
     let put = |bytes: &[u8]| {
         replace(&site, "country.mmdb", |fresh| fs::write(site.path(fresh), bytes).unwrap());
     };
-    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{}", site.main_log());
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(ACCEPTED, "GB"), "{}", site.main_log());
     put(&mmdb::from_list("192.0.2.0/24 CN\n198.51.100.0/24 GB\n"));
-    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "CN"), "renamed into place");
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(REFUSED, "CN"), "renamed into place");
     let file = fs::File::options().write(true).open(site.path("country.mmdb")).unwrap();
     file.set_len(100).unwrap();
-    assert_eq!(ask(&site, &exim, GB), told(CANNOT_TELL, ""), "cut short");
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(CANNOT_TELL, ""), "cut short");
     put(&whole);
-    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{:?}", site.lines());
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(ACCEPTED, "GB"), "{:?}", site.lines());
     fs::write(site.path("b.mmdb"), mmdb::from_list("192.0.2.0/24 FR\n")).unwrap();
     site.write_config(&good.replace("country.mmdb", "b.mmdb"));
-    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "FR"), "another configuration");
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(REFUSED, "FR"), "another configuration");
     let rows: Vec<_> = site.rows().into_iter().map(|row| (row.country, row.auth_ok)).collect();
     let yes = Some(true);
     let want = [("GB", yes), ("CN", yes), ("", None), ("GB", yes), ("FR", yes)];
@@ -235,33 +235,42 @@ fn a_daemon_that_calls_country_sees_changed_files() {
 
 #[test]
 fn a_daemon_that_calls_allow_sees_changed_files() {
-    let (site, exim) = asking("allow", CN, "");
+    let (site, exim) = site_calling("allow", CN, "");
     let good = site.read("authpolicy.toml");
-    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "no"), "{}", site.main_log());
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(ACCEPTED, "no"), "{}", site.main_log());
     site.write_config(&good.replace("[\"GB\"]", "[\"CN\"]"));
-    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "yes"));
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(REFUSED, "yes"));
     site.write_config(&good);
     replace(&site, "country.mmdb", |fresh| {
         fs::write(site.path(fresh), mmdb::from_list("192.0.2.0/24 CN\n")).unwrap();
     });
-    assert_eq!(ask(&site, &exim, GB), told(REFUSED, "yes"), "an unknown country is let in");
+    assert_eq!(
+        reply_and_value(&site, &exim, GB),
+        expected(REFUSED, "yes"),
+        "an unknown country is admitted"
+    );
     let flags: Vec<_> = site.rows().iter().map(|row| row.policy_reject).collect();
     assert_eq!(flags, [Some(false), Some(true), Some(true)]);
     assert!(site.lines().last().unwrap().contains(" rule=policy.allow_countries "));
 }
 
-/// What is asked first has mapped the file itself, which may be cut short.
+/// The function that is called first has mapped the file itself, which may be truncated later.
 #[test]
 fn preload_maps_a_copy_even_after_other_functions() {
-    let (site, exim) = asking("country", GB, "preload");
-    assert_eq!(ask(&site, &exim, GB), told(ACCEPTED, "GB"), "{}", site.main_log());
+    let (site, exim) = site_calling("country", GB, "preload");
+    assert_eq!(reply_and_value(&site, &exim, GB), expected(ACCEPTED, "GB"), "{}", site.main_log());
     for _ in 0..2 {
         let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
         assert!(mapped(&exim) == [true, true] && !maps.contains("/country.mmdb"), "{maps}");
         replace(&site, "country.mmdb", |fresh| {
             fs::copy(site.path("country.mmdb"), site.path(fresh)).unwrap();
         });
-        assert_eq!(ask(&site, &exim, CN), told(REFUSED, "GB"), "{}", site.main_log());
+        assert_eq!(
+            reply_and_value(&site, &exim, CN),
+            expected(REFUSED, "GB"),
+            "{}",
+            site.main_log()
+        );
     }
 }
 
@@ -293,7 +302,7 @@ fn both_files_of_a_pair_are_preloaded_and_checked_each_time() {
     put(MOVED, 0);
     assert_eq!(replies(), [REFUSED, ACCEPTED, REFUSED, ACCEPTED], "IPv4 has changed, too");
     fs::remove_file(site.path("v4.mmdb")).unwrap();
-    assert_eq!(replies(), [CANNOT_TELL; 4], "the first may know them all");
+    assert_eq!(replies(), [CANNOT_TELL; 4], "the missing file may list any of the addresses");
     let rows = site.rows();
     let countries: Vec<_> = rows.iter().map(|row| &*row.country).collect();
     assert_eq!(countries[4..8], ["GB", "CN", "CN", "GB"]);

@@ -43,6 +43,7 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 const U: &str = "u@example.com";
+
 #[test]
 fn an_office_logs_in_at_once_behind_one_address() {
     const USERS: usize = 25;
@@ -58,15 +59,15 @@ fn an_office_logs_in_at_once_behind_one_address() {
         make_hashes_dear(&site);
         wait_at_most(&site, "60s");
         let exim = site.exim();
-        let words = |number| (format!("u{number}@example.com"), String::from("secret"));
-        let replies = together(&exim, USERS, words);
+        let credentials = |number| (format!("u{number}@example.com"), String::from("secret"));
+        let replies = together(&exim, USERS, credentials);
         assert_eq!(replies, vec![ACCEPTED; USERS], "{:?}", site.lines());
         expect_rows(&site, USERS, (YES, NO));
         expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
         assert_eq!(site.count(ENTRIES), 0);
-        // Ten that fail are too many, as ever.
-        let words = |number| (format!("u{number}@example.com"), String::from("wrong"));
-        let replies = together(&exim, USERS, words);
+        // Ten failures still reach the limit.
+        let credentials = |number| (format!("u{number}@example.com"), String::from("wrong"));
+        let replies = together(&exim, USERS, credentials);
         assert_eq!(replies, vec![REFUSED; USERS], "{:?}", site.lines());
         let rows = site.rows();
         let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
@@ -92,7 +93,7 @@ fn one_user_logs_in_with_many_connections_at_once() {
         assert_eq!(replies, vec![ACCEPTED; CONNECTIONS], "{:?}", site.lines());
         expect_rows(&site, CONNECTIONS, (YES, NO));
         assert_eq!(site.count(ENTRIES), 0);
-        // There is room for one at a time.
+        // Now there is room for one attempt at a time.
         for _ in 0..failed {
             assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
             assert_eq!(flags(&site), (NO, NO));
@@ -104,7 +105,7 @@ fn one_user_logs_in_with_many_connections_at_once() {
     }
 }
 
-/// The locks of both are taken in one order, so that no server has to break a deadlock.
+/// The locks of both accounts are taken in a fixed order, so that there is no deadlock.
 #[test]
 fn two_accounts_that_are_aliases_of_each_other_log_in_at_once() {
     const CLIENTS: usize = 12;
@@ -126,10 +127,10 @@ fn two_accounts_that_are_aliases_of_each_other_log_in_at_once() {
             }
         };
         let before = deadlocks();
-        let words = |number: usize| {
+        let credentials = |number: usize| {
             (["u@example.com", "v@example.com"][number % 2].to_owned(), String::from("secret"))
         };
-        let replies = together(&exim, CLIENTS, words);
+        let replies = together(&exim, CLIENTS, credentials);
         assert_eq!(replies, vec![ACCEPTED; CLIENTS], "{:?}", site.lines());
         expect_rows(&site, CLIENTS, (YES, NO));
         assert_eq!((deadlocks(), site.count(ENTRIES)), (before, 0));
@@ -158,12 +159,12 @@ fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
         }
         let _open = site.keep_open();
         let waiting = start(&exim, U, "secret");
-        let mut most = 0;
+        let mut max_reservations = 0;
         while !waiting.is_finished() {
-            most = most.max(site.count(RESERVATIONS));
+            max_reservations = max_reservations.max(site.count(RESERVATIONS));
             thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!((most, &*waiting.join().unwrap()), (0, CANNOT_TELL));
+        assert_eq!((max_reservations, &*waiting.join().unwrap()), (0, CANNOT_TELL));
         expect_line(
             &site,
             "status=503 reason=internal rule=- auth_ok=- policy_reject=0 country=GB",
@@ -177,9 +178,9 @@ fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
     }
 }
 
-/// A delay is over before anything is reserved, and reserves nothing itself.
+/// An attempt reserves after its delay, and the delay itself reserves nothing.
 #[test]
-fn a_delay_beside_a_limit_that_rejects() {
+fn an_attempt_reserves_nothing_during_its_delay() {
     for base in Base::all() {
         let delay = limit("slow", "remote", "failures", 1) + "action = \"delay\"\ndelay = \"3s\"\n";
         let site =
@@ -189,20 +190,20 @@ fn a_delay_beside_a_limit_that_rejects() {
         assert_eq!(site.count(ENTRIES), 0);
         assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
         assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0), "one with each limit");
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         let waiting = start(&exim, U, "secret");
-        while begun.elapsed() < Duration::from_secs(1) {
+        while started.elapsed() < Duration::from_secs(1) {
             assert_eq!(site.count(RESERVATIONS), 0, "{:?}", site.lines());
             thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(waiting.join().unwrap(), ACCEPTED);
-        assert!(begun.elapsed() >= Duration::from_secs(3), "it was made to wait");
+        assert!(started.elapsed() >= Duration::from_secs(3), "the attempt was delayed");
         expect_rows(&site, 1, (YES, NO));
         assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (2, 0));
     }
 }
 
-/// An attempt that is refused whatever its password takes no room from the account's owner.
+/// An attempt that is refused with any password takes no room from the account's owner.
 #[test]
 fn an_attempt_from_a_refused_country_reserves_nothing() {
     for base in Base::all() {
@@ -234,7 +235,7 @@ fn an_attempt_from_a_refused_country_reserves_nothing() {
     }
 }
 
-/// Entries of an early 0.1.0, in which an attempt kept its entry when it had failed.
+/// Entries of an early 0.1.0, in which a failed attempt kept its entry.
 #[test]
 fn entries_of_the_former_release_are_read() {
     for base in Base::all() {
@@ -263,15 +264,15 @@ fn entries_of_the_former_release_are_read() {
         );
         site.sql("DELETE FROM authpolicy_count WHERE attempt = '00112233445566aa'");
         assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED);
-        // Two that failed are as many as the limit allows.
+        // Two failures reach the limit.
         add("00112233445566cc", 60);
         assert_eq!(attempt(&exim, GB, U, "secret"), REFUSED);
         assert_eq!(flags(&site), LIMITED);
     }
 }
 
-/// `within` was thirty days, and is ten minutes now. A value that failed under the old one counts
-/// again when it fails again.
+/// `within` was thirty days, and is ten minutes now. A value that failed under the old setting
+/// counts again when it fails again.
 #[test]
 fn a_failure_under_a_longer_time_counts_again_when_it_fails_again() {
     for base in Base::all() {
@@ -291,9 +292,9 @@ fn a_failure_under_a_longer_time_counts_again_when_it_fails_again() {
     }
 }
 
-/// A million entries of one counter cost a look no more than a few.
+/// Checking a counter with a million entries costs no more than checking one with a few.
 #[test]
-fn a_look_reads_a_bounded_number_of_entries() {
+fn checking_a_limit_reads_a_bounded_number_of_entries() {
     const ROWS_READ: &str = "SELECT CAST(SUM(VARIABLE_VALUE) AS UNSIGNED) FROM information_schema.GLOBAL_STATUS \
                              WHERE VARIABLE_NAME IN ('HANDLER_READ_NEXT', 'HANDLER_READ_RND_NEXT', 'HANDLER_READ_KEY')";
     let server = std::sync::Arc::new(common::MariaDb::start());
@@ -327,5 +328,5 @@ fn a_look_reads_a_bounded_number_of_entries() {
         ));
     }
     let many = cost();
-    assert!(many < few + 200, "{few} before, {many} beside a million entries");
+    assert!(many < few + 200, "{few} before, {many} with a million entries");
 }

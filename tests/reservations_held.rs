@@ -47,26 +47,26 @@ use nix::fcntl::FlockArg;
 
 const U: &str = "u@example.com";
 
-/// A site whose account takes long to hash, with room for one guess at it.
-fn narrow_site(base: Base) -> Site {
+/// A site with a limit of one failure for an account, whose password takes long to hash.
+fn site_with_room_for_one(base: Base) -> Site {
     let site = site(base, NONE_KNOWN_GOOD, &[limit("guessing", "account", "failures", 1)]);
     site.sql(&format!("UPDATE account SET password = '{ARGON2}'"));
     wait_at_most(&site, "2s");
     site
 }
 
-/// Changes the entries as if so many seconds had passed.
+/// Changes the entries as if this many seconds had passed.
 fn age_entries(site: &Site, seconds: u32) {
     site.sql(&format!("UPDATE authpolicy_count SET expires = expires - {seconds}000"));
 }
 
-/// Other attempts in progress make an attempt wait, and at worst make it a 435, even if its
-/// password is right: the answer would be one guess more. The guess of an attempt that is killed
+/// An attempt waits for others in progress. If they take too long, it gets 435, even if its password
+/// is right, because the reply would allow one guess more. The guess of an attempt that is killed
 /// while it hashes counts when its lease is over.
 #[test]
-fn all_room_is_held_by_an_attempt_that_is_killed() {
+fn a_killed_attempt_keeps_its_room_until_its_lease_is_over_and_then_counts_as_a_failure() {
     for base in Base::all() {
-        let site = narrow_site(base);
+        let site = site_with_room_for_one(base);
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, U, "test"), ACCEPTED, "{}", site.main_log());
         expect_rows(&site, 1, (YES, NO));
@@ -82,7 +82,7 @@ fn all_room_is_held_by_an_attempt_that_is_killed() {
             assert_eq!(flags(&site), (None, NO));
         }
         assert_eq!(site.run_tool(&["limits"], "").status.code(), Some(1), "nobody is refused");
-        assert_eq!(site.count(ENTRIES), 1, "an attempt that waited in vain leaves nothing");
+        assert_eq!(site.count(ENTRIES), 1, "an attempt that found no room leaves no entry");
         signal("KILL", &[stopped]);
         let _ = client.join();
         assert_eq!(attempt(&exim, GB, U, "test"), CANNOT_TELL, "until the lease is over");
@@ -98,12 +98,11 @@ fn all_room_is_held_by_an_attempt_that_is_killed() {
     }
 }
 
-/// An attempt that outlasts its lease is settled all the same.
 #[test]
-fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
+fn an_attempt_that_is_stopped_for_longer_than_its_lease_is_still_settled() {
     for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
         for base in Base::all() {
-            let site = narrow_site(base);
+            let site = site_with_room_for_one(base);
             let exim = site.exim();
             assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
             let (stopped, client) = stop_while_it_hashes(&site, &exim, U, password);
@@ -113,20 +112,20 @@ fn an_attempt_is_stopped_for_longer_than_its_lease_and_goes_on() {
             signal("CONT", &[stopped]);
             assert_eq!(client.join().unwrap(), reply, "{password}");
             assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (failed, 0), "{password}");
-            let then = if failed == 0 { ACCEPTED } else { REFUSED };
-            assert_eq!(attempt(&exim, GB, U, "test"), then, "{password}");
+            let next = if failed == 0 { ACCEPTED } else { REFUSED };
+            assert_eq!(attempt(&exim, GB, U, "test"), next, "{password}");
         }
     }
 }
 
 /// The server goes away while an attempt hashes. The outcome waits in the journal, with the row.
 #[test]
-fn the_server_is_away_between_reservation_and_settlement() {
+fn a_settlement_waits_in_the_journal_while_the_server_is_away() {
     for (password, reply, failed) in [("test", ACCEPTED, 0), ("guess", REFUSED, 1)] {
         let server = Arc::new(common::MariaDb::start());
         let name = server.database();
         let url = server.url(&name);
-        let site = narrow_site(Base::MariaDb(Arc::clone(&server), name, url));
+        let site = site_with_room_for_one(Base::MariaDb(Arc::clone(&server), name, url));
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED);
         let (stopped, client) = stop_while_it_hashes(&site, &exim, U, password);
@@ -139,7 +138,7 @@ fn the_server_is_away_between_reservation_and_settlement() {
         let [wrote, entries] = ["connection_log", "authpolicy_count WHERE value <> ''"]
             .map(|table| site.count(&format!("SELECT COUNT(*) FROM {table}")));
         assert_eq!((wrote, entries), (1, 1), "before delivery");
-        // As long after as an office that finds itself locked out: the next attempt delivers first.
+        // The lease is over. The next attempt first delivers the settlement that waits.
         age_entries(&site, 24);
         let next = if failed == 0 { ACCEPTED } else { REFUSED };
         assert_eq!(attempt(&exim, GB, U, "test"), next, "{:?}", site.lines());
@@ -184,10 +183,10 @@ fn unsettled_site(policy: &str) -> (Site, Exim, Arc<common::MariaDb>) {
 
 /// `allow` checks limits before a client gives a name. It, too, writes waiting settlements first.
 #[test]
-fn allow_settles_what_waits_before_it_refuses() {
+fn allow_writes_waiting_settlements_before_it_refuses() {
     let (site, exim, _server) = unsettled_site("");
     assert_eq!(site.count(RESERVATIONS), 1);
-    // However many other rows wait.
+    // Other rows that wait make no difference.
     for number in 0..70 {
         common::journal::put(&site, &format!("rows.{number:032x}"), common::journal::rows(1));
     }
@@ -196,9 +195,9 @@ fn allow_settles_what_waits_before_it_refuses() {
     assert_eq!(site.count(ENTRIES), 0);
 }
 
-/// A row that its table does not take keeps no settlement waiting.
+/// A row that its table refuses does not delay its settlement.
 #[test]
-fn an_attempt_is_settled_though_its_row_has_to_wait() {
+fn an_attempt_is_settled_while_its_row_waits() {
     let (site, exim, _server) = unsettled_site("");
     let config = site.read("authpolicy.toml");
     let broken = "[log]\ninsert = \"INSERT INTO nowhere (a) VALUES (:time)\"\n[database]";
@@ -236,9 +235,9 @@ fn an_attempt_under_log_only_does_not_wait_for_settlements() {
     drop(held);
 }
 
-/// A failure that came later stays as long as it would have, whatever an earlier attempt's settlement says.
+/// The settlement of an earlier attempt does not bring forward the end of a later failure.
 #[test]
-fn a_settlement_that_comes_late_shortens_no_failure() {
+fn a_late_settlement_does_not_shorten_a_failure() {
     let server = Arc::new(common::MariaDb::start());
     let name = server.database();
     let url = server.url(&name);
@@ -253,7 +252,7 @@ fn a_settlement_that_comes_late_shortens_no_failure() {
     signal("CONT", &[stopped]);
     assert_eq!(client.join().unwrap(), REFUSED, "{:?}", site.lines());
     server.restart();
-    // As an attempt leaves it that fails a quarter of an hour later.
+    // The entry of an attempt that fails a quarter of an hour later.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let later = i64::try_from(now).unwrap() + 25 * 60_000;
     site.sql(&format!(
@@ -283,10 +282,9 @@ fn an_attempt_is_not_refused_while_settlements_wait() {
     assert_eq!((flags(&site), site.count(ENTRIES)), ((YES, NO), 0));
 }
 
-/// A backup holds up COMMITs: the reservation is made after its attempt has given up, and is
-/// settled all the same.
+/// A backup delays COMMITs, so that the reservation is made after its attempt has given up.
 #[test]
-fn a_reservation_is_made_after_its_attempt_has_given_up() {
+fn a_reservation_made_after_its_attempt_has_given_up_is_settled() {
     let server = Arc::new(common::MariaDb::start());
     let name = server.database();
     let url = server.url(&name);
@@ -314,9 +312,9 @@ fn a_reservation_is_made_after_its_attempt_has_given_up() {
     assert_eq!(site.panic_log(), "");
 }
 
-/// A server that has ended the connection while we hashed is asked again.
+/// If the server has ended the connection during hashing, the plugin connects again.
 #[test]
-fn a_server_ends_idle_connections_while_an_attempt_hashes() {
+fn an_attempt_connects_again_if_the_server_has_ended_its_idle_connection() {
     for limits in [vec![], vec![limit("guessing", "account", "failures", 3)]] {
         let server = Arc::new(common::MariaDb::start());
         for variable in
@@ -333,7 +331,7 @@ fn a_server_ends_idle_connections_while_an_attempt_hashes() {
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB, "v@example.com", "test"), ACCEPTED, "{}", site.main_log());
         let (stopped, client) = stop_while_it_hashes(&site, &exim, U, "test");
-        // Until the server has ended it; nothing else is connected to this database.
+        // Until the server has ended it. Nothing else is connected to this database.
         let connections = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'exim'";
         while server.root("").query_first::<u32, _>(connections).unwrap() != Some(0) {
             thread::sleep(Duration::from_millis(50));
