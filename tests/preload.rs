@@ -109,7 +109,7 @@ fn truncating_the_country_file_does_not_change_the_daemons_copy() {
     let maps = fs::read_to_string(format!("/proc/{}/maps", exim.pid())).unwrap();
     assert!(!maps.contains("/country.mmdb"), "{maps}");
     fs::File::options().write(true).open(site.path("country.mmdb")).unwrap().set_len(0).unwrap();
-    // The open connection continues with the old copy. A new one cannot tell.
+    // The open connection continues with the old copy. A new one gets 435.
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
     assert_eq!(attempt(&exim, GB), CANNOT_TELL);
     assert!(site.lines().last().unwrap().contains("is empty"), "{:?}", site.lines());

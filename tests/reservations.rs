@@ -178,7 +178,7 @@ fn an_attempt_that_waits_for_a_slot_reserves_nothing() {
     }
 }
 
-/// An attempt reserves after its delay, and the delay itself reserves nothing.
+/// An attempt makes its reservation after its delay. The delay itself reserves nothing.
 #[test]
 fn an_attempt_reserves_nothing_during_its_delay() {
     for base in Base::all() {

@@ -61,8 +61,8 @@ fn age_entries(site: &Site, seconds: u32) {
 }
 
 /// An attempt waits for others in progress. If they take too long, it gets 435, even if its password
-/// is right, because the reply would allow one guess more. The guess of an attempt that is killed
-/// while it hashes counts when its lease is over.
+/// is right: any other reply would answer one guess more than the limit allows. The guess of an
+/// attempt that is killed while it hashes counts when its lease is over.
 #[test]
 fn a_killed_attempt_keeps_its_room_until_its_lease_is_over_and_then_counts_as_a_failure() {
     for base in Base::all() {

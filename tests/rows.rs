@@ -1,4 +1,4 @@
-//! The row, whatever the client sends, and whatever the table looks like.
+//! The rows of hostile input, in different tables.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -21,18 +21,18 @@ use common::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// What a client sends, what the row calls it, and whether the password was looked at.
-fn hostile() -> Vec<(&'static str, Vec<u8>, String, Option<bool>)> {
+/// Hostile names: a label, the name that the client sends, the name in the row, and its `auth_ok`.
+fn hostile_names() -> Vec<(&'static str, Vec<u8>, String, Option<bool>)> {
     let text = |text: &str| (text.as_bytes().to_vec(), text.to_owned());
-    let looked_at = Some(false);
+    let checked = Some(false);
     let rows = [
-        ("quotes", text("it's \"quoted\"; `x` \\ %s %n @example.com"), looked_at),
-        ("an injection", text("' or '1'='1' -- "), looked_at),
-        ("another", text("u@example.com'; drop table connection_log; --"), looked_at),
-        ("an expansion", text("${run{/bin/true}}$acl_m0"), looked_at),
-        ("emoji", text("😀😀@example.com"), looked_at),
-        ("letters of Latin-1", text("jörg.müller@example.com"), looked_at),
-        ("a log line", text("u status=204 auth_ok=1 remote=192.0.2.1"), looked_at),
+        ("quotes", text("it's \"quoted\"; `x` \\ %s %n @example.com"), checked),
+        ("an injection", text("' or '1'='1' -- "), checked),
+        ("another", text("u@example.com'; drop table connection_log; --"), checked),
+        ("an expansion", text("${run{/bin/true}}$acl_m0"), checked),
+        ("emoji", text("😀😀@example.com"), checked),
+        ("letters of Latin-1", text("jörg.müller@example.com"), checked),
+        ("a log line", text("u status=204 auth_ok=1 remote=192.0.2.1"), checked),
     ];
     let mut rows: Vec<_> = rows
         .into_iter()
@@ -41,12 +41,12 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, String, Option<bool>)> {
     rows.extend([
         ("10 kB", vec![b'a'; 10_000], "a".repeat(80), None),
         ("100 emoji", "😀".repeat(100).into_bytes(), "😀".repeat(80), None),
-        ("81 characters", vec![b'b'; 81], "b".repeat(80), looked_at),
+        ("81 characters", vec![b'b'; 81], "b".repeat(80), checked),
         (
             "control characters",
             b"a\x01b\tc\rd\ne\x7ff\x1b[31m".to_vec(),
             String::from("a?b?c?d?e?f?[31m"),
-            looked_at,
+            checked,
         ),
         (
             "bytes of Latin-1",
@@ -59,15 +59,15 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, String, Option<bool>)> {
     rows
 }
 
-/// Plays all of it, and holds the rows against what this table can hold.
-fn play(site: &Site, shown: impl Fn(&str) -> String) {
+/// Sends all hostile names, and checks the rows. `shown` returns what this table stores of a name.
+fn send_hostile_names(site: &Site, shown: impl Fn(&str) -> String) {
     site.account("u@example.com", "secret");
     let exim = site.exim();
     let attempt = |authcid: &[u8], password: &[u8]| {
         Client::connect_from(exim.port, GB).plain(authcid, password)
     };
     assert!(attempt(b"u@example.com", b"secret").starts_with("235"), "{}", site.main_log());
-    for (name, sent, username, auth_ok) in hostile() {
+    for (name, sent, username, auth_ok) in hostile_names() {
         let before = site.rows().len();
         assert_eq!(attempt(&sent, b"secret"), "535 Incorrect authentication data", "{name}");
         let rows = site.rows();
@@ -89,38 +89,38 @@ fn play(site: &Site, shown: impl Fn(&str) -> String) {
 }
 
 #[test]
-fn the_embedded_table() {
-    play(&Site::new(Base::Sqlite, POLICY), str::to_owned);
+fn hostile_names_are_stored_in_the_embedded_table() {
+    send_hostile_names(&Site::new(Base::Sqlite, POLICY), str::to_owned);
 }
 
 #[test]
-fn the_production_table() {
-    play(&Site::new(Base::mariadb(), POLICY), str::to_owned);
+fn hostile_names_are_stored_in_the_production_table() {
+    send_hostile_names(&Site::new(Base::mariadb(), POLICY), str::to_owned);
 }
 
 #[test]
-fn a_table_in_latin1_on_a_strict_server() {
+fn hostile_names_are_stored_in_a_latin1_table_on_a_strict_server() {
     let site = Site::new(Base::mariadb(), POLICY);
     site.sql("ALTER TABLE connection_log CONVERT TO CHARACTER SET latin1");
-    play(&site, |text| text.replace('😀', "?"));
+    send_hostile_names(&site, |text| text.replace('😀', "?"));
 }
 
 #[test]
-fn a_table_in_utf8mb3_on_a_strict_server() {
+fn hostile_names_are_stored_in_a_utf8mb3_table_on_a_strict_server() {
     let site = Site::new(Base::mariadb(), POLICY);
     site.sql("ALTER TABLE connection_log CONVERT TO CHARACTER SET utf8mb3");
-    play(&site, |text| text.replace('😀', "?"));
+    send_hostile_names(&site, |text| text.replace('😀', "?"));
 }
 
 #[test]
-fn a_narrow_column_on_a_strict_server() {
+fn hostile_names_are_cut_to_a_narrow_column_on_a_strict_server() {
     let site = Site::new(Base::mariadb(), POLICY);
     site.sql("ALTER TABLE connection_log MODIFY username varchar(20) NOT NULL");
-    play(&site, |text| text.chars().take(20).collect());
+    send_hostile_names(&site, |text| text.chars().take(20).collect());
 }
 
 #[test]
-fn a_statement_of_the_administrators_own() {
+fn the_administrators_own_insert_statement_stores_the_rows() {
     for base in Base::all() {
         let insert = "[log]\nprotocol = \"SUBMISSION-TLS\"\ninsert = \"INSERT INTO attempts (username, reason, \
                       rule, mechanism, tls, protocol) VALUES (:username, :reason, :rule, :mechanism, \
@@ -137,7 +137,7 @@ fn a_statement_of_the_administrators_own() {
         assert!(attempt(b"secret").starts_with("235"), "{}", site.main_log());
         assert!(attempt(b"wrong").starts_with("535"));
         assert_eq!(site.rows(), [], "the rows go where the statement says");
-        // Back through the log table, which the test can read.
+        // Copies them to the log table, which the test can read.
         site.sql(
             "INSERT INTO connection_log (protocol, username, remote_ip, country) \
              SELECT mechanism, username, reason, '' FROM attempts WHERE protocol = 'SUBMISSION-TLS'",
@@ -148,7 +148,7 @@ fn a_statement_of_the_administrators_own() {
     }
 }
 
-/// In no log, row or file of the state directory.
+/// Checks that the password is in no log, row or file of the state directory.
 fn assert_unwritten(site: &Site, password: &str) {
     let log = site.main_log();
     assert!(!log.contains(password), "{log}");
@@ -179,7 +179,7 @@ fn a_password_sent_as_the_name_is_never_written() {
         let site = Site::new(base, &format!("{POLICY}{LIMIT}"));
         site.account("p@example.com", "hunter2");
         let config = site.read("exim.conf");
-        // Wired with the numbers of PLAIN, and with its authzid.
+        // LOGIN with the variables of PLAIN, and with `authzid`.
         let login = "{$auth1}{$auth2}{$sender_host_address}{mechanism=LOGIN}";
         let wrong = "{$auth2}{$auth3}{$sender_host_address}{mechanism=LOGIN}{authzid=$auth1}";
         assert!(config.contains(login));
@@ -225,11 +225,11 @@ fn a_password_sent_as_the_name_is_never_written() {
             }
         }
         assert_unwritten(&site, "hunter2");
-        // Nothing is counted for an account without a name, so that nobody is locked out.
+        // Nothing is counted for an empty name, so that nobody is locked out.
         assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_count WHERE attempt <> ''"), 0);
         assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_count WHERE account = ''"), 0);
         assert_eq!(plain(&mut Client::connect_from(exim.port, GB), right), ACCEPTED);
-        // A password of the wrong size leaves the name.
+        // If only the password is too long, the name is stored.
         let long = [right, &[b'x'; 2000]].concat();
         assert_eq!(plain(&mut Client::connect_from(exim.port, GB), &long), REFUSED);
         assert_eq!(site.rows().pop().unwrap().username, "p@example.com");
@@ -263,15 +263,15 @@ fn a_password_sent_as_the_name_is_never_written_during_an_outage() {
         assert!(line.contains("error=\"empty password") && line.ends_with("user=\"\""), "{line}");
     }
     site.write_config(&good);
-    let said = site.run_tool(&["test", "hunter2", GB], "");
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("empty password") && !said.contains("hunter2"), "{said}");
+    let output = site.run_tool(&["test", "hunter2", GB], "");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("empty password") && !text.contains("hunter2"), "{text}");
     assert_unwritten(&site, "hunter2");
 }
 
-/// As with PLAIN that is wired with LOGIN's numbers: the identity, which is empty, is taken for the name.
+/// As in a PLAIN authenticator with the variables of LOGIN: the empty authzid is taken for the name.
 #[test]
-fn an_empty_name_points_to_the_wiring() {
+fn the_line_of_an_empty_name_points_to_the_table_about_login_and_plain() {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("p@example.com", "hunter2");
     let exim = site.exim();

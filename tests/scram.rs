@@ -1,8 +1,8 @@
-//! SCRAM: the values that gsasl's options get, expanded by a real Exim, and exchanges over them with
-//! a real client, libgsasl's.
+//! SCRAM: a real Exim expands the options of its gsasl driver, and a real client, libgsasl's, uses
+//! the values in exchanges.
 //!
-//! Debian's Exim is built without the driver, so that the server's side of the exchange (RFC 5802)
-//! stands here, and calls the options in the order in which Exim 4.99 does.
+//! Debian's Exim is built without the driver. So the server's side of the exchange (RFC 5802) is part
+//! of the tests. It expands the options in the order of Exim 4.99.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -28,7 +28,7 @@ const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
 
 #[test]
-fn a_real_client_is_convinced_and_each_attempt_is_one_row() {
+fn libgsasl_logs_in_and_each_attempt_is_one_row() {
     for base in Base::all() {
         let site = site(base);
         let (sha1, sha256) = ("SCRAM-SHA-1", "SCRAM-SHA-256");
@@ -36,7 +36,7 @@ fn a_real_client_is_convinced_and_each_attempt_is_one_row() {
             (sha256, GB, "u@example.com", "secret", End::Accepted, (YES, NO)),
             (sha256, GB, "u@example.com", "wrong", End::WrongProof, (NO, NO)),
             (sha256, GB, "nobody@example.com", "secret", End::WrongProof, (NO, NO)),
-            // What is refused has keys that no password leads to.
+            // A refused attempt gets keys that match no password.
             (sha256, CN, "u@example.com", "secret", End::WrongProof, (None, YES)),
             (sha256, CN, "nobody@example.com", "secret", End::WrongProof, (None, YES)),
             (sha256, GB, "off@example.com", "secret", End::WrongProof, (None, YES)),
@@ -77,22 +77,22 @@ fn a_real_client_is_convinced_and_each_attempt_is_one_row() {
 #[test]
 fn scram_keys_of_unknown_accounts_are_stable_and_look_real() {
     let site = site(Base::Sqlite);
-    let seen = |authcid: &str, remote: &str| {
+    let iterations_and_salt = |authcid: &str, remote: &str| {
         let mut exim = Connection::open(&site, "SCRAM-SHA-256");
         let iterations = exim.expand("server_scram_iter", authcid, remote).unwrap();
         let salt = exim.expand("server_scram_salt", authcid, remote).unwrap();
-        // A client that has seen enough.
+        // The client gives up.
         exim.expand("server_set_id", authcid, remote);
         (iterations, salt)
     };
-    let account = seen("u@example.com", GB);
-    assert_eq!(account, seen("u@example.com", GB));
+    let account = iterations_and_salt("u@example.com", GB);
+    assert_eq!(account, iterations_and_salt("u@example.com", GB));
     let row = site.rows().pop().unwrap();
-    assert_eq!((row.auth_ok, row.policy_reject), (None, NO), "it gave up before its proof");
-    let nobody = seen("nobody@example.com", GB);
-    assert_eq!(nobody, seen("nobody@example.com", GB));
-    assert_eq!(nobody, seen("nobody@example.com", CN));
-    assert_ne!(nobody.1, seen("another@example.com", GB).1);
+    assert_eq!((row.auth_ok, row.policy_reject), (None, NO), "the client gave up before its proof");
+    let nobody = iterations_and_salt("nobody@example.com", GB);
+    assert_eq!(nobody, iterations_and_salt("nobody@example.com", GB));
+    assert_eq!(nobody, iterations_and_salt("nobody@example.com", CN));
+    assert_ne!(nobody.1, iterations_and_salt("another@example.com", GB).1);
     assert_eq!((&nobody.0, nobody.1.len()), (&account.0, account.1.len()));
     let key = fs::metadata(site.path("state/decoy-key")).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&key.permissions()) & 0o777, 0o600);
@@ -100,7 +100,7 @@ fn scram_keys_of_unknown_accounts_are_stable_and_look_real() {
 }
 
 #[test]
-fn without_a_database_the_driver_is_told_that_nobody_can_tell() {
+fn without_a_database_the_driver_gets_cannot_tell() {
     for base in Base::all() {
         let site = site(base);
         let mechanism = "SCRAM-SHA-256";
@@ -108,21 +108,22 @@ fn without_a_database_the_driver_is_told_that_nobody_can_tell() {
         let good = site.read("authpolicy.toml");
         site.write_config(&good.replace("authpolicy.db", "no-such.db").replace("/sock\"", "/no\""));
         assert_eq!(attempt(&site, mechanism, GB, "u@example.com", "secret"), End::NoKeys);
-        // A password in clear is no way round a policy that cannot be asked.
+        // A password in clear does not bypass a policy that cannot be evaluated.
         site.write_config(&good.replace("country.mmdb", "no-such.mmdb"));
         assert_eq!(attempt(&site, mechanism, GB, "clear@example.com", "secret"), End::NoKeys);
         let row = &site.rows()[1];
         assert_eq!((&*row.username, row.auth_ok), ("clear@example.com", None));
         site.write_config(&good);
-        // With the one that had to wait for its table.
+        // One of the rows had to wait for its table.
         assert_eq!(site.rows().len(), 3);
         assert_eq!(attempt(&site, mechanism, GB, "u@example.com", "secret"), End::Accepted);
     }
 }
 
-/// The proof is confirmed before anybody can say that its country is new, so that nobody gets there.
+/// The driver confirms a proof before the plugin can refuse a new country. So a client in a new
+/// country gets keys that match no password.
 #[test]
-fn a_new_country_gets_no_proof_confirmed() {
+fn a_client_in_a_new_country_gets_no_valid_keys() {
     for base in Base::all() {
         let site = site(base);
         let config = site.read("authpolicy.toml").replace("allow_countries", "# ");
@@ -139,7 +140,7 @@ fn a_new_country_gets_no_proof_confirmed() {
     }
 }
 
-/// What a client takes to answer is not the databases' time.
+/// The time that a client takes to answer is not part of `attempt_timeout`.
 #[test]
 fn a_slow_client_is_decided_and_recorded() {
     let site = site(Base::Sqlite);
@@ -157,18 +158,18 @@ fn a_slow_client_is_decided_and_recorded() {
     assert_eq!(site.rows().len(), 2);
 }
 
-/// Keys that are stored take no work; those of a password in clear do.
+/// Stored keys need no hashing, but keys of a password in clear do.
 #[test]
 fn keys_of_a_password_in_clear_wait_for_a_slot() {
     let site = site(Base::Sqlite);
-    let given = "attempt_timeout = \"2s\"\n\n[accounts]\nmax_parallel_hashes = 1\n";
-    site.write_config(&site.read("authpolicy.toml").replace("\n[accounts]\n", given));
-    let play = |name| attempt(&site, "SCRAM-SHA-256", GB, name, "secret");
-    assert_eq!(play("clear@example.com"), End::Accepted);
+    let settings = "attempt_timeout = \"2s\"\n\n[accounts]\nmax_parallel_hashes = 1\n";
+    site.write_config(&site.read("authpolicy.toml").replace("\n[accounts]\n", settings));
+    let log_in = |name| attempt(&site, "SCRAM-SHA-256", GB, name, "secret");
+    assert_eq!(log_in("clear@example.com"), End::Accepted);
     let held = authpolicy::state::slots::Slots::open(&site.path("state"), Some(1)).unwrap();
     assert!(held.take().unwrap());
-    assert_eq!(play("u@example.com"), End::Accepted);
-    assert_eq!(play("clear@example.com"), End::NoKeys);
+    assert_eq!(log_in("u@example.com"), End::Accepted);
+    assert_eq!(log_in("clear@example.com"), End::NoKeys);
     assert_eq!(site.rows()[2].auth_ok, None);
     assert!(site.main_log().contains("function=scram") && site.main_log().contains("hash-slots"));
 }

@@ -30,18 +30,18 @@ const MECHANISM: &str = "SCRAM-SHA-256";
 const U: &str = "u@example.com";
 
 /// A site with these limits, where no address is exempt because of earlier logins.
-fn limited(base: Base, limits: &[String]) -> Site {
+fn limited_site(base: Base, limits: &[String]) -> Site {
     let site = site(base);
     let head = "hash_nonce = \"x\"\nknown_good = \"0s\"\n";
     with_policy(&site, &format!("{head}{}", limits.concat()));
     site
 }
 
-fn play(site: &Site, password: &str) -> End {
+fn log_in(site: &Site, password: &str) -> End {
     attempt(site, MECHANISM, GB, U, password)
 }
 
-/// An exchange up to the keys; the client says nothing more.
+/// An exchange up to the keys, after which the client sends nothing.
 fn ask_for_keys(site: &Site) -> Connection {
     let mut exim = Connection::open(site, MECHANISM);
     exim.expand("server_scram_salt", U, GB).unwrap();
@@ -59,37 +59,41 @@ fn an_exchange_that_is_given_up_counts_for_the_address_alone() {
             limit("remote", "remote", "failures", 3),
             both,
         ];
-        let site = limited(base, &limits);
-        assert_eq!(play(&site, "secret"), End::Accepted);
+        let site = limited_site(base, &limits);
+        assert_eq!(log_in(&site, "secret"), End::Accepted);
         assert_eq!((flags(&site), site.count(ENTRIES)), ((YES, NO), 0));
         let mut exim = ask_for_keys(&site);
-        assert_eq!(site.count(RESERVATIONS), 3, "it takes room with each limit meanwhile");
+        assert_eq!(site.count(RESERVATIONS), 3, "meanwhile it takes room with each limit");
         exim.expand("server_set_id", U, GB);
         assert_eq!(flags(&site), (None, NO), "{:?}", site.lines());
-        let of =
+        let count =
             |rule: &str| site.count(&format!("{ENTRIES} AND attempt = '' AND rule = '{rule}'"));
-        assert_eq!((of("account"), of("remote"), of("both")), (0, 1, 1));
+        assert_eq!((count("account"), count("remote"), count("both")), (0, 1, 1));
         assert_eq!(site.count(RESERVATIONS), 0);
     }
 }
 
-/// The same for an exchange whose client falls silent.
+/// An exchange whose client falls silent counts against its address, and not against the account.
 #[test]
 fn an_exchange_that_lapses_counts_for_the_address_alone() {
     for base in Base::all() {
         let limits =
             [limit("account", "account", "failures", 1), limit("remote", "remote", "failures", 2)];
-        let site = limited(base, &limits);
-        assert_eq!(play(&site, "secret"), End::Accepted);
+        let site = limited_site(base, &limits);
+        assert_eq!(log_in(&site, "secret"), End::Accepted);
         drop(ask_for_keys(&site));
         assert_eq!(site.count(RESERVATIONS), 2);
         // As if its lease were over.
         site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
-        assert_eq!(play(&site, "secret"), End::Accepted, "{:?}", site.lines());
+        assert_eq!(log_in(&site, "secret"), End::Accepted, "{:?}", site.lines());
         assert_eq!(flags(&site), (YES, NO));
         drop(ask_for_keys(&site));
         site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
-        assert_eq!(play(&site, "secret"), End::WrongProof, "two of its address are too many");
+        assert_eq!(
+            log_in(&site, "secret"),
+            End::WrongProof,
+            "two failures of the address reach the limit"
+        );
         assert_eq!(flags(&site), (None, YES));
     }
 }
@@ -99,27 +103,27 @@ fn an_exchange_that_lapses_counts_for_the_address_alone() {
 #[test]
 fn an_exchange_that_is_killed_after_its_proof_counts_for_the_account() {
     for base in Base::all() {
-        let site = limited(base, &[limit("account", "account", "failures", 1)]);
-        assert_eq!(play(&site, "secret"), End::Accepted);
+        let site = limited_site(base, &[limit("account", "account", "failures", 1)]);
+        assert_eq!(log_in(&site, "secret"), End::Accepted);
         let mut exim = ask_for_keys(&site);
         exim.expand("server_key", U, GB).unwrap();
         drop(exim);
         assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (1, 1));
         site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
-        assert_eq!(play(&site, "secret"), End::WrongProof, "{:?}", site.lines());
+        assert_eq!(log_in(&site, "secret"), End::WrongProof, "{:?}", site.lines());
         assert_eq!(flags(&site), (None, YES));
     }
 }
 
-/// An exchange whose room has gone to others since it got its keys takes room anew for its proof.
+/// If an exchange has lost its room to others since it got its keys, its proof needs new room.
 #[test]
-fn a_proof_that_comes_late_is_under_the_limit_as_any_other() {
+fn a_late_proof_is_subject_to_the_limit() {
     for base in Base::all() {
-        let site = limited(base, &[limit("account", "account", "failures", 1)]);
-        assert_eq!(play(&site, "secret"), End::Accepted);
+        let site = limited_site(base, &[limit("account", "account", "failures", 1)]);
+        assert_eq!(log_in(&site, "secret"), End::Accepted);
         let mut late = ask_for_keys(&site);
         site.sql("UPDATE authpolicy_count SET expires = expires - 40000");
-        assert_eq!(play(&site, "wrong"), End::WrongProof);
+        assert_eq!(log_in(&site, "wrong"), End::WrongProof);
         assert_eq!(flags(&site), (NO, NO));
         assert_eq!(late.expand("server_key", U, GB).as_deref(), Some(""), "no keys of the account");
         assert_eq!(late.expand("server_password", U, GB), None);
@@ -129,13 +133,13 @@ fn a_proof_that_comes_late_is_under_the_limit_as_any_other() {
     }
 }
 
-/// An exchange that is refused whatever its proof takes no room from the account's owner, with
-/// `secret` and with `scram`.
+/// An exchange that is refused with any proof takes no room from the account's owner, with `secret`
+/// and with `scram`.
 #[test]
-fn a_refused_place_takes_no_room_with_drivers() {
+fn an_exchange_that_is_refused_anyway_takes_no_room() {
     for base in Base::all() {
-        let site = limited(base, &[limit("account", "account", "failures", 1)]);
-        assert_eq!(play(&site, "secret"), End::Accepted);
+        let site = limited_site(base, &[limit("account", "account", "failures", 1)]);
+        assert_eq!(log_in(&site, "secret"), End::Accepted);
         let clear = "clear@example.com";
         for (option, name, remote, entries) in [
             ("server_scram_salt", U, CN, 0),
@@ -143,8 +147,8 @@ fn a_refused_place_takes_no_room_with_drivers() {
             ("server_password", clear, GB, 1),
         ] {
             let mut exim = Connection::open(&site, MECHANISM);
-            let said = exim.expand(option, name, remote);
-            assert!(said.is_some_and(|said| !said.is_empty()), "{option} {remote}");
+            let value = exim.expand(option, name, remote);
+            assert!(value.is_some_and(|value| !value.is_empty()), "{option} {remote}");
             assert_eq!(site.count(RESERVATIONS), entries, "{option} {remote}: {:?}", site.lines());
             exim.expand("server_set_id", name, remote);
             assert_eq!(site.count(RESERVATIONS), 0, "{option} {remote}");
@@ -155,14 +159,14 @@ fn a_refused_place_takes_no_room_with_drivers() {
 
 /// An exchange that finds no room gets no keys, and the row names the limit.
 #[test]
-fn an_exchange_without_room_is_no_answer() {
+fn an_exchange_without_room_gets_no_keys() {
     for base in Base::all() {
-        let site = limited(base, &[limit("account", "account", "failures", 1)]);
+        let site = limited_site(base, &[limit("account", "account", "failures", 1)]);
         let short = "attempt_timeout = \"2s\"\n\n[accounts]\n";
         site.write_config(&site.read("authpolicy.toml").replace("\n[accounts]\n", short));
-        assert_eq!(play(&site, "secret"), End::Accepted, "{:?}", site.lines());
+        assert_eq!(log_in(&site, "secret"), End::Accepted, "{:?}", site.lines());
         let _held = ask_for_keys(&site);
-        assert_eq!(play(&site, "secret"), End::NoKeys, "{:?}", site.lines());
+        assert_eq!(log_in(&site, "secret"), End::NoKeys, "{:?}", site.lines());
         assert_eq!(flags(&site), (None, NO));
         let line = site.lines().pop().unwrap();
         assert!(line.starts_with("attempt status=503 reason=internal rule=account "), "{line}");
@@ -173,7 +177,7 @@ fn an_exchange_without_room_is_no_answer() {
 /// Guesses with SCRAM count, whatever the limit counts. An exchange that its client abandons is not
 /// a guess, nor is one that the policy refuses.
 #[test]
-fn scram_is_under_limits() {
+fn guesses_with_scram_count_towards_limits() {
     let all = Base::all().into_iter().zip(["failures", "passwords"]);
     for (base, count) in all {
         let site = site(base);
@@ -185,22 +189,22 @@ fn scram_is_under_limits() {
             ),
         );
         let mechanism = "SCRAM-SHA-256";
-        let play = |password| attempt(&site, mechanism, GB, "u@example.com", password);
-        assert_eq!(play("secret"), End::Accepted);
+        let log_in = |password| attempt(&site, mechanism, GB, "u@example.com", password);
+        assert_eq!(log_in("secret"), End::Accepted);
         for _ in 0..3 {
             let mut exim = Connection::open(&site, mechanism);
             exim.expand("server_scram_salt", "u@example.com", GB).unwrap();
             exim.expand("server_set_id", "u@example.com", GB);
         }
         for _ in 0..3 {
-            // The client is refused, and leaves without a word.
+            // The client is refused, and disconnects.
             let mut exim = Connection::open(&site, mechanism);
             exim.expand("server_scram_salt", "u@example.com", CN).unwrap();
         }
-        assert_eq!(play("wrong"), End::WrongProof);
-        assert_eq!(play("secret"), End::Accepted);
-        assert_eq!(play("wrong"), End::WrongProof);
-        assert_eq!(play("secret"), End::WrongProof, "no keys of the account beyond the limit");
+        assert_eq!(log_in("wrong"), End::WrongProof);
+        assert_eq!(log_in("secret"), End::Accepted);
+        assert_eq!(log_in("wrong"), End::WrongProof);
+        assert_eq!(log_in("secret"), End::WrongProof, "no keys of the account beyond the limit");
         let row = site.rows().pop().unwrap();
         assert_eq!((row.auth_ok, row.policy_reject), (None, YES));
     }

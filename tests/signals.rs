@@ -59,22 +59,22 @@ fn attempt(exim: &Exim, remote: &str, password: &[u8]) -> String {
     reply
 }
 
-/// Starts Exim with no file longer than this, in bytes.
-fn limited(site: &Site, bytes: u64) -> Exim {
+/// Starts Exim with this limit on the size of files, in bytes.
+fn start_with_file_limit(site: &Site, bytes: u64) -> Exim {
     let port = free_port();
     let mut command = Command::new("prlimit");
     command.arg(format!("--fsize={bytes}:{bytes}")).arg("exim4");
     Exim::start_by(&mut command, &site.path("exim.conf"), port, &["-oX", &format!("{port}")])
 }
 
-/// Has the daemon preload; makes the country file eight megabytes long.
-fn preloads(site: &Site) {
+/// Makes the daemon preload, and the country file eight megabytes long.
+fn preload_long_file(site: &Site) {
     let preload = site.dlfunc("preload", "{}");
     let config = site.read("exim.conf");
     site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
     let file = fs::read(site.path("country.mmdb")).unwrap();
-    // The metadata is looked for at the end of the file, the tree at its beginning, and nothing
-    // leads to what is between.
+    // Readers look for the metadata at the end of the file, and for the tree at its beginning. Nothing
+    // refers to the bytes between them.
     let marker = b"\xab\xcd\xefMaxMind.com";
     let at = file.windows(marker.len()).position(|window| window == marker).unwrap();
     let long = [&file[..at], &vec![0; 8 << 20], &file[at..]].concat();
@@ -88,31 +88,31 @@ fn maps(exim: &Exim) -> String {
 #[test]
 fn preload_of_a_file_beyond_the_limit_leaves_the_daemon_alive() {
     let site = site(Base::Sqlite);
-    preloads(&site);
+    preload_long_file(&site);
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
     assert!(maps(&exim).contains("/memfd:geoip.database"), "{}", maps(&exim));
     drop(exim);
     // ulimit -f 4000
-    let exim = limited(&site, 4000 * 512);
+    let exim = start_with_file_limit(&site, 4000 * 512);
     for _ in 0..3 {
         assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(attempt(&exim, CN, b"secret"), REFUSED, "{}", site.main_log());
     }
     let found = maps(&exim);
     assert!(found.contains("/authpolicy.so") && !found.contains("/memfd:"), "{found}");
-    // The daemon does not map the file itself either, because that may be cut short.
+    // The daemon does not map the file itself either, because the file may be truncated.
     assert!(!found.contains("/country.mmdb"), "{found}");
     let mut client = Client::connect_from(exim.port, GB);
     assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
     fs::File::options().write(true).open(site.path("country.mmdb")).unwrap().set_len(0).unwrap();
-    assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "it has a copy");
+    assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED, "the connection has a copy");
     assert_eq!(attempt(&exim, GB, b"secret"), CANNOT_TELL, "the file is empty");
     assert_eq!(site.panic_log(), "");
 }
 
 #[test]
-fn a_database_and_a_journal_beyond_the_limit_are_435_and_never_the_end() {
+fn a_database_and_a_journal_beyond_the_limit_are_435_and_do_not_end_exim() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
@@ -123,7 +123,7 @@ fn a_database_and_a_journal_beyond_the_limit_are_435_and_never_the_end() {
     // Exim's own log has room, the database's WAL does not.
     let limit = 12_000;
     assert!(log + 4_000 < limit && database > limit, "{log} {database}");
-    let exim = limited(&site, limit);
+    let exim = start_with_file_limit(&site, limit);
     let mut replies = Vec::new();
     for _ in 0..8 {
         replies.push(attempt(&exim, GB, b"secret"));
@@ -131,7 +131,7 @@ fn a_database_and_a_journal_beyond_the_limit_are_435_and_never_the_end() {
     assert!(replies.iter().all(|reply| [ACCEPTED, CANNOT_TELL].contains(&&**reply)), "{replies:?}");
     assert!(site.main_log().contains("the row waits in the journal"), "{}", site.main_log());
     drop(exim);
-    // Each accepted one has a row, whichever way it took.
+    // Each accepted attempt has a row, stored at once or through the journal.
     flush(&site);
     let accepted = replies.iter().filter(|reply| *reply == ACCEPTED).count();
     let rows = site.rows().iter().filter(|row| row.auth_ok == Some(true)).count();
@@ -140,8 +140,8 @@ fn a_database_and_a_journal_beyond_the_limit_are_435_and_never_the_end() {
     assert_eq!(site.panic_log(), "");
 }
 
-/// Has Exim's user ask by `exim -be`, where no file may be longer than this.
-fn ask_limited(site: &Site, bytes: u64) -> String {
+/// Calls `check` with `exim -be` as Exim's user, with this limit on the size of files.
+fn check_with_file_limit(site: &Site, bytes: u64) -> String {
     let (uid, gid) = exim::users::exim();
     let call = site.dlfunc("check", &format!("{{u@example.com}}{{secret}}{{{GB}}}"));
     let output = Command::new("prlimit")
@@ -161,32 +161,36 @@ fn no_signal_ends_exim_if_writing_fails() {
     for base in Base::all() {
         let site = site(base);
         let config = site.read("authpolicy.toml");
-        // An account is to be remembered, and a hash to be learnt.
+        // The plugin also writes the file of a cached account, and the hash for unknown accounts.
         let more = "[accounts]\nserve_stale = \"1h\"\n";
         if matches!(site.base, Base::MariaDb(..)) {
             site.write_config(&config.replace("[accounts]\n", more));
         }
-        // Exim's own log file would meet the limit, too.
-        let own = format!("log_file_path = {}/log/%slog", site.directory().display());
+        // Exim's own log file would reach the limit, too.
+        let to_file = format!("log_file_path = {}/log/%slog", site.directory().display());
         let exim_conf = site.read("exim.conf");
-        assert!(exim_conf.contains(&own));
-        site.write("exim.conf", &exim_conf.replace(&own, "log_file_path = syslog"));
+        assert!(exim_conf.contains(&to_file));
+        site.write("exim.conf", &exim_conf.replace(&to_file, "log_file_path = syslog"));
         let rows = site.rows().len();
-        assert!(ask_limited(&site, 1 << 30).contains("yes"), "{}", ask_limited(&site, 1 << 30));
+        assert!(
+            check_with_file_limit(&site, 1 << 30).contains("yes"),
+            "{}",
+            check_with_file_limit(&site, 1 << 30)
+        );
         for bytes in [0, 1, 100] {
-            let said = ask_limited(&site, bytes);
+            let output = check_with_file_limit(&site, bytes);
             let expected = match site.base {
                 Base::Sqlite => "Failed: authpolicy cannot tell",
                 Base::MariaDb(..) => "yes",
             };
-            assert!(said.contains(expected) && !said.ends_with("None"), "{bytes}: {said}");
+            assert!(output.contains(expected) && !output.ends_with("None"), "{bytes}: {output}");
         }
         assert!(site.rows().len() > rows);
     }
 }
 
 #[test]
-fn a_full_disk_below_the_databases_index_is_an_error_and_no_signal() {
+fn a_full_disk_under_the_databases_index_is_435_and_not_a_signal() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
@@ -196,7 +200,7 @@ fn a_full_disk_below_the_databases_index_is_an_error_and_no_signal() {
     let mount = Mount::over(&state, "256k");
     let from = format!("{}/.", copy.display());
     assert!(Command::new("cp").arg("-a").arg(&from).arg(&state).status().unwrap().success());
-    // The first process makes the index anew, and there is no room for it.
+    // The first process creates the index again, and there is no room for it.
     let _ = fs::remove_file(state.join("authpolicy.db-shm"));
     mount.fill();
     for _ in 0..5 {
@@ -208,7 +212,7 @@ fn a_full_disk_below_the_databases_index_is_an_error_and_no_signal() {
 }
 
 #[test]
-fn the_tool_tells_of_a_file_beyond_the_limit() {
+fn the_tool_reports_a_file_beyond_the_limit() {
     let site = site(Base::Sqlite);
     let user = ["user", "add", "v@example.com", "--scheme", "PLAIN"];
     let exception =
@@ -225,8 +229,8 @@ fn the_tool_tells_of_a_file_beyond_the_limit() {
     }
 }
 
-/// Puts a server that hangs up, on a unix socket, before the site's own.
-fn behind_one_that_hangs_up(site: &Site) -> FakeServer {
+/// Configures a server that hangs up, on a Unix socket, before the site's own.
+fn add_server_that_hangs_up(site: &Site) -> FakeServer {
     let path = site.path("hangs-up.sock");
     let server = FakeServer::start_at(&path, Oddity::HangsUp);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -242,7 +246,7 @@ fn behind_one_that_hangs_up(site: &Site) -> FakeServer {
 #[test]
 fn a_server_that_hangs_up_is_passed_over_in_each_way_to_run_exim() {
     let site = site(Base::mariadb());
-    let _server = behind_one_that_hangs_up(&site);
+    let _server = add_server_that_hangs_up(&site);
     let exim = site.exim();
     for _ in 0..10 {
         assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
@@ -264,7 +268,7 @@ fn a_server_that_hangs_up_is_passed_over_in_each_way_to_run_exim() {
 /// Over TLS the driver writes with writev(2), which has no MSG_NOSIGNAL. Exim ignores SIGPIPE, but
 /// this test program does not: the plugin must not depend on that.
 #[test]
-fn a_tls_server_that_hangs_up_while_we_hash_ends_no_host() {
+fn a_tls_server_that_hangs_up_during_hashing_does_not_end_the_process() {
     let server = Arc::new(MariaDb::start());
     let name = server.database();
     let base = Base::MariaDb(Arc::clone(&server), name.clone(), server.url(&name));
@@ -279,16 +283,16 @@ fn a_tls_server_that_hangs_up_while_we_hash_ends_no_host() {
     let config = site.read("authpolicy.toml");
     let url = format!("{}?root_cert_path={authority}", server.tcp_url(&name));
     site.write_config(&config.replacen(&site.url(), &url, 1));
-    let told = host::run(&site, "a_host_with_default_actions");
-    assert!(told.contains("SigPnd 0 SigBlk 0"), "{told}");
+    let output = host::run(&site, "a_host_with_default_actions");
+    assert!(output.contains("SigPnd 0 SigBlk 0"), "{output}");
     flush(&site);
     let made: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
-    assert_eq!(made, [Some(true); 4], "{told}");
+    assert_eq!(made, [Some(true); 4], "{output}");
 }
 
 #[test]
 #[ignore = "another test starts it"]
-#[allow(unsafe_code, reason = "what Rust's runtime has changed is changed back")]
+#[allow(unsafe_code, reason = "restores the actions that Rust's runtime has changed")]
 fn a_host_with_default_actions() {
     for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
         // SAFETY: the default action runs no code of this program.
@@ -310,22 +314,22 @@ fn a_host_with_default_actions() {
     println!("SigPnd {} SigBlk {}", mask("SigPnd"), mask("SigBlk"));
 }
 
-/// Cuts the country file short and puts it back, again and again, until this is dropped.
-struct Saw {
-    is_over: Arc<AtomicBool>,
+/// Truncates the country file and restores it, again and again, until it is stopped.
+struct Truncator {
+    is_stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<u32>>,
 }
 
-impl Saw {
+impl Truncator {
     fn start(site: &Site) -> Self {
         let path = site.path("country.mmdb");
         let whole = fs::read(&path).unwrap();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&is_over);
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&is_stopped);
         let thread = thread::spawn(move || {
             let file = fs::File::options().write(true).open(path).unwrap();
             let mut cuts = 0;
-            while !ends.load(Ordering::Relaxed) {
+            while !stopped.load(Ordering::Relaxed) {
                 file.set_len(0).unwrap();
                 file.write_all_at(&whole, 0).unwrap();
                 cuts += 1;
@@ -333,24 +337,24 @@ impl Saw {
             }
             cuts
         });
-        Self { is_over, thread: Some(thread) }
+        Self { is_stopped, thread: Some(thread) }
     }
 
-    /// Ends it; returns how often it has cut.
+    /// Stops it, and returns how often it has truncated the file.
     fn stop(&mut self) -> u32 {
-        self.is_over.store(true, Ordering::Relaxed);
+        self.is_stopped.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 }
 
 #[test]
-fn a_country_file_that_is_cut_short_while_it_is_read_ends_no_process() {
+fn a_country_file_that_is_truncated_during_reads_does_not_end_the_process() {
     let site = site(Base::Sqlite);
-    let told = host::run(&site, "a_host_that_asks_for_countries");
-    assert!(told.contains("1 passed"), "{told}");
-    let mut saw = Saw::start(&site);
-    let told = host::run(&site, "a_host_that_asks_for_countries");
-    assert!(saw.stop() > 10, "{told}");
+    let output = host::run(&site, "a_host_that_asks_for_countries");
+    assert!(output.contains("1 passed"), "{output}");
+    let mut truncator = Truncator::start(&site);
+    let output = host::run(&site, "a_host_that_asks_for_countries");
+    assert!(truncator.stop() > 10, "{output}");
     let exim = site.exim();
     assert_eq!(attempt(&exim, GB, b"secret"), ACCEPTED, "{}", site.main_log());
 }
@@ -363,13 +367,13 @@ fn a_host_that_asks_for_countries() {
     let config = format!("config={directory}/authpolicy.toml");
     for _ in 0..100 {
         // A child that is ended by a signal fails here.
-        let told = host::forked(|| {
+        let answer = host::forked(|| {
             for _ in 0..50 {
                 let (code, country) = plugin.call("country", &[GB, &config]);
                 assert!(code == 0 && ["GB", ""].contains(&&*country), "{country}");
             }
             String::from("alive")
         });
-        assert_eq!(told, "alive");
+        assert_eq!(answer, "alive");
     }
 }

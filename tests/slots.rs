@@ -1,5 +1,5 @@
-//! A state directory that cannot hold the slots: nobody is shut out who did not ask for a bound, and
-//! whoever did is told what to do.
+//! A state directory without a usable file for slots. Without `max_parallel_hashes`, attempts work as
+//! before. With it, they get 435, and the line says what to do.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 mod common;
@@ -20,14 +20,14 @@ use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 
 const U: &str = "u@example.com";
-/// What `authpolicy config` is the first to say.
+/// The check in the output of `authpolicy config`.
 const CHECK: &str = "check.max_parallel_hashes=";
 
 fn chmod(site: &Site, name: &str, mode: u32) {
     fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What is wrong, how it comes to that, and what the message says besides the file's name.
+/// A fault, the function that causes it, and the hint in the message.
 type Case = (&'static str, fn(&Site), &'static str);
 
 const CASES: &[Case] = &[
@@ -65,9 +65,9 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn without_slots_only_a_bound_that_was_asked_for_is_435() {
-    for (name, spoil, hint) in CASES {
-        // The embedded database would need the directory for itself.
+fn without_slots_attempts_are_435_only_if_max_parallel_hashes_is_set() {
+    for (name, cause_fault, hint) in CASES {
+        // The embedded database would need the state directory, too.
         let site = Site::new(Base::mariadb(), "[policy]\nfailure_time = \"0s\"\n");
         site.account(U, "secret");
         let exim = site.exim();
@@ -77,16 +77,16 @@ fn without_slots_only_a_bound_that_was_asked_for_is_435() {
         assert_eq!((made.permissions().mode() & 0o777, made.len()), (0o600, 0));
         assert!(site.tool(&["config"], "").contains(&format!("{CHECK}ok")));
         fs::remove_file(&file).unwrap();
-        spoil(&site);
+        cause_fault(&site);
         assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{name}: {}", site.main_log());
         expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
         assert_eq!(flags(&site), (YES, NO), "{name}");
-        let said = site.tool(&["config"], "");
-        let warned = said.lines().find_map(|line| line.strip_prefix(CHECK)).unwrap();
-        assert!(warned.starts_with("warning ") && warned.contains(hint), "{name}: {warned}");
+        let text = site.tool(&["config"], "");
+        let warning = text.lines().find_map(|line| line.strip_prefix(CHECK)).unwrap();
+        assert!(warning.starts_with("warning ") && warning.contains(hint), "{name}: {warning}");
         let config = site.read("authpolicy.toml");
-        let given = "[accounts]\nmax_parallel_hashes = 4\n";
-        site.write_config(&config.replace("[accounts]\n", given));
+        let with_setting = "[accounts]\nmax_parallel_hashes = 4\n";
+        site.write_config(&config.replace("[accounts]\n", with_setting));
         assert_eq!(attempt(&exim, GB, U, "secret"), CANNOT_TELL, "{name}");
         expect_line(
             &site,
@@ -96,11 +96,11 @@ fn without_slots_only_a_bound_that_was_asked_for_is_435() {
         assert!(line.contains("/state/hash-slots: cannot be used for accounts."), "{name}: {line}");
         assert!(line.contains(hint), "{name}: {line}");
         assert_eq!(flags(&site), (None, NO), "{name}");
-        let said = site.run_tool(&["config"], "");
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        let output = site.run_tool(&["config"], "");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.contains(&format!("{CHECK}failed ")), "{name}: {text}");
-        assert_eq!(said.status.code(), Some(2), "{name}");
-        // Done as told.
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        // The administrator follows the hint.
         match *hint {
             "db init" => fs::rename(site.path("away"), site.path("state")).unwrap(),
             "mode 0700" => chmod(&site, "state", 0o700),

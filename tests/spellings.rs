@@ -35,7 +35,8 @@ use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
 
-/// Spellings of p@example.com under `unicode_ci`, one of nobody, and one that is just odd.
+/// Three spellings of p@example.com under `unicode_ci`, one of an unknown account, and one with a
+/// full-width letter.
 const SPELLINGS: [&str; 5] = [
     "\u{1e55}@example.com",
     "p@ex\u{e1}mple.com",
@@ -43,11 +44,12 @@ const SPELLINGS: [&str; 5] = [
     "\u{1e55}nobody@example.com",
     "\u{ff50}@example.com",
 ];
+
 fn last_line(site: &Site) -> String {
     site.lines().pop().unwrap()
 }
 
-/// All spellings are "cannot tell", whether there is such an account or not.
+/// Checks that all spellings get "cannot tell", with or without such an account.
 fn assert_cannot_tell(site: &Site, exim: &Exim, what: &str) {
     assert_eq!(
         attempt(exim, GB, "p@example.com", "secret"),
@@ -108,17 +110,13 @@ fn exceptions_depend_on_names_too() {
         assert_eq!(check(&site, "names"), (0, String::from("ok")));
         assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), ACCEPTED);
         let want = if matches!(site.base, Base::Sqlite) { REFUSED } else { ACCEPTED };
-        assert_eq!(
-            attempt(&exim, GB, SPELLINGS[0], "secret"),
-            want,
-            "nothing has to do with names"
-        );
+        assert_eq!(attempt(&exim, GB, SPELLINGS[0], "secret"), want, "no rule is for a name");
         site.tool(&["exception", "add", "p@example.com", "--countries", "CN", "--until", "2d"], "");
         assert_eq!(attempt(&exim, CN, "p@example.com", "secret"), ACCEPTED, "{}", site.main_log());
         assert_cannot_tell(&site, &exim, "an exception");
         assert!(check(&site, "names").1.starts_with("warning "));
         site.sql("UPDATE authpolicy_exception SET expires = 1");
-        assert_eq!(attempt(&exim, GB, SPELLINGS[0], "secret"), want, "it is over");
+        assert_eq!(attempt(&exim, GB, SPELLINGS[0], "secret"), want, "the exception has expired");
     }
 }
 
@@ -137,7 +135,7 @@ fn with_username_all_spellings_get_the_rules_of_the_account() {
         );
     }
     assert_eq!(check(&site, "names"), (0, String::from("ok")));
-    // A name that the table does not have for this account is none.
+    // The query returns NULL as the name of this account.
     let empty = NAMED.replace("address AS", "NULLIF(address, 'p@example.com') AS");
     configure(&site, &empty, policy);
     assert_eq!(attempt(&exim, GB, "mike@example.com", "secret"), ACCEPTED, "{}", site.main_log());
@@ -162,8 +160,8 @@ fn the_default_query_has_one_name_for_an_account() {
             assert_eq!(attempt(&exim, GB, name, "secret"), ACCEPTED, "{}", site.main_log());
             assert_eq!(attempt(&exim, CN, name, "secret"), REFUSED, "the rule holds");
         }
-        assert_eq!(attempt(&exim, GB, "jorg@example.com", "secret"), REFUSED, "is another");
-        assert_eq!(attempt(&exim, GB, "\u{fa}@example.com", "secret"), REFUSED, "is another");
+        assert_eq!(attempt(&exim, GB, "jorg@example.com", "secret"), REFUSED, "another account");
+        assert_eq!(attempt(&exim, GB, "\u{fa}@example.com", "secret"), REFUSED, "another account");
         assert_eq!(check(&site, "names"), (0, String::from("ok")));
         if matches!(site.base, Base::MariaDb(..)) {
             let varchar =
@@ -226,7 +224,7 @@ fn a_rule_for_an_ambiguous_name_is_an_error() {
     assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), CANNOT_TELL);
 }
 
-/// The drivers that prove a password themselves ask for accounts, too.
+/// Drivers that check the proof themselves also look up accounts.
 #[test]
 fn drivers_get_no_account_for_another_spelling() {
     let site = site(Base::mariadb());

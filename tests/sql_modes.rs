@@ -1,5 +1,5 @@
-//! MariaDB's SQL modes: our own statements mean the same under each, and the administrator's keep theirs. MySQL's are
-//! in mysql.rs.
+//! MariaDB's SQL modes: our own statements mean the same under each of them, and the administrator's query runs under
+//! the server's. For MySQL's modes, see mysql.rs.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -46,9 +46,9 @@ fn our_statements_mean_the_same_under_each_mode_of_mariadb() {
     );
 }
 
-/// Without PIPES_AS_CONCAT this query finds every account: `||` is OR.
+/// Without PIPES_AS_CONCAT, `||` is OR, and this query finds every account.
 #[test]
-fn the_administrators_own_modes_stay() {
+fn the_administrators_query_runs_under_the_servers_modes() {
     let (stage, _server) = stage();
     let site = &stage.site;
     site.sql(

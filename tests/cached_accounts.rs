@@ -1,5 +1,5 @@
-//! `accounts.serve_stale`: while no host can be reached, and only then, who has logged in before is
-//! let in with the password that was right then.
+//! `accounts.serve_stale`: only while no host can be reached, a cached account is accepted with the
+//! password of its last login.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -22,8 +22,8 @@ use common::smtp::REFUSED;
 use common::stale::Rig;
 use mysql::prelude::Queryable;
 
-/// What is stored for `secret` in clear, or as good as that for who reads it: by CRAM-MD5, by
-/// DIGEST-MD5 (the MD5 of `digest:example.com:secret`), and by NTLM (`passlib.hash.nthash`).
+/// Stored passwords for `secret` that are clear text, or that a reader can log in with: by CRAM-MD5,
+/// by DIGEST-MD5 (the MD5 of `digest:example.com:secret`), and by NTLM (`passlib.hash.nthash`).
 const EQUIVALENT: [(&str, &str); 4] = [
     ("plain", "{PLAIN}secret"),
     ("cram", "{CRAM-MD5}CRAM"),
@@ -53,7 +53,7 @@ fn a_cached_account_is_served_while_no_host_can_be_reached() {
     }
     assert_eq!(rig.attempt("new", "wrong"), REFUSED);
     let files = rig.remembered();
-    assert_eq!(files.len(), 4, "no password in clear, and none that is as good");
+    assert_eq!(files.len(), 4, "no password in clear or equivalent to it is cached");
     for file in &files {
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600);
         assert!(!fs::read_to_string(file).unwrap().contains("secret"));
@@ -65,9 +65,9 @@ fn a_cached_account_is_served_while_no_host_can_be_reached() {
          username = 'new@example.com') AS x) WHERE username = 'changed@example.com'",
     );
     for name in ["disabled", "gone", "changed"] {
-        assert_eq!(rig.attempt(name, "wrong"), REFUSED, "each is seen as it is");
+        assert_eq!(rig.attempt(name, "wrong"), REFUSED, "the change is seen");
     }
-    assert_eq!(rig.remembered().len(), 1, "what is no longer so is forgotten");
+    assert_eq!(rig.remembered().len(), 1, "changed accounts are forgotten");
     rig.server.kill();
     let before = rig.site.lines().len();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
@@ -104,15 +104,19 @@ fn a_host_that_answers_is_not_away() {
     assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL);
     rig.site.sql("ALTER TABLE moved RENAME TO account");
     rig.server.signal("STOP");
-    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "a host that hangs is");
+    assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "a host that hangs is away");
     rig.server.signal("CONT");
     load::flush(&rig.site);
     assert_eq!(rig.site.rows().len(), 4);
     rig.site.tool(&["user", "disable", "new@example.com"], "");
-    assert_eq!(rig.remembered().len(), 0, "the tool erases what it may have changed");
+    assert_eq!(
+        rig.remembered().len(),
+        0,
+        "the tool deletes all cached accounts, because it may have changed them"
+    );
 }
 
-/// A driver with a proof of its own asks for the account as well.
+/// Drivers that check the proof themselves also look up the account.
 #[test]
 fn every_function_forgets_an_account_that_it_sees_disabled() {
     for (function, arguments) in [
@@ -139,7 +143,7 @@ fn every_function_forgets_an_account_that_it_sees_disabled() {
 }
 
 #[test]
-fn nothing_is_remembered_unless_wanted_nor_for_longer() {
+fn accounts_are_cached_only_with_serve_stale_and_only_for_its_time() {
     let rig = rig("");
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     assert_eq!(rig.remembered().len(), 0);
@@ -151,7 +155,7 @@ fn nothing_is_remembered_unless_wanted_nor_for_longer() {
     let time = text.lines().find(|line| line.starts_with("time=")).unwrap();
     let seconds: i64 = time.strip_prefix("time=").unwrap().parse().unwrap();
     rig.server.kill();
-    // Of another owner, over, and of a time to come.
+    // A file of another owner, then an expired file and one from the future.
     std::os::unix::fs::chown(file, Some(0), Some(0)).unwrap();
     assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL);
     common::exim::users::give_to_exim(file);
@@ -161,9 +165,9 @@ fn nothing_is_remembered_unless_wanted_nor_for_longer() {
         common::exim::users::give_to_exim(file);
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "{wrong}");
-        assert_eq!(rig.remembered().len(), 0, "{wrong}: erased");
+        assert_eq!(rig.remembered().len(), 0, "{wrong}: deleted");
     }
-    // `flush` erases what nobody asks for.
+    // `flush` deletes expired files.
     fs::write(file, text.replace(time, "time=1")).unwrap();
     common::exim::users::give_to_exim(file);
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();

@@ -1,5 +1,8 @@
-//! What `accounts.serve_stale` keeps: so many files and no more, none for longer than it may, none
-//! after the tool has changed an account, and all of them in a directory of Exim's user.
+//! The files of cached accounts, with `accounts.serve_stale`:
+//!
+//! - There is a largest number of files.
+//! - Expired files are deleted, and all files after the tool has changed an account.
+//! - A link in the place of their directory is not followed.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -25,12 +28,12 @@ use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::stale::Rig;
 
-const SERVE: &str = "serve_stale = \"24h\"\n";
-/// Accounts that are remembered at most (docs/reference.md).
-const MOST: usize = 10_000;
+const SERVE_STALE: &str = "serve_stale = \"24h\"\n";
+/// The largest number of cached accounts (docs/reference.md).
+const MAX_CACHED: usize = 10_000;
 
-/// A file that somebody logged in for in 1970, in this directory.
-fn plant(directory: &Path, name: &str) -> PathBuf {
+/// Creates an expired file, of a login in 1970, in this directory.
+fn add_expired_file(directory: &Path, name: &str) -> PathBuf {
     let path = directory.join(name);
     fs::write(&path, "time=1\nusername=x@example.com\npassword={PLAIN}x\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -44,7 +47,7 @@ fn log_in(rig: &Rig, name: &str) {
 
 #[test]
 fn an_account_that_the_tool_changes_is_forgotten() {
-    let rig = common::stale::rig(SERVE, &["u", "v"]);
+    let rig = common::stale::rig(SERVE_STALE, &["u", "v"]);
     let cheap = ["--scheme", "BLF-CRYPT", "--cost", "4"];
     let changes: [(&[&str], usize); 4] = [
         (&["user", "disable", "v@example.com"], 0),
@@ -62,10 +65,10 @@ fn an_account_that_the_tool_changes_is_forgotten() {
     }
 }
 
-/// Its exceptions cannot be deleted then, which the tool says; the account itself is.
+/// The account is deleted. Its exceptions cannot be deleted, and the tool says so.
 #[test]
 fn an_account_that_is_deleted_while_the_log_is_away_is_forgotten() {
-    let rig = common::stale::rig(SERVE, &["u"]);
+    let rig = common::stale::rig(SERVE_STALE, &["u"]);
     log_in(&rig, "u");
     let away = format!("[log]\nurl = \"mysql://x@127.0.0.1:{}/x\"\n", free_port());
     let config = rig.site.path("accounts.toml");
@@ -78,56 +81,56 @@ fn an_account_that_is_deleted_while_the_log_is_away_is_forgotten() {
 }
 
 #[test]
-fn no_more_are_remembered_than_there_is_room_for() {
-    let rig = common::stale::rig(SERVE, &["u", "v"]);
+fn no_more_than_ten_thousand_accounts_are_cached() {
+    let rig = common::stale::rig(SERVE_STALE, &["u", "v"]);
     log_in(&rig, "u");
     let directory = rig.site.path("state/remembered");
-    // Nobody knows whose they are, so that nobody erases them.
-    for number in 1..MOST {
+    // These files belong to no account, so that they are not deleted.
+    for number in 1..MAX_CACHED {
         fs::write(directory.join(format!("planted-{number}")), "").unwrap();
     }
     log_in(&rig, "v");
-    assert_eq!(rig.remembered().len(), MOST, "u and what is planted");
+    assert_eq!(rig.remembered().len(), MAX_CACHED, "u and the added files");
     rig.server.kill();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     assert_eq!(rig.attempt("v", "secret"), CANNOT_TELL);
     rig.server.restart();
     fs::remove_file(directory.join("planted-1")).unwrap();
     log_in(&rig, "v");
-    assert_eq!(rig.remembered().len(), MOST, "v has the room of what is gone");
+    assert_eq!(rig.remembered().len(), MAX_CACHED, "v takes the place of the removed file");
 }
 
 #[test]
-fn one_in_sixteen_new_accounts_erases_what_is_over() {
-    let rig = common::stale::rig(SERVE, &[]);
+fn one_in_sixteen_new_accounts_deletes_expired_files() {
+    let rig = common::stale::rig(SERVE_STALE, &[]);
     load::prepare(&rig.site);
     log_in(&rig, "u-0");
     let own = rig.remembered().pop().unwrap();
-    let old = plant(own.parent().unwrap(), "old");
-    let sweeps = |path: &PathBuf| path.to_str().unwrap().ends_with('0');
-    // By chance, which ends long before.
+    let old = add_expired_file(own.parent().unwrap(), "old");
+    let deletes_expired = |path: &PathBuf| path.to_str().unwrap().ends_with('0');
+    // The digit is random, so that the loop ends long before its limit.
     for number in 1..1000 {
         log_in(&rig, &format!("u-{number}"));
         let known = rig.remembered();
-        let has_swept = known.iter().any(|path| *path != own && sweeps(path));
-        assert_eq!(old.exists(), !has_swept, "{known:?}");
-        if has_swept {
-            assert_eq!(known.len(), number + 1, "of the others none is over");
+        let is_deleted = known.iter().any(|path| *path != own && deletes_expired(path));
+        assert_eq!(old.exists(), !is_deleted, "{known:?}");
+        if is_deleted {
+            assert_eq!(known.len(), number + 1, "no other file is deleted");
             return;
         }
     }
-    panic!("nobody has erased it");
+    panic!("the expired file was not deleted");
 }
 
-/// A directory that Exim's user may write, with a link to it in the place of ours.
+/// A link to another directory that Exim's user may write, in the place of ours.
 #[test]
 fn a_link_in_the_place_of_the_directory_is_not_followed() {
-    let rig = common::stale::rig(SERVE, &["u", "v"]);
+    let rig = common::stale::rig(SERVE_STALE, &["u", "v"]);
     log_in(&rig, "u");
     let (ours, elsewhere) = (rig.site.path("state/remembered"), rig.site.path("spool/elsewhere"));
     fs::rename(&ours, &elsewhere).unwrap();
     symlink(&elsewhere, &ours).unwrap();
-    let old = plant(&elsewhere, "old");
+    let old = add_expired_file(&elsewhere, "old");
     let known = || {
         let mut names: Vec<_> =
             fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -144,9 +147,9 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
     assert_eq!(known(), before, "nothing is deleted");
     rig.site.sql("UPDATE account SET active = 0");
     assert_ne!(rig.attempt("u", "secret"), ACCEPTED);
-    assert_eq!(known(), before, "nor when it is seen to be no longer so");
+    assert_eq!(known(), before, "not even when the account is seen disabled");
     rig.server.kill();
-    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "nothing is believed");
+    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "the cached account is not used");
     fs::remove_file(&ours).unwrap();
     fs::rename(&elsewhere, &ours).unwrap();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());

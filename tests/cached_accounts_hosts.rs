@@ -1,6 +1,10 @@
-//! `accounts.serve_stale` and hosts of which nobody knows whether they are away: a server that
-//! answers but that this host cannot talk to, a name that does not resolve, and one that had no time.
-//! The log has a database of its own, which is there: what is missing is the account alone.
+//! With `accounts.serve_stale`, a cached account is not used while it is unknown if a host is away:
+//!
+//! - a server that answers, but whose TLS fails
+//! - a host whose name does not resolve
+//! - a host that had too little time
+//!
+//! The log has its own database, which can be reached. So only the account is missing.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -24,35 +28,37 @@ use common::smtp::CANNOT_TELL;
 use common::stale::Rig;
 use common::tls::certificate;
 
-/// A site where `u@example.com` is let in, and the log is elsewhere.
+/// A site with the account `u@example.com`, and with its own database for the log.
 fn rig() -> Rig {
     let rig = common::stale::rig("serve_stale = \"24h\"\n", &["u"]);
     rig.split();
     rig
 }
 
-/// An attempt of the account that is remembered, and what Exim's log has of it.
+/// The reply to an attempt with the cached account, and its lines in Exim's log.
 fn attempt(rig: &Rig) -> (String, String) {
     let before = rig.site.lines().len();
     let reply = rig.attempt("u", "secret");
     (reply, rig.site.lines()[before..].join("\n"))
 }
 
-/// It is not served though it is remembered, for this reason.
-fn assert_unserved(rig: &Rig, reason: &str) {
+/// Checks that the cached account is not used, for this reason.
+fn assert_cannot_tell(rig: &Rig, reason: &str) {
     assert_ne!(rig.remembered().len(), 0);
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, CANNOT_TELL, "{reason}: {lines}");
     assert!(lines.contains(reason), "{reason}: {lines}");
 }
 
-fn assert_served(rig: &Rig) {
+/// Checks that the cached account is used.
+fn assert_served_from_cache(rig: &Rig) {
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, ACCEPTED, "{lines}");
     assert!(lines.contains("the account is served as it was remembered"), "{lines}");
 }
 
-fn assert_asked(rig: &Rig) {
+/// Checks that the database is asked for the account.
+fn assert_served_by_database(rig: &Rig) {
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, ACCEPTED, "{lines}");
     assert!(!lines.contains("as it was remembered"), "{lines}");
@@ -68,18 +74,18 @@ fn a_server_whose_tls_fails_is_not_away() {
     rig.server.kill();
     rig.server.restart_with(&arguments);
     rig.ask(&[&with(&trusted)], "");
-    assert_asked(&rig);
+    assert_served_by_database(&rig);
     rig.ask(&[&with(&another)], "");
-    assert_unserved(&rig, "certificate");
+    assert_cannot_tell(&rig, "certificate");
     rig.ask(&[&with("/nonexistent/ca.crt")], "");
-    assert_unserved(&rig, "No such file");
+    assert_cannot_tell(&rig, "No such file");
     rig.ask(&[&with(&trusted)], "");
-    assert_asked(&rig);
+    assert_served_by_database(&rig);
     rig.server.kill();
     rig.server.restart();
-    assert_unserved(&rig, "does not have this capability");
+    assert_cannot_tell(&rig, "does not have this capability");
     rig.server.kill();
-    assert_served(&rig);
+    assert_served_from_cache(&rig);
 }
 
 #[test]
@@ -92,30 +98,30 @@ fn a_host_whose_name_does_not_resolve_is_not_away() {
     let refusing = other(&format!("127.0.0.1:{}", free_port()));
     for second in [&nameless, &refusing] {
         rig.ask(&[&url, second], "");
-        assert_asked(&rig);
+        assert_served_by_database(&rig);
         rig.server.kill();
         match *second == nameless {
-            true => assert_unserved(&rig, "lookup"),
-            false => assert_served(&rig),
+            true => assert_cannot_tell(&rig, "lookup"),
+            false => assert_served_from_cache(&rig),
         }
         rig.server.restart();
     }
 }
 
 #[test]
-fn a_host_that_had_no_time_is_not_away() {
+fn a_host_that_had_too_little_time_is_not_away() {
     let rig = rig();
     let url = rig.tcp_url();
     rig.ask(&[&url], "");
-    assert_asked(&rig);
+    assert_served_by_database(&rig);
     rig.server.kill();
-    // Takes connections in, and says nothing.
+    // Accepts connections, and sends nothing.
     let silent = TcpListener::bind(("127.0.0.1", rig.server.port)).unwrap();
-    // Of the attempt's time, some is gone when it connects.
+    // Some of the attempt's time has passed when it connects.
     rig.ask(&[&url], "connect_timeout = \"1s\"\nattempt_timeout = \"1s\"\n");
-    assert_unserved(&rig, "took too long");
+    assert_cannot_tell(&rig, "took too long");
     rig.ask(&[&url], "connect_timeout = \"500ms\"\nattempt_timeout = \"20s\"\n");
-    assert_served(&rig);
+    assert_served_from_cache(&rig);
     drop(silent);
 }
 
@@ -128,14 +134,14 @@ fn a_host_that_was_not_tried_in_time_is_not_away() {
     let refusing = url.replace(&format!("127.0.0.1:{}", rig.server.port), &refusing);
     let timeouts = "connect_timeout = \"10s\"\nattempt_timeout = \"11s\"\n";
     rig.ask(&[&url, &refusing], timeouts);
-    assert_asked(&rig);
+    assert_served_by_database(&rig);
     rig.server.kill();
-    assert_served(&rig);
+    assert_served_from_cache(&rig);
     let first = TcpListener::bind(("127.0.0.1", rig.server.port)).unwrap();
     let reply = std::thread::scope(|scope| {
         let client = scope.spawn(|| attempt(&rig));
         let (connection, _) = first.accept().unwrap();
-        // All the time goes by while the first is asked, which then hangs up.
+        // All of the attempt's time passes during its connection to the first host, which then hangs up.
         let frozen = Frozen::new(rig.exim.pid());
         let start = Instant::now();
         drop(connection);
