@@ -108,7 +108,7 @@ fn one_in_sixteen_new_accounts_deletes_expired_files() {
     let own = rig.remembered().pop().unwrap();
     let old = add_expired_file(own.parent().unwrap(), "old");
     let deletes_expired = |path: &PathBuf| path.to_str().unwrap().ends_with('0');
-    // The digit is random, so that the loop ends long before its limit.
+    // One file name in sixteen ends in that digit, so that the loop ends long before its limit.
     for number in 1..1000 {
         log_in(&rig, &format!("u-{number}"));
         let known = rig.remembered();
@@ -127,31 +127,32 @@ fn one_in_sixteen_new_accounts_deletes_expired_files() {
 fn a_link_in_the_place_of_the_directory_is_not_followed() {
     let rig = common::stale::rig(SERVE_STALE, &["u", "v"]);
     log_in(&rig, "u");
-    let (ours, elsewhere) = (rig.site.path("state/remembered"), rig.site.path("spool/elsewhere"));
+    let (directory, elsewhere) =
+        (rig.site.path("state/remembered"), rig.site.path("spool/elsewhere"));
     fs::rename(&ours, &elsewhere).unwrap();
-    symlink(&elsewhere, &ours).unwrap();
+    symlink(&elsewhere, &directory).unwrap();
     let old = add_expired_file(&elsewhere, "old");
-    let known = || {
+    let file_names = || {
         let mut names: Vec<_> =
             fs::read_dir(&elsewhere).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
     };
-    let before = known();
+    let before = file_names();
     assert_eq!(before.len(), 2);
     log_in(&rig, "v");
     log_in(&rig, "u");
-    assert_eq!(known(), before, "nothing is written");
+    assert_eq!(file_names(), before, "nothing is written");
     load::flush(&rig.site);
     rig.site.tool(&["user", "disable", "v@example.com"], "");
-    assert_eq!(known(), before, "nothing is deleted");
+    assert_eq!(file_names(), before, "nothing is deleted");
     rig.site.sql("UPDATE account SET active = 0");
     assert_ne!(rig.attempt("u", "secret"), ACCEPTED);
-    assert_eq!(known(), before, "not even when the account is seen disabled");
+    assert_eq!(file_names(), before, "not even when the account is seen disabled");
     rig.server.kill();
     assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "the cached account is not used");
-    fs::remove_file(&ours).unwrap();
-    fs::rename(&elsewhere, &ours).unwrap();
+    fs::remove_file(&directory).unwrap();
+    fs::rename(&elsewhere, &directory).unwrap();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     rig.server.restart();
     load::flush(&rig.site);

@@ -85,8 +85,8 @@ fn without_slots_attempts_are_435_only_if_max_parallel_hashes_is_set() {
         let warning = text.lines().find_map(|line| line.strip_prefix(CHECK)).unwrap();
         assert!(warning.starts_with("warning ") && warning.contains(hint), "{name}: {warning}");
         let config = site.read("authpolicy.toml");
-        let with_setting = "[accounts]\nmax_parallel_hashes = 4\n";
-        site.write_config(&config.replace("[accounts]\n", with_setting));
+        let setting = "[accounts]\nmax_parallel_hashes = 4\n";
+        site.write_config(&config.replace("[accounts]\n", setting));
         assert_eq!(attempt(&exim, GB, U, "secret"), CANNOT_TELL, "{name}");
         expect_line(
             &site,

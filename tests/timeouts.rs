@@ -1,5 +1,5 @@
-//! Databases that are dead, hang, or are slow: the answer is 435 in time, and 235 where another
-//! host of the same database serves. A test that hangs fails by its client's patience.
+//! Databases that are dead, hang, or are slow: the reply is 435 in time, and 235 if another host of the
+//! same database serves. A test that hangs fails when its client times out.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -30,15 +30,15 @@ use common::smtp::CANNOT_TELL;
 use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-const LIMITS: &str = "connect_timeout = \"1s\"\nquery_timeout = \"1s\"\n\
+const TIMEOUTS: &str = "connect_timeout = \"1s\"\nquery_timeout = \"1s\"\n\
                       attempt_timeout = \"4s\"\n";
 
-/// A site with short time-outs, whose URLs are `urls` where the word REAL stands for its own.
+/// Configures short time-outs, and these URLs: REAL stands for the site's own.
 fn configure(site: &Site, urls: &str) {
     let good = site.read("authpolicy.toml");
     let line = good.lines().find(|line| line.starts_with("url = ")).unwrap();
     let urls = urls.replace("REAL", &format!("\"{}\"", site.url()));
-    site.write_config(&good.replace(line, &format!("url = {urls}\n{LIMITS}")));
+    site.write_config(&good.replace(line, &format!("url = {urls}\n{TIMEOUTS}")));
 }
 
 fn site(base: Base) -> Site {
@@ -79,13 +79,13 @@ fn a_host_that_is_dead_or_hangs_is_passed_over() {
 }
 
 #[test]
-fn a_server_that_never_comes_to_an_end_is_435() {
+fn a_server_that_never_finishes_its_greeting_is_435() {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = server.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for client in server.incoming() {
             let mut client = client.unwrap();
-            // The header of a greeting of 1 MB, and then a byte of it now and then.
+            // The header of a greeting of 1 MB, and then one byte of it every 50 ms.
             let mut sent = client.write_all(&[0, 0, 0x10, 0]);
             while sent.is_ok() {
                 std::thread::sleep(Duration::from_millis(50));
@@ -95,26 +95,26 @@ fn a_server_that_never_comes_to_an_end_is_435() {
     });
     let site = site(Base::mariadb());
     let exim = site.exim();
-    let drips = format!("mysql://exim:x@127.0.0.1:{port}/mail");
+    let endless = format!("mysql://exim:x@127.0.0.1:{port}/mail");
     let good = site.read("authpolicy.toml");
-    configure(&site, &format!("[\"{drips}\", REAL]"));
+    configure(&site, &format!("[\"{endless}\", REAL]"));
     let attempt = || Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");
     assert_eq!(attempt(), ACCEPTED, "{}", site.main_log());
     site.write_config(&good);
-    configure(&site, &format!("\"{drips}\""));
+    configure(&site, &format!("\"{endless}\""));
     assert_eq!(attempt(), CANNOT_TELL);
     assert!(site.lines()[1].contains("took too long"), "{}", site.lines()[1]);
     assert_eq!(site.rows().len(), 1);
 }
 
 #[test]
-fn a_socket_whose_backlog_is_full_hangs_nobody() {
+fn a_socket_whose_backlog_is_full_is_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = directory.path().join("sock");
     let listener = UnixListener::bind(&path).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-    // As a stopped server's: nobody accepts, until a connect would block.
+    // Like a stopped server, this one accepts no connections. The next one would block.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
     let waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let site = site(Base::mariadb());
@@ -183,14 +183,14 @@ fn a_slow_query_is_cut_off() {
         assert_eq!(attempt(), CANNOT_TELL);
         let lines = site.lines();
         assert!(lines[1].contains("took too long"), "{}", lines[1]);
-        // The log is written over a connection that is in step.
+        // The row is written over a connection that waits for no other answer.
         let flags: Vec<_> = site.rows().iter().map(|r| (r.auth_ok, r.policy_reject)).collect();
         assert_eq!(flags, [(Some(true), Some(false)), (None, None)]);
     }
 }
 
 #[test]
-fn a_locked_database_has_its_row_wait_and_serves_again() {
+fn the_row_waits_while_the_database_is_locked() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     configure(&site, "REAL");
@@ -217,7 +217,7 @@ fn idle_clients_hold_no_database_connection() {
     }
     let Base::MariaDb(server, name, _) = &site.base else { panic!("a server") };
     let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'");
-    // A connection that was closed just now may stand there for a moment.
+    // A connection that was just closed may still be listed for a moment.
     let mut left: u32 = 1;
     for _ in 0..100 {
         left = server.root("").query_first(&sql).unwrap().unwrap();

@@ -1,5 +1,5 @@
-//! A row and its mark are stored together or not at all; and what happens where a database does not
-//! see to that.
+//! A row and its mark are stored together or not at all. Some tests are for databases that do not
+//! guarantee this.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -36,7 +36,7 @@ use common::smtp::REFUSED;
 use mysql::prelude::Queryable;
 
 #[test]
-fn marks_that_outlast_their_transaction_are_not_believed() {
+fn marks_that_survive_a_rollback_are_not_trusted() {
     let site = site(Base::mariadb(), POLICY);
     let config = site.read("authpolicy.toml");
     let limits = "[database]\nquery_timeout = \"1s\"\nattempt_timeout = \"4s\"\n";
@@ -55,7 +55,7 @@ fn marks_that_outlast_their_transaction_are_not_believed() {
 }
 
 #[test]
-fn our_tables_have_transactions_whatever_the_server_prefers() {
+fn our_tables_have_transactions_under_another_default_engine() {
     let server = Arc::new(MariaDb::start());
     server.root("").query_drop("SET GLOBAL default_storage_engine = MyISAM").unwrap();
     let name = server.database();
@@ -70,7 +70,7 @@ fn our_tables_have_transactions_whatever_the_server_prefers() {
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
 }
 
-/// Has rows stored by a procedure that begins so, and commits.
+/// A site whose rows are stored by a procedure that begins with this statement, and commits.
 fn log_by_procedure(begin: &str) -> Site {
     let site = site(Base::mariadb(), POLICY);
     site.sql(&format!(
@@ -86,9 +86,9 @@ fn log_by_procedure(begin: &str) -> Site {
     site
 }
 
-/// It has ended the transaction that it and its mark were in.
+/// The statement has ended the transaction of the row and its mark.
 #[test]
-fn a_statement_that_commits_by_itself_stores_its_row_once_and_is_told_not_to() {
+fn a_statement_that_commits_stores_its_row_once_and_is_reported() {
     for begin in ["", "START TRANSACTION;"] {
         let site = log_by_procedure(begin);
         let exim = site.exim();
@@ -98,7 +98,7 @@ fn a_statement_that_commits_by_itself_stores_its_row_once_and_is_told_not_to() {
         let lines = site.lines();
         assert!(lines[0].contains("log.insert: must neither begin nor end a"), "{lines:?}");
 
-        // Where no mark tells that it is stored, it is not tried for ever.
+        // Without a mark, the plugin does not know that the row is stored. It does not retry for ever.
         site.sql("DROP TABLE authpolicy_delivered");
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(flush(&site), [0, 0, 0, 1]);
@@ -108,9 +108,9 @@ fn a_statement_that_commits_by_itself_stores_its_row_once_and_is_told_not_to() {
     }
 }
 
-/// The next one would commit it.
+/// Otherwise, the next transaction would commit it.
 #[test]
-fn a_transaction_that_has_no_time_for_its_end_comes_to_nothing() {
+fn a_transaction_that_has_no_time_to_commit_is_rolled_back() {
     let site = site(Base::mariadb(), LATER);
     let config = Config::load(&site.path("authpolicy.toml")).unwrap();
     let fresh = || Deadline::new(Instant::now(), config.timeouts);
@@ -131,9 +131,9 @@ fn a_transaction_that_has_no_time_for_its_end_comes_to_nothing() {
     assert_eq!(site.count("SELECT COUNT(*) FROM authpolicy_delivered"), 0);
 }
 
-/// Where there are no marks, only the line itself tells that its row is stored.
+/// Without marks, only the line in the journal shows that its row is stored.
 #[test]
-fn rows_are_stored_once_though_others_cannot_be_set_aside() {
+fn rows_are_stored_once_even_if_others_cannot_be_set_aside() {
     let site = site(Base::mariadb(), LATER);
     site.sql("DROP TABLE authpolicy_delivered");
     put(&site, "rows.old", "");
@@ -142,9 +142,9 @@ fn rows_are_stored_once_though_others_cannot_be_set_aside() {
     mount.fill();
     for _ in 0..3 {
         let output = site.run_tool(&["flush"], "");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(told.contains("set-aside"), "{told}");
-        assert_eq!(site.rows().len(), 5, "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("set-aside"), "{stderr}");
+        assert_eq!(site.rows().len(), 5, "{stderr}");
     }
     mount.free();
     assert_eq!(flush(&site), [0, 0, 0, 1]);

@@ -1,4 +1,4 @@
-//! Ways in, and ways to be told something wrong, that were open once: each closed for good.
+//! Regressions: each test is for a fault that once admitted a client or gave a wrong answer.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -52,7 +52,7 @@ fn an_accounts_country_rule_without_a_geoip_file_is_435() {
 }
 
 #[test]
-fn a_name_that_the_tables_character_set_cannot_hold_is_no_account() {
+fn a_name_that_the_tables_character_set_cannot_hold_is_an_unknown_account() {
     for charset in ["latin1", "utf8mb3"] {
         let site = site(Base::mariadb());
         site.sql(&format!(
@@ -67,7 +67,7 @@ fn a_name_that_the_tables_character_set_cannot_hold_is_no_account() {
 }
 
 #[test]
-fn the_servers_defaults_lose_no_row() {
+fn no_row_is_lost_under_unusual_server_defaults() {
     let server = MariaDb::start();
     let mut root = server.root("");
     root.query_drop("SET GLOBAL autocommit = 0").unwrap();
@@ -83,7 +83,7 @@ fn the_servers_defaults_lose_no_row() {
 }
 
 #[test]
-fn a_row_that_came_too_late_comes_once() {
+fn a_row_that_took_too_long_is_stored_once() {
     let site = site(Base::mariadb());
     let exim = site.exim();
     assert_eq!(attempt(exim.port, GB, "u@example.com", "secret"), ACCEPTED);
@@ -97,7 +97,7 @@ fn a_row_that_came_too_late_comes_once() {
     let line = &site.lines()[1];
     assert!(line.contains("took too long: the row waits in the journal"), "{line}");
     other.query_drop("COMMIT").unwrap();
-    // The server finds out that we have gone when it has got the lock.
+    // The server notices that its client has gone only when it has the lock.
     let waits = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}'");
     for _ in 0..200 {
         let others: u32 = server.root("").query_first(&waits).unwrap().unwrap();
@@ -149,8 +149,8 @@ fn a_query_without_password_and_a_parameter_of_another_form_are_435() {
             assert_eq!(attempt(exim.port, GB, user, "secret"), CANNOT_TELL, "{want}");
         }
         let output = site.run_tool(&["config"], "");
-        let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.code() == Some(2) && complaint.contains(want), "{complaint}");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && stderr.contains(want), "{stderr}");
     }
 }
 
@@ -159,21 +159,21 @@ fn the_tool_changes_no_table_but_ours() {
     let site = site(Base::Sqlite);
     std::fs::copy(site.path("authpolicy.toml"), site.path("accounts.toml")).unwrap();
     let output = site.run_tool(&["user", "disable", "u@example.com"], "");
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2));
-    assert!(complaint.contains("accounts.query is your own"), "{complaint}");
+    assert!(stderr.contains("accounts.query is your own"), "{stderr}");
 }
 
 #[test]
 fn finish_returns_only_the_authorized_account() {
     let site = site(Base::Sqlite);
     site.account("ceo@example.com", "other");
-    let [proof, id] = [("authorize", "{$auth2}"), ("finish", "{$auth1}")]
+    let [condition, id] = [("authorize", "{$auth2}"), ("finish", "{$auth1}")]
         .map(|(name, authcid)| site.dlfunc(name, &format!("{authcid}{{$sender_host_address}}")));
-    // A mistake that is easily made: PLAIN's first part is whom the client wants to be.
+    // An easy mistake: the first part of PLAIN is the identity that the client asks for.
     let config = site.read("exim.conf").replace("begin authenticators", &format!(
         "begin authenticators\nproved:\n  driver = plaintext\n  public_name = X-PROVED\n  \
-         server_prompts = :\n  server_condition = ${{if and{{{{eq{{$auth3}}{{secret}}}}{{bool{{{proof}}}}}}}}}\n  \
+         server_prompts = :\n  server_condition = ${{if and{{{{eq{{$auth3}}{{secret}}}}{{bool{{{condition}}}}}}}}}\n  \
          server_set_id = {id}\n"
     ));
     site.write(
@@ -191,10 +191,10 @@ fn finish_returns_only_the_authorized_account() {
     );
     let facts = client.command("MAIL FROM:<>");
     assert!(facts.contains("id=u@example.com"), "{facts}");
-    assert!(facts.contains("username=u@example.com"), "last goes on telling: {facts}");
+    assert!(facts.contains("username=u@example.com"), "last still returns the name: {facts}");
     let rows: Vec<_> = site.rows().into_iter().map(|r| (r.username, r.auth_ok)).collect();
-    let of = |name: &str, auth_ok| (String::from(name), auth_ok);
-    assert_eq!(rows, [of("u@example.com", Some(true)), of("ceo@example.com", None)]);
+    let row = |name: &str, auth_ok| (String::from(name), auth_ok);
+    assert_eq!(rows, [row("u@example.com", Some(true)), row("ceo@example.com", None)]);
     let lines = site.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(
@@ -203,7 +203,7 @@ fn finish_returns_only_the_authorized_account() {
     );
     assert!(lines[1].contains("finish got another authcid than authorize"), "{lines:?}");
     assert!(lines[1].ends_with(" user=\"ceo@example.com\""), "{lines:?}");
-    // Not even the client's nonsense is what fail2ban counts.
+    // Invalid names from the client do not count for fail2ban either.
     for (name, rows) in [(&b"caf\xe9"[..], 4), (&[b'a'; 300], 6), (b"U@EXAMPLE.COM", 7), (b"", 8)] {
         let mut client = Client::connect_from(exim.port, GB);
         let response = BASE64_STANDARD.encode([name, b"u@example.com", b"secret"].join(&0));
@@ -213,7 +213,7 @@ fn finish_returns_only_the_authorized_account() {
     }
     let counted = |line: &&String| line.contains("status=40");
     assert_eq!(site.lines().iter().filter(counted).count(), 0, "{}", site.main_log());
-    // Who is refused is answered as before.
+    // A refused client still gets 535.
     let mut client = Client::connect_from(exim.port, CN);
     assert_eq!(client.command(&format!("AUTH X-PROVED {response}")), REFUSED);
     let last = site.rows().split_off(8);
@@ -222,13 +222,16 @@ fn finish_returns_only_the_authorized_account() {
 }
 
 #[test]
-fn a_table_that_cannot_be_read_is_not_a_table_that_is_not_there() {
+fn an_unreadable_account_table_is_435_but_a_missing_one_is_not() {
     let site = site(Base::mariadb());
     let Base::MariaDb(server, name, url) = &site.base else { panic!("a server") };
-    let config = site.dlfunc("authorize", "{u@example.com}{$sender_host_address}");
+    let authorize = site.dlfunc("authorize", "{u@example.com}{$sender_host_address}");
     let exim_conf = site.read("exim.conf");
     let check = exim_conf.lines().find(|line| line.contains("{check}")).unwrap();
-    site.write("exim.conf", &exim_conf.replace(check, &format!("  server_condition = {config}")));
+    site.write(
+        "exim.conf",
+        &exim_conf.replace(check, &format!("  server_condition = {authorize}")),
+    );
     let mut root = server.root(name);
     let user = format!("nosy_{name}");
     for sql in [
@@ -253,7 +256,7 @@ fn a_table_that_cannot_be_read_is_not_a_table_that_is_not_there() {
 }
 
 #[test]
-fn hashing_is_no_time_spent_with_databases() {
+fn time_for_hashing_does_not_count_for_attempt_timeout() {
     let site = site(Base::Sqlite);
     site.tool(
         &["user", "add", "slow@example.com", "--scheme", "BLF-CRYPT", "--cost", "14"],
@@ -274,12 +277,15 @@ fn hashing_is_no_time_spent_with_databases() {
     assert_eq!(attempt(exim.port, GB, user, "wrong"), REFUSED, "{}", site.main_log());
     assert_eq!(attempt(exim.port, GB, "nobody@example.com", "secret"), REFUSED);
     assert_eq!(site.rows().len(), 3);
-    let learnt = site.read("state/dummy-hash");
-    assert!(learnt.starts_with("$2y$14$......"), "as long as the dearest account: {learnt}");
+    let dummy_hash = site.read("state/dummy-hash");
+    assert!(
+        dummy_hash.starts_with("$2y$14$......"),
+        "as much work as the slowest account: {dummy_hash}"
+    );
 }
 
 #[test]
-fn the_embedded_database_stays_short_though_no_process_keeps_it_open() {
+fn the_wal_of_the_embedded_database_stays_short_even_if_no_process_keeps_it_open() {
     let site = site(Base::Sqlite);
     let exim = site.exim();
     let mut longest = 0;

@@ -1,4 +1,4 @@
-//! The units for systemd: they are understood, and their command does what it should.
+//! The systemd units: systemd accepts them, and their command delivers rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod common;
@@ -35,16 +35,16 @@ fn verify(change: impl Fn(String) -> String) -> Output {
 }
 
 #[test]
-fn systemd_understands_them() {
+fn systemd_accepts_the_units() {
     let output = verify(|text| text);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.is_empty(), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
     let output = verify(|text| text.replace("ExecStart=", "ExecStrat="));
-    assert!(!output.status.success(), "a wrong one is found");
+    assert!(!output.status.success(), "a wrong key is found");
 }
 
 #[test]
-fn the_path_is_the_journals_and_the_command_delivers() {
+fn the_path_unit_watches_the_journal_and_the_service_delivers() {
     let policy = "[policy]\nfailure_time = \"0s\"\n[log]\ndelivery = \"journal\"\n";
     let site = Site::new(Base::Sqlite, policy);
     site.account("u@example.com", "secret");

@@ -1,6 +1,8 @@
-//! The plugin under valgrind, inside a real Exim that expands its functions: no error, and no leak
-//! that grows. (A dialogue cannot be had there: under valgrind's memcheck, Debian's Exim complains of
-//! two authenticators of one name where there is one, with the plugin or without.)
+//! The plugin under valgrind, in a real Exim that expands its functions: no error, and no leak that
+//! grows.
+//!
+//! SMTP dialogues cannot be tested so: under valgrind's memcheck, Debian's Exim complains of two
+//! authenticators of one name where there is only one, with the plugin or without.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -26,7 +28,7 @@ use common::site::GB;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 
-/// A call of every function, and what comes of it.
+/// Calls of every function, each with its answer.
 fn calls(site: &Site) -> Vec<(String, &'static str)> {
     let so = site.path("authpolicy.so").display().to_string();
     let plain = |text: &str| format!("${{dlfunc{{{so}}}{text}}}");
@@ -50,9 +52,9 @@ fn calls(site: &Site) -> Vec<(String, &'static str)> {
     ]
 }
 
-/// What valgrind has to say after so many rounds of these calls, a text for each of its findings.
+/// Valgrind's findings after this many rounds of these calls.
 fn findings(site: &Site, calls: &[(String, &str)], rounds: usize) -> Vec<String> {
-    // Valgrind runs nothing that is set-user-id.
+    // Valgrind does not run set-user-id programs.
     let binary = site.path("exim4");
     fs::copy("/usr/sbin/exim4", &binary).expect("install exim4-daemon-heavy");
     fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
@@ -82,7 +84,7 @@ fn findings(site: &Site, calls: &[(String, &str)], rounds: usize) -> Vec<String>
     let output = child.wait_with_output().unwrap();
     let answers = String::from_utf8_lossy(&output.stdout).into_owned();
     let answers = answers.lines().map(|line| line.trim_start_matches("> "));
-    // The prompt that the end of the input answers.
+    // The last prompt has no answer.
     let answers: Vec<_> = answers.filter(|answer| !answer.is_empty()).collect();
     let want: Vec<_> = calls.iter().map(|(_, want)| *want).collect();
     for round in answers.chunks_exact(want.len()) {
@@ -97,18 +99,18 @@ fn findings(site: &Site, calls: &[(String, &str)], rounds: usize) -> Vec<String>
     all.split("\n\n").map(str::to_owned).filter(|finding| !finding.trim().is_empty()).collect()
 }
 
-/// Those with one of our functions in them, or one of a crate of ours, or with none that has a name.
-fn ours(findings: Vec<String>) -> Vec<String> {
-    let is_ours =
+/// The findings in the plugin and its crates, also where functions have no name.
+fn findings_in_plugin(findings: Vec<String>) -> Vec<String> {
+    let is_in_plugin =
         |finding: &String| finding.contains(".rs:") || finding.contains("/authpolicy.so)");
-    findings.into_iter().filter(is_ours).collect()
+    findings.into_iter().filter(is_in_plugin).collect()
 }
 
 fn sum(findings: &[String]) -> u64 {
     findings.iter().filter_map(|finding| lost(finding)).sum()
 }
 
-/// What is lost with each call, and read when it is gone.
+/// A plugin with a leak in each call, and a read of freed memory.
 const BROKEN: &str = "#include <stdlib.h>
 int broken(unsigned char **yield, int argc, unsigned char **argv) {
     volatile char *gone = malloc(10);
@@ -120,7 +122,7 @@ int broken(unsigned char **yield, int argc, unsigned char **argv) {
 }
 ";
 
-/// Without it, what valgrind does not see would pass for what is not there.
+/// Without this test, valgrind might find nothing because it does not look.
 #[test]
 fn an_error_and_a_leak_that_grows_are_found() {
     let site = Site::new(Base::Sqlite, POLICY);
@@ -128,18 +130,18 @@ fn an_error_and_a_leak_that_grows_are_found() {
     fs::create_dir(site.path("broken")).unwrap();
     let plugin = site.path("broken/authpolicy.so");
     let mut cc = Command::new("cc");
-    // Nothing in it has a name, as in a plugin that is installed.
+    // Its functions have no names, as in an installed plugin.
     cc.args(["-shared", "-fPIC", "-O0", "-s", "-o"]).arg(&plugin).arg(site.path("broken.c"));
     assert!(cc.status().unwrap().success());
     let calls = [(format!("${{dlfunc{{{}}}{{broken}}}}", plugin.display()), "broken")];
-    let few = ours(findings(&site, &calls, 2));
+    let few = findings_in_plugin(findings(&site, &calls, 2));
     let errors: Vec<_> = few.iter().filter(|finding| lost(finding).is_none()).collect();
     assert!(errors.iter().any(|error| error.starts_with("read of size 1")), "{few:#?}");
-    let many = ours(findings(&site, &calls, 12));
+    let many = findings_in_plugin(findings(&site, &calls, 12));
     assert_eq!((sum(&few), sum(&many)), (4, 24), "{many:#?}");
 }
 
-/// How many blocks a finding says are lost; `None` for an error.
+/// The number of lost blocks in a finding; `None` for an error.
 fn lost(finding: &str) -> Option<u64> {
     let words: Vec<_> = finding.lines().next()?.split(' ').collect();
     let at = words.iter().position(|word| *word == "blocks")?;
@@ -153,9 +155,9 @@ fn no_error_and_no_leak_that_grows() {
     let site = Site::new(Base::Sqlite, POLICY);
     site.account("u@example.com", "secret");
     let calls = calls(&site);
-    let few = ours(findings(&site, &calls, 2));
+    let few = findings_in_plugin(findings(&site, &calls, 2));
     let errors: Vec<_> = few.iter().filter(|finding| lost(finding).is_none()).collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    let many = ours(findings(&site, &calls, 12));
+    let many = findings_in_plugin(findings(&site, &calls, 12));
     assert_eq!(sum(&many), sum(&few), "{many:#?}");
 }

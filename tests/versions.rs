@@ -1,10 +1,10 @@
-//! The plugin in each Exim that people run: Debian 12's, trixie's, and the newest of
-//! trixie-backports, in both of its builds. An attempt of each kind, with its reply, its log line
-//! and its row.
+//! The plugin in each Exim that people run: those of Debian 12 and of trixie, and both builds of the
+//! newest in trixie-backports. The tests make an attempt of each kind, and check its reply, log line
+//! and row.
 //!
-//! trixie-backports moves. For a version that the plugin does not know, the tests expect lines in
-//! syslog, and the same answers and rows. They try this also with copies of known Exims that call
-//! themselves differently.
+//! trixie-backports gets new versions. For a version that the plugin does not know, the tests expect
+//! its lines in syslog, and no difference in answers and rows. They also test this with copies of
+//! known Exims under other version names.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,7 +42,7 @@ const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\
 /// `auth_ok` and `policy_reject`.
 type Flags = (Option<bool>, Option<bool>);
 
-/// An Exim on a site with all functions of the plugin, and what has come of it so far.
+/// An Exim on a site with all functions of the plugin, and the lines and rows that are checked.
 struct Rig {
     site: Site,
     exim: Installed,
@@ -86,7 +86,7 @@ impl Rig {
         Client::over_pipes(&mut command)
     }
 
-    /// The lines that are new: of the main log where the version is known, else of syslog.
+    /// The new lines: of the main log if the version is known, else of syslog.
     fn new_lines(&mut self) -> Vec<String> {
         let (mut main, other) = (self.site.lines(), self.syslog.lines());
         if self.is_known {
@@ -97,8 +97,8 @@ impl Rig {
         other
     }
 
-    /// One line that begins like this, and one row, or none. The first line of a process says so if
-    /// the version is unknown.
+    /// Checks that there is one new line that begins like this, and one new row, or none. If the
+    /// version is unknown, the first line of a process says so.
     fn expect(&mut self, name: &str, is_first: bool, line: &str, row: Option<Flags>) {
         let mut lines = self.new_lines();
         if is_first && !self.is_known {
@@ -173,41 +173,42 @@ fn configure(site: &Site, ipv6: &str) {
 }
 
 /// The ways to log in.
-type Way = fn(&mut Client, &str) -> String;
+type LogIn = fn(&mut Client, &str) -> String;
 
-const WAYS: [(&str, Way); 3] = [
+const MECHANISMS: [(&str, LogIn); 3] = [
     ("PLAIN", |client, password| client.plain(b"u@example.com", password.as_bytes())),
     ("LOGIN", |client, password| client.login(b"u@example.com", password.as_bytes())),
     ("CRAM-MD5", |client, password| {
-        let asked = client.command("AUTH CRAM-MD5");
-        let challenge = asked.strip_prefix("334 ").unwrap_or_else(|| panic!("{asked}"));
+        let reply = client.command("AUTH CRAM-MD5");
+        let challenge = reply.strip_prefix("334 ").unwrap_or_else(|| panic!("{reply}"));
         client.command(&cram_md5_response(challenge, "u@example.com", password))
     }),
 ];
 
 const RIGHT: &str = "status=204 reason=- rule=- auth_ok=1 policy_reject=0";
 const WRONG: &str = "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0";
-const ABROAD: &str =
+const DENIED_COUNTRY: &str =
     "status=403 reason=policy rule=policy.allow_countries auth_ok=1 policy_reject=1";
 
-/// The connections of a daemon: each is a process that is forked after `preload`.
-fn play_daemon(rig: &mut Rig) {
+/// Tests connections to a daemon: each is a process that is forked after `preload`.
+fn test_daemon(rig: &mut Rig) {
     let exim = rig.daemon();
     let name = format!("{} {}", rig.exim.name, rig.exim.version);
-    for (mechanism, way) in WAYS {
+    for (mechanism, log_in) in MECHANISMS {
         let name = format!("{name} {mechanism}");
         let mut client = Client::connect_from(exim.port, GB);
-        assert_eq!(way(&mut client, "wrong"), REFUSED, "{name}: {}", rig.site.main_log());
+        assert_eq!(log_in(&mut client, "wrong"), REFUSED, "{name}: {}", rig.site.main_log());
         rig.expect(&name, true, WRONG, Some((NO, NO)));
-        assert_eq!(way(&mut client, "secret"), ACCEPTED, "{name}: {}", rig.site.main_log());
+        assert_eq!(log_in(&mut client, "secret"), ACCEPTED, "{name}: {}", rig.site.main_log());
         rig.expect(&name, false, RIGHT, Some((YES, NO)));
         let facts = client.command("MAIL FROM:<>").replace("\n550 ", " ").replace("\n550-", " ");
-        let told = "allow=yes status=204 reason= rule= country=GB username=u@example.com auth_ok=1";
-        assert!(facts.contains(told), "{name}: {facts}");
+        let expected =
+            "allow=yes status=204 reason= rule= country=GB username=u@example.com auth_ok=1";
+        assert!(facts.contains(expected), "{name}: {facts}");
         drop(client);
         let mut client = Client::connect_from(exim.port, CN);
-        assert_eq!(way(&mut client, "secret"), REFUSED, "{name}: {}", rig.site.main_log());
-        rig.expect(&name, true, ABROAD, Some((YES, YES)));
+        assert_eq!(log_in(&mut client, "secret"), REFUSED, "{name}: {}", rig.site.main_log());
+        rig.expect(&name, true, DENIED_COUNTRY, Some((YES, YES)));
         let facts = client.command("MAIL FROM:<>");
         assert!(facts.contains("allow=no status=403 reason=policy"), "{name}: {facts}");
     }
@@ -217,18 +218,18 @@ fn play_daemon(rig: &mut Rig) {
     assert!(maps.contains("/memfd:geoip.database"), "{name}: preload has loaded: {maps}");
 }
 
-/// Dialogues over pipes: real, and played through for an administrator.
-fn play_pipes(rig: &mut Rig) {
+/// Tests dialogues over pipes: real ones (`-bs`), and an administrator's tests (`-bh`).
+fn test_pipes(rig: &mut Rig) {
     let name = format!("{} {}", rig.exim.name, rig.exim.version);
     for (arguments, rows) in [(&["-bs"][..], true), (&["-bh", GB], false)] {
-        for (mechanism, way) in WAYS {
+        for (mechanism, log_in) in MECHANISMS {
             let name = format!("{name} {arguments:?} {mechanism}");
             let mut client = rig.pipes(arguments);
             for (password, reply, line, flags) in
                 [("wrong", REFUSED, WRONG, (NO, NO)), ("secret", ACCEPTED, RIGHT, (YES, NO))]
             {
                 assert_eq!(
-                    way(&mut client, password),
+                    log_in(&mut client, password),
                     reply,
                     "{name}: {}",
                     rig.site.read("stderr")
@@ -237,19 +238,22 @@ fn play_pipes(rig: &mut Rig) {
                     rig.expect(&name, password == "wrong", line, rows.then_some(flags));
                     continue;
                 }
-                // The main log of such a dialogue is standard error.
+                // The main log of a dialogue under `-bh` is standard error.
                 assert_eq!(rig.new_lines(), [""; 0], "{name}");
-                let told = rig.site.read("stderr");
-                assert!(told.contains(&format!("authpolicy: attempt {line} ")), "{name}: {told}");
+                let stderr = rig.site.read("stderr");
+                assert!(
+                    stderr.contains(&format!("authpolicy: attempt {line} ")),
+                    "{name}: {stderr}"
+                );
                 assert_eq!(rig.site.rows().len(), rig.rows, "{name}: no row");
             }
         }
     }
 }
 
-/// Names that the plugin answers are as good as those that the client has sent: Exim uses them as
-/// no file name. This writes to the panic log.
-fn play_taint(rig: &mut Rig) {
+/// Tests that names from the plugin are tainted like those that the client has sent: Exim does not
+/// use them as file names. This writes to the panic log.
+fn test_taint(rig: &mut Rig) {
     let mut client = rig.pipes(&["-bs"]);
     assert_eq!(client.plain(b"u@example.com", b"secret"), ACCEPTED);
     rig.expect("taint", true, RIGHT, Some((YES, NO)));
@@ -259,9 +263,9 @@ fn play_taint(rig: &mut Rig) {
     assert!(is_refused || !rig.is_known, "{} {reply} {panic_log}", rig.exim.version);
 }
 
-/// The expansion around the first call of a process stays as it is, though the plugin has Exim
-/// expand something meanwhile.
-fn play_expansion(rig: &mut Rig) {
+/// Tests that the expansion around the first call of a process does not change, although the plugin
+/// makes Exim expand something during the call.
+fn test_expansion(rig: &mut Rig) {
     let mut client = rig.pipes(&["-bs"]);
     let reply = client.command("EXPN somebody");
     assert_eq!(reply, "550 [1bNOb1,2bNOb2]", "{}", rig.exim.version);
@@ -269,58 +273,59 @@ fn play_expansion(rig: &mut Rig) {
     assert_eq!((attempts.count(), rig.site.rows().len()), (2, rig.rows + 2));
 }
 
-/// Plays everything on an Exim, under the name that it is to give itself.
-fn play(exim: &dyn Fn() -> Option<Installed>, renamed: Option<&str>) {
+/// Runs all tests on an Exim, under the version name `renamed` if there is one.
+fn test_exim(exim: &dyn Fn() -> Option<Installed>, renamed: Option<&str>) {
     for ipv6 in ["disable_ipv6 = true\n", ""] {
         let Some(exim) = exim() else { return };
         let mut rig = Rig::new(exim, ipv6, renamed);
-        play_daemon(&mut rig);
-        play_pipes(&mut rig);
+        test_daemon(&mut rig);
+        test_pipes(&mut rig);
         assert_eq!(rig.site.panic_log(), "", "{} {}", rig.exim.name, rig.exim.version);
-        play_taint(&mut rig);
-        play_expansion(&mut rig);
-        let told = if rig.is_known { "known" } else { "UNKNOWN to this plugin, lines in syslog" };
+        test_taint(&mut rig);
+        test_expansion(&mut rig);
+        let summary =
+            if rig.is_known { "known" } else { "UNKNOWN to this plugin, lines in syslog" };
         let named = renamed.map(|name| format!(" as {name}")).unwrap_or_default();
         let ipv6 = if ipv6.is_empty() { "" } else { ", without IPv6" };
-        tell(&format!("{}: Exim {}{named}{ipv6}: {told}", rig.exim.name, rig.exim.version));
+        tell(&format!("{}: Exim {}{named}{ipv6}: {summary}", rig.exim.name, rig.exim.version));
     }
 }
 
 #[test]
-fn debian_12() {
+fn the_plugin_works_in_debian_12() {
     let exim = Installed::system();
     assert!(exim.is_known(), "Exim {}", exim.version);
-    play(&|| Some(Installed::system()), None);
+    test_exim(&|| Some(Installed::system()), None);
 }
 
 #[test]
-fn trixie() {
+fn the_plugin_works_in_trixie() {
     let trixie = || Installed::fetched("trixie-heavy");
     assert!(trixie().unwrap().version.starts_with("4.98."), "trixie stays with 4.98");
-    play(&trixie, None);
+    test_exim(&trixie, None);
 }
 
 #[test]
-fn trixie_backports_heavy() {
-    play(&|| Installed::fetched("backports-heavy"), None);
+fn the_plugin_works_in_trixie_backports_heavy() {
+    test_exim(&|| Installed::fetched("backports-heavy"), None);
 }
 
 #[test]
-fn trixie_backports_mod() {
-    play(&|| Installed::fetched("backports-mod"), None);
+fn the_plugin_works_in_trixie_backports_mod() {
+    test_exim(&|| Installed::fetched("backports-mod"), None);
 }
 
-/// An Exim with the old types, and with a version name as in a patched build.
+/// An Exim with the old types, and with the version name of a patched build.
 #[test]
-fn an_old_exim_under_an_unknown_name() {
-    play(&|| Installed::fetched("trixie-heavy"), Some("4.98-2"));
+fn the_plugin_works_in_an_old_exim_of_unknown_version() {
+    test_exim(&|| Installed::fetched("trixie-heavy"), Some("4.98-2"));
 }
 
-/// With the newest types, as its next release might call itself.
+/// An Exim with the newest types, and with the version name of a later release.
 #[test]
-fn the_newest_exim_under_an_unknown_name() {
+fn the_plugin_works_in_the_newest_exim_of_unknown_version() {
     let newest = || Installed::fetched("backports-mod");
     let Some(exim) = newest() else { return };
     let next = exim.version.replacen('4', "5", 1);
-    play(&newest, Some(&next));
+    test_exim(&newest, Some(&next));
 }
