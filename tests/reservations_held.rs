@@ -64,7 +64,7 @@ fn age_entries(site: &Site, seconds: u32) {
 /// is right: any other reply would answer one guess more than the limit allows. The guess of an
 /// attempt that is killed while it hashes counts when its lease is over.
 #[test]
-fn a_killed_attempt_keeps_its_room_until_its_lease_is_over_and_then_counts_as_a_failure() {
+fn a_killed_attempt_counts_as_a_failure_when_its_lease_is_over() {
     for base in Base::all() {
         let site = site_with_room_for_one(base);
         let exim = site.exim();
