@@ -114,8 +114,8 @@ fn a_user_of_caching_sha2_password_logs_in_over_socket_tcp_and_tls() {
     let plugin: Option<String> = rig.server.root("").query_first(plugin).unwrap();
     assert_eq!(plugin.as_deref(), Some("caching_sha2_password"));
     for url in [rig.site.url(), rig.tcp.clone(), format!("{}&{SKIP}", rig.tls)] {
-        // This clears the server's cache of logins. It sends its public key for the next one
-        // over TCP without TLS.
+        // This clears the server's cache of logins. Then the server sends its public key for the
+        // next login over TCP without TLS.
         rig.sql("FLUSH PRIVILEGES");
         rig.expect(&url, Ok(()));
         rig.expect(&url, Ok(()));

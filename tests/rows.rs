@@ -78,7 +78,7 @@ fn send_hostile_names(site: &Site, shown: impl Fn(&str) -> String) {
         assert_eq!((&*row.remote_ip, &*row.country), (GB, "GB"), "{name}");
     }
     let lines = site.lines();
-    assert_eq!(lines.len(), site.rows().len(), "one line an attempt");
+    assert_eq!(lines.len(), site.rows().len(), "one line per attempt");
     for line in lines {
         assert!(line.starts_with("attempt status="), "{line}");
         assert!(!line.contains(|c: char| c.is_control()), "{line}");

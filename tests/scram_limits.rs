@@ -174,8 +174,8 @@ fn an_exchange_without_room_gets_no_keys() {
     }
 }
 
-/// Guesses with SCRAM count, whatever the limit counts. An exchange that its client abandons is not
-/// a guess, nor is one that the policy refuses.
+/// Guesses with SCRAM count, for limits on failures and on passwords. An exchange that its client
+/// abandons is not a guess, and one that the policy refuses is not a guess either.
 #[test]
 fn guesses_with_scram_count_towards_limits() {
     let all = Base::all().into_iter().zip(["failures", "passwords"]);

@@ -1,5 +1,5 @@
 //! System calls of the plugin that would raise a signal and end Exim: a write beyond `ulimit -f`, a
-//! write to a closed socket, a read from a map of a file that was cut short.
+//! write to a closed socket, a read from the map of a truncated file.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,

@@ -114,7 +114,7 @@ fn a_socket_whose_backlog_is_full_is_passed_over() {
     let path = directory.path().join("sock");
     let listener = UnixListener::bind(&path).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-    // Like a stopped server, this one accepts no connections. The next one would block.
+    // Like a stopped server, this one accepts no connections. The next connection would block.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(1).unwrap()).unwrap();
     let waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(&path).unwrap()).collect();
     let site = site(Base::mariadb());

@@ -1,7 +1,7 @@
 //! The plugin under valgrind, in a real Exim that expands its functions: no error, and no leak that
 //! grows.
 //!
-//! SMTP dialogues cannot be tested so: under valgrind's memcheck, Debian's Exim complains of two
+//! SMTP dialogues cannot be tested this way: under valgrind's memcheck, Debian's Exim complains of two
 //! authenticators of one name where there is only one, with the plugin or without.
 #![allow(
     clippy::unwrap_used,
@@ -99,7 +99,7 @@ fn findings(site: &Site, calls: &[(String, &str)], rounds: usize) -> Vec<String>
     all.split("\n\n").map(str::to_owned).filter(|finding| !finding.trim().is_empty()).collect()
 }
 
-/// The findings in the plugin and its crates, also where functions have no name.
+/// The findings in the plugin and its crates, even if its functions have no names.
 fn findings_in_plugin(findings: Vec<String>) -> Vec<String> {
     let is_in_plugin =
         |finding: &String| finding.contains(".rs:") || finding.contains("/authpolicy.so)");

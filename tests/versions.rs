@@ -3,8 +3,8 @@
 //! and row.
 //!
 //! trixie-backports gets new versions. For a version that the plugin does not know, the tests expect
-//! its lines in syslog, and no difference in answers and rows. They also test this with copies of
-//! known Exims under other version names.
+//! its lines in syslog, and no difference in answers and rows. Copies of known Exims under other
+//! version names test this, too.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
