@@ -129,7 +129,7 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
     log_in(&rig, "u");
     let (directory, elsewhere) =
         (rig.site.path("state/remembered"), rig.site.path("spool/elsewhere"));
-    fs::rename(&ours, &elsewhere).unwrap();
+    fs::rename(&directory, &elsewhere).unwrap();
     symlink(&elsewhere, &directory).unwrap();
     let old = add_expired_file(&elsewhere, "old");
     let file_names = || {
