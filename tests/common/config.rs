@@ -1,4 +1,4 @@
-//! What `authpolicy config` says about a site.
+//! Runs `authpolicy config` on a site, and reads its output.
 
 use std::sync::Arc;
 
@@ -11,25 +11,27 @@ use super::limits::site;
 use super::site::GB;
 use super::smtp::ACCEPTED;
 
-/// Exit status, what `config` prints, and what it complains of.
+/// Runs `authpolicy config`; returns its exit status, standard output and standard error.
 pub fn config(site: &Site) -> (i32, String, String) {
     let output = site.run_tool(&["config"], "");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-pub fn check(site: &Site, what: &str) -> String {
-    let (_, said, _) = config(site);
-    value(&said, what).to_owned()
+/// Runs `authpolicy config`; returns the value of `check.NAME`.
+pub fn check(site: &Site, name: &str) -> String {
+    let (_, printed, _) = config(site);
+    value(&printed, name).to_owned()
 }
 
-pub fn value<'a>(said: &'a str, what: &str) -> &'a str {
-    let start = format!("check.{what}=");
-    let line = said.lines().find_map(|line| line.strip_prefix(&start));
-    line.unwrap_or_else(|| panic!("no {start}: {said}"))
+/// The value of `check.NAME` in the output of `authpolicy config`.
+pub fn value<'a>(printed: &'a str, name: &str) -> &'a str {
+    let start = format!("check.{name}=");
+    let line = printed.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap_or_else(|| panic!("no {start} in: {printed}"))
 }
 
-/// A site with limits on a server of its own, which has logged somebody in.
+/// A site with a limit on its own server. One attempt has been accepted.
 pub fn stage() -> (Site, Arc<MariaDb>, String) {
     stage_on(MariaDb::start())
 }
@@ -54,7 +56,7 @@ pub const TABLES: [&str; 5] = [
     "authpolicy_exception",
 ];
 
-/// What every table holds, and the number of the next row.
+/// The number of rows in each table.
 pub fn contents(site: &Site) -> Vec<i64> {
     TABLES.map(|table| site.count(&format!("SELECT COUNT(*) FROM {table}"))).to_vec()
 }

@@ -10,14 +10,15 @@ use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A running Dovecot; ended when dropped.
+/// A running Dovecot; stopped when dropped.
 pub struct Dovecot {
     directory: PathBuf,
     master: Child,
 }
 
 impl Dovecot {
-    /// Starts one whose users are `name:password` lines; `passdb` is asked for others.
+    /// Starts a Dovecot. `users` are lines of `name:password`; `passdb` is the configuration of
+    /// another passdb, which is asked for the other users.
     pub fn start(directory: &Path, users: &str, passdb: &str) -> Self {
         fs::create_dir(directory).unwrap();
         fs::write(directory.join("users"), users).unwrap();
@@ -34,7 +35,7 @@ passdb {{
   args = scheme=plain {at}/users
 }}
 {passdb}
-# Clients that fail would be made to wait for seconds.
+# Otherwise clients wait for seconds after a failure.
 service anvil {{
   unix_listener anvil-auth-penalty {{
     mode = 0
@@ -67,7 +68,7 @@ service auth {{
         panic!("dovecot does not answer: {}", dovecot.log());
     }
 
-    /// Where Exim asks.
+    /// The socket for Exim.
     pub fn socket(&self) -> PathBuf {
         self.directory.join("auth-exim")
     }
@@ -79,7 +80,7 @@ service auth {{
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
-        // Not SIGKILL: it ends its children itself.
+        // Not SIGKILL: on SIGTERM, Dovecot stops its children.
         let pid = self.master.id().to_string();
         let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
         let _ = self.master.wait();

@@ -21,11 +21,11 @@ use super::smtp::ACCEPTED;
 use super::smtp::CANNOT_TELL;
 use super::smtp::REFUSED;
 
-/// An Exim on an example, to which clients come from behind a proxy.
+/// An Exim with the configuration of an example. Clients connect with the PROXY protocol.
 pub struct Rig {
     pub site: Site,
     exim: Option<Exim>,
-    /// TLS from the start.
+    /// The port with TLS from the start.
     pub port: u16,
 }
 
@@ -46,10 +46,10 @@ pub fn site(base: Base, name: &str) -> Site {
 }
 
 impl Rig {
-    /// Starts an Exim on the example, with these macros of its own.
+    /// Starts an Exim with the example's configuration, and with these values for its macros.
     pub fn start(site: Site, name: &str, macros: &[(&str, &str)]) -> Self {
         let (_, port) = complete(&site, &format!("{name}/exim.conf"), macros);
-        // So that clients have countries.
+        // The PROXY protocol gives clients addresses with a country.
         let text = with(&site.read("exim.conf"), &[("exim_user ", "hosts_proxy = *\nexim_user ")]);
         site.write("exim.conf", &text);
         let exim = Some(Self::daemon(&site, port, &[]));
@@ -61,20 +61,20 @@ impl Rig {
         Exim::start_among(&config, port, &["-oP", pid.to_str().unwrap()], environment)
     }
 
-    /// The same with texts of the configuration replaced.
+    /// Restarts Exim after replacing texts of its configuration.
     pub fn restart_with(&mut self, changes: &[(&str, &str)]) {
         self.restart_among(changes, &[]);
     }
 
-    /// The same with environment variables.
+    /// Restarts Exim after replacing texts of its configuration, with environment variables.
     pub fn restart_among(&mut self, changes: &[(&str, &str)], environment: &[(&str, &str)]) {
         self.site.write("exim.conf", &with(&self.site.read("exim.conf"), changes));
-        // One after the other: they listen on the same port.
+        // The old Exim must end first, because both listen on the same port.
         self.exim = None;
         self.exim = Some(Self::daemon(&self.site, self.port, environment));
     }
 
-    /// Takes the database away, which is where accounts and rows are.
+    /// Configures a database that does not exist, for accounts and for rows.
     pub fn lose_database(&self) {
         let good = self.site.read("authpolicy.toml");
         let away = match &self.site.base {
@@ -85,16 +85,16 @@ impl Rig {
     }
 }
 
-/// An account whose password is elsewhere, and that is disabled here.
+/// Adds a disabled account. Its password is checked elsewhere.
 pub fn disable(site: &Site) {
     site.account("off@example.com", "another");
     site.tool(&["user", "disable", "off@example.com"], "");
 }
 
-/// Makes an attempt from an address with a name and a password; answers the last reply.
-pub type Login<'a> = &'a dyn Fn(&str, &str, &str) -> String;
+/// Makes an attempt with a client address, a name and a password; returns the last reply.
+pub type LoginFn<'a> = &'a dyn Fn(&str, &str, &str) -> String;
 
-/// A client that uses PLAIN.
+/// Makes attempts with PLAIN.
 pub fn plain(port: u16) -> impl Fn(&str, &str, &str) -> String {
     move |remote, authcid, password| {
         let mut client = Client::over_tls(port, remote, &[]);
@@ -102,7 +102,7 @@ pub fn plain(port: u16) -> impl Fn(&str, &str, &str) -> String {
     }
 }
 
-/// One that uses LOGIN.
+/// Makes attempts with LOGIN.
 pub fn login(port: u16) -> impl Fn(&str, &str, &str) -> String {
     move |remote, authcid, password| {
         let mut client = Client::over_tls(port, remote, &[]);
@@ -118,25 +118,26 @@ pub fn cram_md5_response(challenge: &str, authcid: &str, password: &str) -> Stri
     BASE64_STANDARD.encode(format!("{authcid} {digest}"))
 }
 
-/// An attempt, and all that must come of it.
+/// An attempt, and the expected reply, line and row.
 pub struct Case<'a> {
     pub name: &'a str,
     pub remote: &'a str,
     pub authcid: &'a str,
     pub password: &'a str,
     pub reply: &'a str,
-    /// The log line from status on.
+    /// The log line from `status` to the country.
     pub line: &'a str,
+    /// `auth_ok` and `policy_reject` of the row.
     pub row: (Option<bool>, Option<bool>),
 }
 
 pub const YES: Option<bool> = Some(true);
 pub const NO: Option<bool> = Some(false);
 
-/// Makes the attempt, and holds reply, line and row against the case.
-pub fn play(site: &Site, login: Login<'_>, case: &Case<'_>) {
+/// Makes the attempt, and compares its reply, line and row with the case.
+pub fn play(site: &Site, login: LoginFn<'_>, case: &Case<'_>) {
     let name = case.name;
-    // As it stands in rows and logs.
+    // Rows and logs have a question mark for a control character.
     let username = case.authcid.replace('\n', "?");
     let set_id = format!("{REFUSED} (set_id={username})");
     let refusals = || site.main_log().matches(&set_id).count();
@@ -156,12 +157,13 @@ pub fn play(site: &Site, login: Login<'_>, case: &Case<'_>) {
     assert_eq!(refusals(), before.2 + refused, "{name}: {}", site.main_log());
 }
 
-/// The cases of every driver with passwords; `off_ok` is what a disabled account's right password
-/// comes to: the plugin does not hand out its password, but others may find it right.
-pub fn play_all(site: &Site, login: Login<'_>, off_ok: bool) {
-    let off = format!(
+/// Runs the cases that every driver with passwords has. `disabled_ok` is the expected `auth_ok` of
+/// a disabled account with its right password: false if the driver asks the plugin for the password,
+/// which it does not get; true if another program checks the password.
+pub fn play_all(site: &Site, login: LoginFn<'_>, disabled_ok: bool) {
+    let disabled = format!(
         "status=403 reason=disabled rule=account.disabled auth_ok={} policy_reject=1 country=GB",
-        u8::from(off_ok)
+        u8::from(disabled_ok)
     );
     #[rustfmt::skip]
     let cases = [
@@ -178,7 +180,7 @@ pub fn play_all(site: &Site, login: Login<'_>, off_ok: bool) {
         Case { name: "no account from CN", remote: CN, authcid: "nobody@example.com", password: "secret", reply: REFUSED,
             line: "status=403 reason=policy rule=policy.allow_countries auth_ok=0 policy_reject=1 country=CN", row: (NO, YES) },
         Case { name: "disabled", remote: GB, authcid: "off@example.com", password: "secret", reply: REFUSED,
-            line: &off, row: (Some(off_ok), YES) },
+            line: &disabled, row: (Some(disabled_ok), YES) },
         Case { name: "accepted again", remote: GB, authcid: "u@example.com", password: "secret", reply: ACCEPTED,
             line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
     ];
@@ -188,8 +190,9 @@ pub fn play_all(site: &Site, login: Login<'_>, off_ok: bool) {
     assert_eq!(site.panic_log(), "");
 }
 
-/// With the database away, a right password is 435 and a line, and nothing is taken for wrong.
-pub fn play_without_database(rig: &Rig, login: Login<'_>, reply_to_wrong: &str) {
+/// Checks attempts without a database: a right password gets 435, a wrong one `reply_to_wrong`. Both
+/// have a log line that says "cannot tell", and no row.
+pub fn play_without_database(rig: &Rig, login: LoginFn<'_>, reply_to_wrong: &str) {
     let site = &rig.site;
     assert_eq!(login(GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
     let before = (site.rows().len(), site.lines().len());

@@ -1,4 +1,4 @@
-//! The examples for administrators, with nothing changed but paths and ports.
+//! The example configurations for administrators. Only paths and ports are changed.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::Site;
 use super::exim::free_port;
 use super::exim::users::give_to_exim;
 
-/// Where they keep the embedded database.
+/// The URL of the embedded database in the examples.
 pub const EMBEDDED: &str = "sqlite:/var/lib/authpolicy/authpolicy.db";
 
 pub fn example(name: &str) -> String {
@@ -17,15 +17,15 @@ pub fn example(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// A text in which every one of these words stands, replaced.
+/// Replaces texts, each of which must occur.
 pub fn with(text: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(text.to_owned(), |text, (old, new)| {
-        assert!(text.contains(old), "{old} is not in the example");
+        assert!(text.contains(old), "{old} does not occur in the text");
         text.replace(old, new)
     })
 }
 
-/// The macros of an Exim file with other values.
+/// Gives macros in an Exim configuration other values.
 pub fn define(text: &str, macros: &[(&str, &str)]) -> String {
     let lines = text.lines().map(|line| {
         let name = line.split('=').next().unwrap_or_default().trim();
@@ -37,7 +37,7 @@ pub fn define(text: &str, macros: &[(&str, &str)]) -> String {
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// A certificate that nobody trusts.
+/// Makes a self-signed certificate; returns the paths of the certificate and its key.
 pub fn certificate(site: &Site) -> (PathBuf, PathBuf) {
     let (certificate, key) = (site.path("exim.crt"), site.path("exim.key"));
     let made = Command::new("openssl")
@@ -54,7 +54,8 @@ pub fn certificate(site: &Site) -> (PathBuf, PathBuf) {
     (certificate, key)
 }
 
-/// A complete configuration with ports and paths of its own; answers the ports for STARTTLS and TLS.
+/// Writes a complete configuration with this site's ports and paths; returns the ports for STARTTLS
+/// and for TLS from the start.
 pub fn complete(site: &Site, name: &str, more: &[(&str, &str)]) -> (u16, u16) {
     let (certificate, key) = certificate(site);
     let (starttls, tls) = (free_port(), free_port());

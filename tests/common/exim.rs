@@ -13,17 +13,17 @@ use std::sync::atomic::Ordering;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// A running daemon; ended when dropped.
+/// A running daemon; killed when dropped.
 pub struct Exim {
     pub port: u16,
     daemon: Child,
 }
 
-/// A port that nobody listens on, given out once.
+/// A port on which nothing listens. Each port is returned once in a process.
 ///
-/// It is found without listening: a process that another test forks at that moment would keep the
-/// socket until its exec, and be taken for the server. It lies below the ports that the kernel
-/// gives to clients, so that none of them takes it before the server does.
+/// The search does not listen itself, because another test may fork a process at that moment. Such a
+/// process would keep the socket until its exec, and clients would take it for the server. The port
+/// is below those that the kernel gives to clients, so that no client takes it before the server.
 pub fn free_port() -> u16 {
     static GIVEN_OUT: AtomicU32 = AtomicU32::new(0);
     const PORTS: std::ops::Range<u32> = 10_240..32_768;
@@ -46,12 +46,14 @@ impl Exim {
         Self::start_on(config, port, &["-oX", &ports])
     }
 
-    /// Starts a daemon that listens as its configuration or these arguments say, `port` among it.
+    /// Starts a daemon whose configuration or arguments say where it listens. `port` is one of the
+    /// ports.
     pub fn start_on(config: &Path, port: u16, arguments: &[&str]) -> Self {
         Self::start_among(config, port, arguments, &[])
     }
 
-    /// The same with environment variables, which Exim itself does not keep.
+    /// Starts a daemon with environment variables. Exim drops those that `keep_environment` does not
+    /// name.
     pub fn start_among(
         config: &Path,
         port: u16,
@@ -62,7 +64,7 @@ impl Exim {
         Self::start_by(command.envs(environment.iter().copied()), config, port, arguments)
     }
 
-    /// The same by a command that becomes Exim.
+    /// Starts a daemon by a command that executes Exim with the arguments added here.
     pub fn start_by(command: &mut Command, config: &Path, port: u16, arguments: &[&str]) -> Self {
         let daemon = command
             .arg("-C")
@@ -86,7 +88,7 @@ impl Exim {
         panic!("exim does not listen on port {port}: {}", config.display());
     }
 
-    /// The daemon, whose children serve the connections.
+    /// The process id of the daemon. Its children serve the connections.
     pub fn pid(&self) -> u32 {
         self.daemon.id()
     }
@@ -99,8 +101,8 @@ impl Drop for Exim {
     }
 }
 
-/// The plugin that cargo built for this test; or another, as the one that `make build` leaves, if
-/// AUTHPOLICY_TEST_PLUGIN names it.
+/// The plugin that AUTHPOLICY_TEST_PLUGIN names (for example the one that `make build` makes), or
+/// else the one that cargo built for this test.
 pub fn plugin() -> PathBuf {
     if let Some(named) = std::env::var_os("AUTHPOLICY_TEST_PLUGIN") {
         return named.into();
@@ -111,10 +113,10 @@ pub fn plugin() -> PathBuf {
         deps.parent().unwrap().join("../libauthpolicy.so"),
     ];
     let found = candidates.into_iter().find(|path| path.exists());
-    found.expect("libauthpolicy.so beside the tests: cargo build")
+    found.expect("no libauthpolicy.so beside the test program: run cargo build")
 }
 
-/// Expands a string as Exim's user sees it, through `exim -be` run as that user.
+/// Expands a string with `exim -be`, run as Exim's user.
 pub fn expand(config: &Path, text: &str) -> String {
     let user = users::exim();
     let mut child = Command::new("setpriv")
@@ -128,7 +130,7 @@ pub fn expand(config: &Path, text: &str) -> String {
         .expect("setpriv runs exim4");
     child.stdin.take().unwrap().write_all(format!("{text}\n").as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    // A prompt before each line.
+    // Exim prints a prompt before each line.
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let answer = text.trim_start_matches("> ").trim_end().trim_end_matches('>');
     answer.trim_end().to_owned()
@@ -139,13 +141,13 @@ pub mod users {
     use std::process::Command;
     use std::sync::OnceLock;
 
-    /// Uid and gid of Debian's Exim user, as numbers.
+    /// The numbers of the user and group of Debian's Exim.
     pub fn exim() -> (String, String) {
-        static KNOWN: OnceLock<(String, String)> = OnceLock::new();
-        KNOWN.get_or_init(ask).clone()
+        static IDS: OnceLock<(String, String)> = OnceLock::new();
+        IDS.get_or_init(look_up).clone()
     }
 
-    fn ask() -> (String, String) {
+    fn look_up() -> (String, String) {
         let id = |flag| {
             let output = Command::new("id").args([flag, "Debian-exim"]).output().expect("id runs");
             assert!(output.status.success(), "no user Debian-exim: install exim4-daemon-heavy");
@@ -154,7 +156,7 @@ pub mod users {
         (id("-u"), id("-g"))
     }
 
-    /// Gives a path to Exim's user.
+    /// Makes Exim's user and group the owners of a path.
     pub fn give_to_exim(path: &Path) {
         let (uid, gid) = exim();
         let ids = (uid.parse().unwrap(), gid.parse().unwrap());
@@ -162,7 +164,7 @@ pub mod users {
     }
 }
 
-/// The lines that Exim has written to its main log.
+/// The content of Exim's main log.
 pub fn main_log(directory: &Path) -> String {
     fs::read_to_string(directory.join("log/mainlog")).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The Exims that the plugin is tried with: Debian 12's, and newer ones, each with its own C
-//! library, which scripts/fetch-exims has unpacked into folders.
+//! The Exims with which the plugin is tested: Debian 12's, and newer ones. scripts/fetch-exims unpacks
+//! the newer ones into folders, each with its own C library.
 
 use std::fs;
 use std::io::Write;
@@ -11,9 +11,8 @@ use std::process::Command;
 
 use super::Site;
 
-/// Runs a program in an unpacked folder: `sh -c ENTER enter FOLDER SITE PROGRAM...` in a mount
-/// namespace of its own. The site has the same path inside. Its socket is what libc's syslog()
-/// connects to.
+/// Runs a program in an unpacked folder: `sh -c ENTER enter FOLDER SITE PROGRAM...`, in its own mount
+/// namespace. The site has the same path inside. libc's syslog() connects to the site's socket.
 const ENTER: &str = r#"set -e
 folder=$1 site=$2
 shift 2
@@ -51,16 +50,20 @@ impl Installed {
         let folder = all.join(name);
         let reason = fs::read_to_string(all.join(format!("{name}.absent")));
         match (fs::read_to_string(folder.join("version")), reason) {
-            (Ok(told), _) => Some(Self { name, folder: Some(folder), version: version(&told) }),
+            (Ok(printed), _) => {
+                Some(Self { name, folder: Some(folder), version: version(&printed) })
+            }
             (Err(_), Ok(reason)) if name.starts_with("backports-") => {
                 tell(&format!("{name} is NOT tested: {}", reason.trim_end()));
                 None
             }
-            (Err(e), _) => panic!("{}: {e}: scripts/fetch-exims target/exims", folder.display()),
+            (Err(e), _) => {
+                panic!("{}: {e}: run scripts/fetch-exims target/exims", folder.display())
+            }
         }
     }
 
-    /// True if the plugin must know its types: docs/exim.md names these versions.
+    /// True if docs/exim.md names this version: the plugin must know the types of its functions.
     pub fn is_known(&self) -> bool {
         let mut parts = self.version.split('.');
         let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -70,12 +73,12 @@ impl Installed {
             && parts.next().is_none()
     }
 
-    /// Exim on this site.
+    /// A command that runs this Exim with access to the site.
     pub fn command(&self, site: &Site) -> Command {
         self.command_of(site, Path::new("/usr/sbin/exim4"))
     }
 
-    /// Exim on this site, with another configuration file of the site.
+    /// A command that runs another program in this Exim's folder, with access to the site.
     pub fn command_of(&self, site: &Site, program: &Path) -> Command {
         let Some(folder) = &self.folder else { return Command::new(program) };
         let mut command = Command::new("unshare");
@@ -84,8 +87,8 @@ impl Installed {
         command
     }
 
-    /// A copy of this Exim in a site, in which it calls itself differently: by the mark with which
-    /// Exim's own test suite finds the place (version.c). The new version must be as long.
+    /// Makes a copy of this Exim in a site, with another version. Exim's own test suite finds the place
+    /// by the same mark (version.c). The new version must have the same length.
     pub fn renamed(&self, site: &Site, version: &str) -> PathBuf {
         let folder = self.folder.as_deref().unwrap_or(Path::new("/"));
         let mut bytes = fs::read(folder.join("usr/sbin/exim4")).unwrap();
@@ -93,7 +96,7 @@ impl Installed {
         let (old, new) = (place(&self.version), place(version));
         assert_eq!(old.len(), new.len());
         let at = bytes.windows(old.len()).position(|window| window == old);
-        let at = at.expect("Exim's mark");
+        let at = at.expect("no <<eximversion>> in the program");
         bytes.splice(at..at + old.len(), new);
         let program = site.path("exim4");
         fs::write(&program, bytes).unwrap();
@@ -102,9 +105,10 @@ impl Installed {
     }
 }
 
-/// The version in what `exim4 -bV` prints.
-fn version(told: &str) -> String {
-    let rest = told.split("Exim version ").nth(1).unwrap_or_else(|| panic!("no version: {told}"));
+/// The version in the output of `exim4 -bV`.
+fn version(printed: &str) -> String {
+    let rest = printed.split("Exim version ").nth(1);
+    let rest = rest.unwrap_or_else(|| panic!("no version in: {printed}"));
     rest.split_whitespace().next().unwrap().to_owned()
 }
 
@@ -125,14 +129,14 @@ impl Syslog {
         Self(socket)
     }
 
-    /// The lines since the last call, without the priority. A line is there when Exim has answered,
-    /// because it is sent before the answer.
+    /// The messages since the last call, without the priority. Exim sends a message before it replies
+    /// to the client, so that none is missing after the reply.
     pub fn messages(&self) -> Vec<String> {
         let mut buffer = [0; 8192];
         let mut messages = Vec::new();
         while let Ok(length) = self.0.recv(&mut buffer) {
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            // Facility mail, severity notice: a copy that goes to the reject log, too.
+            // Facility mail, severity notice: the copy for the reject log.
             if text.starts_with("<21>") {
                 continue;
             }
@@ -143,7 +147,7 @@ impl Syslog {
         messages
     }
 
-    /// The lines in them, from the word after the plugin's name on.
+    /// The plugin's lines since the last call, without the plugin's name.
     pub fn lines(&self) -> Vec<String> {
         let lines = self.messages().into_iter().map(|text| {
             let line = text.split_once(" authpolicy: ");

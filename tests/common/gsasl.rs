@@ -12,7 +12,7 @@ use std::process::Stdio;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// libgsasl's client: its messages, and whether it was content with the server.
+/// A running SCRAM client of libgsasl.
 pub struct Gsasl {
     child: Child,
     stdin: ChildStdin,
@@ -38,18 +38,21 @@ impl Gsasl {
         Self { child, stdin, stdout }
     }
 
-    pub fn says(&mut self) -> String {
+    /// The client's next message.
+    pub fn message(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         String::from_utf8(BASE64_STANDARD.decode(line.trim_end()).unwrap()).unwrap()
     }
 
-    pub fn hears(&mut self, message: &str) {
+    /// Sends the server's message to the client.
+    pub fn send(&mut self, message: &str) {
         let _ = writeln!(self.stdin, "{}", BASE64_STANDARD.encode(message));
     }
 
-    pub fn ends_well(mut self) -> bool {
-        self.hears("");
+    /// Ends the exchange. True if the client has accepted the server.
+    pub fn finish(mut self) -> bool {
+        self.send("");
         drop(self.stdin);
         self.child.wait().unwrap().success()
     }

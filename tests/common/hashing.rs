@@ -1,4 +1,4 @@
-//! Attempts that take long to hash, and can be stopped meanwhile.
+//! Attempts with a slow hash, whose processes can be stopped while they hash.
 
 use std::thread;
 use std::thread::JoinHandle;
@@ -12,10 +12,10 @@ use super::site::GB;
 use super::smtp::ACCEPTED;
 use super::smtp::REFUSED;
 
-/// A hash of "test" with 64 MiB and three passes.
+/// An Argon2 hash of "test", with 64 MiB and three passes.
 pub const ARGON2: &str = "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc";
 
-/// Begins an attempt; joining the thread returns its reply.
+/// Starts an attempt in a thread, which returns the reply.
 pub fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
     let (port, name, password) = (exim.port, name.to_owned(), password.to_owned());
     thread::spawn(move || {
@@ -23,8 +23,8 @@ pub fn start(exim: &Exim, name: &str, password: &str) -> JoinHandle<String> {
     })
 }
 
-/// Begins attempts until one can be stopped while it hashes; returns its process and its reply. An
-/// attempt that was not caught leaves neither row nor failure.
+/// Starts attempts until one can be stopped while it hashes; returns its process id and its thread.
+/// The rows and counted failures of the attempts before it are deleted.
 pub fn stop_while_it_hashes(
     site: &Site,
     exim: &Exim,
@@ -36,7 +36,7 @@ pub fn stop_while_it_hashes(
         while !client.is_finished() {
             let frozen = Frozen::new(exim.pid());
             if let Some(&pid) = frozen.hashing().first() {
-                frozen.keep(pid);
+                frozen.release_others(pid);
                 return (pid, client);
             }
             drop(frozen);
@@ -48,5 +48,5 @@ pub fn stop_while_it_hashes(
         site.sql(&format!("DELETE FROM connection_log WHERE id = {last}"));
         site.sql("DELETE FROM authpolicy_count WHERE value <> ''");
     }
-    panic!("no attempt is caught while it hashes");
+    panic!("no attempt could be stopped while it hashes");
 }

@@ -1,4 +1,4 @@
-//! A site whose log takes no rows for a while, and what the journal says then.
+//! Sites whose table accepts no rows for a while, and the content of their journal.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -28,33 +28,35 @@ pub fn attempt(exim: &Exim, password: &str) -> String {
     Client::connect_from(exim.port, GB).plain(b"u@example.com", password.as_bytes())
 }
 
-/// One line of what `flush` prints.
+/// The value of a key in the output of `flush`.
 pub fn value(printed: &str, key: &str) -> String {
     let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
-    line.unwrap_or_else(|| panic!("{key} in {printed}")).to_owned()
+    line.unwrap_or_else(|| panic!("no {key} in: {printed}")).to_owned()
 }
 
-/// Runs `flush`; answers how many rows it stored, found there, and left, and how many are set aside.
+/// Runs `flush`; returns four numbers of rows: stored, already in the table, still waiting, set aside.
 pub fn flush(site: &Site) -> [usize; 4] {
     let output = site.run_tool(&["flush"], "");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     ["stored", "known", "waiting", "set_aside"].map(|key| value(&printed, key).parse().unwrap())
 }
 
+/// Renames the table, so that it accepts no rows.
 pub fn take_table(site: &Site) {
     site.sql("ALTER TABLE connection_log RENAME TO gone");
 }
 
+/// Gives the table its name again.
 pub fn give_table_back(site: &Site) {
     site.sql("ALTER TABLE gone RENAME TO connection_log");
 }
 
-/// Rows as attempts append them.
+/// Lines of the journal, as attempts append them.
 pub fn rows(count: usize) -> String {
     (0..count).map(|number| row(&format!("u-{number}@example.com"))).collect()
 }
 
-/// The row of this user.
+/// The line of the journal for an attempt with this user name.
 pub fn row(username: &str) -> String {
     let row = vec![
         ("time", Value::Int(1_584_446_690)),
@@ -68,7 +70,7 @@ pub fn row(username: &str) -> String {
     format!("\n{}", Record::new(SystemTime::now(), row).unwrap().line())
 }
 
-/// Makes a file in the journal, as attempts make it.
+/// Makes a file in the journal, with the owner and modes that attempts give it.
 pub fn put(site: &Site, name: &str, text: impl AsRef<[u8]>) {
     let path = site.path(&format!("state/journal/{name}"));
     let directory = path.parent().unwrap();
@@ -82,7 +84,7 @@ pub fn put(site: &Site, name: &str, text: impl AsRef<[u8]>) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// The names of what is in the journal.
+/// The names of the files in the journal.
 pub fn names(site: &Site) -> Vec<String> {
     let entries = fs::read_dir(site.path("state/journal")).unwrap();
     let mut names: Vec<_> =
@@ -91,7 +93,8 @@ pub fn names(site: &Site) -> Vec<String> {
     names
 }
 
-/// Has the table refuse names that begin with `bad`: by this error, or in SQLite by this action.
+/// Makes the table refuse names that begin with `bad`: in MariaDB with the error number `how`, in
+/// SQLite with `RAISE(how, …)`.
 pub fn refuse_bad_names(site: &Site, how: &str) {
     site.sql(&match site.base {
         Base::Sqlite => format!(
@@ -106,7 +109,7 @@ pub fn refuse_bad_names(site: &Site, how: &str) {
     });
 }
 
-/// An attempt whose row is refused then.
+/// Makes an attempt whose row the table refuses after `refuse_bad_names`.
 pub fn attempt_badly(exim: &Exim) {
     assert_eq!(Client::connect_from(exim.port, GB).plain(b"bad@example.com", b"x"), REFUSED);
 }

@@ -11,10 +11,10 @@ use super::site::GB;
 
 pub const YES: Option<bool> = Some(true);
 pub const NO: Option<bool> = Some(false);
-/// Of an attempt that a limit refused.
+/// The flags of an attempt that a limit refused before its password was checked.
 pub const LIMITED: (Option<bool>, Option<bool>) = (None, YES);
 
-/// One limit of ten minutes.
+/// A limit within ten minutes.
 pub fn limit(name: &str, per: &str, count: &str, max: u32) -> String {
     format!(
         "[[policy.limit]]\nname = \"{name}\"\nper = \"{per}\"\ncount = \"{count}\"\nmax = {max}\n\
@@ -41,33 +41,34 @@ pub fn flags(site: &Site) -> (Option<bool>, Option<bool>) {
     (row.auth_ok, row.policy_reject)
 }
 
-/// The line of the last attempt says this.
+/// Checks that the line of the last attempt begins with this.
 pub fn expect_line(site: &Site, want: &str) {
     let lines = site.lines();
     let line = lines.last().unwrap();
     assert!(line.starts_with(&format!("attempt {want} ")), "{line}");
 }
 
-/// No address is exempt because of earlier logins.
+/// Switches known good addresses off.
 pub const NONE_KNOWN_GOOD: &str = "known_good = \"0s\"";
-/// Counts all entries but locks, reservations included.
+/// Counts all entries except locks. Reservations are counted, too.
 pub const ENTRIES: &str = "SELECT COUNT(*) FROM authpolicy_count WHERE value <> ''";
 pub const RESERVATIONS: &str =
     "SELECT COUNT(*) FROM authpolicy_count WHERE value <> '' AND attempt <> ''";
 
-/// Gives all accounts a hash that takes some 20 ms, so that attempts at the same time meet.
+/// Gives all accounts a hash that takes about 20 ms, so that simultaneous attempts overlap.
 pub fn make_hashes_dear(site: &Site) {
     let hash = site.tool(&["hash", "--scheme", "BLF-CRYPT", "--cost", "8"], "secret");
     site.sql(&format!("UPDATE account SET password = '{}'", hash.trim()));
 }
 
-/// Sets the longest time that attempts wait.
+/// Sets `attempt_timeout`, with a query time-out that is longer.
 pub fn wait_at_most(site: &Site, time: &str) {
     let longer = format!("[database]\nquery_timeout = \"60s\"\nattempt_timeout = \"{time}\"");
     site.write_config(&site.read("authpolicy.toml").replace("[database]", &longer));
 }
 
-/// Runs several clients from one address at the same time; returns their replies.
+/// Makes attempts from one address at the same time; returns their replies. `words` returns the name
+/// and the password of each.
 pub fn together(
     exim: &Exim,
     clients: usize,
@@ -89,7 +90,7 @@ pub fn together(
     })
 }
 
-/// Checks that the latest rows are all like this.
+/// Checks the flags of the last `count` rows.
 pub fn expect_rows(site: &Site, count: usize, want: (Option<bool>, Option<bool>)) {
     let rows = site.rows();
     let latest = rows.iter().rev().take(count);

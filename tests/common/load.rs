@@ -1,4 +1,4 @@
-//! Clients on a running Exim while something breaks, and what became of each of their attempts.
+//! Clients on a running Exim while something breaks, and a check of each of their attempts.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -21,17 +21,18 @@ use super::smtp::ACCEPTED;
 use super::smtp::CANNOT_TELL;
 use super::smtp::REFUSED;
 
-/// The account query under load: each attempt has a name of its own, so that its row is known.
+/// The account query under load. Each attempt has its own name, which identifies its row.
 pub const QUERY: &str = "WHERE username = 'u@example.com' AND :user LIKE 'u-%'";
 const PASSWORD: &str = "secret";
 
 /// One attempt.
 pub struct Attempt {
     pub name: String,
-    /// They are counted before they connect.
+    /// The number of the attempt, which it gets before it connects.
     pub number: usize,
+    /// True if the password is right.
     pub is_right: bool,
-    /// What the client heard; `None` where the connection ended first.
+    /// The reply; `None` if the connection ended before it.
     pub reply: Option<String>,
 }
 
@@ -43,9 +44,9 @@ pub fn prepare(site: &Site) {
     site.write_config(&config.replace("WHERE username = :user", QUERY));
 }
 
-/// Clients until told to stop.
+/// Clients that make attempts until they are told to stop.
 pub struct Load {
-    /// What their names begin with.
+    /// The beginning of the attempts' names.
     prefix: String,
     stop: AtomicBool,
     number: AtomicUsize,
@@ -53,80 +54,82 @@ pub struct Load {
 }
 
 impl Load {
-    /// One attempt; every third has a wrong password.
+    /// Makes one attempt; every third one has a wrong password.
     fn attempt(&self, port: u16) -> Attempt {
         let number = self.number.fetch_add(1, Ordering::SeqCst);
         let (name, is_right) =
             (format!("{}-{number}@example.com", self.prefix), !number.is_multiple_of(3));
         let password = if is_right { PASSWORD } else { "wrong" };
-        // A connection that is cut in the middle panics.
+        // The client panics if the connection is cut.
         let reply = catch_unwind(AssertUnwindSafe(|| {
             Client::connect_from(port, GB).plain(name.as_bytes(), password.as_bytes())
         }));
         if reply.is_err() {
-            // Where nobody listens, without spinning.
+            // Otherwise this loop would spin while nothing listens.
             std::thread::sleep(Duration::from_millis(20));
         }
         Attempt { name, number, is_right, reply: reply.ok().filter(|reply| !reply.is_empty()) }
     }
 
-    fn all(&self) -> std::sync::MutexGuard<'_, Vec<Attempt>> {
+    fn attempts(&self) -> std::sync::MutexGuard<'_, Vec<Attempt>> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an attempt of somebody else's in.
+    /// Adds an attempt that another client has made.
     pub fn add(&self, attempt: Attempt) {
-        self.all().push(attempt);
+        self.attempts().push(attempt);
     }
 
-    /// Waits until so many more attempts have come to an end.
+    /// Waits until `more` further attempts have ended.
     pub fn wait(&self, more: usize) {
-        let until = self.all().len() + more;
+        let until = self.attempts().len() + more;
         for _ in 0..12_000 {
-            if self.all().len() >= until {
+            if self.attempts().len() >= until {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("no attempt comes to an end");
+        panic!("attempts do not end");
     }
 
-    /// Waits until so many attempts have come to an end whose clients connected after now; answers
-    /// the names of all that have: whatever is broken now was broken for them from end to end.
-    pub fn meanwhile(&self, so_many: usize) -> HashSet<String> {
+    /// Waits until `count` attempts have ended that began after this call; returns the names of all
+    /// such attempts. A fault that is present during the call was present for the whole of each.
+    pub fn meanwhile(&self, count: usize) -> HashSet<String> {
         let from = self.number.load(Ordering::SeqCst);
         for _ in 0..12_000 {
-            let all = self.all();
-            let whole = all.iter().filter(|attempt| attempt.number >= from);
-            let names: HashSet<_> = whole.map(|attempt| attempt.name.clone()).collect();
-            drop(all);
-            if names.len() >= so_many {
+            let attempts = self.attempts();
+            let new = attempts.iter().filter(|attempt| attempt.number >= from);
+            let names: HashSet<_> = new.map(|attempt| attempt.name.clone()).collect();
+            drop(attempts);
+            if names.len() >= count {
                 return names;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("no attempt comes to an end");
+        panic!("attempts do not end");
     }
 
-    /// Waits until a client has heard this after now.
+    /// Waits until a client gets this reply.
     pub fn wait_for(&self, reply: &str) {
-        let from = self.all().len();
+        let from = self.attempts().len();
         for _ in 0..12_000 {
-            if self.all()[from..].iter().any(|attempt| attempt.reply.as_deref() == Some(reply)) {
+            let attempts = self.attempts();
+            if attempts[from..].iter().any(|attempt| attempt.reply.as_deref() == Some(reply)) {
                 return;
             }
+            drop(attempts);
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("nobody hears {reply}");
+        panic!("no client gets the reply {reply}");
     }
 }
 
-/// Has so many clients attempt one AUTH after the other while `work` does its damage.
+/// Runs clients, each of which makes one attempt after the other, while `work` runs.
 pub fn run(port: u16, clients: usize, work: impl FnOnce(&Load)) -> Vec<Attempt> {
     run_as("u", port, clients, work)
 }
 
-/// The same under names that begin so.
+/// Runs clients as `run` does. The attempts' names begin with `prefix`.
 pub fn run_as(prefix: &str, port: u16, clients: usize, work: impl FnOnce(&Load)) -> Vec<Attempt> {
     let load = Load {
         prefix: prefix.to_owned(),
@@ -139,11 +142,11 @@ pub fn run_as(prefix: &str, port: u16, clients: usize, work: impl FnOnce(&Load))
             scope.spawn(|| {
                 while !load.stop.load(Ordering::Relaxed) {
                     let attempt = load.attempt(port);
-                    load.all().push(attempt);
+                    load.attempts().push(attempt);
                 }
             });
         }
-        // Clients that go on for ever would keep a failed test from failing.
+        // After a panic in `work` the clients must stop, too, or the test would never end.
         let worked = catch_unwind(AssertUnwindSafe(|| work(&load)));
         load.stop.store(true, Ordering::Relaxed);
         if let Err(panic) = worked {
@@ -153,7 +156,7 @@ pub fn run_as(prefix: &str, port: u16, clients: usize, work: impl FnOnce(&Load))
     load.done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What clients heard, and what was found in the table when all was over.
+/// The numbers of replies by kind, and of rows in the table.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub accepted: usize,
@@ -161,46 +164,57 @@ pub struct Tally {
     pub cannot_tell: usize,
     pub unanswered: usize,
     pub rows: usize,
-    /// Of those who were told 435: so many have a log line alone.
+    /// The number of attempts with the reply 435 that have a log line, and no row.
     pub rowless: usize,
 }
 
-/// What a fault excuses.
+/// The deviations that a fault may cause.
 #[derive(Default)]
-pub struct Terms<'a> {
-    /// Causes in log lines for which there is no place where a row could go, or nobody knows it:
-    /// who was told 435 for one of them has that line, and no row.
+pub struct Tolerances<'a> {
+    /// Causes in log lines for which a row has no place, or its place is unknown. An attempt that got
+    /// 435 for one of them has that line, and no row.
     pub rowless: &'a [&'a str],
-    /// True if the place for rows is put back while attempts run. One that found it gone may write its row then.
+    /// True if the place for rows is restored while attempts run. An attempt that found it missing
+    /// may then still write its row.
     pub place_returns: bool,
-    /// Whether rules refuse, right passwords too.
+    /// True if rules may refuse attempts, with right passwords, too.
     pub rules_refuse: bool,
-    /// Whether lines of the journal may be torn: their attempts were told so, or are elsewhere.
+    /// True if lines of the journal may be torn. The attempts of torn lines got 435, or have their row
+    /// elsewhere.
     pub torn: bool,
-    /// So many attempts have no password, and therefore no name in their rows.
+    /// The highest number of attempts without a password, whose rows therefore have no name.
     pub nameless: usize,
 }
 
-/// Holds attempts against the promise: 235 only with a right password, never 535 with one, one row
-/// and one log line for each answered attempt and at most one for another, and nothing in Exim's
-/// panic log. Whatever waits must have been delivered.
+/// Checks attempts, and fails unless all of these hold:
+///
+/// - 235 is a reply to a right password, 535 to a wrong one.
+/// - An attempt with a reply has exactly one row and one log line, one without a reply at most one
+///   row.
+/// - Exim's panic log is empty.
+///
+/// All waiting rows must have been delivered before.
 pub fn hold(site: &Site, attempts: &[Attempt]) -> Tally {
-    hold_to(&Terms::default(), site, attempts)
+    assert_consistent_within(&Tolerances::default(), site, attempts)
 }
 
-/// The same but for what the terms excuse.
-pub fn hold_to(terms: &Terms<'_>, site: &Site, attempts: &[Attempt]) -> Tally {
+/// Checks attempts as `hold` does, with tolerances.
+pub fn assert_consistent_within(
+    tolerances: &Tolerances<'_>,
+    site: &Site,
+    attempts: &[Attempt],
+) -> Tally {
     assert_eq!(site.panic_log(), "");
-    weigh(terms, site.rows(), Some(&lines(site)), attempts)
+    check(tolerances, site.rows(), Some(&lines(site)), attempts)
 }
 
-/// The same with the rows of another table, and no log.
+/// Checks attempts as `hold` does, with the rows of another table, and without log lines.
 pub fn hold_rows(found: Vec<Row>, attempts: &[Attempt]) -> Tally {
-    weigh(&Terms::default(), found, None, attempts)
+    check(&Tolerances::default(), found, None, attempts)
 }
 
-fn weigh(
-    terms: &Terms<'_>,
+fn check(
+    tolerances: &Tolerances<'_>,
     found: Vec<Row>,
     lines: Option<&HashMap<String, Vec<String>>>,
     attempts: &[Attempt],
@@ -211,7 +225,7 @@ fn weigh(
         rows.entry(row.username).or_default().push((row.auth_ok, row.policy_reject));
     }
     let nameless = rows.remove("").unwrap_or_default();
-    assert!(nameless.len() <= terms.nameless, "{nameless:?}");
+    assert!(nameless.len() <= tolerances.nameless, "{nameless:?}");
     assert!(nameless.iter().all(|flags| *flags == (None, Some(false))), "{nameless:?}");
     let mut tally = Tally { rows: rows.values().map(Vec::len).sum(), ..Tally::default() };
     for Attempt { name, is_right, reply, .. } in attempts {
@@ -221,30 +235,30 @@ fn weigh(
         let status = match reply.as_deref() {
             Some(ACCEPTED) => {
                 tally.accepted += 1;
-                assert!(is_right, "{name} got in");
+                assert!(is_right, "{name} was accepted with a wrong password");
                 assert_eq!(found, [ACCEPTING], "{name}: 235");
                 "204"
             }
             Some(REFUSED) => {
                 tally.refused += 1;
-                // Without a free slot, a refused attempt is not checked.
-                let by_rule = terms.rules_refuse
+                // If no slot is free, the password of an attempt that a rule refuses is not checked.
+                let by_rule = tolerances.rules_refuse
                     && [Some(*is_right), None].iter().any(|ok| found == [(*ok, Some(true))]);
                 if !by_rule {
-                    assert!(!is_right, "{name} was refused");
+                    assert!(!is_right, "{name} was refused with a right password");
                     assert_eq!(found, [(Some(false), Some(false))], "{name}: 535");
                 }
                 "403"
             }
             Some(CANNOT_TELL) => {
                 tally.cannot_tell += 1;
-                if terms.rowless.iter().any(|cause| line.contains(cause)) {
+                if tolerances.rowless.iter().any(|cause| line.contains(cause)) {
                     tally.rowless += usize::from(found.is_empty());
-                    let is_late = terms.place_returns && found == [(None, None)];
+                    let is_late = tolerances.place_returns && found == [(None, None)];
                     assert!(found.is_empty() || is_late, "{name}: {found:?} {line}");
                 } else {
                     assert_eq!(found.len(), 1, "{name}: 435, {found:?}, {line}");
-                    assert_ne!(found[0], ACCEPTING, "{name}: 1, 0 means accepted");
+                    assert_ne!(found[0], ACCEPTING, "{name}: 435, but its row says accepted");
                 }
                 "503"
             }
@@ -260,11 +274,11 @@ fn weigh(
             assert!(!line.contains('\n'), "{name}: {line}");
         }
     }
-    assert!(rows.is_empty(), "rows of nobody: {rows:?}");
+    assert!(rows.is_empty(), "rows without an attempt: {rows:?}");
     tally
 }
 
-/// The lines of attempts by name.
+/// The log lines of attempts, by the attempt's name.
 fn lines(site: &Site) -> HashMap<String, Vec<String>> {
     let mut lines: HashMap<String, Vec<String>> = HashMap::new();
     for line in site.lines().into_iter().filter(|line| line.starts_with("attempt ")) {
@@ -274,15 +288,15 @@ fn lines(site: &Site) -> HashMap<String, Vec<String>> {
     lines
 }
 
-/// Delivers what waits until nothing does, and nothing was set aside.
+/// Delivers all waiting rows; fails if one was set aside.
 pub fn flush(site: &Site) {
     assert_eq!(deliver(site), 0, "rows are set aside: {}", site.read("state/journal/set-aside"));
 }
 
-/// Delivers what waits until nothing does; answers how many lines were set aside.
+/// Delivers all waiting rows; returns the number of lines that are set aside.
 pub fn deliver(site: &Site) -> usize {
     let mut printed = String::new();
-    // The process of an attempt may still be at it.
+    // The process of an attempt may still be writing its row.
     for _ in 0..50 {
         let output = site.run_tool(&["flush"], "");
         printed = format!(
@@ -291,15 +305,15 @@ pub fn deliver(site: &Site) -> usize {
             String::from_utf8_lossy(&output.stderr)
         );
         if output.status.success() {
-            let aside = printed.lines().find_map(|line| line.strip_prefix("set_aside="));
-            return aside.and_then(|aside| aside.parse().ok()).expect("it says how many");
+            let set_aside = printed.lines().find_map(|line| line.strip_prefix("set_aside="));
+            return set_aside.and_then(|count| count.parse().ok()).expect("a number in set_aside=");
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    panic!("rows go on waiting: {printed}");
+    panic!("rows still wait: {printed}");
 }
 
-/// Writes the line of a fault for the table in docs/operations.md.
+/// Writes a fault's line for the table in docs/operations.md.
 pub fn report(fault: &str, tally: &Tally) {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults");
     fs::create_dir_all(&directory).unwrap();

@@ -1,19 +1,20 @@
-//! A site whose accounts are in the administrator's own table, with a query that returns `username` or
-//! does not.
+//! Sites whose accounts are in the administrator's own table. Their query returns the column
+//! `username`, or does not.
 
 use super::Base;
 use super::Site;
 use super::config::config;
 use super::config::value;
 
-/// A query that leaves the name to what the client typed.
+/// A query without the column `username`: the account has the name that the client sent.
 pub const NAMELESS: &str = "SELECT password, allow_countries FROM mailbox WHERE address = :user";
-/// One that does not.
+/// A query that returns the stored name as `username`.
 pub const NAMED: &str =
     "SELECT password, allow_countries, address AS username FROM mailbox WHERE address = :user";
 pub const POLICY: &str = "[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n";
 
-/// A site whose accounts are in the administrator's own table, which folds accents.
+/// A site whose accounts are in a table `mailbox`. On MariaDB, the table's collation ignores case and
+/// accents.
 pub fn site(base: Base) -> Site {
     let site = Site::new(base, "");
     let collation = match site.base {
@@ -37,8 +38,8 @@ pub fn configure(site: &Site, query: &str, policy: &str) {
     site.configure(&format!("{accounts}{}\n{POLICY}{policy}", site.geoip()));
 }
 
-/// The exit status of `authpolicy config`, and what it prints of one check.
+/// Runs `authpolicy config`; returns its exit status and the value of `check.NAME`.
 pub fn check(site: &Site, name: &str) -> (i32, String) {
-    let (status, said, _) = config(site);
-    (status, value(&said, name).to_owned())
+    let (status, printed, _) = config(site);
+    (status, value(&printed, name).to_owned())
 }

@@ -18,12 +18,12 @@ use mysql::prelude::Queryable;
 
 use super::exim::free_port;
 
-/// The password of the database user `exim`: with what a URL must encode.
+/// The password of the database user `exim`. It has characters that a URL must encode.
 pub const PASSWORD: &str = "s3cr/t@:";
-/// The same in a URL.
+/// The password, encoded for a URL.
 pub const ENCODED: &str = "s3cr%2Ft%40%3A";
 
-/// The production table of contract.md, to the letter.
+/// The production table, exactly as contract.md has it.
 pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
   id            int(10) unsigned    NOT NULL AUTO_INCREMENT PRIMARY KEY,
   datetime      datetime            NOT NULL DEFAULT current_timestamp(),
@@ -34,20 +34,20 @@ pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
   auth_ok       tinyint(1) unsigned NULL,
   policy_reject tinyint(1) unsigned NULL)";
 
-/// Makes the system's tables in `data` there.
+/// Makes the system tables in `data` in this directory.
 pub fn install(directory: &std::path::Path) {
     let installed = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--user=root", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
         .arg(format!("--datadir={}", directory.join("data").display()))
-        // Two servers that start at once trip over each other's files in /tmp.
+        // In /tmp, two servers that start at once would disturb each other's files.
         .arg(format!("--tmpdir={}", directory.display()))
         .output()
         .expect("mariadb-install-db: install mariadb-server");
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
 }
 
-/// Starts a server in this directory, on this port, with these arguments, too.
+/// Starts a server in this directory and on this port, with these further arguments.
 type Serve = fn(&std::path::Path, u16, &[String]) -> Child;
 
 /// A server: MariaDB, or MySQL (mysql.rs).
@@ -60,7 +60,8 @@ pub struct MariaDb {
 }
 
 impl MariaDb {
-    /// The server of this test program, started by the first who asks, ended by the last to leave.
+    /// The shared server of this test program. The first caller starts it; it ends when the last one
+    /// drops it.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -71,12 +72,12 @@ impl MariaDb {
         })
     }
 
-    /// A server of one's own, to be damaged.
+    /// Starts a server that is not shared, so that a test may damage it.
     pub fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap())
     }
 
-    /// The same in this directory, which may be a mount.
+    /// Starts a server in this directory, which may be a mount.
     pub fn start_in(directory: tempfile::TempDir) -> Self {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         install(directory.path());
@@ -87,7 +88,7 @@ impl MariaDb {
         server
     }
 
-    /// The same with a server of another kind, whose tables are there.
+    /// Starts a server with this function. The system tables must exist.
     pub fn start_by(serve: Serve, directory: tempfile::TempDir) -> Self {
         let port = free_port();
         let server = Mutex::new(serve(directory.path(), port, &[]));
@@ -116,7 +117,7 @@ impl MariaDb {
             .arg(format!("--socket={}", directory.join("sock").display()))
             .arg(format!("--pid-file={}", directory.join("pid").display()))
             .arg(format!("--port={port}"))
-            // Tests at the same time share it, and some have hundreds of clients.
+            // Tests that run at the same time share the server, and some have hundreds of clients.
             .arg("--max-connections=1000")
             .args(more)
             .stdin(Stdio::null())
@@ -160,25 +161,25 @@ impl MariaDb {
         self.server.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Ends it at once.
+    /// Kills the server with SIGKILL.
     pub fn kill(&self) {
         let mut server = self.child();
         let _ = server.kill();
         let _ = server.wait();
     }
 
-    /// Starts it again.
+    /// Starts the server again.
     pub fn restart(&self) {
         self.restart_with(&[]);
     }
 
-    /// The same with these arguments, too.
+    /// Starts the server again, with these further arguments.
     pub fn restart_with(&self, more: &[String]) {
         *self.child() = (self.serve)(self.directory.path(), self.port, more);
         self.wait();
     }
 
-    /// Starts it again in a time zone, named or as POSIX writes its rules.
+    /// Kills the server and starts it again in a time zone: a name, or a rule as POSIX writes it.
     pub fn restart_in_zone(&self, zone: &str) {
         self.kill();
         let mut command = Command::new("mariadbd");
@@ -187,12 +188,12 @@ impl MariaDb {
         self.wait();
     }
 
-    /// A connection for the test itself.
+    /// A connection as root, for the test itself.
     pub fn root(&self, database: &str) -> Conn {
         Conn::new(self.root_options(database)).unwrap()
     }
 
-    /// A fresh database that user `exim` may use; answers its name.
+    /// Makes a database that the user `exim` may use; returns its name.
     pub fn database(&self) -> String {
         let mut number = self.databases.lock().unwrap();
         *number += 1;
@@ -202,17 +203,17 @@ impl MariaDb {
         name
     }
 
-    /// The URL over the socket.
+    /// The URL of a database, over the socket.
     pub fn url(&self, database: &str) -> String {
         format!("mysql://exim:{ENCODED}@localhost/{database}?socket={}", self.socket().display())
     }
 
-    /// The URL over TCP.
+    /// The URL of a database, over TCP.
     pub fn tcp_url(&self, database: &str) -> String {
         format!("mysql://exim:{ENCODED}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Sends the server a signal by name.
+    /// Sends a signal to the server, by the signal's name.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());

@@ -1,4 +1,4 @@
-//! Small MMDB files from lists of `network value`.
+//! Makes small MMDB files from lists of `network value`.
 
 use std::time::SystemTime;
 
@@ -7,10 +7,10 @@ use mmdb_writer::Ipv4Aliasing;
 use mmdb_writer::Value;
 use mmdb_writer::Writer;
 
-/// The type of the country files.
+/// The database type of country files.
 const COUNTRY: &str = "Authpolicy-Country";
 
-/// The bytes of a file in the layout of MaxMind and DB-IP.
+/// Makes a country file in the layout of MaxMind and DB-IP.
 pub fn from_list(list: &str) -> Vec<u8> {
     write(COUNTRY, list, country)
 }
@@ -21,7 +21,7 @@ pub fn built_at(list: &str, time: SystemTime) -> Vec<u8> {
     fill(writer, list.lines(), country)
 }
 
-/// Two files, one of the IPv4 networks and one of the others, as ip-location-db publishes them.
+/// Makes two country files, one for IPv4 and one for IPv6, as ip-location-db publishes them.
 pub fn pair(list: &str) -> [Vec<u8>; 2] {
     [(IpVersion::V4, false), (IpVersion::V6, true)].map(|(version, is_ipv6)| {
         let writer = Writer::builder(COUNTRY)
@@ -32,7 +32,7 @@ pub fn pair(list: &str) -> [Vec<u8>; 2] {
     })
 }
 
-/// The bytes of a file of this type, whose records are made of the second words.
+/// Makes a file of this database type. `record` makes a record from the second word of a line.
 pub fn write(kind: &str, list: &str, record: impl Fn(&str) -> Value) -> Vec<u8> {
     fill(Writer::new(kind), list.lines(), record)
 }

@@ -1,4 +1,4 @@
-//! Everything that plugin and tool do with a server, for each of its SQL modes.
+//! All that the plugin and the tool do with a database server, to be tested with each SQL mode.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -26,11 +26,12 @@ use super::smtp::REFUSED;
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\nhash_nonce = \"x\"\n\
                       new_country = \"log\"\n[[policy.limit]]\nname = \"guessing\"\nper = \"account\"\n\
                       count = \"failures\"\nmax = 2\nwithin = \"10m\"\n";
-/// Another client there.
+/// The address of a guessing client, in GB, too.
 const GUESSER: &str = "192.0.2.9";
 const USER: &str = "u@example.com";
 
-/// A site, and an Exim whose mechanism PROVED takes the password `secret` and asks `authorize` and `finish`.
+/// A site and its Exim. The Exim's mechanism PROVED accepts the password `secret`, and calls
+/// `authorize` and `finish`.
 pub struct Stage {
     pub site: Site,
     exim: Exim,
@@ -55,7 +56,7 @@ impl Stage {
     fn server(&self) -> (&MariaDb, &str) {
         match &self.site.base {
             Base::MariaDb(server, name, _) => (server, name),
-            Base::Sqlite => panic!("a server"),
+            Base::Sqlite => panic!("the base must be a server"),
         }
     }
 
@@ -70,7 +71,7 @@ impl Stage {
         client.command(&format!("AUTH PROVED {}", BASE64_STANDARD.encode(response)))
     }
 
-    /// Begins with empty tables under this mode of the server.
+    /// Sets the server's SQL mode, and makes all tables again.
     pub fn set_mode(&self, mode: &str) {
         let (server, name) = self.server();
         let mut root = server.root(name);
@@ -81,12 +82,12 @@ impl Stage {
             root.query_drop(format!("DROP TABLE {table}")).unwrap();
         }
         root.query_drop("DELETE FROM authpolicy_exception").unwrap();
-        // Its session has the mode that was.
+        // This session still has the old mode.
         root.query_drop(PRODUCTION_TABLE).unwrap();
         self.site.tool(&["db", "init"], "");
     }
 
-    /// The last row; fails if there is another number of them.
+    /// The last row; fails if the number of rows is not `count`.
     #[track_caller]
     fn last(&self, count: usize) -> Row {
         let mut rows = self.site.rows();
@@ -94,7 +95,7 @@ impl Stage {
         rows.pop().unwrap()
     }
 
-    /// Asserts reply, row and line of an attempt.
+    /// Checks the reply, row and line of an attempt.
     #[track_caller]
     fn expect(
         &self,
@@ -111,7 +112,7 @@ impl Stage {
         assert!(last.contains(line), "{line}: {last}");
     }
 
-    /// Attempts by `check`, `authorize` and `finish`, a limit, and forgiveness.
+    /// Makes attempts by `check`, `authorize` and `finish`, reaches a limit, and clears it.
     #[track_caller]
     pub fn try_attempts(&self) {
         const YES: Option<bool> = Some(true);
@@ -127,9 +128,9 @@ impl Stage {
         let limited = "reason=policy rule=guessing";
         let reply = self.plain(GUESSER, USER, "secret");
         self.expect((&reply, REFUSED), 6, (None, YES), limited);
-        // Its password is proved.
+        // The limit refuses a proved password, too: `auth_ok` is 1.
         self.expect((&self.proved(GUESSER, "secret"), REFUSED), 7, (YES, YES), limited);
-        // Its address is known good.
+        // The known good address is exempt from the limit.
         self.expect((&self.plain(GB, USER, "secret"), ACCEPTED), 8, (YES, NO), "status=204");
         let shown = site.tool(&["limits"], "");
         assert!(
@@ -138,14 +139,14 @@ impl Stage {
         );
         assert_eq!(site.tool(&["limits", "clear", "--account", USER], ""), "cleared=2\n");
         self.expect((&self.plain(GUESSER, USER, "secret"), ACCEPTED), 9, (YES, NO), "status=204");
-        // It does not fit its column, in strict mode.
+        // The name is too long for its column, which is an error in strict mode.
         let long = "x".repeat(81);
         let reply = self.plain(GB, &long, "secret");
         self.expect((&reply, REFUSED), 10, (NO, NO), "reason=account");
         assert_eq!(self.last(10).username, "x".repeat(80));
     }
 
-    /// Exceptions come, count and go.
+    /// Adds, uses and deletes an exception.
     #[track_caller]
     pub fn try_exceptions(&self) {
         let site = &self.site;
@@ -166,12 +167,12 @@ impl Stage {
         assert_eq!(site.tool(&["exception", "list"], ""), "");
     }
 
-    /// Rows wait, are stored once, are shown, and are deleted when they are old.
+    /// Delivers rows from the journal, once only; shows them, and deletes the old ones.
     #[track_caller]
     pub fn try_rows(&self) {
         let site = &self.site;
         let before = site.rows().len();
-        // What does not fit its column, and then empty texts in the same session.
+        // A text that is too long for its column, and then empty texts in the same session.
         let row = |time: i64, username: &str| {
             let row = vec![
                 ("time", Value::Int(time)),
@@ -194,7 +195,7 @@ impl Stage {
         put(site, "rows.old", &text);
         assert_eq!(flush(site), [3, 0, 0, 0], "{:?}", site.read("state/journal/set-aside"));
         put(site, "rows.old", &text);
-        assert_eq!(flush(site), [0, 3, 0, 0], "marks");
+        assert_eq!(flush(site), [0, 3, 0, 0], "the rows are stored only once");
         let log = site.tool(&["log"], "");
         assert!(log.contains("old@example.com") && log.contains("  -        0"), "{log}");
         let refused = site.tool(&["log", "--refused", "--user", "old@%", "--since", "87600h"], "");
@@ -205,7 +206,7 @@ impl Stage {
         assert_eq!(site.rows().len(), before);
     }
 
-    /// The tool's other verbs.
+    /// Runs the tool's other verbs.
     #[track_caller]
     pub fn try_tool(&self) {
         let site = &self.site;
@@ -222,7 +223,7 @@ impl Stage {
         assert!(!config.contains("=failed"), "{config}");
     }
 
-    /// All of it under this mode.
+    /// Runs all of the tests above with this SQL mode.
     #[track_caller]
     pub fn try_mode(&self, mode: &str) {
         eprintln!("sql_mode = {mode:?}");

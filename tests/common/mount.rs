@@ -6,11 +6,11 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Mounted until dropped.
+/// A mounted tmpfs; unmounted when dropped.
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts one of this size over a directory, whose owner and mode it takes over.
+    /// Mounts a tmpfs of this size over a directory, with the directory's owner and mode.
     pub fn over(directory: &Path, size: &str) -> Self {
         use std::os::unix::fs::MetadataExt;
         let meta = directory.metadata().unwrap();
@@ -27,13 +27,13 @@ impl Mount {
             .expect("mount runs");
         assert!(
             output.status.success(),
-            "this test needs root that may mount a tmpfs, as in a container with CAP_SYS_ADMIN: {}",
+            "this test must mount a tmpfs; run it as root, in a container with CAP_SYS_ADMIN: {}",
             String::from_utf8_lossy(&output.stderr)
         );
         Self(directory.to_owned())
     }
 
-    /// Fills it to the last byte.
+    /// Fills the file system to the last byte.
     pub fn fill(&self) {
         let mut file = fs::File::create(self.0.join("filler")).unwrap();
         let mut piece = 64 * 1024;
@@ -44,7 +44,7 @@ impl Mount {
         }
     }
 
-    /// Gives the room back.
+    /// Frees the space again.
     pub fn free(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
     }
@@ -52,7 +52,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Whoever still uses it keeps it to the end.
+        // Lazily, because processes may still use it.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }

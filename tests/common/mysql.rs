@@ -1,5 +1,5 @@
-//! A private MySQL: Debian's stable releases have none, so scripts/fetch-mysql has unpacked one, with its own C
-//! library, into a folder.
+//! A private MySQL. Debian's stable releases have none, so scripts/fetch-mysql unpacks one, with its own
+//! C library, into a folder.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,8 +13,8 @@ use mysql::prelude::Queryable;
 use super::MariaDb;
 use super::mariadb::PASSWORD;
 
-/// Runs a program in the folder: `sh -c ENTER enter FOLDER DIRECTORY PROGRAM...` in a mount namespace of its own.
-/// The server's directory has the same path inside.
+/// Runs a program in the folder: `sh -c ENTER enter FOLDER DIRECTORY PROGRAM...`, in its own mount
+/// namespace. The server's directory has the same path inside.
 const ENTER: &str = r#"set -e
 folder=$1 directory=$2
 shift 2
@@ -29,10 +29,10 @@ mkdir -p "$folder$directory"
 mount --bind "$directory" "$folder$directory"
 exec chroot "$folder" "$@""#;
 
-/// The server with its usual options for this directory.
+/// A command that runs the server with its usual options for this directory.
 fn mysqld(directory: &Path) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/mysql");
-    assert!(folder.join("version").exists(), "scripts/fetch-mysql target/mysql");
+    assert!(folder.join("version").exists(), "no MySQL: run scripts/fetch-mysql target/mysql");
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", ENTER, "enter"]).arg(folder).arg(directory);
     command.args(["/usr/sbin/mysqld", "--no-defaults", "--user=root", "--secure-file-priv="]);
@@ -41,7 +41,7 @@ fn mysqld(directory: &Path) -> Command {
     command
 }
 
-/// Starts a MySQL with a user `exim` of `caching_sha2_password`, its default.
+/// Starts a MySQL. Its user `exim` logs in with `caching_sha2_password`, MySQL's default.
 pub fn start() -> MariaDb {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -49,7 +49,7 @@ pub fn start() -> MariaDb {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let server = MariaDb::start_by(serve, directory);
     let mut root = server.root("");
-    // It looks up no names in its folder.
+    // The server does not resolve names, so the user needs both forms of the host.
     for host in ["localhost", "127.0.0.1"] {
         root.query_drop(format!("CREATE USER exim@{host} IDENTIFIED BY '{PASSWORD}'")).unwrap();
         root.query_drop(format!("GRANT ALL ON *.* TO exim@{host}")).unwrap();

@@ -1,4 +1,4 @@
-//! A network and mount namespace with its own name servers.
+//! A network and mount namespace with its own name servers and files in /etc.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-/// Set in the process that runs inside.
+/// The environment variable that is set in the process inside the namespace.
 const INSIDE: &str = "AUTHPOLICY_TEST_INSIDE";
 
 /// Files of /etc that only this namespace sees.
@@ -39,7 +39,8 @@ pub fn in_namespace(name: &str, test: impl FnOnce(&Etc)) {
         .expect("unshare");
     assert!(
         status.success(),
-        "{name} failed in its namespace, or there is none: this test needs root with CAP_SYS_ADMIN"
+        "{name} failed in its namespace, or the namespace could not be made (run the test as root, with \
+         CAP_SYS_ADMIN)"
     );
 }
 
@@ -67,20 +68,20 @@ impl Etc {
         self.0.path().join(name)
     }
 
-    /// Writes the file anew.
+    /// Replaces the content of a file.
     pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
     }
 }
 
-/// The way in which a name server treats questions.
+/// The behaviour of a name server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
     Answers,
     IsSilent,
-    /// Says SERVFAIL.
+    /// Replies SERVFAIL.
     Fails,
-    /// Has the client ask over TCP.
+    /// Truncates its UDP replies, so that the client asks over TCP.
     Truncates,
 }
 
@@ -146,7 +147,7 @@ impl NameServer {
         self.state.lock().unwrap().manner = manner;
     }
 
-    /// The names asked for since the last call, each as often as it was asked for.
+    /// The names in the queries since the last call, one for each query.
     pub fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().asked)
     }
@@ -184,7 +185,7 @@ impl NameServer {
     }
 }
 
-/// The name that a message asks for, and where it ends.
+/// The name in a query, and the offset of its end.
 fn name(query: &[u8]) -> (String, usize) {
     let mut at = 12;
     let mut labels = Vec::new();

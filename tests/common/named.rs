@@ -1,4 +1,4 @@
-//! A site whose database host is given by a name.
+//! A site whose database URL has a host name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::smtp::REFUSED;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
 const TIMEOUTS: &str = "connect_timeout = \"1s\"\nattempt_timeout = \"5s\"\n";
-/// Longer than any attempt may take here, and far shorter than libc takes for silent servers.
+/// Longer than any attempt may take here, and far shorter than libc's time-outs for silent servers.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// A site whose database is on the loopback interface, and its Exim.
@@ -37,16 +37,17 @@ impl Rig {
         Self { site, server, exim }
     }
 
-    /// The URL of the database with this host in place of its address.
+    /// The URL of the database, with this host instead of its address.
     pub fn url(&self, host: &str) -> String {
         self.site.url().replace("@127.0.0.1:", &format!("@{host}:"))
     }
 
-    /// Configures these hosts for the plugin.
+    /// Configures these database URLs.
     pub fn ask(&self, urls: &[String]) {
         self.ask_within(urls, TIMEOUTS);
     }
 
+    /// Configures these database URLs and time-outs.
     pub fn ask_within(&self, urls: &[String], timeouts: &str) {
         let config = self.site.read("authpolicy.toml");
         let (_, rest) = config.split_once("[state]").unwrap();
@@ -59,17 +60,17 @@ impl Rig {
         let mut client = Client::connect_from(self.exim.port, GB);
         let start = Instant::now();
         let reply = client.plain(b"u@example.com", password.as_bytes());
-        assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
+        assert!(start.elapsed() < SOON, "the attempt took {:?}", start.elapsed());
         (reply, self.site.lines()[before..].join("\n"))
     }
 
-    /// A right and a wrong password get their answers, rows and lines.
+    /// Checks that a right and a wrong password get their replies, rows and lines.
     pub fn assert_served(&self) {
         self.assert_served_and(|lines| assert!(!lines.contains("error="), "{lines}"));
     }
 
-    /// Checks the same, and a line before the attempt's that says that a remembered address was
-    /// used.
+    /// Checks the same, and that the line before the attempt's says that the plugin used a remembered
+    /// address.
     pub fn assert_served_from_memory(&self) {
         self.assert_served_and(|lines| {
             let (first, second) = lines.split_once('\n').expect(lines);
@@ -88,13 +89,13 @@ impl Rig {
             look_at(&lines);
         }
         let rows = self.site.rows();
-        // Rows of earlier attempts, which were "cannot tell", may come from the journal now.
+        // Rows of earlier attempts, which were "cannot tell", may now arrive from the journal.
         let flags: Vec<_> = rows[before..].iter().filter_map(|row| row.auth_ok).collect();
         assert_eq!(flags, [true, false]);
         assert_eq!(self.site.panic_log(), "");
     }
 
-    /// Checks that a right password gets "cannot tell", for this reason; the row waits in the
+    /// Checks that a right password gets "cannot tell" for this reason, and that the row waits in the
     /// journal.
     pub fn assert_unserved(&self, reason: &str) {
         let waiting = || {

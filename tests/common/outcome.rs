@@ -1,4 +1,4 @@
-//! What came of the last attempt, in row and line.
+//! The row and the log line of the last attempt.
 
 use super::Site;
 use super::limits::NO;

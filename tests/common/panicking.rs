@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use super::Client;
 use super::Site;
 
-/// Built once, in some forty seconds, in a directory of its own and without optimising. So no other
-/// test takes it for its plugin.
+/// Builds the plugin with deliberate panics, once, in about forty seconds, without optimization. It
+/// has its own target directory, so that no other test uses it as its plugin.
 pub fn plugin() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -28,19 +28,19 @@ pub fn plugin() -> &'static Path {
     })
 }
 
-/// Has the site's Exim load that plugin, and pass the client's EHLO name to `check`.
+/// Makes the site's Exim load that plugin, and pass the client's EHLO name to `check`.
 pub fn install(site: &Site) {
     fs::copy(plugin(), site.path("authpolicy.so")).unwrap();
     let config = site.read("exim.conf");
     site.write("exim.conf", &config.replace("{tls=$tls_in_cipher}", "{helo=$sender_helo_name}"));
 }
 
-/// The name for EHLO that makes these places of `src/contain.rs` panic.
+/// The EHLO name that causes a panic at these places of `src/contain.rs`.
 pub fn at(places: &[&str]) -> String {
     format!("deliberate-panic-at.{}", places.join("."))
 }
 
-/// Says EHLO by this name.
+/// Sends EHLO with this name.
 pub fn greet(client: &mut Client, name: &str) {
     let capabilities = client.command(&format!("EHLO {name}"));
     assert!(capabilities.starts_with("250"), "{capabilities}");

@@ -1,4 +1,4 @@
-//! What the processes of a daemon do, seen as of one moment.
+//! Stops the processes of a daemon, so that a test can look at all of them at one moment.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +13,8 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// The daemon first, so that no child comes, and none that has ended leaves its number to
-    /// somebody else.
+    /// Stops the daemon, then its children. A stopped daemon starts no child, and its ended children
+    /// stay zombies, so that their process ids are not used again.
     pub fn new(daemon: u32) -> Self {
         let mut frozen = Self { daemon, children: Vec::new() };
         stop(&[daemon]);
@@ -23,13 +23,13 @@ impl Frozen {
         frozen
     }
 
-    /// The children that hold more memory of their own than a connection takes that does not hash.
+    /// The children that are hashing, recognized by their large private memory.
     pub fn hashing(&self) -> Vec<u32> {
         self.children.iter().copied().filter(|pid| own_memory(*pid) > 8 * 1024).collect()
     }
 
-    /// Lets all go on but this one.
-    pub fn keep(mut self, pid: u32) {
+    /// Continues all processes except this one.
+    pub fn release_others(mut self, pid: u32) {
         self.children.retain(|child| *child != pid);
     }
 }
@@ -40,7 +40,7 @@ impl Drop for Frozen {
     }
 }
 
-/// Stops them, and returns when they have.
+/// Stops processes; returns when all have stopped.
 fn stop(pids: &[u32]) {
     if !pids.is_empty() {
         signal("STOP", pids);
@@ -63,20 +63,20 @@ pub fn children(daemon: u32) -> Vec<u32> {
     list.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
-/// Whether a process has this file open.
+/// True if the process has this file open.
 pub fn has_open(pid: u32, file: &Path) -> bool {
     let Ok(list) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
     list.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == file))
 }
 
-/// As `ps` shows it.
+/// The state of a process, by the letter that `ps` shows.
 fn state(pid: u32) -> char {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let (_, rest) = stat.rsplit_once(") ").unwrap_or((": ", "Z"));
     rest.chars().next().unwrap()
 }
 
-/// In kB; of a process that has ended, nothing.
+/// The private memory of a process in kB; 0 if it has ended.
 fn own_memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));

@@ -1,6 +1,6 @@
-//! SCRAM with a real Exim's expansions and a real client, libgsasl's: Debian's Exim is built
-//! without the driver, so that the server's side of the exchange (RFC 5802) stands here, and calls
-//! the options in the order in which Exim 4.99 does.
+//! SCRAM with expansions by a real Exim, and with a real client, libgsasl's. Debian's Exim is built
+//! without the driver. So the server's side of the exchange (RFC 5802) is here. It expands the options
+//! in the order of Exim 4.99.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -26,7 +26,7 @@ use super::example::example;
 use super::exim::users;
 use super::gsasl::Gsasl;
 
-/// One Exim process. It expands the options of the example one after the other, as the process of a
+/// An Exim process that expands the options of the example one after the other, as the process of a
 /// connection does.
 pub struct Connection {
     exim: Child,
@@ -61,7 +61,7 @@ impl Connection {
     pub fn expand(&mut self, option: &str, authcid: &str, remote: &str) -> Option<String> {
         let (_, text) = self.options.iter().find(|(name, _)| name == option).unwrap();
         let text = text.replace("$auth1", authcid).replace("$sender_host_address", remote);
-        // The prompt comes without a newline, so each answer gets its own marks.
+        // Exim prints its prompt without a newline, so the result is enclosed in marks.
         writeln!(self.stdin, "<{text}>").unwrap();
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
@@ -80,7 +80,7 @@ impl Drop for Connection {
     }
 }
 
-/// The options of an authenticator of the example, with its macros put in.
+/// The options of an authenticator in the example, with the macros replaced by their values.
 pub fn options(site: &Site, mechanism: &str) -> Vec<(String, String)> {
     let text = example("gsasl/exim.conf");
     let (_, own) = text.split_once(&format!("  public_name = {mechanism}\n")).unwrap();
@@ -122,30 +122,30 @@ pub fn bytes(text: &str) -> Vec<u8> {
     BASE64_STANDARD.decode(text).unwrap()
 }
 
-/// The end of an attempt, as the client and Exim see it.
+/// The result of an attempt for the client and Exim.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     Accepted,
     WrongProof,
-    /// The proof was right, and `authorize` said no.
+    /// The proof was right, and `authorize` returned "no".
     Refused,
-    /// No keys, and `secret` failed.
+    /// The keys were empty, and `secret` failed.
     NoKeys,
 }
 
-/// One attempt as the driver makes it.
+/// Makes one attempt as the driver does.
 pub fn attempt(site: &Site, mechanism: &str, remote: &str, authcid: &str, password: &str) -> End {
     let mut exim = Connection::open(site, mechanism);
     let mut client = Gsasl::start(mechanism, authcid, password);
-    let first = client.says();
+    let first = client.message();
     let first_bare = first.strip_prefix("n,,").unwrap();
     let (name, nonce) = first_bare.strip_prefix("n=").unwrap().split_once(",r=").unwrap();
     assert_eq!(name, authcid);
     let iterations = exim.expand("server_scram_iter", authcid, remote).unwrap();
     let salt = exim.expand("server_scram_salt", authcid, remote).unwrap();
     let server_first = format!("r={nonce}server,s={salt},i={iterations}");
-    client.hears(&server_first);
-    let last = client.says();
+    client.send(&server_first);
+    let last = client.message();
     let (without_proof, proof) = last.split_once(",p=").unwrap();
     let server_key = exim.expand("server_key", authcid, remote).unwrap();
     let stored_key = exim.expand("server_skey", authcid, remote).unwrap();
@@ -159,8 +159,8 @@ pub fn attempt(site: &Site, mechanism: &str, remote: &str, authcid: &str, passwo
             bytes(proof).iter().zip(&signature).map(|(proof, byte)| proof ^ byte).collect();
         if hash(mechanism, &client_key) == bytes(&stored_key) {
             let signature = sign(mechanism, &bytes(&server_key), &message);
-            client.hears(&format!("v={}", BASE64_STANDARD.encode(signature)));
-            assert!(client.ends_well(), "the client knows the server by its key");
+            client.send(&format!("v={}", BASE64_STANDARD.encode(signature)));
+            assert!(client.finish(), "the client does not accept the server's signature");
             match exim.expand("server_condition", authcid, remote).as_deref() {
                 Some("yes") => End::Accepted,
                 other => {
@@ -194,7 +194,7 @@ pub fn site(base: Base) -> Site {
     site
 }
 
-/// Adds this to `[policy]`.
+/// Adds keys to `[policy]`.
 pub fn with_policy(site: &Site, policy: &str) {
     let config = site.read("authpolicy.toml");
     site.write_config(&config.replace("\n[state]", &format!("{policy}\n[state]")));

@@ -1,4 +1,4 @@
-//! One complete set-up: plugin, configuration, databases, GeoIP file and an Exim that asks.
+//! One complete set-up: plugin, configuration, databases, GeoIP file and Exim's configuration.
 
 use std::fs;
 use std::io::Write;
@@ -19,27 +19,27 @@ use super::exim;
 use super::mariadb::PRODUCTION_TABLE;
 use super::mmdb;
 
-/// Networks for tests, one a country, as far as documentation networks go.
+/// Documentation networks, with a country for each.
 pub const NETWORKS: &str = "
     192.0.2.0/24     GB
     198.51.100.0/24  CN
     2001:db8:1::/48  GB
     2001:db8:2::/48  CN
 ";
-/// Clients in them.
+/// The addresses of clients in these networks.
 pub const GB: &str = "192.0.2.7";
 pub const CN: &str = "198.51.100.7";
 
-/// The databases that everything has to work with.
+/// The databases that the plugin and the tool support.
 #[derive(Clone)]
 pub enum Base {
     Sqlite,
-    /// The server, the database's name and its URL.
+    /// The server, and the database's name and URL.
     MariaDb(Arc<MariaDb>, String, String),
 }
 
 impl Base {
-    /// Each of them, for tests that run on all.
+    /// All databases, for tests that run with each of them.
     pub fn all() -> [Self; 2] {
         [Self::Sqlite, Self::mariadb()]
     }
@@ -52,7 +52,7 @@ impl Base {
     }
 }
 
-/// A row of `connection_log`, but for id and datetime.
+/// A row of `connection_log`, without `id` and `datetime`.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub struct Row {
     pub protocol: String,
@@ -63,6 +63,7 @@ pub struct Row {
     pub policy_reject: Option<bool>,
 }
 
+/// A set-up in a temporary directory.
 pub struct Site {
     directory: tempfile::TempDir,
     pub base: Base,
@@ -71,7 +72,7 @@ pub struct Site {
 const ROWS: &str = "SELECT protocol, username, remote_ip, country, auth_ok, policy_reject \
                     FROM connection_log ORDER BY id";
 
-/// All rows of a server.
+/// All rows in the database of this connection.
 pub fn rows_of(server: &mut mysql::Conn) -> Vec<Row> {
     let make = |(protocol, username, remote_ip, country, auth_ok, policy_reject)| Row {
         protocol,
@@ -84,12 +85,12 @@ pub fn rows_of(server: &mut mysql::Conn) -> Vec<Row> {
     server.query_map(ROWS, make).unwrap()
 }
 
-/// The account query of the tests: with every column that a query may have.
+/// The tests' account query, with columns for all rules that the tests use.
 pub const QUERY: &str = "SELECT password, allow_countries, deny_countries, allow_nets, \
                          1 - active AS disabled FROM account WHERE username = :user";
 
 impl Site {
-    /// Makes databases, GeoIP file and configuration; `policy` is the rest of the TOML file.
+    /// Makes the databases, the GeoIP file and the configuration. `policy` is appended to the TOML file.
     pub fn new(base: Base, policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let site = Self { directory, base };
@@ -103,14 +104,14 @@ impl Site {
         fs::write(site.path("country.mmdb"), mmdb::from_list(NETWORKS)).unwrap();
         site.configure(&format!("[accounts]\nquery = \"{QUERY}\"\n{}\n{policy}", site.geoip()));
         site.write("exim.conf", &site.exim_config());
-        // The account table is the default query's: made with a configuration that has it.
+        // `db init` makes the account table only with the default query.
         let all = site.read("authpolicy.toml");
         site.configure(&site.geoip());
         if let Base::MariaDb(server, name, _) = &site.base {
             server.root(name).query_drop(PRODUCTION_TABLE).unwrap();
         }
         site.tool(&["db", "init"], "");
-        // `user` works on the table of the default query.
+        // `user` works only with the default query.
         fs::rename(site.path("authpolicy.toml"), site.path("accounts.toml")).unwrap();
         for column in ["deny_countries varchar(255)", "allow_nets varchar(255)"] {
             site.sql(&format!("ALTER TABLE account ADD COLUMN {column}"));
@@ -131,12 +132,12 @@ impl Site {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// `[geoip]` with the file of this site.
+    /// The section `[geoip]` with this site's file.
     pub fn geoip(&self) -> String {
         format!("[geoip]\ndatabase = \"{}\"\n", self.path("country.mmdb").display())
     }
 
-    /// Where the databases are.
+    /// The URL of the database.
     pub fn url(&self) -> String {
         match &self.base {
             Base::Sqlite => format!("sqlite:{}", self.path("state/authpolicy.db").display()),
@@ -144,7 +145,7 @@ impl Site {
         }
     }
 
-    /// Writes the configuration: database and state are this site's, the rest as given.
+    /// Writes a configuration with this site's database and state directory, and this rest.
     pub fn configure(&self, rest: &str) {
         let state = self.path("state").display().to_string();
         let url = self.url();
@@ -153,7 +154,7 @@ impl Site {
         ));
     }
 
-    /// Puts the configuration as it is into place, readable by root and Exim.
+    /// Writes a configuration that only root and Exim can read, and renames it into place.
     pub fn write_config(&self, text: &str) {
         let path = self.path("authpolicy.toml.new");
         fs::write(&path, text).unwrap();
@@ -163,7 +164,7 @@ impl Site {
         fs::rename(&path, self.path("authpolicy.toml")).unwrap();
     }
 
-    /// A call of the plugin for Exim's configuration.
+    /// The text in Exim's configuration that calls a function of the plugin.
     pub fn dlfunc(&self, function: &str, arguments: &str) -> String {
         format!(
             "${{dlfunc{{{}}}{{{function}}}{arguments}{{config={}}}}}",
@@ -226,12 +227,12 @@ login:
         )
     }
 
-    /// Starts an Exim daemon on it, which expects the PROXY protocol.
+    /// Starts an Exim daemon, which expects the PROXY protocol.
     pub fn exim(&self) -> Exim {
         Exim::start(&self.path("exim.conf"))
     }
 
-    /// One dialogue over `exim -bs` or `exim -bh`.
+    /// Opens a dialogue over the pipes of `exim -bs` or `exim -bh`.
     pub fn pipes(&self, arguments: &[&str]) -> Client {
         let mut command = Command::new("exim4");
         command.arg("-C").arg(self.path("exim.conf")).args(arguments);
@@ -239,7 +240,8 @@ login:
         Client::over_pipes(&mut command)
     }
 
-    /// Runs the tool as root, with this standard input; `user` with the default query.
+    /// Runs the tool as root, with this standard input. The verb `user` gets a configuration with the
+    /// default query.
     pub fn run_tool(&self, arguments: &[&str], stdin: &str) -> Output {
         let file =
             if arguments.first() == Some(&"user") { "accounts.toml" } else { "authpolicy.toml" };
@@ -256,7 +258,7 @@ login:
         child.wait_with_output().unwrap()
     }
 
-    /// The same where it has to succeed; answers what it printed.
+    /// Runs the tool, which must succeed; returns its standard output.
     pub fn tool(&self, arguments: &[&str], stdin: &str) -> String {
         let output = self.run_tool(arguments, stdin);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -265,12 +267,12 @@ login:
         text
     }
 
-    /// Adds an account with a cheap hash.
+    /// Adds an account with a fast hash.
     pub fn account(&self, name: &str, password: &str) {
         self.tool(&["user", "add", name, "--scheme", "BLF-CRYPT", "--cost", "4"], password);
     }
 
-    /// Runs SQL that is the same in both databases.
+    /// Runs SQL that both databases understand.
     pub fn sql(&self, sql: &str) {
         match &self.base {
             Base::Sqlite => self.sqlite().execute_batch(sql).unwrap(),
@@ -278,7 +280,7 @@ login:
         }
     }
 
-    /// The one number that a query returns.
+    /// The number that a query returns.
     pub fn count(&self, sql: &str) -> i64 {
         match &self.base {
             Base::Sqlite => self.sqlite().query_row(sql, (), |row| row.get(0)).unwrap(),
@@ -288,7 +290,7 @@ login:
         }
     }
 
-    /// The texts that a query returns, one a row.
+    /// The texts that a query returns, one in each row.
     pub fn texts(&self, sql: &str) -> Vec<String> {
         match &self.base {
             Base::Sqlite => {
@@ -301,8 +303,8 @@ login:
         }
     }
 
-    /// Keeps the files beside the embedded database in place. Each look by root would make them anew, and
-    /// for a moment Exim's user could not open them.
+    /// Opens a connection that keeps the files beside the embedded database in place. Otherwise each
+    /// query by root would make them again, and Exim's user could not open them for a moment.
     pub fn keep_open(&self) -> Option<rusqlite::Connection> {
         let connection = matches!(self.base, Base::Sqlite).then(|| self.sqlite())?;
         connection.query_row("SELECT COUNT(*) FROM account", (), |_| Ok(())).unwrap();
@@ -313,7 +315,7 @@ login:
         rusqlite::Connection::open(self.path("state/authpolicy.db")).unwrap()
     }
 
-    /// All rows so far.
+    /// All rows of `connection_log`.
     pub fn rows(&self) -> Vec<Row> {
         match &self.base {
             Base::Sqlite => {
@@ -339,11 +341,11 @@ login:
         exim::main_log(self.directory.path())
     }
 
-    /// The lines of ours in the main log, from the word after the name on.
+    /// The plugin's lines in the main log, without the plugin's name.
     pub fn lines(&self) -> Vec<String> {
         let log = self.main_log();
-        let ours = log.lines().filter_map(|line| line.split_once(" authpolicy: "));
-        ours.map(|(_, line)| line.to_owned()).collect()
+        let lines = log.lines().filter_map(|line| line.split_once(" authpolicy: "));
+        lines.map(|(_, line)| line.to_owned()).collect()
     }
 
     pub fn panic_log(&self) -> String {

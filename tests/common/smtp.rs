@@ -1,4 +1,4 @@
-//! A plain SMTP client over any pair of pipes, which can send what no polite client would.
+//! A simple SMTP client over any pair of pipes. It can also send what the protocol forbids.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -16,14 +16,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// How long a reply may take before the test fails: far beyond every time-out of ours.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for a reply before the test fails: far longer than the plugin's time-outs.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What clients hear of an accepted attempt.
+/// The reply to an accepted attempt.
 pub const ACCEPTED: &str = "235 Authentication succeeded";
-/// The same of a refused one, whatever the reason.
+/// The reply to a refused attempt, with any reason.
 pub const REFUSED: &str = "535 Incorrect authentication data";
-/// The same where the plugin cannot tell.
+/// The reply if the plugin cannot tell.
 pub const CANNOT_TELL: &str = "435 Unable to authenticate at present";
 
 pub struct Client {
@@ -38,29 +38,30 @@ impl Client {
         Self::over_tcp(port, None)
     }
 
-    /// The same behind a PROXY header (version 1) with this client address.
+    /// Connects with this client address, by a PROXY header (version 1).
     pub fn connect_from(port: u16, remote: &str) -> Self {
         Self::over_tcp(port, Some(remote))
     }
 
     fn over_tcp(port: u16, remote: Option<&str>) -> Self {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("Exim listens");
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(REPLY_TIMEOUT)).unwrap();
         if let Some(remote) = remote {
             let (family, local) =
                 if remote.contains(':') { ("TCP6", "::1") } else { ("TCP4", "127.0.0.1") };
-            // In one piece: Exim reads the header with a single recv().
+            // In a single write, because Exim reads the header with a single recv().
             let header = format!("PROXY {family} {remote} {local} 40000 25\r\n");
             stream.write_all(header.as_bytes()).unwrap();
         }
         let reader: Box<dyn Read + Send> = Box::new(stream.try_clone().unwrap());
         let mut client =
             Self { reader: BufReader::new(reader), writer: Box::new(stream), child: None };
-        client.greet();
+        client.begin_session();
         client
     }
 
-    /// Speaks TLS from the start, from behind a PROXY header; `arguments` are OpenSSL's.
+    /// Connects with TLS from the start and with this client address. `arguments` are passed to
+    /// `openssl s_client`.
     pub fn over_tls(port: u16, remote: &str, arguments: &[&str]) -> Self {
         let proxy = format!("127.0.0.1:{}", proxy(port, remote));
         let mut openssl = Command::new("openssl");
@@ -68,20 +69,21 @@ impl Client {
         Self::over_pipes(openssl.stderr(Stdio::null()))
     }
 
-    /// Speaks with a command over its standard input and output, as `exim -bs`.
+    /// Starts a command, such as `exim -bs`, and uses its standard input and output.
     pub fn over_pipes(command: &mut Command) -> Self {
         let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a command");
         let reader: Box<dyn Read + Send> = Box::new(child.stdout.take().unwrap());
         let writer = Box::new(child.stdin.take().unwrap());
         let mut client = Self { reader: BufReader::new(reader), writer, child: Some(child) };
-        client.greet();
+        client.begin_session();
         client
     }
 
-    fn greet(&mut self) {
+    /// Reads the banner and sends EHLO.
+    fn begin_session(&mut self) {
         let mut banner = self.reply();
-        // `exim -bh` introduces itself first.
+        // `exim -bh` prints an introduction before the banner.
         for _ in 0..8 {
             if banner.is_empty() || banner.starts_with("****") {
                 banner = self.reply();
@@ -92,7 +94,7 @@ impl Client {
         assert!(capabilities.starts_with("250"), "{capabilities}");
     }
 
-    /// Sends a line and answers the reply, the lines of a longer one separated by newlines.
+    /// Sends a line; returns the reply. Newlines separate the lines of a reply.
     pub fn command(&mut self, line: &str) -> String {
         self.writer.write_all(format!("{line}\r\n").as_bytes()).unwrap();
         self.writer.flush().unwrap();
@@ -115,28 +117,28 @@ impl Client {
         }
     }
 
-    /// `AUTH PLAIN` with an initial response.
+    /// Sends `AUTH PLAIN` with an initial response; returns the reply.
     pub fn plain(&mut self, authcid: &[u8], password: &[u8]) -> String {
         self.plain_as(b"", authcid, password)
     }
 
-    /// The same with an authorization identity.
+    /// Sends `AUTH PLAIN` with an authorization identity; returns the reply.
     pub fn plain_as(&mut self, authzid: &[u8], authcid: &[u8], password: &[u8]) -> String {
         let response = [authzid, authcid, password].join(&0);
         self.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(response)))
     }
 
-    /// `AUTH LOGIN`, which asks for both in turn.
+    /// Makes an attempt with `AUTH LOGIN`; returns the last reply.
     pub fn login(&mut self, authcid: &[u8], password: &[u8]) -> String {
-        let asked = self.command("AUTH LOGIN");
-        assert!(asked.starts_with("334"), "{asked}");
-        let asked = self.command(&BASE64_STANDARD.encode(authcid));
-        assert!(asked.starts_with("334"), "{asked}");
+        let prompt = self.command("AUTH LOGIN");
+        assert!(prompt.starts_with("334"), "{prompt}");
+        let prompt = self.command(&BASE64_STANDARD.encode(authcid));
+        assert!(prompt.starts_with("334"), "{prompt}");
         self.command(&BASE64_STANDARD.encode(password))
     }
 }
 
-/// A proxy for one connection, for clients that cannot send its header; answers its port.
+/// Starts a proxy for one connection, for clients that cannot send the PROXY header; returns its port.
 pub fn proxy(port: u16, remote: &str) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let own = listener.local_addr().unwrap().port();

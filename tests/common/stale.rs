@@ -1,4 +1,4 @@
-//! A site with `accounts.serve_stale` whose accounts are on a server of its own, to be damaged.
+//! A site with `accounts.serve_stale`. Its accounts are on its own server, which a test may damage.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,13 +35,13 @@ pub fn rig(serve_stale: &str, names: &[&str]) -> Rig {
 }
 
 impl Rig {
-    /// Where the accounts are, over TCP.
+    /// The URL of the accounts' database, over TCP.
     pub fn tcp_url(&self) -> String {
-        let Base::MariaDb(_, name, _) = &self.site.base else { panic!("a server") };
+        let Base::MariaDb(_, name, _) = &self.site.base else { panic!("it is on MariaDB") };
         self.server.tcp_url(name)
     }
 
-    /// Gives the log a database of its own, which is there whatever becomes of that of the accounts.
+    /// Gives the log its own database, which is available without that of the accounts.
     pub fn split(&self) {
         let log = self.site.path("state/log.db");
         let config = self.site.read("authpolicy.toml");
@@ -50,7 +50,7 @@ impl Rig {
         self.site.tool(&["db", "init"], "");
     }
 
-    /// Asks for accounts at these hosts, within these time-outs.
+    /// Configures these database URLs and time-outs.
     pub fn ask(&self, urls: &[&str], timeouts: &str) {
         let config = self.site.read("authpolicy.toml");
         let (_, rest) = config.split_once("[state]").unwrap();
@@ -66,7 +66,7 @@ impl Rig {
         Client::connect_from(self.exim.port, remote).plain(name.as_bytes(), password.as_bytes())
     }
 
-    /// The files of accounts.
+    /// The files of the cached accounts.
     pub fn remembered(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.site.path("state/remembered")) else {
             return Vec::new();

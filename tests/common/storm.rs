@@ -1,4 +1,4 @@
-//! A storm of signals over one process of Exim.
+//! Many signals to one process of Exim.
 
 use std::process::Child;
 use std::process::Command;
@@ -12,20 +12,20 @@ use super::process::children;
 pub struct Storm(Child);
 
 impl Storm {
-    /// Over the process that serves the only connection of this daemon.
+    /// Starts with the process that serves the daemon's only connection.
     pub fn over(exim: &Exim) -> Self {
-        let mut served = children(exim.pid());
-        // The connection that saw the daemon listen may still be there.
+        let mut serving = children(exim.pid());
+        // The connection that tested whether the daemon listens may still be open.
         for _ in 0..3000 {
-            if served.len() == 1 {
+            if serving.len() == 1 {
                 break;
             }
             thread::sleep(Duration::from_millis(10));
-            served = children(exim.pid());
+            serving = children(exim.pid());
         }
-        assert_eq!(served.len(), 1, "one connection");
+        assert_eq!(serving.len(), 1, "one connection");
         let script = "while (kill 'USR1', $ARGV[0]) { select undef, undef, undef, 0.002 }";
-        let child = Command::new("perl").args(["-e", script, &served[0].to_string()]).spawn();
+        let child = Command::new("perl").args(["-e", script, &serving[0].to_string()]).spawn();
         Self(child.expect("perl"))
     }
 }

@@ -5,17 +5,17 @@ use std::process::Command;
 use super::Site;
 use super::exim;
 
-/// A private authority, with a server's and a client's certificate of its.
+/// A private certificate authority, with a certificate for a server and one for a client.
 pub struct Authority {
-    /// The file of its own certificate.
+    /// The file of the authority's own certificate.
     pub root: String,
-    /// The server's options.
+    /// The options of the database server for its certificate.
     pub server: Vec<String>,
-    /// The client's certificate and key, for a URL.
+    /// The parameters of a database URL for the client's certificate and key.
     pub client: String,
 }
 
-/// Makes an authority of this name; its server is 127.0.0.1.
+/// Makes an authority with this name, for a server at 127.0.0.1.
 pub fn authority(site: &Site, name: &str) -> Authority {
     let path = |kind: &str| site.path(&format!("{name}-{kind}")).display().to_string();
     let make = |kind: &str, extensions: &str, more: &[&str]| {
@@ -53,8 +53,8 @@ pub fn authority(site: &Site, name: &str) -> Authority {
     }
 }
 
-/// Makes a self-signed certificate for the server of this name; returns its path, and the server's
-/// options for it.
+/// Makes a self-signed certificate with this name; returns its path, and the database server's options
+/// for it.
 pub fn certificate(site: &Site, name: &str) -> (String, Vec<String>) {
     let path = |kind: &str| site.path(&format!("{name}.{kind}")).display().to_string();
     let (certificate, key) = (path("crt"), path("key"));

@@ -1,4 +1,4 @@
-//! A way to a server that can be broken: TCP connections of a loopback port, passed on to another.
+//! A TCP relay between two loopback ports that can be interrupted.
 
 use std::io::ErrorKind;
 use std::io::Read;
@@ -15,21 +15,23 @@ use std::time::Duration;
 
 use super::exim::free_port;
 
-/// How often the threads look whether things have changed.
-const NAP: Duration = Duration::from_millis(5);
+/// The interval at which the threads read the state.
+const INTERVAL: Duration = Duration::from_millis(5);
 
+/// The values of the state.
 const PASSES: u8 = 0;
 const HANGS: u8 = 1;
-const DEAD: u8 = 2;
-const OVER: u8 = 3;
+const IS_CUT: u8 = 2;
+const HAS_ENDED: u8 = 3;
 
+/// A running relay; stopped when dropped.
 pub struct Way {
     pub port: u16,
     state: Arc<AtomicU8>,
 }
 
 impl Way {
-    /// Passes connections on to this port.
+    /// Starts a relay to this port.
     pub fn to(target: u16) -> Self {
         let (port, state) = (free_port(), Arc::new(AtomicU8::new(PASSES)));
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -38,31 +40,31 @@ impl Way {
         Self { port, state }
     }
 
-    /// Connections are accepted, and no byte gets through.
+    /// Accepts connections, but passes no byte on.
     pub fn hang(&self) {
         self.state.store(HANGS, Ordering::SeqCst);
     }
 
-    /// Connections are cut at whatever byte they are, and new ones refused.
+    /// Closes all connections, at whatever byte they are, and refuses new ones.
     pub fn cut(&self) {
-        self.state.store(DEAD, Ordering::SeqCst);
+        self.state.store(IS_CUT, Ordering::SeqCst);
         while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-            sleep(NAP);
+            sleep(INTERVAL);
         }
     }
 
-    /// All is well again.
+    /// Passes connections on again.
     pub fn mend(&self) {
         self.state.store(PASSES, Ordering::SeqCst);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            sleep(NAP);
+            sleep(INTERVAL);
         }
     }
 }
 
 impl Drop for Way {
     fn drop(&mut self) {
-        self.state.store(OVER, Ordering::SeqCst);
+        self.state.store(HAS_ENDED, Ordering::SeqCst);
     }
 }
 
@@ -71,8 +73,8 @@ fn serve(listener: TcpListener, port: u16, target: u16, state: &Arc<AtomicU8>) {
     let mut listener = Some(listener);
     loop {
         match state.load(Ordering::SeqCst) {
-            OVER => return,
-            DEAD => listener = None,
+            HAS_ENDED => return,
+            IS_CUT => listener = None,
             _ if listener.is_none() => {
                 let again = TcpListener::bind(("127.0.0.1", port)).unwrap();
                 again.set_nonblocking(true).unwrap();
@@ -85,20 +87,20 @@ fn serve(listener: TcpListener, port: u16, target: u16, state: &Arc<AtomicU8>) {
                 let state = Arc::clone(state);
                 thread::spawn(move || pass(&client, target, &state));
             }
-            Some(Err(_)) | None => sleep(NAP),
+            Some(Err(_)) | None => sleep(INTERVAL),
         }
     }
 }
 
 fn pass(client: &TcpStream, target: u16, state: &AtomicU8) {
     while state.load(Ordering::SeqCst) == HANGS {
-        sleep(NAP);
+        sleep(INTERVAL);
     }
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)) else { return };
     for stream in [client, &server] {
         stream.set_nonblocking(false).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(NAP)).unwrap();
+        stream.set_read_timeout(Some(INTERVAL)).unwrap();
     }
     thread::scope(|scope| {
         scope.spawn(|| copy(client, &server, state));
@@ -111,13 +113,13 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, state: &AtomicU8) {
     loop {
         let read = from.read(&mut buffer);
         while state.load(Ordering::SeqCst) == HANGS {
-            sleep(NAP);
+            sleep(INTERVAL);
         }
-        let is_over = state.load(Ordering::SeqCst) != PASSES;
+        let passes = state.load(Ordering::SeqCst) == PASSES;
         match read {
-            Ok(read) if read > 0 && !is_over && to.write_all(&buffer[..read]).is_ok() => {}
-            Err(e)
-                if !is_over && matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Ok(read) if read > 0 && passes && to.write_all(&buffer[..read]).is_ok() => {}
+            Err(e) if passes && matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            }
             _ => {
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
