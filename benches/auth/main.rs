@@ -1,8 +1,8 @@
-//! What an AUTH costs: AUTH PLAIN over loopback through real Exims, one AUTH a connection.
+//! Measures AUTH PLAIN over loopback through real Exims, one AUTH in each connection.
 //!
-//! `cargo bench --bench auth` runs every variant in turn within one loop, so that whatever else the
-//! machine does hits all alike, and prints medians side by side. docs/performance.md tells what
-//! came of it. Needs what the tests need: root, exim4-daemon-heavy and mariadb-server.
+//! `cargo bench --bench auth` runs the variants in turn within one loop, so that other work of the
+//! machine affects all of them alike. It prints medians side by side; docs/performance.md has results.
+//! It needs what the tests need: root, exim4-daemon-heavy and mariadb-server.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -32,13 +32,13 @@ use quantile::quantile;
 use variant::PASSWORD;
 use variant::Variant;
 
-/// The bcrypt costs, the account that has each, and how many rounds are measured.
+/// The bcrypt costs, each with its account and the number of measured rounds.
 const COSTS: [(u32, &str, usize); 2] =
     [(4, "cost4@example.com", 400), (10, "cost10@example.com", 60)];
-/// Rounds before, to fill every cache.
+/// Rounds before the measured ones, to fill every cache.
 const WARM_UP: usize = 10;
-/// Connections held open while memory is read: what they share is not private then.
-const HELD: usize = 5;
+/// Connections that are open while memory is read, so that the memory they share is not counted.
+const OPEN: usize = 5;
 
 /// Medians and 95th percentiles in milliseconds, by variant.
 type Times = Vec<(f64, f64)>;
@@ -55,7 +55,7 @@ fn main() {
     let times = COSTS.map(|(_, account, rounds)| measure(&variants, account, rounds));
     let memory: Vec<Memory> =
         variants.iter().map(|variant| memory_of(variant, COSTS[0].1)).collect();
-    let attempts = COSTS.iter().map(|(.., rounds)| WARM_UP + rounds).sum::<usize>() + HELD;
+    let attempts = COSTS.iter().map(|(.., rounds)| WARM_UP + rounds).sum::<usize>() + OPEN;
     for variant in &variants {
         variant.assert_recorded(attempts);
     }
@@ -77,8 +77,8 @@ fn measure(variants: &[Variant], account: &str, rounds: usize) -> Times {
     times.iter_mut().map(|times| (quantile(times, 50), quantile(times, 95))).collect()
 }
 
-/// From sending AUTH to its reply, which must be an acceptance. The client is dropped without
-/// waiting for Exim's reply to QUIT, which Exim 4.96 delays by 200 ms.
+/// Makes an attempt, which must be accepted; returns the client, and the time from AUTH to its reply.
+/// Dropping the client does not wait for the reply to QUIT, which Exim 4.96 delays by 200 ms.
 fn authenticate(variant: &Variant, account: &str) -> (Client, Duration) {
     let mut client = Client::connect(variant.exim.port);
     let start = Instant::now();
@@ -88,18 +88,18 @@ fn authenticate(variant: &Variant, account: &str) -> (Client, Duration) {
     (client, taken)
 }
 
-/// What a connection's process holds after an AUTH, the median of several.
+/// The memory of a connection's process after an AUTH: the median of several.
 fn memory_of(variant: &Variant, account: &str) -> Memory {
-    // Those of the rounds before wait for the end of Exim's delay.
+    // The processes of earlier rounds end after Exim's delay.
     while !memory::children(variant.exim.pid()).is_empty() {
         sleep(Duration::from_millis(20));
     }
-    let _held: Vec<Client> = (0..HELD).map(|_| authenticate(variant, account).0).collect();
+    let _clients: Vec<Client> = (0..OPEN).map(|_| authenticate(variant, account).0).collect();
     let children = memory::children(variant.exim.pid());
-    assert_eq!(children.len(), HELD, "{}", variant.name);
+    assert_eq!(children.len(), OPEN, "{}", variant.name);
     let mut read: Vec<Memory> = children.into_iter().map(Memory::of).collect();
     read.sort_by_key(|memory| memory.peak);
-    read[HELD / 2]
+    read[OPEN / 2]
 }
 
 fn report(variants: &[Variant], times: &[Times; 2], memory: &[Memory]) {
@@ -121,7 +121,7 @@ fn report(variants: &[Variant], times: &[Times; 2], memory: &[Memory]) {
     }
 }
 
-/// Holds the figures against the targets. A miss is a line, not a failure: machines differ.
+/// Prints whether each figure meets its target. A miss is not an error, because machines differ.
 fn judge(times: &[Times; 2], memory: &[Memory]) {
     let [_yes, sqlite, mariadb, lookup] = [0, 1, 2, 3];
     let ratio = |variant: usize, cost: usize| times[cost][variant].0 / times[cost][lookup].0;

@@ -1,4 +1,4 @@
-//! What a connection's process holds for itself alone, from /proc.
+//! The private memory of a connection's process, from /proc.
 
 use std::fs;
 
@@ -6,7 +6,8 @@ use std::fs;
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) private: u64,
-    /// At most this at any time: the kernel keeps a peak only of all that is resident.
+    /// An upper bound of the private memory at any time. The kernel records a peak only of all resident
+    /// memory.
     pub(crate) peak: u64,
 }
 
@@ -15,8 +16,8 @@ impl Memory {
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let private = field(&rollup, "Private_Clean:") + field(&rollup, "Private_Dirty:");
-        let given_back = field(&status, "VmHWM:").saturating_sub(field(&status, "VmRSS:"));
-        Self { private, peak: private + given_back }
+        let freed = field(&status, "VmHWM:").saturating_sub(field(&status, "VmRSS:"));
+        Self { private, peak: private + freed }
     }
 }
 

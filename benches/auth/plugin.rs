@@ -1,4 +1,4 @@
-//! The plugin as it is shipped.
+//! The optimized plugin.
 
 use std::path::PathBuf;
 

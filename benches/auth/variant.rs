@@ -1,4 +1,4 @@
-//! The ways to decide an AUTH that are held against each other, each behind an Exim of its own.
+//! The compared variants of deciding an AUTH, each with its own Exim.
 
 use std::fs;
 use std::path::Path;
@@ -20,15 +20,16 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 /// `$sender_host_address`: loopback has no country, and Exim 4.96 asks the DNS for the name of each
 /// client that the PROXY protocol names.
 const GB_PUBLIC: &str = "81.2.69.142";
-/// Exim's own password for the database: its list of servers is separated by slashes.
+/// The user and password of Exim's own lookups. Exim separates the fields of a server by slashes, so
+/// the password has none.
 const LOOKUP_USER: &str = "lookup";
 
-/// One way, ready to be asked.
+/// A variant with a running Exim.
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
     pub(crate) exim: Exim,
     pub(crate) site: Rc<Site>,
-    /// What its rows have for `protocol`, if it writes any, and for `country`.
+    /// The `protocol` and `country` of its rows; `None` if it writes no rows.
     rows: Option<(&'static str, &'static str)>,
 }
 
@@ -47,10 +48,10 @@ count = \"passwords\"
 max = 10
 within = \"1h\"
 ";
-/// Entries that live, of others, in the table of what limits count.
+/// Live entries of other accounts in the table of the limits' counters.
 const OTHERS: u32 = 200_000;
 
-/// All of them; limits come after what is held against Exim's own.
+/// All variants. The first four are compared with each other; the two with limits come last.
 pub(crate) fn all(plugin: &Path) -> [Variant; 6] {
     let sqlite = Rc::new(site(Base::Sqlite, plugin, ""));
     let mariadb = Rc::new(site(Base::mariadb(), plugin, ""));
@@ -75,11 +76,11 @@ pub(crate) fn all(plugin: &Path) -> [Variant; 6] {
     ]
 }
 
-/// Databases with an account for each cost, and the GeoIP file.
+/// A site with an account for each cost, and with the GeoIP file.
 fn site(base: Base, plugin: &Path, limits: &str) -> Site {
     let site = Site::new(base, &format!("[policy]\nallow_countries = [\"GB\"]\n{limits}"));
     if let Base::MariaDb(server, ..) = &site.base {
-        // For the entries of others.
+        // For the statement that inserts the entries of other accounts.
         server.root("").query_drop("SET GLOBAL max_recursive_iterations = 1000000").unwrap();
     }
     fs::copy(plugin, site.path("authpolicy.so")).unwrap();
@@ -92,7 +93,7 @@ fn site(base: Base, plugin: &Path, limits: &str) -> Site {
             PASSWORD,
         );
     }
-    // As crypt(3) has it, for Exim's crypteq.
+    // Exim's crypteq expects the bare format of crypt(3).
     site.sql("UPDATE account SET password = REPLACE(password, '{BLF-CRYPT}', '')");
     site
 }
@@ -147,19 +148,19 @@ plain:
     )
 }
 
-/// The plugin, as docs/exim.md has it called.
+/// A call of the plugin, as in docs/exim.md.
 fn check(site: &Site) -> String {
     let remote = remote();
     let options = "{mechanism=PLAIN}{tls=$tls_in_cipher}{authzid=$auth1}";
     site.dlfunc("check", &format!("{{$auth2}}{{$auth3}}{{{remote}}}{options}"))
 }
 
-/// What Exim can do by itself: an option of its main section, and a condition. It writes the row
-/// that the plugin writes, but knows no country.
+/// The variant without the plugin: an option for Exim's main section, and a condition. It writes the
+/// same row as the plugin, except for the country.
 fn lookup(server: &MariaDb, database: &str) -> (String, String) {
     let mut root = server.root("");
     for sql in [
-        // As in production: a row that was acknowledged is on disk.
+        // As in production: the server confirms a row only after it is on disk.
         String::from("SET GLOBAL innodb_flush_log_at_trx_commit = 1"),
         format!("CREATE USER {LOOKUP_USER}@localhost IDENTIFIED BY '{LOOKUP_USER}'"),
         format!("GRANT ALL ON {database}.* TO {LOOKUP_USER}@localhost"),
@@ -189,7 +190,7 @@ fn lookup(server: &MariaDb, database: &str) -> (String, String) {
 }
 
 impl Variant {
-    /// That each attempt has left its row, and that the row says "accepted".
+    /// Checks that each attempt has a row, and that the rows say "accepted".
     pub(crate) fn assert_recorded(&self, attempts: usize) {
         let Some((protocol, country)) = self.rows else { return };
         let rows = self.site.rows();
@@ -200,6 +201,6 @@ impl Variant {
                 && row.policy_reject == Some(false)
         });
         let good = good.count();
-        assert_eq!(good, attempts, "{}: one row an attempt, as {:?}", self.name, rows.last());
+        assert_eq!(good, attempts, "{}: one row for each, like {:?}", self.name, rows.last());
     }
 }

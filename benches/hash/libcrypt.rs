@@ -15,7 +15,7 @@ unsafe extern "C" {
     fn crypt_r(phrase: *const c_char, setting: *const c_char, data: *mut Data) -> *const c_char;
 }
 
-/// A buffer, kept from one call to the next: that costs least.
+/// libcrypt with a buffer that all calls use, which is fastest.
 pub(crate) struct Libcrypt(Box<Data>);
 
 impl Libcrypt {
@@ -23,23 +23,24 @@ impl Libcrypt {
         Self(Box::new(Data([0; 32_768])))
     }
 
-    /// What it makes of a password. Where it refuses the setting, that begins with `*`.
+    /// Hashes a password. The result begins with `*` if libcrypt refuses the setting.
     #[allow(unsafe_code, reason = "calls libcrypt")]
     pub(crate) fn crypt(&mut self, password: &CStr, setting: &CStr) -> &CStr {
-        // SAFETY: both texts end with a NUL and outlive the call; the buffer is as large as its
-        // structure, was zeroed before its first use, and is ours alone.
+        // SAFETY: both texts end with a NUL and outlive the call. The buffer has the size of the
+        // structure, was zeroed before its first use, and is borrowed exclusively.
         let result = unsafe { crypt_r(password.as_ptr(), setting.as_ptr(), &raw mut *self.0) };
         assert!(!result.is_null(), "{setting:?}");
-        // SAFETY: a text with a NUL at its end within the buffer, which is borrowed as long.
+        // SAFETY: the result is NUL-terminated text within the buffer, which stays borrowed as long as
+        // the text.
         unsafe { CStr::from_ptr(result) }
     }
 
-    /// Whether this password makes this stored text.
+    /// True if this password has this stored hash.
     pub(crate) fn verify(&mut self, password: &CStr, stored: &CStr) -> bool {
         self.crypt(password, stored) == stored
     }
 
-    /// A text to store.
+    /// Makes a hash to store.
     pub(crate) fn make(&mut self, password: &CStr, setting: &str) -> CString {
         let made = self.crypt(password, &CString::new(setting).unwrap()).to_owned();
         assert!(!made.as_bytes().starts_with(b"*"), "{setting}");

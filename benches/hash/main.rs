@@ -1,7 +1,7 @@
-//! What a stored password costs to check: the library beside the host's libcrypt.
+//! Compares checks of stored passwords by the library with those by the host's libcrypt.
 //!
 //! `cargo bench --bench hash` times both in turn, scheme by scheme, and prints medians side by
-//! side. docs/performance.md tells what came of it. Needs libxcrypt, as Debian has it.
+//! side; docs/performance.md has results. It needs libxcrypt, which Debian has.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -31,15 +31,16 @@ use libcrypt::Libcrypt;
 use quantile::quantile;
 
 const PASSWORD: &CStr = c"test";
-/// How much longer than libcrypt we may take.
-const MOST: f64 = 1.05;
-/// A sample is one call, or as many as take this long: the clock's own time is nothing then.
+/// The highest ratio of the library's time to libcrypt's.
+const MAX_RATIO: f64 = 1.05;
+/// The duration of a sample: one call, or as many as take this long. So the time for reading the clock
+/// does not count.
 const SAMPLE: Duration = Duration::from_millis(1);
-/// How long each side of a scheme is measured, and how many samples it has at the least.
+/// The time for measuring each side of a scheme, and the lowest number of samples.
 const MEASURED: Duration = Duration::from_millis(800);
-const LEAST: usize = 31;
+const MIN_SAMPLES: usize = 31;
 
-/// The schemes of crypt(3), and settings for it.
+/// The schemes that both have, with settings for crypt(3).
 const BOTH: &[(&str, &str)] = &[
     ("bcrypt, cost 4", "$2y$04$saltsaltsaltsaltsaltsu"),
     ("bcrypt, cost 10", "$2y$10$saltsaltsaltsaltsaltsu"),
@@ -54,8 +55,8 @@ const BOTH: &[(&str, &str)] = &[
     ("BSDi DES, 725 rounds", "_J9..salt"),
 ];
 
-/// Those it lacks, as others made them of the same password.
-const OURS: &[(&str, &str)] = &[
+/// Schemes that libcrypt lacks, with hashes of the same password by other programs.
+const LIBRARY_ONLY: &[(&str, &str)] = &[
     (
         "Argon2id, Dovecot's default",
         "$argon2id$v=19$m=65536,t=3,p=1$vBb99oJ12p3WAdYlaMHz1A$jtFOtbo/sYV9OSlTxDo/nVNq3uArHd5GJSEx0ty85Cc",
@@ -75,7 +76,7 @@ const OURS: &[(&str, &str)] = &[
     ("CRAM-MD5", "{CRAM-MD5}e02d374fde0dc75a17a557039a3a5338c7743304777dccd376f332bee68d2cf6"),
 ];
 
-/// The library's side, with a dummy that is never hashed.
+/// The library, with a dummy that is never hashed.
 struct Library {
     settings: Settings,
     dummy: Dummy,
@@ -115,7 +116,7 @@ fn main() {
     for (name, stored) in made(&library)
         .iter()
         .map(|(name, made)| (*name, &**made))
-        .chain(OURS.iter().map(|(name, stored)| (*name, stored.as_bytes())))
+        .chain(LIBRARY_ONLY.iter().map(|(name, stored)| (*name, stored.as_bytes())))
     {
         let stored = [Secret::new(stored.to_vec())];
         let mut times = measure([&mut || library.verify(&stored)]);
@@ -124,7 +125,7 @@ fn main() {
     judge(&ratios);
 }
 
-/// As `authpolicy hash` makes them: by default, and with the iterations that Dovecot has.
+/// Hashes by `authpolicy hash`: with its default scheme, and with Dovecot's number of iterations.
 fn made(library: &Library) -> [(&'static str, Vec<u8>); 2] {
     let make = |scheme, cost| {
         let made = password::hash(&library.password, scheme, cost, &library.settings);
@@ -136,7 +137,7 @@ fn made(library: &Library) -> [(&'static str, Vec<u8>); 2] {
     ]
 }
 
-/// The medians of both.
+/// The median times of both.
 fn compare(library: &Library, libcrypt: &mut Libcrypt, stored: &CString) -> [f64; 2] {
     let secrets = [Secret::new(stored.as_bytes().to_vec())];
     let times =
@@ -144,13 +145,13 @@ fn compare(library: &Library, libcrypt: &mut Libcrypt, stored: &CString) -> [f64
     times.map(|mut times| quantile(&mut times, 50))
 }
 
-/// Times of single calls in microseconds. The sides take turns, and who is first takes turns, too.
+/// The times of single calls in microseconds. The sides take turns, and each is first in turn.
 fn measure<const SIDES: usize>(mut sides: [&mut dyn FnMut() -> bool; SIDES]) -> [Vec<f64>; SIDES] {
     let once = sides.each_mut().map(|side| sample(side, 1)).into_iter().max().unwrap_or_default();
     let calls = (SAMPLE.as_nanos() / once.as_nanos().max(1)).max(1) as u32;
     let rounds = (MEASURED.as_nanos() / (once * calls).as_nanos().max(1)) as usize;
     let mut times = [const { Vec::new() }; SIDES];
-    for round in 0..rounds.max(LEAST) {
+    for round in 0..rounds.max(MIN_SAMPLES) {
         for turn in 0..SIDES {
             let side = (round + turn) % SIDES;
             let taken = sample(&mut sides[side], calls).as_secs_f64();
@@ -163,16 +164,16 @@ fn measure<const SIDES: usize>(mut sides: [&mut dyn FnMut() -> bool; SIDES]) -> 
 fn sample(side: &mut &mut dyn FnMut() -> bool, calls: u32) -> Duration {
     let start = Instant::now();
     for _ in 0..calls {
-        assert!(side(), "the password is right");
+        assert!(side(), "the right password does not match");
     }
     start.elapsed()
 }
 
-/// Holds the ratios against the target. A miss is a line, not a failure: machines differ.
+/// Prints whether each ratio meets the target. A miss is not an error, because machines differ.
 fn judge(ratios: &[(&str, f64)]) {
     println!();
     for (name, ratio) in ratios {
-        let verdict = if *ratio <= MOST { "pass" } else { "MISS" };
-        println!("{verdict}  {name}: {ratio:.2} of libxcrypt, at most {MOST}");
+        let verdict = if *ratio <= MAX_RATIO { "pass" } else { "MISS" };
+        println!("{verdict}  {name}: {ratio:.2} of libxcrypt's time, target: at most {MAX_RATIO}");
     }
 }

@@ -1,9 +1,10 @@
-//! What it costs an attempt to have its row recorded: in the journal, where `log.delivery` says so or
-//! the table is away, and in the table itself.
+//! Measures how long an attempt takes to record its row: in the journal, as with
+//! `log.delivery = "journal"` or without a table, and in the table itself.
 //!
-//! `cargo bench --bench journal` records each row in a process of its own, as Exim's user, and times
-//! that one call, opening included. The ways take turns, one process at a time and then many.
-//! Afterwards each row must be in its table. Needs what the tests need.
+//! `cargo bench --bench journal` records each row in its own process, as Exim's user, and times that
+//! call, including the opening of files and connections. The variants take turns, first with one
+//! process at a time, then with many. Afterwards each row must be in its table. It needs what the tests
+//! need.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -42,21 +43,22 @@ use common::Site;
 use common::exim::users;
 use quantile::quantile;
 
-/// How many rows each way is given, one process at a time and then many; and how many at a time.
+/// Rows of each variant that are recorded one at a time.
 const ALONE: usize = 400;
-const AMONG: usize = 1000;
-const MANY: usize = 50;
-/// Rows before, to fill every cache.
+/// Rows of each variant that are recorded by simultaneous processes, and the number of processes.
+const TOGETHER: usize = 1000;
+const PROCESSES: usize = 50;
+/// Rows before the measured ones, to fill every cache.
 const WARM_UP: usize = 10;
-/// What the process that is timed is told before the name of its configuration.
+/// The first argument of the timed process; the second is its configuration.
 const CHILD: &str = "record";
-/// What an append may cost, in ms.
+/// The target for an append, in ms.
 const BUDGET: f64 = 0.1;
 
 const LATER: &str = "[log]\ndelivery = \"journal\"\n";
 
-/// A way to record a row.
-struct Way {
+/// A variant of recording a row.
+struct Variant {
     name: &'static str,
     site: Site,
 }
@@ -71,36 +73,41 @@ fn main() {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return println!("measures only under `cargo bench`");
     }
-    let ways = [
-        way("journal", Base::Sqlite, LATER),
-        way("journal, durability = \"disk\"", Base::Sqlite, LATER).on_disk(),
-        way("table, SQLite", Base::Sqlite, ""),
-        way("table, MariaDB", Base::mariadb(), ""),
+    let variants = [
+        variant("journal", Base::Sqlite, LATER),
+        variant("journal, durability = \"disk\"", Base::Sqlite, LATER).on_disk(),
+        variant("table, SQLite", Base::Sqlite, ""),
+        variant("table, MariaDB", Base::mariadb(), ""),
     ];
     for _ in 0..WARM_UP {
-        ways.iter().for_each(|way| drop(way.time(1)));
+        variants.iter().for_each(|variant| drop(variant.time(1)));
     }
     let mut alone = [const { Vec::new() }; 4];
     for _ in 0..ALONE {
-        ways.iter().zip(&mut alone).for_each(|(way, times)| times.extend(way.time(1)));
+        variants.iter().zip(&mut alone).for_each(|(variant, times)| times.extend(variant.time(1)));
     }
-    let mut among = [const { Vec::new() }; 4];
-    for _ in 0..AMONG / MANY {
-        ways.iter().zip(&mut among).for_each(|(way, times)| times.extend(way.time(MANY)));
+    let mut together = [const { Vec::new() }; 4];
+    for _ in 0..TOGETHER / PROCESSES {
+        for (variant, times) in variants.iter().zip(&mut together) {
+            times.extend(variant.time(PROCESSES));
+        }
     }
-    println!("One row in ms: median (p99)\n\n{:32}{:>20}{MANY:>15} at a time", "", "1 at a time");
-    for ((way, alone), among) in ways.iter().zip(&mut alone).zip(&mut among) {
+    println!(
+        "One row in ms: median (p99)\n\n{:32}{:>20}{PROCESSES:>15} at a time",
+        "", "1 at a time"
+    );
+    for ((variant, alone), together) in variants.iter().zip(&mut alone).zip(&mut together) {
         let cell =
             |times: &mut [f64]| format!("{:.3} ({:.3})", quantile(times, 50), quantile(times, 99));
-        println!("{:32}{:>20}{:>25}", way.name, cell(alone), cell(among));
-        way.assert_recorded(WARM_UP + ALONE + AMONG);
+        println!("{:32}{:>20}{:>25}", variant.name, cell(alone), cell(together));
+        variant.assert_recorded(WARM_UP + ALONE + TOGETHER);
     }
     let median = quantile(&mut alone[0], 50);
     let verdict = if median <= BUDGET { "pass" } else { "MISS" };
-    println!("\n{verdict}  journal: {median:.3} ms, at most {BUDGET}");
+    println!("\n{verdict}  journal: {median:.3} ms, target: at most {BUDGET}");
 }
 
-/// Records a row by this configuration; answers how long that took, in nanoseconds.
+/// Records a row with this configuration; returns the time taken, in nanoseconds.
 fn record(path: &Path) -> u128 {
     let config = Config::parse(path, &fs::read_to_string(path).unwrap()).unwrap();
     let time = SystemTime::now();
@@ -125,14 +132,14 @@ fn record(path: &Path) -> u128 {
     start.elapsed().as_nanos()
 }
 
-fn way(name: &'static str, base: Base, rest: &str) -> Way {
+fn variant(name: &'static str, base: Base, rest: &str) -> Variant {
     let site = Site::new(base, &format!("[policy]\nallow_countries = [\"GB\"]\n{rest}"));
-    // Where Exim's user may read it.
+    // Exim's user may have no access to cargo's target directory.
     fs::copy(std::env::current_exe().unwrap(), site.path("bench")).unwrap();
-    Way { name, site }
+    Variant { name, site }
 }
 
-impl Way {
+impl Variant {
     fn on_disk(self) -> Self {
         let config = self.site.read("authpolicy.toml");
         let on_disk = config.replace("[state]\n", "[state]\ndurability = \"disk\"\n");
@@ -141,7 +148,7 @@ impl Way {
         self
     }
 
-    /// So many processes at once; how long each took, in ms.
+    /// Records one row in each of several simultaneous processes; returns their times in ms.
     fn time(&self, processes: usize) -> Vec<f64> {
         let (uid, gid) = users::exim();
         let start = |_| {
@@ -160,7 +167,7 @@ impl Way {
     }
 
     fn assert_recorded(&self, rows: usize) {
-        let left = || common::load::deliver(&self.site);
-        assert_eq!((left(), self.site.rows().len()), (0, rows), "{}", self.name);
+        let set_aside = common::load::deliver(&self.site);
+        assert_eq!((set_aside, self.site.rows().len()), (0, rows), "{}", self.name);
     }
 }

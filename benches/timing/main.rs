@@ -1,9 +1,9 @@
-//! What the time of a refusal tells: AUTH PLAIN over loopback through a real Exim, for unknown
-//! accounts, disabled ones and wrong passwords.
+//! Measures whether the time of a refusal shows its reason: AUTH PLAIN over loopback through a real
+//! Exim, for unknown accounts, disabled accounts and wrong passwords.
 //!
-//! `cargo bench --bench timing` asks each in turn within one loop, table by table, without
-//! `failure_time` and with one, and prints medians side by side. docs/performance.md tells what
-//! came of it. Needs root and exim4-daemon-heavy.
+//! `cargo bench --bench timing` makes the attempts in turn within one loop, for each table, without
+//! `failure_time` and with one. It prints medians side by side; docs/performance.md has results. It
+//! needs root and exim4-daemon-heavy.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -36,17 +36,19 @@ use quantile::quantile;
 use table::PASSWORD;
 use table::Table;
 
-/// Without a floor, and with one above the dearest account; how many rounds each is measured.
-const FLOORS: [(&str, usize); 2] = [("0s", 40), ("100ms", 9)];
-/// How far apart medians may be above the floor, in milliseconds.
-const MOST: f64 = 3.0;
-/// Finds all rows of an account: their names have a digit before it.
+/// The values of `failure_time`, with the number of rounds for each: none, and one that is longer than
+/// the slowest check.
+const FAILURE_TIMES: [(&str, usize); 2] = [("0s", 40), ("100ms", 9)];
+/// The largest difference between medians with `failure_time`, in milliseconds.
+const MAX_SPREAD: f64 = 3.0;
+/// Replaces the account query by one that finds all rows of an account: in the table, names have a
+/// digit before them.
 const QUERY: [&str; 2] = ["WHERE username = :user", "WHERE substr(username, 2) = :user"];
-/// Each asks with a wrong password, but for the last, whose only fault is that it is disabled.
+/// The compared refusals. All have a wrong password, except the last one: its account is disabled.
 const CASES: [&str; 4] = ["unknown", "disabled", "wrong password", "disabled, right password"];
 const NOBODY: &str = "nobody@example.com";
 
-/// Who asks with which password, and how long the answers took.
+/// The account and password of a case, and the times of its replies.
 struct Case {
     account: String,
     password: &'static str,
@@ -68,30 +70,31 @@ fn main() {
     }
     let tables = table::all();
     let mut runs: Vec<_> = tables.iter().map(Run::new).collect();
-    for (floor, rounds) in FLOORS {
-        println!("\nrefusals in ms with failure_time = {floor:?}: median (p5-p95)\n");
+    for (failure_time, rounds) in FAILURE_TIMES {
+        println!("\nrefusals in ms with failure_time = {failure_time:?}: median (p5-p95)\n");
         print!("{:33}", "");
         CASES.iter().for_each(|case| print!("{case:>25}"));
         println!();
         let spreads: Vec<_> = runs
             .iter_mut()
             .map(|run| {
-                let mut cases = run.measure(floor, rounds);
+                let mut cases = run.measure(failure_time, rounds);
                 report(run.table, &mut cases);
                 (run.table, [3, 4].map(|columns| spread(&mut cases, columns)))
             })
             .collect();
-        judge(floor, &spreads);
+        judge(failure_time, &spreads);
     }
 }
 
 impl<'a> Run<'a> {
-    /// The table in a database, asked once for each account, so that the dummy is learnt.
+    /// Puts the table into a database, and makes an attempt for each account, so that the plugin has
+    /// learnt its dummy.
     fn new(table: &'a Table) -> Self {
         let site = Site::new(Base::Sqlite, "[policy]\nallow_countries = [\"GB\"]\n");
         fs::copy(plugin::optimized(), site.path("authpolicy.so")).unwrap();
         let config = site.read("authpolicy.toml").replace(QUERY[0], QUERY[1]);
-        site.write_config(&format!("{config}failure_time = \"{}\"\n", FLOORS[0].0));
+        site.write_config(&format!("{config}failure_time = \"{}\"\n", FAILURE_TIMES[0].0));
         for (kind, (_, stored)) in table.kinds.iter().enumerate() {
             for (row, stored) in stored.iter().enumerate() {
                 for active in [0, 1] {
@@ -106,14 +109,14 @@ impl<'a> Run<'a> {
         let exim = site.exim();
         let mut run = Self { table, site, exim, attempts: 0 };
         for kind in 0..table.kinds.len() {
-            run.ask(&name(kind, true), PASSWORD, "235");
-            run.ask(&name(kind, false), PASSWORD, "535");
+            run.attempt(&name(kind, true), PASSWORD, "235");
+            run.attempt(&name(kind, false), PASSWORD, "535");
         }
         run
     }
 
-    /// From sending AUTH to its reply, in milliseconds.
-    fn ask(&mut self, account: &str, password: &str, want: &str) -> f64 {
+    /// Makes an attempt; returns the time from AUTH to its reply, in milliseconds.
+    fn attempt(&mut self, account: &str, password: &str, want: &str) -> f64 {
         let mut client = Client::connect_from(self.exim.port, GB);
         let start = Instant::now();
         let reply = client.plain(account.as_bytes(), password.as_bytes());
@@ -123,11 +126,11 @@ impl<'a> Run<'a> {
         taken.as_secs_f64() * 1000.0
     }
 
-    /// The cases of each kind; which is asked first takes turns.
-    fn measure(&mut self, floor: &str, rounds: usize) -> Vec<Case> {
+    /// Measures the cases of each kind. Each is first in turn.
+    fn measure(&mut self, failure_time: &str, rounds: usize) -> Vec<Case> {
         let config = self.site.read("authpolicy.toml");
         let (rest, _) = config.split_once("failure_time").unwrap();
-        self.site.write_config(&format!("{rest}failure_time = \"{floor}\"\n"));
+        self.site.write_config(&format!("{rest}failure_time = \"{failure_time}\"\n"));
         let case = |account, password| Case { account, password, times: Vec::new() };
         let mut cases: Vec<_> = (0..self.table.kinds.len())
             .flat_map(|kind| {
@@ -143,11 +146,12 @@ impl<'a> Run<'a> {
             for turn in 0..cases.len() {
                 let at = (round + turn) % cases.len();
                 let case = &mut cases[at];
-                let taken = self.ask(&case.account, case.password, "535");
+                let taken = self.attempt(&case.account, case.password, "535");
                 case.times.push(taken);
             }
         }
-        assert_eq!(self.site.rows().len(), self.attempts, "{}: a row each", self.table.name);
+        let rows = self.site.rows().len();
+        assert_eq!(rows, self.attempts, "{}: one row for each attempt", self.table.name);
         cases
     }
 }
@@ -172,7 +176,7 @@ fn report(table: &Table, cases: &mut [Case]) {
     }
 }
 
-/// How far apart the medians of a table are, in milliseconds, in so many of the columns.
+/// The largest difference between the medians of a table in its first `columns`, in milliseconds.
 fn spread(cases: &mut [Case], columns: usize) -> f64 {
     let mut medians: Vec<_> = cases
         .chunks_mut(CASES.len())
@@ -182,20 +186,24 @@ fn spread(cases: &mut [Case], columns: usize) -> f64 {
     quantile(&mut medians, 100) - quantile(&mut medians, 0)
 }
 
-/// Says how far apart the medians are. Without a floor, the last column is left out: it is seen by
-/// those alone who have the password. A miss is a line, not a failure: machines differ.
-fn judge(floor: &str, spreads: &[(&Table, [f64; 2])]) {
-    let dummy_alone = floor == FLOORS[0].0;
+/// Prints the differences between medians, and whether they meet the target. Without `failure_time`
+/// the last column is left out, because only clients with the right password see it. A miss is not an
+/// error, because machines differ.
+fn judge(failure_time: &str, spreads: &[(&Table, [f64; 2])]) {
+    let dummy_alone = failure_time == FAILURE_TIMES[0].0;
     println!();
     for (table, [without_right, all]) in spreads {
         let spread = if dummy_alone { without_right } else { all };
         let note = if dummy_alone && !table.is_even {
             "differ, as expected:"
-        } else if *spread <= MOST {
+        } else if *spread <= MAX_SPREAD {
             "pass "
         } else {
             "MISS "
         };
-        println!("{note} {}: medians {spread:.2} ms apart, at most {MOST}", table.name);
+        println!(
+            "{note} {}: medians differ by {spread:.2} ms, target: at most {MAX_SPREAD}",
+            table.name
+        );
     }
 }

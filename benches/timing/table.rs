@@ -1,4 +1,4 @@
-//! The accounts tables that are measured: what each account has stored.
+//! The measured tables of accounts, with the stored passwords of each account.
 
 use authpolicy::password;
 use authpolicy::password::Settings;
@@ -6,16 +6,16 @@ use authpolicy::secret::Secret;
 
 pub(crate) const PASSWORD: &str = "test";
 
-/// A table of accounts. Of each kind there are two, an active one and a disabled one.
+/// A table of accounts. It has two accounts of each kind, an active one and a disabled one.
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    /// Names of the kinds, and what they have stored: several for several rows.
+    /// The names of the kinds, with their stored passwords: one for each row of the account.
     pub(crate) kinds: Vec<(&'static str, Vec<String>)>,
-    /// Whether the dummy alone makes refusals take as long.
+    /// True if refusals are expected to take equally long without `failure_time`, by the dummy alone.
     pub(crate) is_even: bool,
 }
 
-/// A new hash with its cost.
+/// Makes a hash of this scheme and cost.
 fn made(scheme: &str, cost: u32) -> String {
     let cost = (cost > 0).then_some(cost);
     let password = Secret::new(PASSWORD.as_bytes().to_vec());
@@ -31,11 +31,11 @@ fn argon2() -> String {
     made("ARGON2ID", 0)
 }
 
-/// As others made them: what `authpolicy hash` makes is dearer.
+/// Hashes by other programs, because those of `authpolicy hash` take longer.
 const MD5_CRYPT: &str = "$1$saltsalt$tTWg0JeO/sYmHvtKmZE8c.";
 const SSHA512: &str = "{SSHA512}bIOOk04/7vrmz6U68RN11JVPhcb17YiMAs14BqcWltHLRJ8r546ebqMBqVyB8orYdm865YL5vqrDPH3Ct7qRh3NhbHQ=";
 
-/// All of them: costs such that a missing dummy would show, where the scheme has one.
+/// All tables. The costs, in schemes that have one, are so high that a missing dummy would show.
 pub(crate) fn all() -> Vec<Table> {
     let alone = [
         ("BLF-CRYPT, cost 8", bcrypt()),
