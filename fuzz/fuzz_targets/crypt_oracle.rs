@@ -1,5 +1,6 @@
-//! Bare crypt formats beside libcrypt itself: the password that made a hash matches, and whatever
-//! becomes of the two, ours says "match" when, and only when, libcrypt makes the same text again.
+//! Compares bare crypt formats with libcrypt. The password of a hash must match. After any change of
+//! the hash or the password, the library must find a match if, and only if, libcrypt makes the same
+//! text again.
 
 #![no_main]
 
@@ -10,7 +11,7 @@ use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 
-/// With parameters that are quick; `N` is a number.
+/// Prefixes with parameters that are fast; `N` stands for a number.
 const PREFIXES: &[&str] = &[
     "",
     "_/...",
@@ -39,10 +40,10 @@ const PREFIXES: &[&str] = &[
     "$md5$",
     "$md5,rounds=N$",
 ];
-/// The digits first, and what has no place in a salt, or a meaning.
+/// The bytes of salts: first the digits, then bytes that are invalid in a salt or have a meaning.
 const SALT: &[u8] =
     b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz$$=,-_ +:*!\\\xc3\xbc";
-/// libcrypt's is 511.
+/// libcrypt's limit.
 const MAX_PASSWORD: usize = 511;
 
 #[derive(Arbitrary, Debug)]
@@ -52,7 +53,7 @@ enum Change {
     Remove(u8),
     SwapCase(u8),
     Truncate(u8),
-    /// A sign or a zero before the number that follows `=`, or the one between `$`.
+    /// Inserts a sign or a zero before the number after `=`, or before the one between two `$`.
     Prolong(bool),
 }
 
@@ -62,12 +63,12 @@ struct Input {
     number: u16,
     salt: [u8; 24],
     salt_length: u8,
-    /// Whether the salt may have other bytes than digits.
+    /// True if the salt may have other bytes than digits.
     is_odd: bool,
     hash_change: Change,
     another_change: Option<Change>,
     password_change: Option<Change>,
-    /// The last, so that it is all that is left.
+    /// The last field, so that it takes all remaining bytes of the input.
     password: Vec<u8>,
 }
 
@@ -75,11 +76,11 @@ fuzz_target!(|input: Input| {
     let prefix = PREFIXES[usize::from(input.prefix) % PREFIXES.len()];
     let number = input.number % 6000;
     let mut setting = prefix.replace('N', &number.to_string()).into_bytes();
-    // Only bcrypt wants a salt of one length.
-    let most = if prefix.starts_with("$2") { 22 } else { usize::from(input.salt_length) };
+    // Only bcrypt needs a salt of a fixed length.
+    let length = if prefix.starts_with("$2") { 22 } else { usize::from(input.salt_length) };
     let digit = |byte: u8| SALT[usize::from(byte) % 64];
     let byte = |&byte: &u8| if input.is_odd { likely(byte) } else { digit(byte) };
-    setting.extend(input.salt.iter().take(most).map(byte));
+    setting.extend(input.salt.iter().take(length).map(byte));
     let password = input.password;
     if !is_password(&password) {
         return;
@@ -101,12 +102,12 @@ fuzz_target!(|input: Input| {
     }
 });
 
-/// Whether this is what generators make, and within the limits: that must be understood.
+/// True for settings that generators make, within the limits. The library must understand these.
 fn is_usual(prefix: &str, number: u16, setting: &[u8]) -> bool {
     let salt = &setting[prefix.replace('N', &number.to_string()).len()..];
     let digits = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'/');
     let rounds = !prefix.contains('N') || (1000..=5000).contains(&number);
-    // With a longer one, DES is something else: a password cut into several.
+    // With a longer salt, crypt(3) takes DES for another format, which hashes a password in pieces.
     let des = match prefix {
         "" => salt.len() == 2,
         _ => !prefix.starts_with('_') || salt.len() == 4,
@@ -114,7 +115,7 @@ fn is_usual(prefix: &str, number: u16, setting: &[u8]) -> bool {
     !salt.is_empty() && salt.iter().all(digits) && rounds && des
 }
 
-/// More often than not a byte that has a place in a hash.
+/// Returns, in most cases, a byte that occurs in hashes.
 fn likely(byte: u8) -> u8 {
     if byte < 200 { SALT[usize::from(byte) % SALT.len()] } else { byte }
 }
@@ -123,15 +124,15 @@ fn is_password(bytes: &[u8]) -> bool {
     bytes.len() <= MAX_PASSWORD && !bytes.contains(&0)
 }
 
-/// Whether the limits may keep SHA-crypt from looking at all of the password: then it never matches.
+/// True if the limits may prevent SHA-crypt from hashing the whole password. Then it never matches.
 fn is_cut(stored: &[u8], password: &[u8]) -> bool {
     password.len() > 128 && (stored.starts_with(b"$5$") || stored.starts_with(b"$6$"))
 }
 
-/// Faults aside: a refused format is a way to be safe.
+/// Checks that both agree. A fault is allowed, because refusing a format is safe.
 fn agree(stored: &[u8], password: &[u8]) {
     let Ok(ours) = verify(stored, password, "", &settings("CRYPT")) else { return };
-    // Marked as locked, and the empty password, match nothing whatever libcrypt makes of them.
+    // A locked account, and an empty password, never match, whatever the result of libcrypt.
     let never = password.is_empty() || matches!(stored.first(), None | Some(b'!' | b'*'));
     let theirs = !never && crypt(password, stored).as_deref() == Some(stored);
     if !ours && is_cut(stored, password) {

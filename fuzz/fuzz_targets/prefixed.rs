@@ -1,5 +1,6 @@
-//! `{SCHEME}` and `{SCHEME.ENC}` in any case, with data of right and wrong lengths: what another
-//! implementation made of a password matches it, and nothing matches that the other denies.
+//! `{SCHEME}` and `{SCHEME.ENC}` in upper and lower case, with data of right and wrong lengths. A hash
+//! by another implementation must match its password. A match must be confirmed by the other
+//! implementation.
 
 #![no_main]
 
@@ -23,13 +24,13 @@ enum Suffix {
 
 #[derive(Arbitrary, Debug)]
 enum Data {
-    /// What the oracle makes of the password.
+    /// The hash of the password, made by the oracle.
     Right,
-    /// That, with a byte exclusive-ored, and cut or prolonged to this length.
-    Spoilt(u8, u8, Option<u8>),
-    /// Bytes, encoded.
+    /// The right hash, with one byte changed by XOR, and cut or extended to this length.
+    Damaged(u8, u8, Option<u8>),
+    /// Any bytes, which are then encoded.
     Raw(Vec<u8>),
-    /// The text itself.
+    /// Any text, which is not encoded.
     Text(Vec<u8>),
 }
 
@@ -42,11 +43,11 @@ struct Input {
     salt_length: u8,
     data: Data,
     login: String,
-    /// The last, so that it is all that is left.
+    /// The last field, so that it takes all remaining bytes of the input.
     password: Vec<u8>,
 }
 
-/// What a scheme's raw data are, and who can make them.
+/// The kind of a scheme's data, which decides how the oracle makes them.
 #[derive(Clone, Copy)]
 enum Family {
     Bare(Function),
@@ -61,7 +62,7 @@ enum Family {
     Crypt,
     /// MD5-crypt or a bare MD5.
     Md5,
-    /// Nobody else here computes it: whatever is made here is no hash of the password.
+    /// No oracle here computes it, so none of the data made here is a hash of the password.
     Argon2,
 }
 
@@ -72,7 +73,7 @@ fuzz_target!(|input: Input| {
     let right = make(family, &input.password, salt, &input.login);
     let (data, is_right) = match &input.data {
         Data::Right => (right, true),
-        Data::Spoilt(place, mask, length) => {
+        Data::Damaged(place, mask, length) => {
             let mut data = right;
             let at = usize::from(*place) % data.len().max(1);
             data.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= mask);
@@ -93,9 +94,9 @@ fuzz_target!(|input: Input| {
         assert!(!input.password.is_empty(), "an empty password: {}", shown());
         let raw = decode(input.suffix, is_text(family), &text);
         let confirmed = |raw: &Vec<u8>| confirms(family, raw, &input.password, &input.login);
-        assert!(raw.iter().any(confirmed), "no match by others: {}", shown());
+        assert!(raw.iter().any(confirmed), "the oracle finds no match: {}", shown());
     } else if is_right && must_match(family, &input, &data, &text) {
-        panic!("a match by others, and {verdict:?}: {}", shown());
+        panic!("the oracle finds a match, the library {verdict:?}: {}", shown());
     }
 });
 
@@ -122,11 +123,11 @@ fn family(name: &str) -> Family {
         "CRYPT" | "BLF-CRYPT" | "SHA256-CRYPT" | "SHA512-CRYPT" | "MD5-CRYPT" | "DES-CRYPT" => {
             Family::Crypt
         }
-        other => panic!("a new scheme, without an oracle: {other}"),
+        other => panic!("a new scheme without an oracle: {other}"),
     }
 }
 
-/// Whether the data are a text, which needs no encoding.
+/// True if the data are text, which needs no encoding.
 fn is_text(family: Family) -> bool {
     match family {
         Family::Bare(_) | Family::Salted(_) | Family::CramMd5 | Family::DigestMd5 | Family::Md5 => {
@@ -146,12 +147,12 @@ fn digest_md5(password: &[u8], login: &str) -> Vec<u8> {
     Function::Md5.digest(&[user.as_bytes(), b":", realm.as_bytes(), b":", password].concat())
 }
 
-/// A salt that fits into a text.
+/// A salt of letters, for schemes whose data are text.
 fn text_salt(salt: &[u8]) -> String {
     salt.iter().map(|&c| char::from(b'a' + c % 26)).collect()
 }
 
-/// The data that this password has.
+/// The scheme's data for this password.
 fn make(family: Family, password: &[u8], salt: &[u8], login: &str) -> Vec<u8> {
     match family {
         Family::Bare(function) => function.digest(password),
@@ -161,8 +162,8 @@ fn make(family: Family, password: &[u8], salt: &[u8], login: &str) -> Vec<u8> {
         Family::Md5 => Function::Md5.digest(password),
         Family::Plain => password.to_vec(),
         Family::Truncated => {
-            let kept = &password[..password.len().min(salt.len().max(1))];
-            [format!("{}-", kept.len()).as_bytes(), kept].concat()
+            let start = &password[..password.len().min(salt.len().max(1))];
+            [format!("{}-", start.len()).as_bytes(), start].concat()
         }
         Family::Pbkdf2 => {
             let (rounds, salt) = (salt.len() as u32 + 1, text_salt(salt));
@@ -182,10 +183,10 @@ fn make(family: Family, password: &[u8], salt: &[u8], login: &str) -> Vec<u8> {
     }
 }
 
-/// Whether that match is one that ours has to find, too.
+/// True if the library must find this match of the oracle.
 fn must_match(family: Family, input: &Input, data: &[u8], text: &[u8]) -> bool {
     let salt = usize::from(input.salt_length) % (input.salt.len() + 1) > 0;
-    // Without a scheme, or marked as locked; in clear, the mark is part of the password.
+    // Marked as locked. In clear text, the mark is part of the password.
     let locked = !matches!(family, Family::Plain | Family::Truncated)
         && (matches!(text.first(), Some(b'!' | b'*')) || text == b"SUSPENDED");
     !input.password.is_empty()
@@ -193,10 +194,10 @@ fn must_match(family: Family, input: &Input, data: &[u8], text: &[u8]) -> bool {
         && !matches!(input.suffix, Suffix::Other)
         && match family {
             Family::Salted(_) | Family::Scram(_) => salt,
-            // libcrypt knows no NUL, and nothing is made of a longer password.
+            // The oracle makes no data for a password with a NUL, or with more than 511 bytes.
             Family::Crypt => !data.is_empty(),
             Family::Argon2 => false,
-            // A suffix is not how this name's data are written.
+            // Data of this scheme have no suffix.
             Family::Md5 => matches!(input.suffix, Suffix::None),
             _ => true,
         }
@@ -226,11 +227,11 @@ fn encode(suffix: Suffix, is_text: bool, data: &[u8]) -> Vec<u8> {
     }
 }
 
-/// All that the text could mean.
+/// All possible meanings of the text.
 fn decode(suffix: Suffix, is_text: bool, text: &[u8]) -> Vec<Vec<u8>> {
     match suffix {
         Suffix::None if is_text => vec![text.to_vec()],
-        // Under {MD5}, it may be an MD5-crypt.
+        // The data of {MD5} may be an MD5-crypt.
         Suffix::None => vec![oracle::hex(text), oracle::base64(text), text.to_vec()],
         Suffix::Hex => vec![oracle::hex(text)],
         Suffix::B64 | Suffix::Base64 => vec![oracle::base64(text)],
@@ -238,7 +239,7 @@ fn decode(suffix: Suffix, is_text: bool, text: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Whether another implementation holds this password to be the stored one.
+/// True if the oracle finds that this password matches the data.
 fn confirms(family: Family, raw: &[u8], password: &[u8], login: &str) -> bool {
     let text = || String::from_utf8_lossy(raw).into_owned();
     match family {
@@ -247,14 +248,14 @@ fn confirms(family: Family, raw: &[u8], password: &[u8], login: &str) -> bool {
             !salt.is_empty() && make(family, password, salt, login) == raw
         }
         Family::Truncated => {
-            let Some((length, kept)) =
+            let Some((length, start)) =
                 raw.split_at_checked(raw.iter().position(|&c| c == b'-').unwrap_or_default())
             else {
                 return false;
             };
             let length = String::from_utf8_lossy(length).parse().unwrap_or(0_usize);
-            let kept = &kept[1..];
-            kept == password || kept.len() == length && password.starts_with(kept)
+            let start = &start[1..];
+            start == password || start.len() == length && password.starts_with(start)
         }
         Family::Pbkdf2 => {
             let text = text();
@@ -274,7 +275,7 @@ fn confirms(family: Family, raw: &[u8], password: &[u8], login: &str) -> bool {
         }
         Family::Crypt => oracle::crypt(password, raw).as_deref() == Some(raw),
         Family::Md5 if raw.starts_with(b"$1$") => confirms(Family::Crypt, raw, password, login),
-        // Encoded twice, as in {MD5.B64} of hexadecimal digits.
+        // The digest may be encoded twice, as in {MD5.B64} with hexadecimal digits.
         Family::Md5 => {
             let digest = Function::Md5.digest(password);
             [raw.to_vec(), oracle::hex(raw), oracle::base64(raw)].contains(&digest)

@@ -1,8 +1,8 @@
 //! Any bytes as a stored password, any password, any login: no panic, no secret in a fault, and no
 //! match for an empty password or a locked account.
 //!
-//! An input is a byte for the default scheme, the password, a line feed, the login, a line feed,
-//! and what is stored. `fuzz/seeds/stored.list` has one to begin with for each format.
+//! An input is a byte for the default scheme, the password, a line feed, the login, a line feed, and
+//! the stored password. `fuzz/seeds/stored.list` has a seed for each format.
 
 #![no_main]
 
@@ -19,7 +19,8 @@ use authpolicy_fuzz::settings;
 use authpolicy_fuzz::verify;
 use libfuzzer_sys::fuzz_target;
 
-/// So much of a stored text in a fault may be an echo; less is a word of the message.
+/// The number of stored bytes that, found in a fault, may be an echo. Shorter parts may be words of the
+/// message.
 const WINDOW: usize = 6;
 
 fuzz_target!(|data: &[u8]| {
@@ -38,34 +39,35 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(clear.as_ref().err(), described.as_ref().err());
     if verdict == Ok(true) {
         assert!(!password.is_empty(), "an empty password matches");
-        assert!(matches!(described, Ok(Some(_))), "a match, and described as {described:?}");
+        assert!(matches!(described, Ok(Some(_))), "a match, but described as {described:?}");
     }
     if verdict.is_err() {
-        // What it says is about what is stored, so that nothing of a password is in it.
+        // The fault is the same with another password, so it contains nothing of the password.
         assert_eq!(verdict, verify(stored, b"another", "another", &settings));
-        echoes_nothing(stored, |stored| verify(stored, password, &login, &settings).err());
+        assert_no_echo(stored, |stored| verify(stored, password, &login, &settings).err());
     }
-    twin_takes_the_same_work(stored, &settings);
+    assert_dummy_takes_same_work(stored, &settings);
 });
 
-/// Where a part of the data behind the label is in the message, and another in its place, too, it
-/// is no coincidence. Numbers may be named, and what was in the label.
-fn echoes_nothing(stored: &[u8], ask: impl Fn(&[u8]) -> Option<Fault>) {
+/// Checks that the message of a fault does not contain parts of the data after the label. If a part is
+/// found, it is replaced: a message with the replacement is an echo, not a coincidence. Numbers and
+/// parts of the label may be in a message.
+fn assert_no_echo(stored: &[u8], fault: impl Fn(&[u8]) -> Option<Fault>) {
     let label = stored.iter().position(|&c| c == b'}').filter(|_| stored.starts_with(b"{"));
     let start = label.map_or(0, |end| end + 1);
-    let Some(message) = ask(stored) else { return };
+    let Some(message) = fault(stored) else { return };
     for at in start..stored.len().saturating_sub(WINDOW - 1) {
         let part = &stored[at..at + WINDOW];
-        let named = part.iter().all(u8::is_ascii_digit) || contains(&stored[..start], part);
-        if named || !contains(message.0.as_bytes(), part) {
+        let is_allowed = part.iter().all(u8::is_ascii_digit) || contains(&stored[..start], part);
+        if is_allowed || !contains(message.0.as_bytes(), part) {
             continue;
         }
         let mut other = stored.to_vec();
         for byte in &mut other[at..at + WINDOW] {
             *byte = if *byte == b'x' { b'y' } else { b'x' };
         }
-        let echo = ask(&other).is_some_and(|m| contains(m.0.as_bytes(), &other[at..at + WINDOW]));
-        assert!(!echo, "stored data in: {}", message.0);
+        let echo = fault(&other).is_some_and(|m| contains(m.0.as_bytes(), &other[at..at + WINDOW]));
+        assert!(!echo, "stored data in the message: {}", message.0);
     }
 }
 
@@ -73,14 +75,15 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|at| at == part)
 }
 
-/// What is remembered of the dearest account must be readable, and as dear.
-fn twin_takes_the_same_work(stored: &[u8], settings: &Settings) {
+/// Checks the dummy that is derived from the account with the slowest check: it must be readable, and
+/// take the same work.
+fn assert_dummy_takes_same_work(stored: &[u8], settings: &Settings) {
     let Ok(text) = std::str::from_utf8(stored) else { return };
     // A configured dummy is read line by line, and with this default.
     if settings.default_scheme != "CRYPT" || text.contains('\n') {
         return;
     }
     let original = Dummy::load(Path::new("/nonexistent"), Some(text), settings).work();
-    let twin = no_dummy(settings).or_dearer(&[secret(stored)], settings).work();
-    assert_eq!(twin, original, "the twin takes other work");
+    let derived = no_dummy(settings).or_dearer(&[secret(stored)], settings).work();
+    assert_eq!(derived, original, "the dummy takes other work than the account");
 }

@@ -1,8 +1,8 @@
-//! Any arguments, in any order of calls: no panic, no acceptance out of nonsense, limits of length
-//! hold, and neither an answer nor a line of the log has control characters or a password in it.
+//! Any arguments, in any order of calls: no panic, no acceptance of invalid arguments, and no text
+//! longer than the limits. Answers and log lines contain no control characters and no password.
 //!
-//! They are read as the exports read them, and then go to the exports themselves, with a
-//! configuration and a database that work, or with none.
+//! First the arguments are parsed as the exports parse them. Then the exports are called with them, with
+//! a working configuration and database, or without.
 
 mod exim;
 mod reading;
@@ -13,13 +13,13 @@ use arbitrary::Arbitrary;
 use self::exim::Answer;
 use self::site::Site;
 
-/// One more than Exim can pass.
+/// One argument more than Exim can pass.
 const MOST_ARGUMENTS: usize = 9;
 const MOST_CALLS: usize = 4;
-/// In each password.
+/// A text in each password.
 const CANARY: &str = "Kq7Zx2Wv9";
 
-/// What Exim calls in one connection.
+/// The calls that Exim makes in one connection.
 #[derive(Arbitrary, Debug)]
 pub struct Input {
     calls: Vec<Call>,
@@ -48,15 +48,15 @@ enum Function {
 #[derive(Arbitrary, Debug)]
 enum Argument {
     Bytes(Vec<u8>),
-    /// So many of them.
+    /// A byte, repeated.
     Many(u8, u16),
-    /// The one account there is.
+    /// The name of the only account.
     Account,
     Ipv4([u8; 4]),
     Ipv6([u8; 16]),
     /// A field of `scram` or `last`.
     Field(u8),
-    /// A file that is there, or is not.
+    /// A configuration file that exists, or does not.
     Config(bool),
     Named(u8, Vec<u8>),
 }
@@ -94,7 +94,7 @@ impl Argument {
     }
 }
 
-/// Reads them, and makes the calls.
+/// Parses the arguments, and makes the calls.
 pub fn call(input: &Input) {
     Site::with(|site| {
         exim::begin_connection();
@@ -108,17 +108,17 @@ pub fn call(input: &Input) {
             {
                 password.extend(CANARY.bytes());
             }
-            // What is on this machine is not ours to ask.
-            if site.may_go(&arguments) {
+            // The plugin must not use a database that this machine's own configuration names.
+            if site.is_isolated(&arguments) {
                 let (answer, lines) = exim::call(*function, &arguments);
-                look_at(site, *function, &arguments, &answer);
-                lines.iter().for_each(|line| look_at_line(line));
+                check_answer(site, *function, &arguments, &answer);
+                lines.iter().for_each(|line| check_line(line));
             }
         }
     });
 }
 
-fn look_at(site: &Site, function: Function, arguments: &[Vec<u8>], answer: &Answer) {
+fn check_answer(site: &Site, function: Function, arguments: &[Vec<u8>], answer: &Answer) {
     let shown = || format!("{function:?}: {answer:?} to {arguments:?}");
     let Answer { code, text } = answer;
     assert!(text != "internal error", "{}", shown());
@@ -127,12 +127,12 @@ fn look_at(site: &Site, function: Function, arguments: &[Vec<u8>], answer: &Answ
     assert!(!text.contains(CANARY), "{}", shown());
     let is_miscounted = arguments.len() > 7;
     match function {
-        // Nobody knows the password of the account.
+        // No input knows the password of the account.
         Function::Check => assert!(text == "no" && *code == 0 || *code == 2, "{}", shown()),
         Function::Authorize => {
-            let may_be = !is_miscounted && reading::is_attempt(arguments, site);
+            let may_accept = !is_miscounted && reading::is_attempt(arguments, site);
             assert!(*code == 2 || *code == 0, "{}", shown());
-            assert!(*code == 2 || text == "no" || text == "yes" && may_be, "{}", shown());
+            assert!(*code == 2 || text == "no" || text == "yes" && may_accept, "{}", shown());
         }
         Function::Allow => assert!(*code == 0 && ["yes", "no"].contains(&&**text), "{}", shown()),
         Function::Secret => {
@@ -153,7 +153,7 @@ fn look_at(site: &Site, function: Function, arguments: &[Vec<u8>], answer: &Answ
     }
 }
 
-fn look_at_line(line: &str) {
+fn check_line(line: &str) {
     assert!(line.starts_with("authpolicy: "), "{line}");
     assert!(!line.contains("internal error"), "{line}");
     assert!(!line.contains(char::is_control), "{line:?}");

@@ -1,5 +1,5 @@
-//! Any values in the columns of an account: no panic, a rule that cannot be read is an error and
-//! never no rule, and nobody is told the stored password.
+//! Any values in the columns of an account: no panic, and no stored password in a message. A rule that
+//! cannot be read is an error, and is never ignored.
 
 mod cell;
 mod meaning;
@@ -18,7 +18,7 @@ use authpolicy::store::Store;
 use self::cell::Cell;
 use crate::database;
 
-/// In each stored password.
+/// A text in each stored password.
 const CANARY: &str = "Kq7Zx2Wv9";
 
 const COLUMNS: [&str; 7] = [
@@ -34,10 +34,10 @@ const COLUMNS: [&str; 7] = [
 /// The rows that a query returns.
 #[derive(Arbitrary, Debug)]
 pub struct Input {
-    /// Columns that there are not; most inputs have all.
+    /// Bits of the missing columns; most inputs have all columns.
     missing: Option<u8>,
-    /// Columns in large letters.
-    large: u8,
+    /// Bits of the columns with names in upper case.
+    upper_case: u8,
     rows: Vec<[Cell; COLUMNS.len()]>,
 }
 
@@ -46,7 +46,7 @@ impl Input {
         self.missing.is_none_or(|missing| missing >> column & 1 == 0)
     }
 
-    /// What the columns of a row read.
+    /// The texts in the columns of a row.
     fn texts(&self, row: &[Cell]) -> Vec<String> {
         let cells = row.iter().enumerate();
         let text = |(at, cell): (usize, &Cell)| self.has(at).then(|| cell.text(mark(at)));
@@ -55,10 +55,10 @@ impl Input {
 
     fn query(&self) -> String {
         let columns = || COLUMNS.iter().enumerate().filter(|(at, _)| self.has(*at));
-        // The names, and no row.
+        // The first SELECT has the names, and returns no row.
         let names = columns().map(|(at, name)| {
-            let is_large = self.large >> at & 1 == 1;
-            let name = if is_large { name.to_uppercase() } else { (*name).to_owned() };
+            let is_upper = self.upper_case >> at & 1 == 1;
+            let name = if is_upper { name.to_uppercase() } else { (*name).to_owned() };
             format!(", NULL AS {name}")
         });
         let rows = self.rows.iter().map(|row| {
@@ -69,18 +69,18 @@ impl Input {
     }
 }
 
-/// What texts of a column begin with.
+/// The beginning of the texts in a column.
 fn mark(column: usize) -> &'static str {
     if column == 0 { CANARY } else { "" }
 }
 
-/// Has the account found, and looks at what the columns are taken for.
+/// Finds the account, and checks its passwords, name and rules.
 pub fn find(input: &Input) {
     let texts: Vec<_> = input.rows.iter().map(|row| input.texts(row)).collect();
     let found = ask(&input.query());
     match found {
         Ok(found) => {
-            assert!(input.has(0), "no column password, and no error");
+            assert!(input.has(0), "no error without the column password");
             assert_eq!(found.is_some(), !texts.is_empty());
             let Some(account) = found else { return };
             let stored = input.rows.iter().filter(|row| !matches!(row[0], Cell::Null)).count();
@@ -91,17 +91,18 @@ pub fn find(input: &Input) {
             }
         }
         Err(Error::Account { what, .. }) => {
-            assert!(!what.contains(CANARY), "a stored password in: {what}");
+            assert!(!what.contains(CANARY), "a stored password in the message: {what}");
             assert!(!what.contains(char::is_control), "a control character in: {what:?}");
-            let is_one = texts.windows(2).all(|two| two[0][1..] == two[1][1..]);
+            let rows_agree = texts.windows(2).all(|two| two[0][1..] == two[1][1..]);
             let is_readable = texts.iter().all(|row| meaning::is_readable(&row[2..]));
-            assert!(!(input.has(0) && is_one && is_readable), "nothing is wrong, but: {what}");
+            let is_valid = input.has(0) && rows_agree && is_readable;
+            assert!(!is_valid, "an error for a valid account: {what}");
         }
-        Err(e) => panic!("not about the account: {e}"),
+        Err(e) => panic!("an error that is not about the account: {e}"),
     }
 }
 
-/// Asks over the one connection there is.
+/// Runs the query, over one connection for all inputs.
 fn ask(query: &str) -> Result<Option<Account>, Error> {
     thread_local! {
         static DATABASE: RefCell<(Store, Accounts)> = RefCell::new(open());
@@ -115,7 +116,7 @@ fn ask(query: &str) -> Result<Option<Account>, Error> {
     })
 }
 
-/// A file without a table, which nobody has to write.
+/// Opens a database file without tables. The file is deleted, because nothing is written to it.
 fn open() -> (Store, Accounts) {
     let path = std::env::temp_dir().join(format!("columns-{}.db", std::process::id()));
     let config = database::configuration(&path, "");
@@ -123,6 +124,6 @@ fn open() -> (Store, Accounts) {
         std::fs::File::create_new(&path).expect("a new file");
         database::open(&config)
     });
-    std::fs::remove_file(&path).expect("our own file");
+    std::fs::remove_file(&path).expect("the new file");
     (store, config.accounts)
 }

@@ -1,8 +1,8 @@
-//! Any text as a configuration: no panic, what is read can be printed, and whatever is wrong with
-//! it, nobody is told the password or the nonce in it.
+//! Any text as a configuration: no panic, a valid configuration can be printed, and no message shows a
+//! password or nonce in it.
 //!
-//! `fuzz/seeds/configuration` and the examples have one secret, [`CANARY`], where secrets belong.
-//! What it becomes a part of elsewhere may be shown.
+//! `fuzz/seeds/configuration` and the examples have the same secret, [`CANARY`], where secrets belong.
+//! A mutation may put it elsewhere; there it may be shown.
 
 use std::path::Path;
 
@@ -13,40 +13,41 @@ use toml::Value;
 /// The password of a URL, or `hash_nonce`.
 const CANARY: &str = "change-me";
 
-/// Where secrets are: table and key.
+/// The table and key of each secret.
 const PLACES: [(&str, &str); 4] =
     [("database", "url"), ("accounts", "url"), ("log", "url"), ("policy", "hash_nonce")];
 
-/// How a line begins that holds a secret; the last are lines of a list.
+/// The beginnings of lines with a secret; the last two are in a list.
 const LINES: [&str; 4] = ["url", "hash_nonce", "\"mysql:", "'mysql:"];
 
-/// Reads it, and looks at what is said.
+/// Reads a configuration, and checks what would be printed.
 pub fn read(text: &str) {
-    let (said, is_right) = match Config::parse(Path::new("/etc/authpolicy.toml"), text) {
+    let (printed, is_valid) = match Config::parse(Path::new("/etc/authpolicy.toml"), text) {
         Ok(config) => (format!("{config:?} {}", config.accounts.database), true),
         Err(e) => (e.to_string(), false),
     };
-    assert!(is_right || said.starts_with("/etc/authpolicy.toml: "), "no file: {said}");
-    assert!(is_right || !said.contains('\n'), "several lines: {said}");
-    if text.contains(CANARY) && is_in_its_place(text) {
-        assert!(!said.contains(CANARY), "a secret in: {said}");
+    let names_file = printed.starts_with("/etc/authpolicy.toml: ");
+    assert!(is_valid || names_file, "no file in the message: {printed}");
+    assert!(is_valid || !printed.contains('\n'), "several lines: {printed}");
+    if text.contains(CANARY) && secret_is_in_its_place(text) {
+        assert!(!printed.contains(CANARY), "a secret in: {printed}");
     }
 }
 
-/// Whether all that is secret stands where secrets belong.
-fn is_in_its_place(text: &str) -> bool {
+/// True if the secret occurs only where secrets belong.
+fn secret_is_in_its_place(text: &str) -> bool {
     match text.parse::<Table>() {
         Ok(mut table) => {
             for (name, key) in PLACES {
                 match table.get_mut(name).and_then(|table| table.get_mut(key)) {
-                    Some(value) if key == "url" => forget(value),
+                    Some(value) if key == "url" => redact(value),
                     Some(value) => *value = Value::Boolean(false),
                     None => {}
                 }
             }
             !format!("{table:?}").contains(CANARY)
         }
-        // What a line was meant to be, where there is no telling.
+        // In a text that is not TOML, the beginning of the line decides.
         Err(_) => text
             .lines()
             .map(str::trim_start)
@@ -55,20 +56,20 @@ fn is_in_its_place(text: &str) -> bool {
     }
 }
 
-/// Takes out what may be secret; the embedded database's URL is a path.
-fn forget(value: &mut Value) {
+/// Removes the parts of URLs that may be secret. The URL of an embedded database has none.
+fn redact(value: &mut Value) {
     match value {
-        Value::Array(list) => list.iter_mut().for_each(forget),
+        Value::Array(list) => list.iter_mut().for_each(redact),
         Value::String(text) if text.starts_with("sqlite:") => {}
-        Value::String(text) => *text = told(text),
+        Value::String(text) => *text = public_parts(text),
         other => *other = Value::Boolean(false),
     }
 }
 
-/// What may be told of a server's URL: the host, the database's name, and a socket's. What looks as
-/// if a password with a slash had got into the name is none of these.
-fn told(url: &str) -> String {
-    // As whoever reads URLs does.
+/// The parts of a server's URL that may be shown: the host, the database's name, and the parameters. A
+/// name that looks like the end of a password with a slash is left out.
+fn public_parts(url: &str) -> String {
+    // Parsers of URLs remove these characters.
     let url = url.replace(['\t', '\n', '\r'], "");
     let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
     let (rest, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
@@ -86,11 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_is_right_and_its_secrets_are_in_their_places() {
+    fn every_key_is_valid_and_the_secrets_are_in_their_places() {
         let text = include_str!("../seeds/configuration/every-key.toml");
         let config = Config::parse(Path::new("/etc/authpolicy.toml"), text);
         assert!(config.is_ok(), "{:?}", config.err());
-        assert!(is_in_its_place(text));
+        assert!(secret_is_in_its_place(text));
         read(text);
     }
 }

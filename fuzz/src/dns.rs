@@ -1,5 +1,5 @@
-//! Any bytes as a reply of a name server: no panic, no answer to another question, and of a reply that is
-//! whole, the addresses that were asked for.
+//! Any bytes as a reply of a name server: no panic, and no reply to another question is accepted. From
+//! a complete reply, all addresses of the requested kind are read.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -11,10 +11,10 @@ use authpolicy::store::message::Reply;
 use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;
 
-/// The bytes of a question before its name.
+/// The length of a message's header, in bytes.
 const HEADER: usize = 12;
 
-/// A question, bytes that a server sends, and records of a reply that is whole.
+/// A question, any bytes as its reply, and the parts of a complete reply.
 #[derive(Arbitrary, Debug)]
 pub struct Dialogue<'a> {
     id: [u8; 2],
@@ -66,7 +66,7 @@ impl Record<'_> {
         reply.extend(data);
     }
 
-    /// The address that a question of this kind gets by the record.
+    /// The address in the record, if it answers a question of this kind.
     fn address(&self, kind: Kind) -> Option<IpAddr> {
         match (&self.data, kind) {
             (Data::Ipv4(bytes), Kind::A) => Some(Ipv4Addr::from(*bytes).into()),
@@ -82,19 +82,19 @@ impl Record<'_> {
     }
 }
 
-/// Asks, and reads both replies.
-pub fn hold(dialogue: &Dialogue<'_>) {
+/// Makes a question, and checks both replies to it.
+pub fn check(dialogue: &Dialogue<'_>) {
     let kind = if dialogue.is_ipv6 { Kind::Aaaa } else { Kind::A };
     let Some(query) = message::query(dialogue.id, dialogue.name, kind) else { return };
     if message::read(dialogue.raw, &query, kind).is_some() {
         let question = &query[HEADER..];
-        assert_eq!(dialogue.raw[..2], dialogue.id, "another question's answer");
+        assert_eq!(dialogue.raw[..2], dialogue.id, "a reply with another id");
         let echo = &dialogue.raw[HEADER..][..question.len()];
-        assert!(echo.eq_ignore_ascii_case(question), "the answer of another name");
+        assert!(echo.eq_ignore_ascii_case(question), "a reply to another question");
     }
     let Ok(count) = u8::try_from(dialogue.records.len()) else { return };
     let mut reply = query.clone();
-    // A reply without a fault, from a server that asks others.
+    // The flags of a reply without an error, from a recursive server.
     let flags = 0x80 | dialogue.flags & 0x07;
     reply.splice(2..HEADER, [flags, 0x80, 0, 1, 0, count, 0, 0, 0, 0]);
     dialogue.records.iter().for_each(|record| record.write(&mut reply));

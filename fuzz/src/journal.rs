@@ -1,5 +1,5 @@
-//! Any bytes as a file of the journal: what is whole is read as it was written, whatever stands
-//! around it, and nothing else is a row.
+//! Any bytes as a file of the journal: complete lines are read as they were written, whatever is around
+//! them. Nothing else is read as a row.
 
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
@@ -10,10 +10,10 @@ use authpolicy::store::Value;
 use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;
 
-/// Bytes, and rows that some of them stand between.
+/// Any bytes, then rows, each followed by any bytes.
 #[derive(Arbitrary, Debug)]
 pub struct File<'a> {
-    around: &'a [u8],
+    before: &'a [u8],
     rows: Vec<Row<'a>>,
 }
 
@@ -23,8 +23,9 @@ struct Row<'a> {
     time: i64,
     username: &'a str,
     auth_ok: Option<bool>,
-    /// What comes behind it, and how much of it is lost.
-    behind: &'a [u8],
+    /// The bytes after the row.
+    after: &'a [u8],
+    /// The number of bytes that are cut off from the end of the row.
     lost: u8,
 }
 
@@ -40,10 +41,10 @@ impl Row<'_> {
     }
 }
 
-/// Writes the rows as attempts do, loses the ends of some, and reads what is there.
-pub fn hold(file: &File<'_>) {
-    let mut text = file.around.to_vec();
-    let mut whole = Vec::new();
+/// Writes the rows as attempts do, cuts the ends of some off, and reads the file.
+pub fn check(file: &File<'_>) {
+    let mut text = file.before.to_vec();
+    let mut complete = Vec::new();
     for row in &file.rows {
         let record = row.record();
         let line = record.line().into_bytes();
@@ -51,27 +52,27 @@ pub fn hold(file: &File<'_>) {
         text.push(b'\n');
         text.extend_from_slice(&line[..line.len() - lost]);
         if lost == 0 {
-            whole.push(record);
+            complete.push(record);
         }
         text.push(b'\n');
-        text.extend_from_slice(row.behind);
+        text.extend_from_slice(row.after);
     }
     let lines: Vec<_> = Lines::new(&*text).collect::<Result<_, _>>().expect("bytes");
     let read: Vec<_> = lines.iter().filter_map(|line| line.record.as_ref()).collect();
     let ids: Vec<_> = read.iter().map(|record| &*record.id).collect();
-    let want: Vec<_> = whole.iter().map(|record| &*record.id).collect();
+    let want: Vec<_> = complete.iter().map(|record| &*record.id).collect();
     assert_eq!(ids, want, "{}", String::from_utf8_lossy(&text));
-    for (read, written) in read.iter().copied().zip(&whole) {
+    for (read, written) in read.iter().copied().zip(&complete) {
         assert_eq!(read.time(), written.time());
-        let of = |record: &Record| {
+        let username = |record: &Record| {
             let name = record.row.iter().find(|(name, _)| *name == "username");
             name.map(|(_, value)| value.to_text())
         };
-        assert_eq!(of(read), of(written));
+        assert_eq!(username(read), username(written));
         assert!(!read.line().contains('\n'));
     }
     assert!(lines.iter().all(|line| !line.text.is_empty() && !line.text.contains(&b'\n')));
-    // Who is done with them all finds none again.
+    // After all lines are marked as done, none is found.
     for line in &lines {
         text[usize::try_from(line.at).expect("as long as the text")] = b'#';
     }

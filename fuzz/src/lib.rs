@@ -1,4 +1,4 @@
-//! What the fuzz targets share: small limits, libcrypt as an oracle, and the question itself.
+//! Shared parts of the fuzz targets: small limits, oracles, and the check of a password.
 
 pub mod arguments;
 pub mod columns;
@@ -23,7 +23,7 @@ use authpolicy::secret::Secret;
 pub static SCHEMES: LazyLock<Vec<String>> =
     LazyLock::new(|| password::names().split(", ").map(str::to_owned).collect());
 
-/// Limits that let an execution take milliseconds.
+/// Limits that are so low that an execution takes milliseconds.
 pub fn settings(default_scheme: &str) -> Settings {
     Settings {
         default_scheme: default_scheme.to_owned(),
@@ -35,17 +35,17 @@ pub fn settings(default_scheme: &str) -> Settings {
     }
 }
 
-/// A secret copy.
+/// A copy as a secret.
 pub fn secret(bytes: &[u8]) -> Secret {
     Secret::new(bytes.to_vec())
 }
 
-/// No dummy: hashing the same again and again finds nothing.
+/// An empty dummy, because hashing the same dummy again and again finds nothing.
 pub fn no_dummy(settings: &Settings) -> Dummy {
     Dummy::load(Path::new("/nonexistent"), Some(""), settings)
 }
 
-/// Whether our code says that this password is the stored one.
+/// Checks a password with the library.
 pub fn verify(
     stored: &[u8],
     password: &[u8],
@@ -62,16 +62,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_seed_is_a_match_but_for_the_last_which_are_none() {
+    fn every_seed_matches_except_the_last_ones() {
         let seeds = include_str!("../seeds/stored.list");
         for (password, stored) in seeds.lines().filter_map(|line| line.split_once(' ')) {
-            let is_none = ["!", "*", "SUSPENDED", "{CRYPT}", "{CRYPT}!", "{NO-SUCH}data"]
+            let never_matches = ["!", "*", "SUSPENDED", "{CRYPT}", "{CRYPT}!", "{NO-SUCH}data"]
                 .contains(&stored)
                 || ["{SHA.rot13}data", "no label"].contains(&stored);
             let settings = settings("CRYPT");
             let verdict =
                 verify(stored.as_bytes(), password.as_bytes(), "user@example.com", &settings);
-            assert_eq!(verdict == Ok(true), !is_none, "{stored}: {verdict:?}");
+            assert_eq!(verdict == Ok(true), !never_matches, "{stored}: {verdict:?}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Any bytes as an MMDB file or a pair of them, most of them good files with some damage: no panic,
-//! no end of time, and files without damage anywhere (`verify`) have an answer for each address.
+//! Any bytes as an MMDB file or a pair of them; most inputs are good files with some damage. No panic,
+//! no endless loop, and files that pass `verify` have an answer for each address.
 
 mod file;
 
@@ -16,7 +16,7 @@ use authpolicy::geo::Geo;
 use self::file::Damage;
 use self::file::Made;
 
-/// Files, and who is looked up beside the usual ones.
+/// One or two files, and two addresses that are looked up beside the usual ones.
 #[derive(Arbitrary, Debug)]
 pub struct Input {
     ipv4: Ipv4Addr,
@@ -57,7 +57,7 @@ impl File {
     }
 }
 
-/// Asks the files for everything.
+/// Looks up all addresses in the files.
 pub fn look_up(input: &Input) {
     let files: Vec<_> = std::iter::once(&input.file).chain(&input.second).collect();
     let is_good = files.iter().all(|file| matches!(file, File::Good(_)));
@@ -75,9 +75,10 @@ pub fn look_up(input: &Input) {
         let number = asns.number(address).map(|_| ());
         for (verified, answer) in [(&verified_geo, country), (&verified_asns, number)] {
             let Err(e) = answer else { continue };
-            assert!(verified.is_err(), "verified, but {address}: {e}");
-            assert!(matches!(e, Error::Geo { .. }), "not about the file: {e}");
-            assert!(!is_good || !e.to_string().contains("fetch it again"), "a good file: {e}");
+            assert!(verified.is_err(), "an error in a verified file for {address}: {e}");
+            assert!(matches!(e, Error::Geo { .. }), "an error that is not about the file: {e}");
+            let asks_for_new = e.to_string().contains("fetch it again");
+            assert!(!is_good || !asks_for_new, "the error for a good file: {e}");
         }
     }
 }

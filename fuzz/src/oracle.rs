@@ -1,7 +1,8 @@
-//! The same computations by others: libcrypt, ring, and MD4 and MD5 as their RFCs have them.
+//! The library's computations by other implementations: libcrypt, ring, and MD4 and MD5 after their
+//! RFCs.
 //!
-//! Decoders are lenient: what they read too much can only hide a finding about how strictly
-//! something is read, never make one up about what matches.
+//! The decoders are lenient. This can only hide a finding about strict parsing. It cannot cause a false
+//! finding about a match.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -26,16 +27,17 @@ unsafe extern "C" {
     ) -> *const c_char;
 }
 
-/// What crypt(3) makes of a password, or `None` where it refuses.
+/// Hashes a password with crypt(3); `None` if crypt(3) refuses.
 pub fn crypt(password: &[u8], setting: &[u8]) -> Option<Vec<u8>> {
     let (password, setting) = (CString::new(password).ok()?, CString::new(setting).ok()?);
     let mut data = Box::new(CryptData([0; 32768]));
-    // SAFETY: both texts end with a NUL and outlive the call, and the buffer is as crypt.h wants it.
+    // SAFETY: both texts end with a NUL and outlive the call. The buffer has the size and alignment of
+    // crypt.h's structure, and is zeroed.
     let made = unsafe { crypt_r(password.as_ptr(), setting.as_ptr(), &raw mut *data) };
     if made.is_null() {
         return None;
     }
-    // SAFETY: it points to a text within `data`.
+    // SAFETY: the result points to NUL-terminated text within `data`.
     let made = unsafe { CStr::from_ptr(made) }.to_bytes();
     (!made.starts_with(b"*")).then(|| made.to_vec())
 }
@@ -63,8 +65,8 @@ impl Function {
     pub fn digest(self, data: &[u8]) -> Vec<u8> {
         let with = |algorithm| digest::digest(algorithm, data).as_ref().to_vec();
         match self {
-            Self::Md4 => whole(md4_block, data),
-            Self::Md5 => whole(md5_block, data),
+            Self::Md4 => digest_blocks(md4_block, data),
+            Self::Md5 => digest_blocks(md5_block, data),
             Self::Sha1 => with(&digest::SHA1_FOR_LEGACY_USE_ONLY),
             Self::Sha256 => with(&digest::SHA256),
             Self::Sha512 => with(&digest::SHA512),
@@ -106,7 +108,7 @@ pub fn cram_md5(password: &[u8]) -> Vec<u8> {
     [state(0x5c), state(0x36)].iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
 }
 
-/// Anything that could be meant by this text as base64.
+/// Decodes base64, and skips all other characters.
 pub fn base64(text: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
@@ -135,7 +137,7 @@ pub fn to_base64(bytes: &[u8]) -> String {
     text
 }
 
-/// As hexadecimal, or nothing.
+/// Decodes hexadecimal digits; empty if the text is invalid.
 pub fn hex(text: &[u8]) -> Vec<u8> {
     let digit = |c: u8| char::from(c).to_digit(16);
     let byte = |pair: &[u8]| Some((digit(pair[0])? * 16 + digit(*pair.get(1)?)?) as u8);
@@ -203,8 +205,8 @@ fn md5_block(initial: State, block: &[u8]) -> State {
     add(initial, [a, b, c, d])
 }
 
-/// Both pad alike.
-fn whole(block: fn(State, &[u8]) -> State, data: &[u8]) -> Vec<u8> {
+/// The digest of all data: MD4 and MD5 have the same padding.
+fn digest_blocks(block: fn(State, &[u8]) -> State, data: &[u8]) -> Vec<u8> {
     let mut padded = data.to_vec();
     padded.push(0x80);
     padded.resize(padded.len().next_multiple_of(64), 0);

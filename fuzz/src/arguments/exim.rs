@@ -14,10 +14,10 @@ use authpolicy::ffi;
 
 use super::Function;
 
-/// The lines of the call.
+/// The log lines of the current call.
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// What Exim hears.
+/// The answer that Exim gets.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) code: c_int,
@@ -26,7 +26,7 @@ pub(super) struct Answer {
 
 type Export = unsafe extern "C" fn(*mut *mut c_uchar, c_int, *mut *mut c_uchar) -> c_int;
 
-/// Exim's, for one format, which takes one text: `host::log` of the plugin has no other.
+/// Exim's `log_write`, for a format with one text: `host::log` of the plugin uses no other.
 #[unsafe(no_mangle)]
 extern "C" fn log_write(_: c_uint, _: c_int, _: *const c_char, line: *const c_char) {
     // SAFETY: the plugin passes a text that outlives the call.
@@ -34,18 +34,19 @@ extern "C" fn log_write(_: c_uint, _: c_int, _: *const c_char, line: *const c_ch
     LINES.lock().expect("one thread").push(line);
 }
 
-/// Exim's, for `$version_number` alone: with these types the plugin calls `log_write`.
+/// Exim's `expand_string_2`, for `$version_number` alone. The plugin calls `log_write` with the types of
+/// this version.
 #[unsafe(no_mangle)]
 extern "C" fn expand_string_2(_: *const c_uchar, _: *mut c_uint) -> *const c_uchar {
     c"4.99.1".as_ptr().cast()
 }
 
-/// As much as a text of C can hold.
+/// Cuts an argument at its first NUL, as in a C string.
 pub(super) fn cut(argument: &mut Vec<u8>) {
     argument.truncate(argument.iter().position(|&c| c == 0).unwrap_or(argument.len()));
 }
 
-/// Has the plugin forget the connection before.
+/// Makes the plugin forget the previous connection.
 pub(super) fn begin_connection() {
     call(Function::Finish, &[]);
     call(Function::Allow, &[]);
@@ -53,7 +54,7 @@ pub(super) fn begin_connection() {
     assert_eq!(lines.len(), 1, "the plugin does not find log_write");
 }
 
-/// Calls it as Exim does; answers with the lines that it wrote, too.
+/// Calls a function as Exim does; returns its answer and its log lines.
 pub(super) fn call(function: Function, arguments: &[Vec<u8>]) -> (Answer, Vec<String>) {
     let export: Export = match function {
         Function::Check => ffi::check,
@@ -74,10 +75,10 @@ pub(super) fn call(function: Function, arguments: &[Vec<u8>]) -> (Answer, Vec<St
     let mut answer = ptr::null_mut();
     // SAFETY: the vector holds `argc` texts that outlive the call, and the answer may be written.
     let code = unsafe { export(&raw mut answer, argc, vector.as_mut_ptr()) };
-    // The plugin silences panics, ours too.
+    // The plugin's panic hook would hide this target's own panics.
     drop(panic::take_hook());
-    assert!(!answer.is_null(), "{function:?} left the answer as it was");
-    // SAFETY: the contract: a text that outlives the process, or the first argument.
+    assert!(!answer.is_null(), "{function:?} did not set the answer");
+    // SAFETY: by the contract, the answer is static text or the first argument, which `texts` owns.
     let text = unsafe { CStr::from_ptr(answer.cast()) }.to_string_lossy().into_owned();
     (Answer { code, text }, std::mem::take(&mut LINES.lock().expect("one thread")))
 }

@@ -1,4 +1,4 @@
-//! The same arguments, read without the calls: what becomes of them, and what they are.
+//! Parses the arguments without calling the exports, and checks the result.
 
 use authpolicy::attempt::Attempt;
 use authpolicy::attempt::MAX_AUTHCID;
@@ -12,7 +12,7 @@ use super::site::Site;
 
 const OPTIONS: [&str; 6] = ["config", "protocol", "mechanism", "tls", "helo", "authzid"];
 
-/// Reads them as each export does.
+/// Parses the arguments as each export does, and checks the results.
 pub(super) fn read(arguments: &[Vec<u8>]) {
     let slices: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
     let checked = Attempt::parse(&slices);
@@ -22,15 +22,15 @@ pub(super) fn read(arguments: &[Vec<u8>]) {
         let length = arguments[1].len();
         assert!((1..=MAX_PASSWORD).contains(&length), "a password of {length} bytes");
     }
-    look_at(&slices, 2, checked);
-    look_at(&slices, 1, Attempt::parse_proved("authorize", Proof::Proved, &slices));
-    look_at(&slices, 1, Attempt::parse_proved("finish", Proof::Refuted, &slices));
-    look_at(&slices, 0, Attempt::parse_address("allow", &slices));
+    check(&slices, 2, checked);
+    check(&slices, 1, Attempt::parse_proved("authorize", Proof::Proved, &slices));
+    check(&slices, 1, Attempt::parse_proved("finish", Proof::Refuted, &slices));
+    check(&slices, 0, Attempt::parse_address("allow", &slices));
     assert_eq!(Options::parse(&slices).is_ok(), are_options(&slices));
 }
 
-/// `remote`: which argument the address is.
-fn look_at(arguments: &[&[u8]], remote: usize, read: Result<Attempt, Error>) {
+/// Checks a parsed attempt. `remote` is the index of the argument with the address.
+fn check(arguments: &[&[u8]], remote: usize, read: Result<Attempt, Error>) {
     let is_right = arguments.get(remote + 1..).is_some_and(are_options);
     assert_eq!(read.is_ok(), is_right, "{arguments:?}: {read:?}");
     let attempt = match read {
@@ -55,7 +55,7 @@ fn look_at(arguments: &[&[u8]], remote: usize, read: Result<Attempt, Error>) {
     }
 }
 
-/// Whether each has a name that is known, and no other has it.
+/// True if each argument has a known name, and no name occurs twice.
 fn are_options(arguments: &[&[u8]]) -> bool {
     let name = |argument: &&[u8]| {
         argument.split(|&c| c == b'=').next().map(<[u8]>::to_vec).unwrap_or_default()
@@ -66,7 +66,7 @@ fn are_options(arguments: &[&[u8]]) -> bool {
     names.iter().all(|name| is_known(name) && is_once(name))
 }
 
-/// Whether `authorize` can know who it is, and has a database to ask.
+/// True if `authorize` gets a valid name and the configuration with the database.
 pub(super) fn is_attempt(arguments: &[Vec<u8>], site: &Site) -> bool {
     let slices: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
     let read = Attempt::parse_proved("authorize", Proof::Proved, &slices);
@@ -74,7 +74,7 @@ pub(super) fn is_attempt(arguments: &[Vec<u8>], site: &Site) -> bool {
     read.is_ok_and(|read| read.authcid.is_some() && read.options.config.as_deref() == config)
 }
 
-/// Whether they begin with the name of the one account there is.
+/// True if the first argument is the name of the only account.
 pub(super) fn is_account(arguments: &[Vec<u8>]) -> bool {
     let first = arguments.first().map(|first| String::from_utf8_lossy(first).to_lowercase());
     first.is_some_and(|first| first == site::ACCOUNT)

@@ -1,4 +1,4 @@
-//! A configuration with a database, in a directory of its own.
+//! A configuration with a database, in its own directory.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,18 +10,18 @@ use authpolicy::store;
 
 use crate::database;
 
-/// The one account.
+/// The only account.
 pub(super) const ACCOUNT: &str = "u@example.com";
-/// Its password, in clear for `secret`. Nobody has it.
+/// The account's password, in clear text for `secret`. No input contains it.
 pub(super) const PASSWORD: &str = "Qz8Jw4Vx1";
 
-/// The place.
+/// The configuration of the calls.
 pub(super) struct Site {
     pub(super) config: PathBuf,
 }
 
 impl Site {
-    /// Does something there, as one who may open the database.
+    /// Calls `work` with the site, as a user who may open the database.
     pub(super) fn with(work: impl FnOnce(&Self)) {
         thread_local! {
             static SITE: Site = database::as_nobody(Site::new);
@@ -34,7 +34,7 @@ impl Site {
         let directory = std::env::temp_dir().join(name);
         fs::DirBuilder::new().mode(0o700).create(&directory).expect("a new directory");
         let file = directory.join("fuzz.db");
-        // Each attempt writes its row, and none stays.
+        // The statement of each attempt is executed, but inserts no row.
         let more = format!(
             "[accounts]\n\
              query = \"SELECT '{PASSWORD}' AS password WHERE :user = '{ACCOUNT}'\"\n\
@@ -52,8 +52,8 @@ impl Site {
         Self { config: path }
     }
 
-    /// Whether a call asks for nothing but what is here.
-    pub(super) fn may_go(&self, arguments: &[Vec<u8>]) -> bool {
+    /// True if a call cannot use a configuration of this machine.
+    pub(super) fn is_isolated(&self, arguments: &[Vec<u8>]) -> bool {
         let is_named = arguments.iter().any(|argument| argument.starts_with(b"config="));
         is_named || !Path::new(DEFAULT_PATH).exists()
     }

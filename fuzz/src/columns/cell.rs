@@ -1,4 +1,4 @@
-//! What a column may hold: as SQL has it, and as text.
+//! Values of columns, as SQL literals and as text.
 
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -7,12 +7,12 @@ use arbitrary::Arbitrary;
 
 use crate::oracle::to_hex;
 
-/// A value.
+/// A value of a column.
 #[derive(Arbitrary, Debug)]
 pub(super) enum Cell {
     Null,
     Int(i64),
-    /// In quarters, which decimal digits have exactly.
+    /// A number of quarters, because decimal digits represent these exactly.
     Real(i16),
     Flag(bool),
     Text(Vec<u8>),
@@ -20,7 +20,7 @@ pub(super) enum Cell {
     Words(Vec<(Word, Separator)>),
 }
 
-/// What makes sense in one column or another.
+/// A word that is valid in some column.
 #[derive(Arbitrary, Debug)]
 pub(super) enum Word {
     Country([char; 2]),
@@ -44,7 +44,7 @@ pub(super) enum Separator {
 }
 
 impl Cell {
-    /// As a literal; texts begin with the mark.
+    /// The value as an SQL literal; texts begin with the mark.
     pub(super) fn literal(&self, mark: &str) -> String {
         match self {
             Self::Blob(_) => format!("x'{}'", to_hex(&self.bytes(mark))),
@@ -57,7 +57,7 @@ impl Cell {
         }
     }
 
-    /// What it reads; NULL is empty.
+    /// The value as text; NULL is empty.
     pub(super) fn text(&self, mark: &str) -> String {
         match self {
             Self::Null => String::new(),

@@ -1,10 +1,10 @@
-//! What the columns of an account mean, written down once more, without the plugin's code.
+//! A second implementation of the meaning of an account's columns, without the plugin's code.
 
 use std::net::IpAddr;
 
 use authpolicy::policy::Rules;
 
-/// Whether the columns can be read: `allow_countries` and those after it.
+/// True if the columns can be read: `allow_countries` and those after it.
 pub(super) fn is_readable(columns: &[String]) -> bool {
     let [allow, deny, nets, _, disabled] = columns else { return false };
     let countries = |text: &str| words(text).iter().all(|word| is_country(word));
@@ -12,9 +12,9 @@ pub(super) fn is_readable(columns: &[String]) -> bool {
     countries(allow) && countries(deny) && nets && is_disabled(disabled).is_some()
 }
 
-/// Fails unless the rules are those of the columns.
+/// Checks that the rules are those of the columns.
 pub(super) fn assert_same(rules: &Rules, columns: &[String]) {
-    assert!(is_readable(columns), "unreadable, and yet {rules:?}: {columns:?}");
+    assert!(is_readable(columns), "rules from unreadable columns: {rules:?}: {columns:?}");
     let [allow, deny, nets, protocols, disabled] = columns else { return };
     for (countries, text) in [(&rules.allow_countries, allow), (&rules.deny_countries, deny)] {
         let words = words(text);
@@ -43,13 +43,14 @@ fn is_country(word: &str) -> bool {
     word == "*" || is_code && !word.eq_ignore_ascii_case("UK")
 }
 
-/// The address and the length of its network, where a client is told by its IPv4 address if it has
-/// one.
+/// The address and the prefix length of a network. A network of IPv4-mapped addresses becomes one of
+/// IPv4.
 fn network(word: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = word.split_once('/').map_or((word, None), |(a, n)| (a, Some(n)));
     let address: IpAddr = address.parse().ok()?;
     let most: u8 = if address.is_ipv4() { 32 } else { 128 };
-    // 08 is 8, and 008 nothing but an IPv6 network's.
+    // The length may have leading zeros, up to the number of digits of the longest one: 08 is valid,
+    // 008 only in an IPv6 network.
     let digits = most.to_string().len();
     let is_number = |n: &&str| n.len() <= digits && n.bytes().all(|c| c.is_ascii_digit());
     let length = match length {

@@ -1,4 +1,4 @@
-//! Small MMDB files in all layouts, and what may become of them.
+//! Small MMDB files in all layouts, and damage to them.
 
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
@@ -11,10 +11,10 @@ use mmdb_writer::RecordSize;
 use mmdb_writer::Value;
 use mmdb_writer::Writer;
 
-/// Each takes time to make.
+/// The highest number of networks, because each takes time to make.
 const MOST_NETWORKS: usize = 6;
 
-/// A file as its makers mean it.
+/// An undamaged file.
 #[derive(Arbitrary, Debug)]
 pub(super) struct Made {
     is_ipv4: bool,
@@ -23,7 +23,7 @@ pub(super) struct Made {
     networks: Vec<(IpAddr, u8, Layout)>,
 }
 
-/// A record.
+/// The layout of a record.
 #[derive(Arbitrary, Debug)]
 enum Layout {
     MaxMind([u8; 2]),
@@ -36,11 +36,11 @@ enum Layout {
     Empty,
 }
 
-/// A change of bytes, somewhere in the file.
+/// A change of bytes somewhere in the file.
 #[derive(Arbitrary, Debug)]
 pub(super) enum Damage {
     Byte(u16, u8),
-    /// A record of the search tree, where records have 24 bits, that leads to a node.
+    /// Makes a record of the search tree point to a node, in files with records of 24 bits.
     Branch(u8, u8),
     Copy {
         from: u16,
@@ -64,7 +64,7 @@ impl Made {
         for (address, length, layout) in self.networks.iter().take(MOST_NETWORKS) {
             let most = if address.is_ipv4() { 33 } else { 129 };
             let Ok(network) = IpNet::new(*address, length % most) else { continue };
-            // One that does not fit is left out.
+            // A network that does not fit is left out.
             let _ = writer.insert_value(network, layout.record());
         }
         writer.to_bytes().unwrap_or_default()
