@@ -75,8 +75,8 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|at| at == part)
 }
 
-/// Checks the dummy that is derived from the account with the slowest check: it must be readable, and
-/// take the same work.
+/// Checks the dummy that is derived from this stored password: it must be readable, and take the same
+/// work.
 fn assert_dummy_takes_same_work(stored: &[u8], settings: &Settings) {
     let Ok(text) = std::str::from_utf8(stored) else { return };
     // A configured dummy is read line by line, and with this default.
