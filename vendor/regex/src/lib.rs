@@ -1,7 +1,7 @@
-//! What `mysql_common` uses of the `regex` crate, on `regex-lite`.
+//! The parts of the `regex` crate that `mysql_common` uses, implemented with `regex-lite`.
 //!
-//! `mysql_common` reads the server's version with two regular expressions. The `regex` crate takes
-//! 1 ms to compile them, and each SMTP connection is a new process that pays it.
+//! `mysql_common` reads the server's version with two regular expressions. The `regex` crate needs 1 ms
+//! to compile them, in each SMTP connection, because each is a new process.
 
 /// Regular expressions on bytes.
 pub mod bytes {
@@ -15,18 +15,18 @@ pub mod bytes {
         /// Compiles a pattern.
         ///
         /// # Errors
-        /// It is none.
+        /// The pattern is invalid.
         pub fn new(pattern: &str) -> Result<Self, regex_lite::Error> {
             regex_lite::Regex::new(pattern).map(Self)
         }
 
-        /// Whether it matches; what is no UTF-8 does not.
+        /// True if the pattern matches. Text that is not UTF-8 never matches.
         #[must_use]
         pub fn is_match(&self, text: &[u8]) -> bool {
             str::from_utf8(text).is_ok_and(|text| self.0.is_match(text))
         }
 
-        /// The groups of the first match.
+        /// The groups of the first match, if there is one.
         #[must_use]
         pub fn captures<'t>(&self, text: &'t [u8]) -> Option<Captures<'t>> {
             str::from_utf8(text).ok().and_then(|text| self.0.captures(text)).map(Captures)
@@ -56,7 +56,7 @@ pub mod bytes {
     pub struct Match<'t>(regex_lite::Match<'t>);
 
     impl<'t> Match<'t> {
-        /// Its bytes.
+        /// The bytes of the group.
         #[must_use]
         pub fn as_bytes(&self) -> &'t [u8] {
             self.0.as_str().as_bytes()

@@ -1,9 +1,9 @@
-//! No authority, in place of the public ones in the crate `webpki-roots`.
+//! An empty list of certificate authorities, in place of the public ones in the crate `webpki-roots`.
 //!
-//! `mysql` trusts this list beside `root_cert_path`. With the public authorities in it, anybody who has a certificate
-//! for the name of the database's host could take its place.
+//! `mysql` trusts this list in addition to `root_cert_path`. With public authorities in it, anyone with a
+//! certificate for the name of the database's host could impersonate the database.
 
 use rustls_pki_types::TrustAnchor;
 
-/// The authorities that are trusted whatever the URL says: none.
+/// The authorities that are trusted with any URL: none.
 pub const TLS_SERVER_ROOTS: &[TrustAnchor<'static>] = &[];
