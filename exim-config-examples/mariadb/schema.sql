@@ -1,12 +1,12 @@
--- An account table that the query in authpolicy.toml fits, and the rights that Exim's side needs.
--- Whoever has a table of mailboxes already needs no other: change the query instead.
+-- An account table for the query in authpolicy.toml, and the rights of the plugin's database user.
+-- If you have a table of mailboxes already, change the query and do not make this table.
 --
--- The database and its user, who has the right to make tables until `authpolicy db init` has made
--- connection_log and four tables of ours, where they are missing:
+-- The database and its user. The user may make tables until `authpolicy db init` has made the missing ones
+-- of connection_log and the plugin's four tables:
 --   CREATE DATABASE mail CHARACTER SET utf8mb4;
 --   CREATE USER exim@localhost IDENTIFIED BY 'change-me';
 --   GRANT CREATE ON mail.* TO exim@localhost;
--- After it, for AUTH:
+-- After `authpolicy db init`, for AUTH:
 --   REVOKE CREATE ON mail.* FROM exim@localhost;
 --   GRANT SELECT ON mail.mailbox TO exim@localhost;
 --   GRANT INSERT ON mail.connection_log TO exim@localhost;
