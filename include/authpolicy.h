@@ -1,18 +1,21 @@
-// authpolicy: what Exim's ${dlfunc} calls. Made by cbindgen from src/ffi.rs; `make header` remakes it.
+// authpolicy: the functions that Exim calls with ${dlfunc}. cbindgen makes this file from src/ffi.rs. Do not
+// edit it, but run `make header`.
 //
-// Every function has Exim's type exim_dlfunc_t: it gets `argc` NUL-terminated strings in `argv`, never
-// more than 7 of them, sets `*answer` on every return, and returns
+// Every function has Exim's type exim_dlfunc_t. It gets `argc` NUL-terminated strings in `argv`, at most 7.
+// It sets `*answer` on every return, and returns one of these:
 //
-//   0 (OK)    `*answer` is the value of the expansion
-//   2 (FAIL)  the expansion fails; an authenticator answers 435, and `*answer` goes to the log alone
-//   4 (FAIL_FORCED)  of `secret` alone: the authenticator answers 535
+//   0 (OK)           `*answer` is the value of the expansion
+//   2 (FAIL)         the expansion fails: an authenticator replies 435, and `*answer` goes to the log only
+//   4 (FAIL_FORCED)  from `secret` only: the authenticator replies 535
 //
-// and nothing else. `*answer` points to text that lives as long as the process, or, of `preload`, to its
-// argument: do not free it. No argument is kept or changed. A NULL or missing argument is an error of the caller, answered as such.
+// `*answer` points to text that lives as long as the process, or, from `preload`, to the argument: do not
+// free it. Arguments are neither changed nor used after the return. A NULL or missing argument is an error of
+// the caller, with the same result as any other invalid call.
 //
-// No thread, no signal handler, no child process, nothing on descriptors 0 to 2, no change of umask,
-// directory or locale. The files named in the configuration are opened, and connections to its
-// databases for the length of a call. A panic is caught and is a FAIL.
+// The functions start no thread and no child process, and set no signal handler. They leave file descriptors
+// 0 to 2, the umask, the working directory and the locale unchanged. They open the files named in the
+// configuration, and connections to its databases, which are closed at the end of the call. A panic is
+// caught: a function that can fail then returns FAIL.
 
 #ifndef AUTHPOLICY_H
 #define AUTHPOLICY_H
