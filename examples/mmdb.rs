@@ -1,5 +1,5 @@
-//! Makes a small country file from a list: `cargo run --example mmdb -- LIST OUT`. Each line of the list
-//! is `network country`.
+//! Makes a small country file from a list: `cargo run --example mmdb -- LIST OUT`. Each line of the
+//! list is `network country`.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a tool for the demo")]
 
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests")]

@@ -1,8 +1,8 @@
 //! Measures AUTH PLAIN over loopback through real Exims, one AUTH in each connection.
 //!
 //! `cargo bench --bench auth` runs the variants in turn within one loop, so that other work of the
-//! machine affects all of them alike. It prints medians side by side; docs/performance.md has results.
-//! It needs what the tests need: root, exim4-daemon-heavy and mariadb-server.
+//! machine affects all of them alike. It prints medians side by side; docs/performance.md has
+//! results. It needs what the tests need: root, exim4-daemon-heavy and mariadb-server.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -77,8 +77,9 @@ fn measure(variants: &[Variant], account: &str, rounds: usize) -> Times {
     times.iter_mut().map(|times| (quantile(times, 50), quantile(times, 95))).collect()
 }
 
-/// Makes an attempt, which must be accepted; returns the client, and the time from AUTH to its reply.
-/// Dropping the client does not wait for the reply to QUIT, which Exim 4.96 delays by 200 ms.
+/// Makes an attempt, which must be accepted; returns the client, and the time from AUTH to its
+/// reply. Dropping the client does not wait for the reply to QUIT, which Exim 4.96 delays by 200
+/// ms.
 fn authenticate(variant: &Variant, account: &str) -> (Client, Duration) {
     let mut client = Client::connect(variant.exim.port);
     let start = Instant::now();

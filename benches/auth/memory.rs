@@ -6,8 +6,8 @@ use std::fs;
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) private: u64,
-    /// An upper bound of the private memory at any time. The kernel records a peak only of all resident
-    /// memory.
+    /// An upper bound of the private memory at any time. The kernel records a peak only of all
+    /// resident memory.
     pub(crate) peak: u64,
 }
 

@@ -20,8 +20,8 @@ pub(crate) const PASSWORD: &str = "correct horse battery";
 /// `$sender_host_address`: loopback has no country, and Exim 4.96 asks the DNS for the name of each
 /// client that the PROXY protocol names.
 const GB_PUBLIC: &str = "81.2.69.142";
-/// The user and password of Exim's own lookups. Exim separates the fields of a server by slashes, so
-/// the password has none.
+/// The user and password of Exim's own lookups. Exim separates the fields of a server by slashes,
+/// so the password has none.
 const LOOKUP_USER: &str = "lookup";
 
 /// A variant with a running Exim.
@@ -155,8 +155,8 @@ fn check(site: &Site) -> String {
     site.dlfunc("check", &format!("{{$auth2}}{{$auth3}}{{{remote}}}{options}"))
 }
 
-/// The variant without the plugin: an option for Exim's main section, and a condition. It writes the
-/// same row as the plugin, except for the country.
+/// The variant without the plugin: an option for Exim's main section, and a condition. It writes
+/// the same row as the plugin, except for the country.
 fn lookup(server: &MariaDb, database: &str) -> (String, String) {
     let mut root = server.root("");
     for sql in [

@@ -30,8 +30,8 @@ impl Libcrypt {
         // structure, was zeroed before its first use, and is borrowed exclusively.
         let result = unsafe { crypt_r(password.as_ptr(), setting.as_ptr(), &raw mut *self.0) };
         assert!(!result.is_null(), "{setting:?}");
-        // SAFETY: the result is NUL-terminated text within the buffer, which stays borrowed as long as
-        // the text.
+        // SAFETY: the result is NUL-terminated text within the buffer, which stays borrowed as long
+        // as the text.
         unsafe { CStr::from_ptr(result) }
     }
 

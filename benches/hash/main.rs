@@ -33,8 +33,8 @@ use quantile::quantile;
 const PASSWORD: &CStr = c"test";
 /// The highest ratio of the library's time to libcrypt's.
 const MAX_RATIO: f64 = 1.05;
-/// The duration of a sample: one call, or as many as take this long. So the time for reading the clock
-/// does not count.
+/// The duration of a sample: one call, or as many as take this long. So the time for reading the
+/// clock does not count.
 const SAMPLE: Duration = Duration::from_millis(1);
 /// The time for measuring each side of a scheme, and the lowest number of samples.
 const MEASURED: Duration = Duration::from_millis(800);

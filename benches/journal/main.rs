@@ -1,10 +1,10 @@
 //! Measures how long an attempt takes to record its row: in the journal, as with
 //! `log.delivery = "journal"` or without a table, and in the table itself.
 //!
-//! `cargo bench --bench journal` records each row in its own process, as Exim's user, and times that
-//! call, including the opening of files and connections. The variants take turns, first with one
-//! process at a time, then with many. Afterwards each row must be in its table. It needs what the tests
-//! need.
+//! `cargo bench --bench journal` records each row in its own process, as Exim's user, and times
+//! that call, including the opening of files and connections. The variants take turns, first with
+//! one process at a time, then with many. Afterwards each row must be in its table. It needs what
+//! the tests need.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

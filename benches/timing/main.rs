@@ -36,8 +36,8 @@ use quantile::quantile;
 use table::PASSWORD;
 use table::Table;
 
-/// The values of `failure_time`, with the number of rounds for each: none, and one that is longer than
-/// the slowest check.
+/// The values of `failure_time`, with the number of rounds for each: none, and one that is longer
+/// than the slowest check.
 const FAILURE_TIMES: [(&str, usize); 2] = [("0s", 40), ("100ms", 9)];
 /// The largest difference between medians with `failure_time`, in milliseconds.
 const MAX_SPREAD: f64 = 3.0;
@@ -88,8 +88,8 @@ fn main() {
 }
 
 impl<'a> Run<'a> {
-    /// Puts the table into a database, and makes an attempt for each account, so that the plugin has
-    /// learnt its dummy.
+    /// Puts the table into a database, and makes an attempt for each account, so that the plugin
+    /// has learnt its dummy.
     fn new(table: &'a Table) -> Self {
         let site = Site::new(Base::Sqlite, "[policy]\nallow_countries = [\"GB\"]\n");
         fs::copy(plugin::optimized(), site.path("authpolicy.so")).unwrap();
@@ -187,8 +187,8 @@ fn spread(cases: &mut [Case], columns: usize) -> f64 {
 }
 
 /// Prints the differences between medians, and whether they meet the target. Without `failure_time`
-/// the last column is left out, because only clients with the right password see it. A miss is not an
-/// error, because machines differ.
+/// the last column is left out, because only clients with the right password see it. A miss is not
+/// an error, because machines differ.
 fn judge(failure_time: &str, spreads: &[(&Table, [f64; 2])]) {
     let dummy_alone = failure_time == FAILURE_TIMES[0].0;
     println!();

@@ -11,7 +11,8 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     /// The names of the kinds, with their stored passwords: one for each row of the account.
     pub(crate) kinds: Vec<(&'static str, Vec<String>)>,
-    /// True if refusals are expected to take equally long without `failure_time`, by the dummy alone.
+    /// True if refusals are expected to take equally long without `failure_time`, by the dummy
+    /// alone.
     pub(crate) is_even: bool,
 }
 

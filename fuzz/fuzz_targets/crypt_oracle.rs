@@ -1,6 +1,6 @@
-//! Compares bare crypt formats with libcrypt. The password of a hash must match. After any change of
-//! the hash or the password, the library must find a match if, and only if, libcrypt makes the same
-//! text again.
+//! Compares bare crypt formats with libcrypt. The password of a hash must match. After any change
+//! of the hash or the password, the library must find a match if, and only if, libcrypt makes the
+//! same text again.
 
 #![no_main]
 

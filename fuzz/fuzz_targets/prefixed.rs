@@ -1,5 +1,5 @@
-//! `{SCHEME}` and `{SCHEME.ENC}` in upper and lower case, with data of right and wrong lengths. A hash
-//! by another implementation must match its password. A match must be confirmed by the other
+//! `{SCHEME}` and `{SCHEME.ENC}` in upper and lower case, with data of right and wrong lengths. A
+//! hash by another implementation must match its password. A match must be confirmed by the other
 //! implementation.
 
 #![no_main]

@@ -1,8 +1,8 @@
 //! Any bytes as a stored password, any password, any login: no panic, no secret in a fault, and no
 //! match for an empty password or a locked account.
 //!
-//! An input is a byte for the default scheme, the password, a line feed, the login, a line feed, and
-//! the stored password. `fuzz/seeds/stored.list` has a seed for each format.
+//! An input is a byte for the default scheme, the password, a line feed, the login, a line feed,
+//! and the stored password. `fuzz/seeds/stored.list` has a seed for each format.
 
 #![no_main]
 
@@ -19,8 +19,8 @@ use authpolicy_fuzz::settings;
 use authpolicy_fuzz::verify;
 use libfuzzer_sys::fuzz_target;
 
-/// The number of stored bytes that, found in a fault, may be an echo. Shorter parts may be words of the
-/// message.
+/// The number of stored bytes that, found in a fault, may be an echo. Shorter parts may be words of
+/// the message.
 const WINDOW: usize = 6;
 
 fuzz_target!(|data: &[u8]| {
@@ -49,9 +49,9 @@ fuzz_target!(|data: &[u8]| {
     assert_dummy_takes_same_work(stored, &settings);
 });
 
-/// Checks that the message of a fault does not contain parts of the data after the label. If a part is
-/// found, it is replaced: a message with the replacement is an echo, not a coincidence. Numbers and
-/// parts of the label may be in a message.
+/// Checks that the message of a fault does not contain parts of the data after the label. If a part
+/// is found, it is replaced: a message with the replacement is an echo, not a coincidence. Numbers
+/// and parts of the label may be in a message.
 fn assert_no_echo(stored: &[u8], fault: impl Fn(&[u8]) -> Option<Fault>) {
     let label = stored.iter().position(|&c| c == b'}').filter(|_| stored.starts_with(b"{"));
     let start = label.map_or(0, |end| end + 1);
@@ -75,8 +75,8 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|at| at == part)
 }
 
-/// Checks the dummy that is derived from this stored password: it must be readable, and take the same
-/// work.
+/// Checks the dummy that is derived from this stored password: it must be readable, and take the
+/// same work.
 fn assert_dummy_takes_same_work(stored: &[u8], settings: &Settings) {
     let Ok(text) = std::str::from_utf8(stored) else { return };
     // A configured dummy is read line by line, and with this default.

@@ -1,8 +1,8 @@
 //! Any arguments, in any order of calls: no panic, no acceptance of invalid arguments, and no text
 //! longer than the limits. Answers and log lines contain no control characters and no password.
 //!
-//! First the arguments are parsed as the exports parse them. Then the exports are called with them, with
-//! a working configuration and database, or without.
+//! First the arguments are parsed as the exports parse them. Then the exports are called with them,
+//! with a working configuration and database, or without.
 
 mod exim;
 mod reading;

@@ -1,5 +1,5 @@
-//! Any values in the columns of an account: no panic, and no stored password in a message. A rule that
-//! cannot be read is an error, and is never ignored.
+//! Any values in the columns of an account: no panic, and no stored password in a message. A rule
+//! that cannot be read is an error, and is never ignored.
 
 mod cell;
 mod meaning;

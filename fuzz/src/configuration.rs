@@ -1,8 +1,8 @@
-//! Any text as a configuration: no panic, a valid configuration can be printed, and no message shows a
-//! password or nonce in it.
+//! Any text as a configuration: no panic, a valid configuration can be printed, and no message
+//! shows a password or nonce in it.
 //!
-//! `fuzz/seeds/configuration` and the examples have the same secret, [`CANARY`], where secrets belong.
-//! A mutation may put it elsewhere; there it may be shown.
+//! `fuzz/seeds/configuration` and the examples have the same secret, [`CANARY`], where secrets
+//! belong. A mutation may put it elsewhere; there it may be shown.
 
 use std::path::Path;
 
@@ -66,8 +66,8 @@ fn redact(value: &mut Value) {
     }
 }
 
-/// The parts of a server's URL that may be shown: the host, the database's name, and the parameters. A
-/// name that looks like the end of a password with a slash is left out.
+/// The parts of a server's URL that may be shown: the host, the database's name, and the
+/// parameters. A name that looks like the end of a password with a slash is left out.
 fn public_parts(url: &str) -> String {
     // Parsers of URLs remove these characters.
     let url = url.replace(['\t', '\n', '\r'], "");

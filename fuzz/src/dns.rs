@@ -1,5 +1,5 @@
-//! Any bytes as a reply of a name server: no panic, and no reply to another question is accepted. From
-//! a complete reply, all addresses of the requested kind are read.
+//! Any bytes as a reply of a name server: no panic, and no reply to another question is accepted.
+//! From a complete reply, all addresses of the requested kind are read.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;

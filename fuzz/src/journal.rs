@@ -1,5 +1,5 @@
-//! Any bytes as a file of the journal: complete lines are read as they were written, whatever is around
-//! them. Nothing else is read as a row.
+//! Any bytes as a file of the journal: complete lines are read as they were written, whatever is
+//! around them. Nothing else is read as a row.
 
 use std::time::Duration;
 use std::time::UNIX_EPOCH;

@@ -1,5 +1,5 @@
-//! Any bytes as an MMDB file or a pair of them; most inputs are good files with some damage. No panic,
-//! no endless loop, and files that pass `verify` have an answer for each address.
+//! Any bytes as an MMDB file or a pair of them; most inputs are good files with some damage. No
+//! panic, no endless loop, and files that pass `verify` have an answer for each address.
 
 mod file;
 

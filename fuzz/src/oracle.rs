@@ -1,8 +1,8 @@
 //! The library's computations by other implementations: libcrypt, ring, and MD4 and MD5 after their
 //! RFCs.
 //!
-//! The decoders are lenient. This can only hide a finding about strict parsing. It cannot cause a false
-//! finding about a match.
+//! The decoders are lenient. This can only hide a finding about strict parsing. It cannot cause a
+//! false finding about a match.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -31,8 +31,8 @@ unsafe extern "C" {
 pub fn crypt(password: &[u8], setting: &[u8]) -> Option<Vec<u8>> {
     let (password, setting) = (CString::new(password).ok()?, CString::new(setting).ok()?);
     let mut data = Box::new(CryptData([0; 32768]));
-    // SAFETY: both texts end with a NUL and outlive the call. The buffer has the size and alignment of
-    // crypt.h's structure, and is zeroed.
+    // SAFETY: both texts end with a NUL and outlive the call. The buffer has the size and alignment
+    // of crypt.h's structure, and is zeroed.
     let made = unsafe { crypt_r(password.as_ptr(), setting.as_ptr(), &raw mut *data) };
     if made.is_null() {
         return None;

@@ -158,8 +158,8 @@ pub fn play(site: &Site, login: LoginFn<'_>, case: &Case<'_>) {
 }
 
 /// Runs the cases that every driver with passwords has. `disabled_ok` is the expected `auth_ok` of
-/// a disabled account with its right password: false if the driver asks the plugin for the password,
-/// which it does not get; true if another program checks the password.
+/// a disabled account with its right password: false if the driver asks the plugin for the
+/// password, which it does not get; true if another program checks the password.
 pub fn play_all(site: &Site, login: LoginFn<'_>, disabled_ok: bool) {
     let disabled = format!(
         "status=403 reason=disabled rule=account.disabled auth_ok={} policy_reject=1 country=GB",
@@ -190,8 +190,8 @@ pub fn play_all(site: &Site, login: LoginFn<'_>, disabled_ok: bool) {
     assert_eq!(site.panic_log(), "");
 }
 
-/// Checks attempts without a database: a right password gets 435, a wrong one `reply_to_wrong`. Both
-/// have a log line that says "cannot tell", and no row.
+/// Checks attempts without a database: a right password gets 435, a wrong one `reply_to_wrong`.
+/// Both have a log line that says "cannot tell", and no row.
 pub fn play_without_database(rig: &Rig, login: LoginFn<'_>, reply_to_wrong: &str) {
     let site = &rig.site;
     assert_eq!(login(GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());

@@ -21,9 +21,10 @@ pub struct Exim {
 
 /// A port on which nothing listens. Each port is returned once in a process.
 ///
-/// The search does not listen itself, because another test may fork a process at that moment. Such a
-/// process would keep the socket until its exec, and clients would take it for the server. The port
-/// is below those that the kernel gives to clients, so that no client takes it before the server.
+/// The search does not listen itself, because another test may fork a process at that moment. Such
+/// a process would keep the socket until its exec, and clients would take it for the server. The
+/// port is below those that the kernel gives to clients, so that no client takes it before the
+/// server.
 pub fn free_port() -> u16 {
     static GIVEN_OUT: AtomicU32 = AtomicU32::new(0);
     const PORTS: std::ops::Range<u32> = 10_240..32_768;
@@ -52,8 +53,8 @@ impl Exim {
         Self::start_among(config, port, arguments, &[])
     }
 
-    /// Starts a daemon with environment variables. Exim drops those that `keep_environment` does not
-    /// name.
+    /// Starts a daemon with environment variables. Exim drops those that `keep_environment` does
+    /// not name.
     pub fn start_among(
         config: &Path,
         port: u16,

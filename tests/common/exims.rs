@@ -1,5 +1,5 @@
-//! The Exims with which the plugin is tested: Debian 12's, and newer ones. scripts/fetch-exims unpacks
-//! the newer ones into folders, each with its own C library.
+//! The Exims with which the plugin is tested: Debian 12's, and newer ones. scripts/fetch-exims
+//! unpacks the newer ones into folders, each with its own C library.
 
 use std::fs;
 use std::io::Write;
@@ -11,8 +11,9 @@ use std::process::Command;
 
 use super::Site;
 
-/// Runs a program in an unpacked folder: `sh -c ENTER enter FOLDER SITE PROGRAM...`, in its own mount
-/// namespace. The site has the same path inside. libc's syslog() connects to the site's socket.
+/// Runs a program in an unpacked folder: `sh -c ENTER enter FOLDER SITE PROGRAM...`, in its own
+/// mount namespace. The site has the same path inside. libc's syslog() connects to the site's
+/// socket.
 const ENTER: &str = r#"set -e
 folder=$1 site=$2
 shift 2
@@ -87,8 +88,8 @@ impl Installed {
         command
     }
 
-    /// Makes a copy of this Exim in a site, with another version. Exim's own test suite finds the place
-    /// by the same mark (version.c). The new version must have the same length.
+    /// Makes a copy of this Exim in a site, with another version. Exim's own test suite finds the
+    /// place by the same mark (version.c). The new version must have the same length.
     pub fn renamed(&self, site: &Site, version: &str) -> PathBuf {
         let folder = self.folder.as_deref().unwrap_or(Path::new("/"));
         let mut bytes = fs::read(folder.join("usr/sbin/exim4")).unwrap();
@@ -129,8 +130,8 @@ impl Syslog {
         Self(socket)
     }
 
-    /// The messages since the last call, without the priority. Exim sends a message before it replies
-    /// to the client, so that none is missing after the reply.
+    /// The messages since the last call, without the priority. Exim sends a message before it
+    /// replies to the client, so that none is missing after the reply.
     pub fn messages(&self) -> Vec<String> {
         let mut buffer = [0; 8192];
         let mut messages = Vec::new();

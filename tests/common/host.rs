@@ -20,9 +20,9 @@ type Call = unsafe extern "C" fn(*mut *mut c_uchar, c_int, *mut *mut c_uchar) ->
 /// Runs an ignored test of this program as a host process, as Exim's user; returns its output.
 pub fn run(site: &Site, test: &str) -> String {
     let program = site.path("host");
-    // Exim's user may have no access to cargo's target directory. A child process makes the copy. If
-    // this process wrote it, a child of another test could inherit the open file, and executing the
-    // copy would fail (ETXTBSY).
+    // Exim's user may have no access to cargo's target directory. A child process makes the copy.
+    // If this process wrote it, a child of another test could inherit the open file, and executing
+    // the copy would fail (ETXTBSY).
     let mut copy = Command::new("install");
     copy.args(["-m", "755"]).arg(std::env::current_exe().unwrap()).arg(&program);
     assert!(copy.status().unwrap().success());
@@ -75,8 +75,8 @@ impl Plugin {
         // SAFETY: `argv` holds `argc` NUL-terminated strings, `answer` may be written to.
         let code = unsafe { call(&raw mut answer, argc, argv.as_mut_ptr()) };
         assert!(!answer.is_null(), "{function} did not set the answer");
-        // SAFETY: an answer points to NUL-terminated text that lives as long as the process, or, for
-        // `preload`, to the argument, which `texts` still owns.
+        // SAFETY: an answer points to NUL-terminated text that lives as long as the process, or,
+        // for `preload`, to the argument, which `texts` still owns.
         let text = unsafe { CStr::from_ptr(answer.cast()) };
         (code, text.to_string_lossy().into_owned())
     }

@@ -34,7 +34,8 @@ pub fn value(printed: &str, key: &str) -> String {
     line.unwrap_or_else(|| panic!("no {key} in: {printed}")).to_owned()
 }
 
-/// Runs `flush`; returns four numbers of rows: stored, already in the table, still waiting, set aside.
+/// Runs `flush`; returns four numbers of rows: stored, already in the table, still waiting, set
+/// aside.
 pub fn flush(site: &Site) -> [usize; 4] {
     let output = site.run_tool(&["flush"], "");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();

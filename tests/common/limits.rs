@@ -67,8 +67,8 @@ pub fn wait_at_most(site: &Site, time: &str) {
     site.write_config(&site.read("authpolicy.toml").replace("[database]", &longer));
 }
 
-/// Makes attempts from one address at the same time; returns their replies. `words` returns the name
-/// and the password of each.
+/// Makes attempts from one address at the same time; returns their replies. `words` returns the
+/// name and the password of each.
 pub fn together(
     exim: &Exim,
     clients: usize,

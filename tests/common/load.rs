@@ -171,16 +171,16 @@ pub struct Tally {
 /// The deviations that a fault may cause.
 #[derive(Default)]
 pub struct Tolerances<'a> {
-    /// Causes in log lines for which a row has no place, or its place is unknown. An attempt that got
-    /// 435 for one of them has that line, and no row.
+    /// Causes in log lines for which a row has no place, or its place is unknown. An attempt that
+    /// got 435 for one of them has that line, and no row.
     pub rowless: &'a [&'a str],
     /// True if the place for rows is restored while attempts run. An attempt that found it missing
     /// may then still write its row.
     pub place_returns: bool,
     /// True if rules may refuse attempts, with right passwords, too.
     pub rules_refuse: bool,
-    /// True if lines of the journal may be torn. The attempts of torn lines got 435, or have their row
-    /// elsewhere.
+    /// True if lines of the journal may be torn. The attempts of torn lines got 435, or have their
+    /// row elsewhere.
     pub torn: bool,
     /// The highest number of attempts without a password, whose rows therefore have no name.
     pub nameless: usize,
@@ -241,7 +241,8 @@ fn check(
             }
             Some(REFUSED) => {
                 tally.refused += 1;
-                // If no slot is free, the password of an attempt that a rule refuses is not checked.
+                // If no slot is free, the password of an attempt that a rule refuses is not
+                // checked.
                 let by_rule = tolerances.rules_refuse
                     && [Some(*is_right), None].iter().any(|ok| found == [(*ok, Some(true))]);
                 if !by_rule {

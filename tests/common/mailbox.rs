@@ -13,8 +13,8 @@ pub const NAMED: &str =
     "SELECT password, allow_countries, address AS username FROM mailbox WHERE address = :user";
 pub const POLICY: &str = "[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n";
 
-/// A site whose accounts are in a table `mailbox`. On MariaDB, the table's collation ignores case and
-/// accents.
+/// A site whose accounts are in a table `mailbox`. On MariaDB, the table's collation ignores case
+/// and accents.
 pub fn site(base: Base) -> Site {
     let site = Site::new(base, "");
     let collation = match site.base {

@@ -60,8 +60,8 @@ pub struct MariaDb {
 }
 
 impl MariaDb {
-    /// The shared server of this test program. The first caller starts it; it ends when the last one
-    /// drops it.
+    /// The shared server of this test program. The first caller starts it; it ends when the last
+    /// one drops it.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,9 +1,9 @@
 //! Real parts for the tests: a real Exim, a real MariaDB and real MMDB files, each in a temporary
 //! directory. Each test ends its own processes by their ids.
 //!
-//! The tests need root, because Exim drops its privileges itself. The packages exim4-daemon-heavy and
-//! mariadb-server of Debian are needed, too; `make test` installs them. No test is skipped: without
-//! them, tests fail.
+//! The tests need root, because Exim drops its privileges itself. The packages exim4-daemon-heavy
+//! and mariadb-server of Debian are needed, too; `make test` installs them. No test is skipped:
+//! without them, tests fail.
 #![allow(
     dead_code,
     unused_imports,

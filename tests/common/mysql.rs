@@ -1,5 +1,5 @@
-//! A private MySQL. Debian's stable releases have none, so scripts/fetch-mysql unpacks one, with its own
-//! C library, into a folder.
+//! A private MySQL. Debian's stable releases have none, so scripts/fetch-mysql unpacks one, with
+//! its own C library, into a folder.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -69,8 +69,8 @@ impl Rig {
         self.assert_served_and(|lines| assert!(!lines.contains("error="), "{lines}"));
     }
 
-    /// Checks the same, and that the line before the attempt's says that the plugin used a remembered
-    /// address.
+    /// Checks the same, and that the line before the attempt's says that the plugin used a
+    /// remembered address.
     pub fn assert_served_from_memory(&self) {
         self.assert_served_and(|lines| {
             let (first, second) = lines.split_once('\n').expect(lines);
@@ -95,8 +95,8 @@ impl Rig {
         assert_eq!(self.site.panic_log(), "");
     }
 
-    /// Checks that a right password gets "cannot tell" for this reason, and that the row waits in the
-    /// journal.
+    /// Checks that a right password gets "cannot tell" for this reason, and that the row waits in
+    /// the journal.
     pub fn assert_unserved(&self, reason: &str) {
         let waiting = || {
             let rows = self.site.read("state/journal/rows");

@@ -1,4 +1,5 @@
-//! Processes of other programs: their children, and signals to them. Also random numbers and waiting.
+//! Processes of other programs: their children, and signals to them. Also random numbers and
+//! waiting.
 
 use std::fs;
 use std::process::Command;

@@ -13,8 +13,8 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// Stops the daemon, then its children. A stopped daemon starts no child, and its ended children
-    /// stay zombies, so that their process ids are not used again.
+    /// Stops the daemon, then its children. A stopped daemon starts no child, and its ended
+    /// children stay zombies, so that their process ids are not used again.
     pub fn new(daemon: u32) -> Self {
         let mut frozen = Self { daemon, children: Vec::new() };
         stop(&[daemon]);

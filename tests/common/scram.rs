@@ -1,6 +1,6 @@
 //! SCRAM with expansions by a real Exim, and with a real client, libgsasl's. Debian's Exim is built
-//! without the driver. So the server's side of the exchange (RFC 5802) is here. It expands the options
-//! in the order of Exim 4.99.
+//! without the driver. So the server's side of the exchange (RFC 5802) is here. It expands the
+//! options in the order of Exim 4.99.
 
 use std::io::BufRead;
 use std::io::BufReader;

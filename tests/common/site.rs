@@ -90,7 +90,8 @@ pub const QUERY: &str = "SELECT password, allow_countries, deny_countries, allow
                          1 - active AS disabled FROM account WHERE username = :user";
 
 impl Site {
-    /// Makes the databases, the GeoIP file and the configuration. `policy` is appended to the TOML file.
+    /// Makes the databases, the GeoIP file and the configuration. `policy` is appended to the TOML
+    /// file.
     pub fn new(base: Base, policy: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let site = Self { directory, base };
@@ -240,8 +241,8 @@ login:
         Client::over_pipes(&mut command)
     }
 
-    /// Runs the tool as root, with this standard input. The verb `user` gets a configuration with the
-    /// default query.
+    /// Runs the tool as root, with this standard input. The verb `user` gets a configuration with
+    /// the default query.
     pub fn run_tool(&self, arguments: &[&str], stdin: &str) -> Output {
         let file =
             if arguments.first() == Some(&"user") { "accounts.toml" } else { "authpolicy.toml" };
@@ -303,8 +304,8 @@ login:
         }
     }
 
-    /// Opens a connection that keeps the files beside the embedded database in place. Otherwise each
-    /// query by root would make them again, and Exim's user could not open them for a moment.
+    /// Opens a connection that keeps the files beside the embedded database in place. Otherwise
+    /// each query by root would make them again, and Exim's user could not open them for a moment.
     pub fn keep_open(&self) -> Option<rusqlite::Connection> {
         let connection = matches!(self.base, Base::Sqlite).then(|| self.sqlite())?;
         connection.query_row("SELECT COUNT(*) FROM account", (), |_| Ok(())).unwrap();

@@ -138,7 +138,8 @@ impl Client {
     }
 }
 
-/// Starts a proxy for one connection, for clients that cannot send the PROXY header; returns its port.
+/// Starts a proxy for one connection, for clients that cannot send the PROXY header; returns its
+/// port.
 pub fn proxy(port: u16, remote: &str) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let own = listener.local_addr().unwrap().port();

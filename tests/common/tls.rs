@@ -53,8 +53,8 @@ pub fn authority(site: &Site, name: &str) -> Authority {
     }
 }
 
-/// Makes a self-signed certificate with this name; returns its path, and the database server's options
-/// for it.
+/// Makes a self-signed certificate with this name; returns its path, and the database server's
+/// options for it.
 pub fn certificate(site: &Site, name: &str) -> (String, Vec<String>) {
     let path = |kind: &str| site.path(&format!("{name}.{kind}")).display().to_string();
     let (certificate, key) = (path("crt"), path("key"));

@@ -34,8 +34,8 @@ extern "C" fn log_write(_: c_uint, _: c_int, _: *const c_char, line: *const c_ch
     LINES.lock().expect("one thread").push(line);
 }
 
-/// Exim's `expand_string_2`, for `$version_number` alone. The plugin calls `log_write` with the types of
-/// this version.
+/// Exim's `expand_string_2`, for `$version_number` alone. The plugin calls `log_write` with the
+/// types of this version.
 #[unsafe(no_mangle)]
 extern "C" fn expand_string_2(_: *const c_uchar, _: *mut c_uint) -> *const c_uchar {
     c"4.99.1".as_ptr().cast()

@@ -43,14 +43,14 @@ fn is_country(word: &str) -> bool {
     word == "*" || is_code && !word.eq_ignore_ascii_case("UK")
 }
 
-/// The address and the prefix length of a network. A network of IPv4-mapped addresses becomes one of
-/// IPv4.
+/// The address and the prefix length of a network. A network of IPv4-mapped addresses becomes one
+/// of IPv4.
 fn network(word: &str) -> Option<(IpAddr, u8)> {
     let (address, length) = word.split_once('/').map_or((word, None), |(a, n)| (a, Some(n)));
     let address: IpAddr = address.parse().ok()?;
     let most: u8 = if address.is_ipv4() { 32 } else { 128 };
-    // The length may have leading zeros, up to the number of digits of the longest one: 08 is valid,
-    // 008 only in an IPv6 network.
+    // The length may have leading zeros, up to the number of digits of the longest one: 08 is
+    // valid, 008 only in an IPv6 network.
     let digits = most.to_string().len();
     let is_number = |n: &&str| n.len() <= digits && n.bytes().all(|c| c.is_ascii_digit());
     let length = match length {

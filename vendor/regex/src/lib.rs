@@ -1,7 +1,7 @@
 //! The parts of the `regex` crate that `mysql_common` uses, implemented with `regex-lite`.
 //!
-//! `mysql_common` reads the server's version with two regular expressions. The `regex` crate needs 1 ms
-//! to compile them, in each SMTP connection, because each is a new process.
+//! `mysql_common` reads the server's version with two regular expressions. The `regex` crate needs
+//! 1 ms to compile them, in each SMTP connection, because each is a new process.
 
 /// Regular expressions on bytes.
 pub mod bytes {

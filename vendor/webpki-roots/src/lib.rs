@@ -1,7 +1,8 @@
-//! An empty list of certificate authorities, in place of the public ones in the crate `webpki-roots`.
+//! An empty list of certificate authorities, in place of the public ones in the crate
+//! `webpki-roots`.
 //!
-//! `mysql` trusts this list in addition to `root_cert_path`. With public authorities in it, anyone with a
-//! certificate for the name of the database's host could impersonate the database.
+//! `mysql` trusts this list in addition to `root_cert_path`. With public authorities in it, anyone
+//! with a certificate for the name of the database's host could impersonate the database.
 
 use rustls_pki_types::TrustAnchor;
 
