@@ -60,7 +60,7 @@ fn main() {
         variant.assert_recorded(attempts);
     }
     report(&variants, &times, &memory);
-    judge(&times, &memory);
+    compare_with_targets(&times, &memory);
 }
 
 /// Times each variant `rounds` times, in turn.
@@ -123,7 +123,7 @@ fn report(variants: &[Variant], times: &[Times; 2], memory: &[Memory]) {
 }
 
 /// Prints whether each figure meets its target. A miss is not an error, because machines differ.
-fn judge(times: &[Times; 2], memory: &[Memory]) {
+fn compare_with_targets(times: &[Times; 2], memory: &[Memory]) {
     let [_yes, sqlite, mariadb, lookup] = [0, 1, 2, 3];
     let ratio = |variant: usize, cost: usize| times[cost][variant].0 / times[cost][lookup].0;
     let verdict = |good| if good { "pass" } else { "MISS" };

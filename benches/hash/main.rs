@@ -122,7 +122,7 @@ fn main() {
         let mut times = measure([&mut || library.verify(&stored)]);
         println!("{name:32}{:>12.2}", quantile(&mut times[0], 50));
     }
-    judge(&ratios);
+    compare_with_targets(&ratios);
 }
 
 /// Hashes by `authpolicy hash`: with its default scheme, and with Dovecot's number of iterations.
@@ -170,7 +170,7 @@ fn sample(side: &mut &mut dyn FnMut() -> bool, calls: u32) -> Duration {
 }
 
 /// Prints whether each ratio meets the target. A miss is not an error, because machines differ.
-fn judge(ratios: &[(&str, f64)]) {
+fn compare_with_targets(ratios: &[(&str, f64)]) {
     println!();
     for (name, ratio) in ratios {
         let verdict = if *ratio <= MAX_RATIO { "pass" } else { "MISS" };

@@ -83,7 +83,7 @@ fn main() {
                 (run.table, [3, 4].map(|columns| spread(&mut cases, columns)))
             })
             .collect();
-        judge(failure_time, &spreads);
+        compare_with_targets(failure_time, &spreads);
     }
 }
 
@@ -189,7 +189,7 @@ fn spread(cases: &mut [Case], columns: usize) -> f64 {
 /// Prints the differences between medians, and whether they meet the target. Without `failure_time`
 /// the last column is left out, because only clients with the right password see it. A miss is not
 /// an error, because machines differ.
-fn judge(failure_time: &str, spreads: &[(&Table, [f64; 2])]) {
+fn compare_with_targets(failure_time: &str, spreads: &[(&Table, [f64; 2])]) {
     let dummy_alone = failure_time == FAILURE_TIMES[0].0;
     println!();
     for (table, [without_right, all]) in spreads {

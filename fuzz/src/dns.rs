@@ -22,12 +22,12 @@ pub struct Dialogue<'a> {
     is_ipv6: bool,
     raw: &'a [u8],
     flags: u8,
-    records: Vec<Record<'a>>,
+    records: Vec<ResourceRecord<'a>>,
     behind: &'a [u8],
 }
 
 #[derive(Arbitrary, Debug)]
-struct Record<'a> {
+struct ResourceRecord<'a> {
     owner: Owner,
     data: Data<'a>,
     time_to_live: [u8; 4],
@@ -46,7 +46,7 @@ enum Data<'a> {
     Other(u16, &'a [u8]),
 }
 
-impl Record<'_> {
+impl ResourceRecord<'_> {
     fn write(&self, reply: &mut Vec<u8>) {
         match &self.owner {
             Owner::Pointer(at) => reply.extend([0xc0, *at]),

@@ -58,7 +58,7 @@ impl<'a> Fault<'a> {
 
     /// Attempts whose log line has one of these causes may have no row.
     pub fn rowless(self, causes: &'a [&'a str]) -> Self {
-        Self { tolerances: Tolerances { rowless: causes, ..self.tolerances }, ..self }
+        Self { tolerances: Tolerances { causes_without_row: causes, ..self.tolerances }, ..self }
     }
 
     /// Attempts without a row may write it later, because the place for rows is restored.
@@ -73,12 +73,12 @@ impl<'a> Fault<'a> {
 
     /// The journal may contain torn lines.
     pub fn torn(self) -> Self {
-        Self { tolerances: Tolerances { torn: true, ..self.tolerances }, ..self }
+        Self { tolerances: Tolerances { torn_lines: true, ..self.tolerances }, ..self }
     }
 
     /// This many rows may have an empty name.
     pub fn nameless(self, attempts: usize) -> Self {
-        Self { tolerances: Tolerances { nameless: attempts, ..self.tolerances }, ..self }
+        Self { tolerances: Tolerances { empty_names: attempts, ..self.tolerances }, ..self }
     }
 
     /// Runs clients on this Exim while `work` breaks and repairs something. Attempts are accepted
@@ -90,7 +90,7 @@ impl<'a> Fault<'a> {
             load.wait_for(ACCEPTED);
             load.wait(CLIENTS);
         });
-        if self.tolerances.torn {
+        if self.tolerances.torn_lines {
             load::deliver(site);
         } else {
             load::flush(site);

@@ -173,7 +173,7 @@ pub struct Tally {
 pub struct Tolerances<'a> {
     /// Causes in log lines for which a row has no place, or its place is unknown. An attempt that
     /// got 435 for one of them has that line, and no row.
-    pub rowless: &'a [&'a str],
+    pub causes_without_row: &'a [&'a str],
     /// True if the place for rows is restored while attempts run. An attempt that found it missing
     /// may then still write its row.
     pub place_returns: bool,
@@ -181,9 +181,9 @@ pub struct Tolerances<'a> {
     pub rules_refuse: bool,
     /// True if lines of the journal may be torn. The attempts of torn lines got 435, or have their
     /// row elsewhere.
-    pub torn: bool,
+    pub torn_lines: bool,
     /// The highest number of attempts without a password, whose rows therefore have no name.
-    pub nameless: usize,
+    pub empty_names: usize,
 }
 
 /// Checks attempts, and fails unless all of these hold:
@@ -224,9 +224,9 @@ fn check(
     for row in found {
         rows.entry(row.username).or_default().push((row.auth_ok, row.policy_reject));
     }
-    let nameless = rows.remove("").unwrap_or_default();
-    assert!(nameless.len() <= tolerances.nameless, "{nameless:?}");
-    assert!(nameless.iter().all(|flags| *flags == (None, Some(false))), "{nameless:?}");
+    let unnamed = rows.remove("").unwrap_or_default();
+    assert!(unnamed.len() <= tolerances.empty_names, "{unnamed:?}");
+    assert!(unnamed.iter().all(|flags| *flags == (None, Some(false))), "{unnamed:?}");
     let mut tally = Tally { rows: rows.values().map(Vec::len).sum(), ..Tally::default() };
     for Attempt { name, is_right, reply, .. } in attempts {
         let found = rows.remove(name).unwrap_or_default();
@@ -253,7 +253,7 @@ fn check(
             }
             Some(CANNOT_TELL) => {
                 tally.cannot_tell += 1;
-                if tolerances.rowless.iter().any(|cause| line.contains(cause)) {
+                if tolerances.causes_without_row.iter().any(|cause| line.contains(cause)) {
                     tally.rowless += usize::from(found.is_empty());
                     let is_late = tolerances.place_returns && found == [(None, None)];
                     assert!(found.is_empty() || is_late, "{name}: {found:?} {line}");
