@@ -1,4 +1,5 @@
-//! One table of outcomes for every authenticator driver, each in a real Exim on its example.
+//! The same cases for every authenticator driver, each in a real Exim with its example
+//! configuration.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

@@ -29,7 +29,7 @@ mkdir -p "$folder$site"
 mount --bind "$site" "$folder$site"
 exec chroot "$folder" "$@""#;
 
-/// One Exim.
+/// An Exim, installed or unpacked.
 pub struct Installed {
     pub name: &'static str,
     folder: Option<PathBuf>,

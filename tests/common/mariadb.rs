@@ -23,7 +23,7 @@ pub const PASSWORD: &str = "s3cr/t@:";
 /// The password, encoded for a URL.
 pub const ENCODED: &str = "s3cr%2Ft%40%3A";
 
-/// The production table, exactly as contract.md has it.
+/// The table of the production server, with exactly its columns and types.
 pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
   id            int(10) unsigned    NOT NULL AUTO_INCREMENT PRIMARY KEY,
   datetime      datetime            NOT NULL DEFAULT current_timestamp(),

@@ -1,4 +1,4 @@
-//! A small file system in memory, to be filled.
+//! A small file system in memory, which a test can fill.
 
 use std::fs;
 use std::io::Write;

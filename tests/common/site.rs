@@ -85,7 +85,7 @@ pub fn rows_of(server: &mut mysql::Conn) -> Vec<Row> {
     server.query_map(ROWS, make).unwrap()
 }
 
-/// The tests' account query, with columns for all rules that the tests use.
+/// The tests' account query, with columns for the rules of an account.
 pub const QUERY: &str = "SELECT password, allow_countries, deny_countries, allow_nets, \
                          1 - active AS disabled FROM account WHERE username = :user";
 

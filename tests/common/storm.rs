@@ -12,7 +12,7 @@ use super::process::children;
 pub struct Storm(Child);
 
 impl Storm {
-    /// Starts with the process that serves the daemon's only connection.
+    /// Sends the signals to the process that serves the daemon's only connection.
     pub fn over(exim: &Exim) -> Self {
         let mut serving = children(exim.pid());
         // The connection that tested whether the daemon listens may still be open.
