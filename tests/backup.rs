@@ -203,11 +203,11 @@ fn clients_get_answers_and_rows_during_backup_and_restore() {
     let attempts = load::run(exim.port, 8, |load| {
         load.wait(40);
         back_up(&site, "backup.db");
-        before_restore = load.meanwhile(60);
+        before_restore = load.wait_for_new(60);
         for _ in 0..3 {
             restore(&site, "backup.db");
         }
-        after_restore = load.meanwhile(100);
+        after_restore = load.wait_for_new(100);
     });
     wait_for_connections(&exim);
     load::flush(&site);

@@ -22,7 +22,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use common::exim::free_port;
-use common::processes::Frozen;
+use common::frozen::Frozen;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::stale::Rig;

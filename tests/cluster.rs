@@ -75,7 +75,7 @@ fn reset_tables(cluster: &Cluster, site: &Site) {
 fn assert_rows_on_every_node(cluster: &Cluster, attempts: &[Attempt]) -> load::Tally {
     let tallies = cluster.nodes().map(|node| {
         let rows = rows_of(&mut cluster.root(node, "mail"));
-        load::hold_rows(rows, attempts)
+        load::assert_rows_consistent(rows, attempts)
     });
     let tallies: Vec<_> = tallies.collect();
     assert!(tallies.iter().all(|tally| tally.rows == tallies[0].rows), "{tallies:?}");

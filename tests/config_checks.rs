@@ -11,7 +11,7 @@ mod common;
 
 use common::Base;
 use common::config::config;
-use common::config::stage;
+use common::config::site_with_limit;
 use common::config::value;
 use common::exim::free_port;
 use common::limits::attempt;
@@ -22,7 +22,7 @@ use common::smtp::ACCEPTED;
 
 #[test]
 fn an_unreachable_server_is_named_and_each_cause_is_printed_once() {
-    let (site, server, name) = stage();
+    let (site, server, name) = site_with_limit();
     let (status, stdout, stderr) = config(&site);
     assert_eq!((status, value(&stdout, "servers")), (0, "ok"), "{stdout}{stderr}");
     let good = site.read("authpolicy.toml");

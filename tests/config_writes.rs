@@ -18,8 +18,8 @@ use common::config::TABLES;
 use common::config::check;
 use common::config::config;
 use common::config::contents;
-use common::config::stage;
-use common::config::stage_on;
+use common::config::site_with_limit;
+use common::config::site_with_limit_on;
 use common::config::value;
 use common::exim::free_port;
 use common::limits::attempt;
@@ -57,7 +57,7 @@ fn trial_writes_leave_nothing_behind() {
 /// The database before a table name is recognised with quotes and spaces too.
 #[test]
 fn a_qualified_table_is_tried_only_in_the_current_database() {
-    let (site, server, name) = stage();
+    let (site, server, name) = site_with_limit();
     let before = contents(&site);
     let good = site.read("authpolicy.toml");
     let other = server.database();
@@ -86,7 +86,7 @@ fn a_qualified_table_is_tried_only_in_the_current_database() {
 /// A trial row could not be rolled back.
 #[test]
 fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
-    let (site, server, name) = stage();
+    let (site, server, name) = site_with_limit();
     let before = contents(&site);
     server.root(&name).query_drop("CREATE TABLE audit (n int) ENGINE = MyISAM").unwrap();
     let trigger =
@@ -135,7 +135,7 @@ fn nothing_is_written_to_a_table_without_transactions_or_with_triggers() {
 /// The function may write to a table without transactions.
 #[test]
 fn a_statement_that_calls_a_stored_function_is_not_tried() {
-    let (site, server, name) = stage();
+    let (site, server, name) = site_with_limit();
     let root = |sql: &str| server.root(&name).query_drop(sql).unwrap();
     root("CREATE TABLE audit (n int) ENGINE = MyISAM");
     root(
@@ -168,7 +168,7 @@ fn a_statement_that_calls_a_stored_function_is_not_tried() {
 /// The server prepares these statements, and refuses to run them.
 #[test]
 fn config_fails_if_a_server_refuses_writes() {
-    let (site, server, _) = stage();
+    let (site, server, _) = site_with_limit();
     let before = contents(&site);
     server.kill();
     let settings =
@@ -208,7 +208,7 @@ const TRIGGERS_HIDDEN: &str = "not tried, because this user cannot see triggers"
 
 /// A site on MySQL with triggers, whose user has the rights that schema.sql grants.
 fn stage_on_mysql() -> (Site, Arc<MariaDb>, String) {
-    let (site, server, name) = stage_on(common::mysql::start());
+    let (site, server, name) = site_with_limit_on(common::mysql::start());
     assert_eq!(check(&site, "writes"), "ok tried, and rolled back");
     let root = |sql: &str| server.root(&name).query_drop(sql).unwrap();
     root("REVOKE ALL ON *.* FROM exim@127.0.0.1");
@@ -308,7 +308,7 @@ fn config_fails_if_the_table_refuses_an_ordinary_row() {
 /// the writes time out.
 #[test]
 fn writes_to_each_table_are_tried() {
-    let (site, server, name) = stage();
+    let (site, server, name) = site_with_limit();
     for table in TABLES {
         let mut reader = server.root(&name);
         reader.query_drop(format!("LOCK TABLES {table} READ")).unwrap();
@@ -323,9 +323,9 @@ fn writes_to_each_table_are_tried() {
 
 #[test]
 fn the_writes_of_each_server_are_tried() {
-    let (site, first, name) = stage();
+    let (site, first, name) = site_with_limit();
     let good = site.read("authpolicy.toml");
-    let (_other_site, second, _) = stage();
+    let (_other_site, second, _) = site_with_limit();
     let place = |server: &MariaDb| format!("mysql 127.0.0.1:{} {name}", server.port);
     let dead = format!("mysql://exim@127.0.0.1:{}/{name}", free_port());
     let list = format!("url = [\"{}\", \"{}\", \"{dead}\"]", site.url(), second.tcp_url(&name));

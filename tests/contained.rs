@@ -66,7 +66,7 @@ fn site(base: Base) -> Site {
 
 fn attempt(exim: &Exim, name: &str, password: &[u8]) -> String {
     let mut client = Client::connect_from(exim.port, GB);
-    panicking::greet(&mut client, name);
+    panicking::ehlo(&mut client, name);
     let reply = client.plain(b"u@example.com", password);
     let after = client.command("NOOP");
     assert!(after.starts_with("250 "), "Exim's process is still there: {name} {reply} {after}");

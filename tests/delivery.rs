@@ -30,7 +30,7 @@ use common::host;
 use common::journal::LATER;
 use common::journal::POLICY;
 use common::journal::attempt;
-use common::journal::attempt_badly;
+use common::journal::attempt_with_refused_row;
 use common::journal::flush;
 use common::journal::names;
 use common::journal::put;
@@ -56,7 +56,7 @@ fn a_refused_row_is_set_aside_alone_even_if_it_ends_the_transaction() {
         refuse_bad_names(&site, how);
         let exim = site.exim();
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-        attempt_badly(&exim);
+        attempt_with_refused_row(&exim);
         assert_eq!(attempt(&exim, "secret"), ACCEPTED);
         assert_eq!(flush(&site), [2, 0, 0, 1], "{how}");
         assert_eq!(site.rows().len(), 2);
@@ -94,7 +94,7 @@ fn a_file_that_fails_for_an_unknown_reason_keeps_waiting_and_blocks_no_other() {
     let site = site(Base::mariadb(), LATER);
     refuse_bad_names(&site, "1105");
     let exim = site.exim();
-    attempt_badly(&exim);
+    attempt_with_refused_row(&exim);
     let output = site.run_tool(&["flush"], "");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("not this one"), "{output:?}");
@@ -124,7 +124,7 @@ fn a_row_is_set_aside_only_once() {
     let site = site(Base::mariadb(), LATER);
     refuse_bad_names(&site, "1105");
     let exim = site.exim();
-    attempt_badly(&exim);
+    attempt_with_refused_row(&exim);
     let waiting = site.read("state/journal/rows");
     put(&site, "rows", format!("\nno row at all{waiting}"));
     assert_eq!(flush(&site), [0, 0, 1, 1]);
@@ -168,7 +168,7 @@ fn a_row_whose_insert_hangs_does_not_block_other_files() {
          IF NEW.username = 'bad@example.com' THEN DO SLEEP(600); END IF; END",
     );
     let exim = site.exim();
-    attempt_badly(&exim);
+    attempt_with_refused_row(&exim);
     assert_eq!(flush(&site), [0, 0, 1, 0]);
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
     assert_eq!(flush(&site), [1, 0, 1, 0]);

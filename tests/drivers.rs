@@ -24,13 +24,13 @@ use common::driver::Case;
 use common::driver::NO;
 use common::driver::Rig;
 use common::driver::YES;
+use common::driver::check_all_cases;
+use common::driver::check_case;
+use common::driver::check_without_database;
 use common::driver::cram_md5_response;
 use common::driver::disable;
 use common::driver::login;
 use common::driver::plain;
-use common::driver::play;
-use common::driver::play_all;
-use common::driver::play_without_database;
 use common::example::with;
 use common::site::CN;
 use common::site::GB;
@@ -68,9 +68,9 @@ fn crypteq(base: Base) -> Rig {
 fn plaintext_with_crypteq_follows_the_policy() {
     for base in Base::all() {
         let rig = crypteq(base);
-        play_all(&rig.site, &plain(rig.port), true);
-        play_all(&rig.site, &login(rig.port), true);
-        play_without_database(&rig, &login(rig.port), REFUSED);
+        check_all_cases(&rig.site, &plain(rig.port), true);
+        check_all_cases(&rig.site, &login(rig.port), true);
+        check_without_database(&rig, &login(rig.port), REFUSED);
     }
 }
 
@@ -94,7 +94,7 @@ fn plaintext_with_pam_follows_the_policy() {
     };
     let pam =
         |password: &str, name: &str| format!("pam{{{name}:${{sg{{{password}}}{{:}}{{::}}}}}}");
-    rig.restart_among(
+    rig.restart_with_environment(
         &[
             ("keep_environment =\n", ""),
             ("exim_user ", environment),
@@ -107,8 +107,8 @@ fn plaintext_with_pam_follows_the_policy() {
             ("LD_PRELOAD", &format!("{libraries}/libpam_wrapper.so")),
         ],
     );
-    play_all(&rig.site, &plain(rig.port), true);
-    play_all(&rig.site, &login(rig.port), true);
+    check_all_cases(&rig.site, &plain(rig.port), true);
+    check_all_cases(&rig.site, &login(rig.port), true);
 }
 
 #[test]
@@ -132,17 +132,17 @@ fn authorize_follows_log_only_and_cannot_tell_without_a_country() {
     let rig = crypteq(Base::Sqlite);
     let (site, login) = (&rig.site, plain(rig.port));
     let good = site.read("authpolicy.toml");
-    play(site, &login, &RIGHT);
+    check_case(site, &login, &RIGHT);
     site.write_config(&with(&good, &[("[policy]", "[policy]\nlog_only = true")]));
     #[rustfmt::skip]
-    play(site, &login, &Case { name: "would refuse", remote: CN, row: (YES, NO),
+    check_case(site, &login, &Case { name: "would refuse", remote: CN, row: (YES, NO),
         line: "status=204 reason=would-reject rule=policy.allow_countries auth_ok=1 policy_reject=0 country=CN", ..RIGHT });
     site.write_config(&with(&good, &[("country.mmdb", "no-such.mmdb")]));
     #[rustfmt::skip]
-    play(site, &login, &Case { name: "no country", reply: CANNOT_TELL, row: (None, None),
+    check_case(site, &login, &Case { name: "no country", reply: CANNOT_TELL, row: (None, None),
         line: "status=503 reason=internal rule=- auth_ok=- policy_reject=- country=-", ..RIGHT });
     site.write_config(&good);
-    play(site, &login, &RIGHT);
+    check_case(site, &login, &RIGHT);
 }
 
 /// `finish` cannot know why `authorize` was not called.
@@ -152,7 +152,7 @@ fn a_failed_check_outside_the_plugin_is_recorded_as_a_wrong_password() {
     assert_eq!(plain(rig.port)(GB, "u@example.com", "secret"), ACCEPTED);
     fs::remove_file(rig.site.path("passwd")).unwrap();
     #[rustfmt::skip]
-    play(&rig.site, &plain(rig.port), &Case { name: "away", remote: GB, authcid: "u@example.com", password: "secret",
+    check_case(&rig.site, &plain(rig.port), &Case { name: "away", remote: GB, authcid: "u@example.com", password: "secret",
         reply: CANNOT_TELL, line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0 country=GB", row: (NO, NO) });
 }
 
@@ -173,15 +173,15 @@ fn cram_md5_works_with_the_accounts_of_the_plugin() {
         add_accounts(&site);
         let rig = Rig::start(site, "cram-md5", &[]);
         let login = cram_md5(rig.port);
-        play_all(&rig.site, &login, false);
-        play(&rig.site, &login, &ONLY_A_HASH);
+        check_all_cases(&rig.site, &login, false);
+        check_case(&rig.site, &login, &ONLY_A_HASH);
         // An attempt without a name has a row too.
         let rows = rig.site.rows().len();
         assert_eq!(login(GB, "", "secret"), REFUSED);
         let line = rig.site.lines().pop().unwrap();
         assert!(line.starts_with("attempt status=400 reason=client rule=- auth_ok=- "), "{line}");
         assert_eq!(rig.site.rows().len(), rows + 1);
-        play_without_database(&rig, &login, CANNOT_TELL);
+        check_without_database(&rig, &login, CANNOT_TELL);
     }
 }
 
@@ -210,13 +210,13 @@ fn a_limit_applies_to_guesses_that_the_driver_checks() {
         let rig = Rig::start(site, "cram-md5", &[]);
         let login = cram_md5(rig.port);
         for case in [&RIGHT, &RIGHT, &RIGHT, &WRONG, &RIGHT, &WRONG] {
-            play(&rig.site, &login, case);
+            check_case(&rig.site, &login, case);
         }
         #[rustfmt::skip]
-        play(&rig.site, &login, &Case { name: "beyond", reply: REFUSED, row: (None, YES),
+        check_case(&rig.site, &login, &Case { name: "beyond", reply: REFUSED, row: (None, YES),
             line: "status=403 reason=policy rule=guessing auth_ok=- policy_reject=1 country=GB", ..RIGHT });
         rig.site.tool(&["limits", "clear", "--account", "u@example.com"], "");
-        play(&rig.site, &login, &RIGHT);
+        check_case(&rig.site, &login, &RIGHT);
     }
 }
 
@@ -250,17 +250,17 @@ fn refusals_by_another_program_do_not_count() {
     add_limit(&rig.site);
     let login = plain(rig.port);
     for case in [&RIGHT, &WRONG, &WRONG, &WRONG, &RIGHT] {
-        play(&rig.site, &login, case);
+        check_case(&rig.site, &login, case);
     }
     // But a limit that has been reached refuses passwords that the program finds right.
     rig.site.sql(
         "INSERT INTO authpolicy_count VALUES ('guessing', 'u@example.com', '', 'a', '', 99999999999999), \
          ('guessing', 'u@example.com', '', 'b', '', 99999999999999)",
     );
-    play(&rig.site, &login, &RIGHT);
+    check_case(&rig.site, &login, &RIGHT);
     rig.site.sql("UPDATE authpolicy_count SET expires = (strftime('%s', 'now') + 60) * 1000");
     #[rustfmt::skip]
-    play(&rig.site, &login, &Case { name: "beyond", reply: REFUSED, row: (YES, YES),
+    check_case(&rig.site, &login, &Case { name: "beyond", reply: REFUSED, row: (YES, YES),
         line: "status=403 reason=policy rule=guessing auth_ok=1 policy_reject=1 country=GB", ..RIGHT });
 }
 
@@ -286,17 +286,17 @@ fn spa_works_with_the_accounts_of_the_plugin() {
     add_accounts(&site);
     let rig = Rig::start(site, "spa", &[]);
     let login = ntlm(rig.port);
-    play_all(&rig.site, &login, false);
-    play(&rig.site, &login, &ONLY_A_HASH);
-    play_without_database(&rig, &login, CANNOT_TELL);
+    check_all_cases(&rig.site, &login, false);
+    check_case(&rig.site, &login, &ONLY_A_HASH);
+    check_without_database(&rig, &login, CANNOT_TELL);
 }
 
 /// `finish` does not see that the password is empty, but Exim does.
 #[test]
 fn a_password_sent_as_the_name_does_not_reach_finish() {
     let rig = crypteq(Base::Sqlite);
-    play(&rig.site, &plain(rig.port), &RIGHT);
-    play(&rig.site, &login(rig.port), &RIGHT);
+    check_case(&rig.site, &plain(rig.port), &RIGHT);
+    check_case(&rig.site, &login(rig.port), &RIGHT);
     for response in ["u@example.com\0secret", "secret\0u@example.com\0", "\0secret"] {
         let mut client = Client::over_tls(rig.port, GB, &[]);
         let reply = client.command(&format!("AUTH PLAIN {}", BASE64_STANDARD.encode(response)));
@@ -305,5 +305,5 @@ fn a_password_sent_as_the_name_does_not_reach_finish() {
     let log = rig.site.main_log();
     assert!(!log.contains("secret"), "{log}");
     assert_eq!((rig.site.rows().len(), rig.site.lines().len()), (2, 2), "{log}");
-    play(&rig.site, &plain(rig.port), &RIGHT);
+    check_case(&rig.site, &plain(rig.port), &RIGHT);
 }

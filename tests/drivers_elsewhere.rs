@@ -28,12 +28,12 @@ use common::driver::Case;
 use common::driver::NO;
 use common::driver::Rig;
 use common::driver::YES;
+use common::driver::check_all_cases;
+use common::driver::check_case;
+use common::driver::check_without_database;
 use common::driver::disable;
 use common::driver::login;
 use common::driver::plain;
-use common::driver::play;
-use common::driver::play_all;
-use common::driver::play_without_database;
 use common::example::example;
 use common::example::with;
 use common::exim::users::give_to_exim;
@@ -68,10 +68,10 @@ fn send_malformed(rig: &Rig) {
 #[test]
 fn dovecot_logins_follow_the_policy() {
     let (rig, _dovecot) = dovecot("");
-    play_all(&rig.site, &plain(rig.port), true);
-    play_all(&rig.site, &login(rig.port), true);
+    check_all_cases(&rig.site, &plain(rig.port), true);
+    check_all_cases(&rig.site, &login(rig.port), true);
     send_malformed(&rig);
-    play_without_database(&rig, &plain(rig.port), REFUSED);
+    check_without_database(&rig, &plain(rig.port), REFUSED);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_failure_in_dovecot_is_a_refusal_and_without_dovecot_it_is_435() {
     assert_eq!(right(), ACCEPTED, "{}", rig.site.main_log());
     // Exim takes Dovecot's temporary failure for a refusal.
     #[rustfmt::skip]
-    play(&rig.site, &plain(rig.port), &Case { name: "away", remote: GB, authcid: "away@example.com", password: "secret",
+    check_case(&rig.site, &plain(rig.port), &Case { name: "away", remote: GB, authcid: "away@example.com", password: "secret",
         reply: REFUSED, line: "status=403 reason=credentials rule=- auth_ok=0 policy_reject=0", row: (NO, NO) });
     assert!(dovecot.log().contains("no-such-program"), "{}", dovecot.log());
     // If Dovecot does not answer, Exim has no name for `finish`.
@@ -118,10 +118,10 @@ fn cyrus_sasl_logins_follow_the_policy() {
     site.write("sasl/exim.conf", &settings);
     let directory = site.path("sasl").display().to_string();
     let rig = Rig::start(site, "cyrus-sasl", &[("SASL_DIRECTORY", &directory)]);
-    play_all(&rig.site, &plain(rig.port), true);
-    play_all(&rig.site, &login(rig.port), true);
+    check_all_cases(&rig.site, &plain(rig.port), true);
+    check_all_cases(&rig.site, &login(rig.port), true);
     send_malformed(&rig);
-    play_without_database(&rig, &plain(rig.port), REFUSED);
+    check_without_database(&rig, &plain(rig.port), REFUSED);
 }
 
 /// Makes a certificate with `openssl req`: self-signed, or signed by an authority.
@@ -222,7 +222,7 @@ fn external_accepts_only_names_in_the_certificate() {
             line: "status=403 reason=disabled rule=account.disabled auth_ok=1 policy_reject=1", row: (YES, YES) },
     ];
     for case in &cases {
-        play(&rig.site, &external(&rig), case);
+        check_case(&rig.site, &external(&rig), case);
     }
     let before = rig.site.rows().len();
     for certificate in ["none", "forged"] {
@@ -246,7 +246,7 @@ fn external_needs_a_certificate_even_if_it_is_offered_to_all() {
     assert_eq!(external(&rig)(GB, "u@example.com", "u"), ACCEPTED, "{}", rig.site.main_log());
     for certificate in ["none", "forged", "nameless"] {
         #[rustfmt::skip]
-        play(&rig.site, &external(&rig), &Case { name: certificate, remote: GB, authcid: "u@example.com", password: certificate,
+        check_case(&rig.site, &external(&rig), &Case { name: certificate, remote: GB, authcid: "u@example.com", password: certificate,
             reply: REFUSED, line: WRONG, row: (NO, NO) });
     }
 }
@@ -281,7 +281,7 @@ fn a_certificate_alone_logs_in() {
             line: WRONG, row: (NO, NO) },
     ];
     for case in &cases {
-        play(&rig.site, &relay(&rig), case);
+        check_case(&rig.site, &relay(&rig), case);
     }
     let before = rig.site.rows().len();
     for name in ["none", "nameless", "host", "forged"] {

@@ -55,7 +55,7 @@ fn run_under_load(fault: &str, rig: &Rig, clients: usize, work: impl FnOnce(&Loa
         load.wait(20);
     });
     load::flush(&rig.site);
-    let tally = load::hold(&rig.site, &attempts);
+    let tally = load::assert_consistent(&rig.site, &attempts);
     load::report(fault, &tally);
     assert!(tally.accepted > 0 && tally.refused > 0, "{tally:?}");
     tally

@@ -77,7 +77,7 @@ fn check_clients_at_once(name: &str, base: Base) {
     let (site, exim) = site(base);
     let attempts = attempt_at_once(&exim);
     load::flush(&site);
-    let tally = load::hold(&site, &attempts);
+    let tally = load::assert_consistent(&site, &attempts);
     load::report(name, &tally);
     assert_eq!((tally.rows, tally.unanswered), (CLIENTS_AT_ONCE * ATTEMPTS_EACH, 0), "{tally:?}");
     assert!(tally.accepted > 0 && tally.refused > 0, "{tally:?}");
@@ -123,7 +123,7 @@ fn send_and_disconnect(port: u16, text: &str, how: Disconnect) {
 fn check_disconnecting_clients(name: &str, base: Base) {
     let site = common::fault::site(base, POLICY);
     let exim = site.exim();
-    let tally = Fault::named(name).nameless(12).play(&site, &exim, |load| {
+    let tally = Fault::named(name).with_empty_names(12).run(&site, &exim, |load| {
         for number in 0..12 {
             let how = if number % 2 == 0 { Disconnect::Close } else { Disconnect::Reset };
             let names = ["plain", "half"].map(|kind| format!("u-{kind}-{number}@example.com"));

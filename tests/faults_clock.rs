@@ -56,7 +56,7 @@ fn exim(site: &Site) -> Exim {
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
     ];
     let ports = port.to_string();
-    Exim::start_among(&site.path("exim.conf"), port, &["-oX", &ports], &environment)
+    Exim::start_with_environment(&site.path("exim.conf"), port, &["-oX", &ports], &environment)
 }
 
 /// Sets Exim's clock to this offset from the real time.
@@ -83,10 +83,10 @@ fn rows_by_time(site: &Site) -> Vec<i64> {
 fn check_clock_changes(name: &str, base: Base, policy: &str) {
     let site = common::fault::site(base, policy);
     let exim = exim(&site);
-    let tally = Fault::named(name).play(&site, &exim, |load| {
+    let tally = Fault::named(name).run(&site, &exim, |load| {
         for offset in ["-2d", "+2d", "+0"] {
             set_clock(&site, offset);
-            load.meanwhile(2 * CLIENTS);
+            load.wait_for_new(2 * CLIENTS);
         }
     });
     assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");

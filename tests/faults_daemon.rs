@@ -60,10 +60,10 @@ fn check_replaced_plugin(name: &str, base: Base, preloads: bool) {
     let mut old = Client::connect_from(exim.port, GB);
     assert_eq!(old.plain(b"nobody@example.com", b"wrong"), REFUSED, "{}", site.main_log());
     site.sql("DELETE FROM connection_log");
-    let tally = Fault::named(name).play(&site, &exim, |load| {
+    let tally = Fault::named(name).run(&site, &exim, |load| {
         for _ in 0..4 {
             install(&site);
-            load.meanwhile(CLIENTS);
+            load.wait_for_new(CLIENTS);
         }
     });
     assert_eq!((tally.cannot_tell, tally.unanswered), (0, 0), "{tally:?}");
@@ -86,13 +86,13 @@ fn attempts_go_on_after_the_daemon_restarts() {
         let (site, exim) = site(base, true);
         let starts = || site.main_log().matches("daemon started").count();
         let fault = Fault::named("Exim's daemon started again (SIGHUP)");
-        let tally = fault.play(&site, &exim, |load| {
+        let tally = fault.run(&site, &exim, |load| {
             for round in 2..5 {
                 install(&site);
                 signal(&[exim.pid()], "HUP");
                 process::until("the daemon has restarted", || starts() == round);
                 load.wait_for(ACCEPTED);
-                load.meanwhile(CLIENTS);
+                load.wait_for_new(CLIENTS);
                 assert!(!has_old_plugin(&exim), "the daemon has loaded the new plugin");
             }
             // The restarted daemon runs as Exim's user. Exim logs that it lost its privilege for
@@ -130,7 +130,7 @@ fn open_connections_go_on_after_the_daemon_ends() {
             let reply = Some(client.plain(name.as_bytes(), b"secret"));
             attempts.push(Attempt { name, number, is_right: true, reply });
         }
-        let tally = load::hold(&site, &attempts);
+        let tally = load::assert_consistent(&site, &attempts);
         load::report("Exim's daemon ended (SIGTERM), clients connected", &tally);
         assert_eq!((tally.accepted, tally.refused), (CLIENTS, 1), "{tally:?}");
     }

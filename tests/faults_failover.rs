@@ -20,8 +20,8 @@ use common::Site;
 use common::load;
 use common::load::Load;
 use common::load::Tally;
+use common::relay::Relay;
 use common::smtp::ACCEPTED;
-use common::way::Way;
 use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
@@ -52,7 +52,7 @@ fn run_under_load(fault: &str, site: &Site, work: impl FnOnce(&Load)) -> Tally {
         load.wait(20);
     });
     load::flush(site);
-    let tally = load::hold(site, &attempts);
+    let tally = load::assert_consistent(site, &attempts);
     load::report(fault, &tally);
     assert!(tally.accepted > 0 && tally.refused > 0 && tally.unanswered == 0, "{tally:?}");
     tally
@@ -61,13 +61,13 @@ fn run_under_load(fault: &str, site: &Site, work: impl FnOnce(&Load)) -> Tally {
 #[test]
 fn the_second_server_serves_while_the_first_is_cut_off() {
     let server = MariaDb::shared();
-    let proxy = Way::to(server.port);
+    let proxy = Relay::to(server.port);
     let site = site(&server, proxy.port);
     let tally = run_under_load("first of two servers cut off, and back", &site, |load| {
         for _ in 0..10 {
             proxy.cut();
             load.wait(20);
-            proxy.mend();
+            proxy.restore();
             load.wait(20);
         }
     });
@@ -78,13 +78,13 @@ fn the_second_server_serves_while_the_first_is_cut_off() {
 #[test]
 fn the_second_server_serves_while_the_first_hangs() {
     let server = MariaDb::shared();
-    let proxy = Way::to(server.port);
+    let proxy = Relay::to(server.port);
     let site = site(&server, proxy.port);
     let tally = run_under_load("first of two servers hangs, and goes on", &site, |load| {
         for _ in 0..3 {
             proxy.hang();
             load.wait(5 * CLIENTS);
-            proxy.mend();
+            proxy.restore();
             load.wait(20);
         }
     });

@@ -68,12 +68,12 @@ fn each_new_connection_uses_the_geoip_file_that_was_renamed_into_place() {
     for (base, preloads) in [(Base::Sqlite, false), (Base::Sqlite, true), (Base::mariadb(), true)] {
         let (site, exim) = site(base, preloads);
         let mut seen = Vec::new();
-        let fault = Fault::named("GeoIP file replaced by rename").refusing();
-        let tally = fault.play(&site, &exim, |load| {
+        let fault = Fault::named("GeoIP file replaced by rename").with_refusals_by_rules();
+        let tally = fault.run(&site, &exim, |load| {
             for _ in 0..2 {
                 for (list, country) in [(MOVED, "CN"), (NETWORKS, "GB")] {
                     replace(&site, "country.mmdb", &mmdb::from_list(list));
-                    seen.push((load.meanwhile(CLIENTS), country));
+                    seen.push((load.wait_for_new(CLIENTS), country));
                 }
             }
         });
@@ -93,9 +93,9 @@ fn break_geoip(name: &str, damage: impl Fn(&Site), symptom: &str) {
         let (site, exim) = site(Base::Sqlite, preloads);
         let whole = fs::read(site.path("country.mmdb")).unwrap();
         let mut seen = HashSet::new();
-        let tally = Fault::named(name).play(&site, &exim, |load| {
+        let tally = Fault::named(name).run(&site, &exim, |load| {
             damage(&site);
-            seen = load.meanwhile(CLIENTS);
+            seen = load.wait_for_new(CLIENTS);
             replace(&site, "country.mmdb", &whole);
         });
         assert!(tally.unanswered == 0 && tally.cannot_tell >= seen.len(), "{tally:?}");
@@ -184,12 +184,12 @@ fn each_new_connection_uses_the_configuration_that_was_renamed_into_place() {
         let old = site.read("authpolicy.toml");
         let new = old.replace("[\"GB\"]", "[\"CN\"]");
         let mut seen = Vec::new();
-        let fault = Fault::named("configuration replaced by rename").refusing();
-        let tally = fault.play(&site, &exim, |load| {
+        let fault = Fault::named("configuration replaced by rename").with_refusals_by_rules();
+        let tally = fault.run(&site, &exim, |load| {
             for _ in 0..2 {
                 for (text, refuses) in [(&new, true), (&old, false)] {
                     replace(&site, "authpolicy.toml", text.as_bytes());
-                    seen.push((load.meanwhile(CLIENTS), refuses));
+                    seen.push((load.wait_for_new(CLIENTS), refuses));
                 }
             }
         });
@@ -210,12 +210,12 @@ fn break_config(name: &str, base: Base, damage: impl Fn(&Site, &str), symptom: &
     let mut seen = HashSet::new();
     let cause = format!("authpolicy.toml: {symptom}");
     let causes = [&*cause];
-    let tally = Fault::named(name).rowless(&causes).play(&site, &exim, |load| {
+    let tally = Fault::named(name).without_rows_for(&causes).run(&site, &exim, |load| {
         damage(&site, &good);
-        seen = load.meanwhile(CLIENTS);
+        seen = load.wait_for_new(CLIENTS);
         replace(&site, "authpolicy.toml", good.as_bytes());
     });
-    assert!(tally.rowless == tally.cannot_tell && tally.rowless >= seen.len(), "{tally:?}");
+    assert!(tally.without_row == tally.cannot_tell && tally.without_row >= seen.len(), "{tally:?}");
     assert!(
         site.rows().iter().all(|row| !seen.contains(&row.username)),
         "attempts without a configuration have no row"

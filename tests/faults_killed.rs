@@ -20,11 +20,11 @@ use common::fault::LATER;
 use common::fault::POLICY;
 use common::load::Load;
 use common::process;
-use common::process::Dice;
+use common::process::Random;
 
 /// Kills processes of attempts and of deliveries. Returns how many of each.
 fn kill_at_random(site: &Site, exim: &Exim, load: &Load) -> [usize; 2] {
-    let mut dice = Dice::new();
+    let mut random = Random::new();
     let mut killed = [0, 0];
     for round in 0..16 {
         // Without the table, rows wait. With the table back, they can be delivered.
@@ -36,12 +36,12 @@ fn kill_at_random(site: &Site, exim: &Exim, load: &Load) -> [usize; 2] {
         load.wait(2);
         let mut delivery = common::fault::flush(site);
         // Short pauses are more frequent, because a delivery of a few rows is fast.
-        let longest = 1 + dice.below(60);
-        dice.pause(longest);
+        let longest = 1 + random.below(60);
+        random.pause(longest);
         killed[1] += usize::from(delivery.try_wait().unwrap().is_none());
         let _ = delivery.kill();
         delivery.wait().unwrap();
-        let serving = dice.half(process::children(exim.pid()));
+        let serving = random.half(process::children(exim.pid()));
         process::signal(&serving, "KILL");
         killed[0] += serving.len();
     }
@@ -52,7 +52,7 @@ fn check_kills(name: &str, base: Base, rest: &str) {
     let site = common::fault::site(base, &format!("{POLICY}{rest}"));
     let exim = site.exim();
     let mut killed = [0, 0];
-    let tally = Fault::named(name).play(&site, &exim, |load| {
+    let tally = Fault::named(name).run(&site, &exim, |load| {
         killed = kill_at_random(&site, &exim, load);
     });
     assert!(killed[0] > 0 && killed[1] > 0 && tally.unanswered > 0, "{killed:?}, {tally:?}");

@@ -102,10 +102,10 @@ fn rig(base: Base, policy: &str, problems: &[Problem]) -> (Site, Option<Mount>) 
 fn break_state_only(name: &str, policy: &str, problems: &[Problem]) {
     let (site, mounted) = rig(Base::mariadb(), policy, problems);
     let exim = site.exim();
-    let tally = Fault::named(name).torn().play(&site, &exim, |load| {
+    let tally = Fault::named(name).with_torn_lines().run(&site, &exim, |load| {
         for problem in problems {
             break_state(&site, *problem, mounted.as_ref());
-            load.meanwhile(2 * CLIENTS);
+            load.wait_for_new(2 * CLIENTS);
             repair_state(&site, *problem, mounted.as_ref());
         }
     });
@@ -140,18 +140,18 @@ fn without_state_directory_and_table_attempts_get_435() {
         let name = format!("`connection_log` gone, and state directory {}", label(problems));
         let causes = ["no place took the row"];
         let mut seen = 0;
-        let fault = Fault::named(&name).rowless(&causes).torn();
-        let tally = fault.play(&site, &exim, |load| {
+        let fault = Fault::named(&name).without_rows_for(&causes).with_torn_lines();
+        let tally = fault.run(&site, &exim, |load| {
             for problem in problems {
                 break_state(&site, *problem, mounted.as_ref());
                 site.sql("ALTER TABLE connection_log RENAME TO gone");
-                seen += load.meanwhile(CLIENTS).len();
+                seen += load.wait_for_new(CLIENTS).len();
                 site.sql("ALTER TABLE gone RENAME TO connection_log");
                 repair_state(&site, *problem, mounted.as_ref());
                 load.wait_for(ACCEPTED);
             }
         });
-        assert!(tally.rowless >= seen && tally.rowless == tally.cannot_tell, "{tally:?}");
+        assert!(tally.without_row >= seen && tally.without_row == tally.cannot_tell, "{tally:?}");
         assert_eq!(tally.unanswered, 0, "{tally:?}");
     }
 }
@@ -167,21 +167,22 @@ fn an_unusable_directory_of_the_embedded_database_causes_435() {
         let exim = site.exim();
         let name = format!("state directory {}, SQLite", label(&[problem]));
         let mut seen = 0;
-        let fault = Fault::named(&name).rowless(&CAUSES).torn().returning();
-        let tally = fault.play(&site, &exim, |load| {
+        let fault =
+            Fault::named(&name).without_rows_for(&CAUSES).with_torn_lines().with_late_rows();
+        let tally = fault.run(&site, &exim, |load| {
             break_state(&site, problem, mounted.as_ref());
             if problem == Full {
                 load.wait_for(CANNOT_TELL);
             }
-            seen = load.meanwhile(CLIENTS).len();
+            seen = load.wait_for_new(CLIENTS).len();
             repair_state(&site, problem, mounted.as_ref());
         });
         assert_eq!(tally.unanswered, 0, "{tally:?}");
         match problem {
-            Missing | WrongOwner => assert!(tally.rowless >= seen, "{seen}, {tally:?}"),
+            Missing | WrongOwner => assert!(tally.without_row >= seen, "{seen}, {tally:?}"),
             // Its files can be written, although no new file can be created.
             ReadOnly => assert_eq!(tally.cannot_tell, 0, "{tally:?}"),
-            Full => assert!(tally.rowless > 0, "{tally:?}"),
+            Full => assert!(tally.without_row > 0, "{tally:?}"),
         }
     }
 }
@@ -201,15 +202,15 @@ fn a_full_disk_of_the_logs_server_does_not_stop_attempts() {
          DEFAULT (REPEAT('x', 7000))",
     );
     let exim = site.exim();
-    let tally = Fault::named("MariaDB's disk full, and freed").play(&site, &exim, |load| {
+    let tally = Fault::named("MariaDB's disk full, and freed").run(&site, &exim, |load| {
         mounted.fill();
         for _ in 0..40 {
-            load.meanwhile(CLIENTS);
+            load.wait_for_new(CLIENTS);
             if site.main_log().contains("the row waits in the journal") {
                 break;
             }
         }
-        load.meanwhile(2 * CLIENTS);
+        load.wait_for_new(2 * CLIENTS);
         mounted.free();
     });
     let log = site.main_log();

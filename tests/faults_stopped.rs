@@ -26,7 +26,7 @@ use common::fault::LATER;
 use common::fault::POLICY;
 use common::load::Attempt;
 use common::process;
-use common::process::Dice;
+use common::process::Random;
 use common::process::signal;
 use common::site::GB;
 use common::smtp::ACCEPTED;
@@ -118,8 +118,8 @@ fn stop_attempt(name: &str, base: Base, end: &str) {
     signal(&stopped, "STOP");
     blocker.release();
     set_query_timeout(&site, "500ms");
-    let tally = Fault::named(name).play(&site, &exim, |load| {
-        load.meanwhile(2 * CLIENTS);
+    let tally = Fault::named(name).run(&site, &exim, |load| {
+        load.wait_for_new(2 * CLIENTS);
         signal(&stopped, end);
         let reply = slow.join().unwrap();
         // After KILL, the client has no answer.
@@ -155,8 +155,8 @@ fn stop_delivery(name: &str, base: Base, end: &str) {
     blocker.release();
     site.write_config(&site.read("authpolicy.toml").replace(LATER, ""));
     set_query_timeout(&site, "500ms");
-    let tally = Fault::named(name).play(&site, &exim, |load| {
-        load.meanwhile(2 * CLIENTS);
+    let tally = Fault::named(name).run(&site, &exim, |load| {
+        load.wait_for_new(2 * CLIENTS);
         assert!(
             !site.rows().iter().any(|row| row.username == SLOW),
             "the stopped delivery has not stored its row"
@@ -187,12 +187,12 @@ fn stop_at_random(name: &str, base: Base) {
     let site = common::fault::site(base, POLICY);
     site.write("exim.conf", &format!("log_selector = +pid\n{}", site.read("exim.conf")));
     let exim = site.exim();
-    let mut dice = Dice::new();
+    let mut random = Random::new();
     let mut stopped = Vec::new();
-    let tally = Fault::named(name).play(&site, &exim, |load| {
+    let tally = Fault::named(name).run(&site, &exim, |load| {
         for _ in 0..8 {
-            dice.pause(60);
-            let chosen = dice.half(process::children(exim.pid()));
+            random.pause(60);
+            let chosen = random.half(process::children(exim.pid()));
             signal(&chosen, "STOP");
             if chosen.len() < CLIENTS {
                 load.wait(CLIENTS / 2);

@@ -19,7 +19,7 @@ use common::Exim;
 use common::Site;
 use common::journal::LATER;
 use common::journal::attempt;
-use common::journal::attempt_badly;
+use common::journal::attempt_with_refused_row;
 use common::journal::names;
 use common::journal::put;
 use common::journal::refuse_bad_names;
@@ -70,7 +70,7 @@ fn rows_that_always_fail_end_flush_and_do_not_block_others() {
     let site = site(Base::mariadb(), LATER);
     refuse_bad_names(&site, "1105");
     let exim = site.exim();
-    attempt_badly(&exim);
+    attempt_with_refused_row(&exim);
     let bad = site.read("state/journal/rows");
     std::fs::remove_file(site.path("state/journal/rows")).unwrap();
     put_files(&site, MANY, |_| bad.clone());
@@ -174,7 +174,8 @@ fn flush_in_two_passes(
 #[test]
 fn rows_that_come_during_flush_are_left_to_the_next_run() {
     // The row is appended to a file of the backlog.
-    let (site, (status, printed, complaint)) = flush_in_two_passes(attempt_badly, |_| ());
+    let (site, (status, printed, complaint)) =
+        flush_in_two_passes(attempt_with_refused_row, |_| ());
     assert_eq!((status, &*value(&printed, "waiting")), (0, "2"), "{complaint}");
     assert_eq!(value(&printed, "stored"), (2 * MANY + 2).to_string());
     assert!(complaint.contains("not this one"), "{complaint}");

@@ -206,7 +206,7 @@ fn sixteen_clients_lose_neither_rows_nor_the_database() {
     wait_for_connections(&exim);
     load::flush(&site);
     assert_whole(&site);
-    let tally = load::hold(&site, &attempts.into_inner().unwrap());
+    let tally = load::assert_consistent(&site, &attempts.into_inner().unwrap());
     assert_eq!(tally.rows, 640);
     assert!(tally.accepted > 0 && tally.refused > 0 && tally.cannot_tell > 0, "{tally:?}");
 }

@@ -21,10 +21,10 @@ use common::Base;
 use common::Client;
 use common::MariaDb;
 use common::Site;
+use common::signal_flood::SignalFlood;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::REFUSED;
-use common::storm::Storm;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"1s\"\n";
 const LONG_TIMEOUTS: &str =
@@ -62,7 +62,7 @@ fn connecting_to_a_full_socket_goes_on_after_a_signal() {
     server.signal("STOP");
     // The kernel accepts one connection more than the backlog.
     let waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(server.socket()).unwrap()).collect();
-    let signals = Storm::over(&exim);
+    let signals = SignalFlood::start(&exim);
     let attempt = thread::spawn(move || client.plain(b"u@example.com", b"secret"));
     thread::sleep(Duration::from_millis(500));
     assert!(!attempt.is_finished(), "the attempt waits: {}", site.main_log());
@@ -91,7 +91,7 @@ fn connecting_to_a_full_socket_times_out_in_spite_of_signals() {
     let mut client = Client::connect_from(exim.port, GB);
     server.signal("STOP");
     let waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(server.socket()).unwrap()).collect();
-    let signals = Storm::over(&exim);
+    let signals = SignalFlood::start(&exim);
     let reply = client.plain(b"u@example.com", b"secret");
     drop(signals);
     server.signal("CONT");
@@ -126,7 +126,7 @@ fn attempts_succeed_under_a_stream_of_signals() {
         site.write_config(&config.replace("WHERE username = :user", &wait));
         let exim = site.exim();
         let mut client = Client::connect_from(exim.port, GB);
-        let signals = Storm::over(&exim);
+        let signals = SignalFlood::start(&exim);
         assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", site.main_log());
         let reply = client.plain(b"u@example.com", b"secret");
         drop(signals);

@@ -23,11 +23,11 @@ use common::journal::LATER;
 use common::journal::POLICY;
 use common::journal::attempt;
 use common::journal::flush;
-use common::journal::give_table_back;
+use common::journal::hide_table;
 use common::journal::names;
 use common::journal::put;
+use common::journal::restore_table;
 use common::journal::site;
-use common::journal::take_table;
 use common::journal::value;
 use common::process;
 use common::site::GB;
@@ -85,7 +85,7 @@ fn foreign_files_in_the_state_directory_do_not_stop_attempts() {
     let site = site(Base::Sqlite, POLICY);
     let exim = site.exim();
     assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-    take_table(&site);
+    hide_table(&site);
     assert_eq!(attempt(&exim, "secret"), ACCEPTED);
     let rows = site.path("state/journal/rows");
     let outside = site.path("outside");
@@ -135,7 +135,7 @@ fn foreign_files_in_the_state_directory_do_not_stop_attempts() {
             fs::rename(&path, site.path(&format!("state/journal/{name}"))).unwrap();
         }
     }
-    give_table_back(&site);
+    restore_table(&site);
     let [stored, known, waiting, _] = flush(&site);
     assert_eq!((stored + known, waiting), (7, 0));
     assert_eq!(site.rows().len(), 8);
@@ -148,7 +148,7 @@ fn an_attempt_whose_row_cannot_be_stored_gets_435() {
         let site = site(base, POLICY);
         let exim = site.exim();
         assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
-        take_table(&site);
+        hide_table(&site);
         let moved = site.path("moved");
         let break_state: [&dyn Fn(); 2] = [
             &|| fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o777)).unwrap(),
@@ -172,7 +172,7 @@ fn an_attempt_whose_row_cannot_be_stored_gets_435() {
             fs::rename(&moved, site.path("state")).unwrap();
         }
         fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
-        give_table_back(&site);
+        restore_table(&site);
         assert_eq!(attempt(&exim, "secret"), ACCEPTED);
         assert_eq!(site.rows().len(), 2);
     }

@@ -22,17 +22,17 @@ use std::time::Instant;
 use common::Client;
 use common::Site;
 use common::exim::users::give_to_exim;
+use common::name_server::Behaviour;
 use common::name_server::Etc;
-use common::name_server::Manner;
 use common::name_server::NameServer;
 use common::name_server::in_namespace;
 use common::named::Rig;
 use common::named::SOON;
+use common::signal_flood::SignalFlood;
 use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 use common::smtp::REFUSED;
-use common::storm::Storm;
 
 /// Shorter than the time that libc takes for three silent servers, with any setting that Exim makes.
 const SHORT_TIMEOUTS: &str = "connect_timeout = \"500ms\"\nattempt_timeout = \"2s\"\n";
@@ -82,7 +82,7 @@ fn use_search_list(etc: &Etc) {
         if name == "db1.corp" {
             servers.set("db1.corp.lan.example", &["127.0.0.1"]);
         }
-        rig.ask(&[rig.url(name)]);
+        rig.set_urls(&[rig.url(name)]);
         rig.assert_served();
         assert!(rig.site.tool(&["config"], "").contains("check.accounts=ok"));
         assert!(rig.site.run_tool(&["test", "u@example.com", GB], "secret").status.success());
@@ -95,7 +95,7 @@ fn use_search_list(etc: &Etc) {
     assert!(reply.contains("own2=none own2.corp.example=127.0.0.1"), "{reply}");
     assert_eq!(servers.asked(), ["own2", "own2.corp.example"]);
     // Exim asks once, as `dns_retry` says, and then gives up.
-    servers.behave(Manner::IsSilent);
+    servers.set_behaviour(Behaviour::IsSilent);
     client.command("MAIL FROM:<3@a.example>");
     assert_eq!(servers.asked(), ["own3"]);
 }
@@ -104,14 +104,14 @@ fn use_search_list(etc: &Etc) {
 fn a_silent_name_server_is_passed_over() {
     in_namespace("a_silent_name_server_is_passed_over", |etc| {
         let (first, second) = (server(2), server(3));
-        first.behave(Manner::IsSilent);
+        first.set_behaviour(Behaviour::IsSilent);
         second.set("db1.corp.example", &["127.0.0.1"]);
         let servers = "search corp.example\nnameserver 127.0.0.2\nnameserver 127.0.0.3\n";
         let rig = Rig::new();
         etc.write("resolv.conf", &format!("{servers}{LONG_WAITS}"));
-        rig.ask(&[rig.url("db1")]);
+        rig.set_urls(&[rig.url("db1")]);
         rig.assert_served();
-        first.behave(Manner::Fails);
+        first.set_behaviour(Behaviour::Fails);
         rig.assert_served();
         assert!(rig.site.tool(&["config"], "").contains("check.accounts=ok"));
     });
@@ -126,11 +126,11 @@ fn silent_name_servers_are_given_up_in_time() {
         let one = format!("{search}nameserver 127.0.0.2\n");
         etc.write("resolv.conf", &one);
         let rig = Rig::new();
-        rig.ask(&[rig.url("db1")]);
+        rig.set_urls(&[rig.url("db1")]);
         rig.assert_served();
         // Another host, because the addresses of db1 are remembered.
-        rig.ask(&[rig.url("db2")]);
-        servers.iter().for_each(|server| server.behave(Manner::IsSilent));
+        rig.set_urls(&[rig.url("db2")]);
+        servers.iter().for_each(|server| server.set_behaviour(Behaviour::IsSilent));
         let three = format!("{one}nameserver 127.0.0.3\nnameserver 127.0.0.4\n{LONG_WAITS}");
         for (text, expected) in [(one, "127.0.0.2: did not answer"), (three, "127.0.0.4: did not")]
         {
@@ -144,7 +144,7 @@ fn silent_name_servers_are_given_up_in_time() {
             assert!(start.elapsed() < 3 * SOON, "the tool took {:?}", start.elapsed());
         }
         // The rows are stored when a database can be reached again.
-        rig.ask(&[rig.url("127.0.0.1")]);
+        rig.set_urls(&[rig.url("127.0.0.1")]);
         let before = rig.site.rows().len();
         rig.site.tool(&["flush"], "");
         let rows = rig.site.rows();
@@ -156,25 +156,25 @@ fn silent_name_servers_are_given_up_in_time() {
 fn signals_do_not_interrupt_or_prolong_a_lookup() {
     in_namespace("signals_do_not_interrupt_or_prolong_a_lookup", |etc| {
         let (first, second) = (server(2), server(3));
-        first.behave(Manner::IsSilent);
+        first.set_behaviour(Behaviour::IsSilent);
         second.set("db1", &["127.0.0.1"]);
         let rig = Rig::new();
         etc.write("resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.3\n");
-        rig.ask(&[rig.url("db1")]);
+        rig.set_urls(&[rig.url("db1")]);
         let mut client = Client::connect_from(rig.exim.port, GB);
-        let storm = Storm::over(&rig.exim);
+        let flood = SignalFlood::start(&rig.exim);
         assert_eq!(client.plain(b"u@example.com", b"wrong"), REFUSED, "{}", rig.site.main_log());
-        second.behave(Manner::IsSilent);
-        rig.ask(&[rig.url("db2")]);
+        second.set_behaviour(Behaviour::IsSilent);
+        rig.set_urls(&[rig.url("db2")]);
         let mut another = Client::connect_from(rig.exim.port, GB);
         drop(client);
-        drop(storm);
-        let storm = Storm::over(&rig.exim);
+        drop(flood);
+        let flood = SignalFlood::start(&rig.exim);
         let start = Instant::now();
         let reply = another.plain(b"u@example.com", b"secret");
         assert_eq!(reply, CANNOT_TELL, "{}", rig.site.main_log());
         assert!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
-        drop(storm);
+        drop(flood);
         let lines = rig.site.lines();
         assert!(!lines[0].contains("error="), "{lines:?}");
         assert!(lines[1].contains("127.0.0.3: did not answer"), "{lines:?}");
@@ -190,11 +190,11 @@ fn a_host_without_an_address_leaves_time_for_the_next_one() {
         let three = "nameserver 127.0.0.2\nnameserver 127.0.0.3\nnameserver 127.0.0.4\n";
         etc.write("resolv.conf", &format!("search a.example\n{three}{LONG_WAITS}"));
         etc.write("hosts", "127.0.0.1 localhost db2\n");
-        rig.ask_within(&[rig.url("db1"), rig.url("127.0.0.1")], SHORT_TIMEOUTS);
+        rig.set_urls_with_timeouts(&[rig.url("db1"), rig.url("127.0.0.1")], SHORT_TIMEOUTS);
         rig.assert_served();
-        servers.iter().for_each(|server| server.behave(Manner::IsSilent));
+        servers.iter().for_each(|server| server.set_behaviour(Behaviour::IsSilent));
         rig.assert_served();
-        rig.ask_within(&[rig.url("db1"), rig.url("db2")], SHORT_TIMEOUTS);
+        rig.set_urls_with_timeouts(&[rig.url("db1"), rig.url("db2")], SHORT_TIMEOUTS);
         rig.assert_served();
         rig.server.kill();
         rig.assert_unserved("db1:");
@@ -216,13 +216,13 @@ fn use_remembered_addresses(etc: &Etc) {
     servers.set("db1.corp.example", &["127.0.0.1"]);
     let rig = Rig::new();
     etc.write("resolv.conf", &format!("search corp.example\nnameserver 127.0.0.2\n{LONG_WAITS}"));
-    rig.ask(&[rig.url("db1")]);
+    rig.set_urls(&[rig.url("db1")]);
     rig.assert_served();
     let file = rig.site.path("state/addresses-of-db1");
     assert_eq!(fs::read_to_string(&file).unwrap(), "127.0.0.1\n");
     assert_eq!(file.metadata().unwrap().mode() & 0o7777, 0o600);
-    for manner in [Manner::IsSilent, Manner::Fails] {
-        servers.behave(manner);
+    for behaviour in [Behaviour::IsSilent, Behaviour::Fails] {
+        servers.set_behaviour(behaviour);
         rig.assert_served_from_memory();
     }
     rig.server.kill();
@@ -245,14 +245,14 @@ fn use_remembered_addresses(etc: &Etc) {
     fs::rename(&target, &file).unwrap();
     rig.assert_unserved(silent);
     // A new answer replaces the file. If the name no longer exists, the file is removed.
-    servers.behave(Manner::Answers);
+    servers.set_behaviour(Behaviour::Answers);
     servers.set("db1.corp.example", &["127.0.0.1", "127.0.0.77"]);
     rig.assert_served();
     assert_eq!(fs::read_to_string(&file).unwrap(), "127.0.0.1\n127.0.0.77\n");
     servers.set("db1.corp.example", &[]);
     rig.assert_unserved("there is no such name");
     assert!(!file.exists());
-    servers.behave(Manner::IsSilent);
+    servers.set_behaviour(Behaviour::IsSilent);
     rig.assert_unserved(silent);
 }
 
@@ -263,13 +263,13 @@ fn etc_hosts_is_asked_first_and_nsswitch_decides() {
         etc.write("hosts", "127.0.0.1 localhost db1\n::1 db1\n");
         let rig = Rig::new();
         etc.write("resolv.conf", &format!("nameserver 127.0.0.2\n{LONG_WAITS}"));
-        rig.ask(&[rig.url("db1")]);
-        servers.behave(Manner::IsSilent);
+        rig.set_urls(&[rig.url("db1")]);
+        servers.set_behaviour(Behaviour::IsSilent);
         rig.assert_served();
         assert!(!servers.asked().iter().any(|name| name.starts_with("db1")));
-        servers.behave(Manner::Answers);
+        servers.set_behaviour(Behaviour::Answers);
         servers.set("db2", &["127.0.0.1"]);
-        rig.ask(&[rig.url("db2")]);
+        rig.set_urls(&[rig.url("db2")]);
         rig.assert_served();
         fs::remove_file(rig.site.path("state/addresses-of-db2")).unwrap();
         etc.write("nsswitch.conf", "hosts: files\n");
@@ -296,9 +296,9 @@ fn each_address_of_a_name_is_tried() {
         servers.set("db1.corp.example", &["127.0.0.77", "::1", "2001:db8::1", "127.0.0.1"]);
         etc.write("resolv.conf", "search corp.example\nnameserver 127.0.0.2\n");
         let rig = Rig::new();
-        rig.ask(&[rig.url("db1")]);
+        rig.set_urls(&[rig.url("db1")]);
         rig.assert_served();
-        servers.behave(Manner::Truncates);
+        servers.set_behaviour(Behaviour::Truncates);
         rig.assert_served();
         rig.server.kill();
         rig.assert_unserved("127.0.0.77: ");
@@ -337,13 +337,13 @@ fn tls_checks_that_the_certificate_is_for_the_host_name() {
         for name in ["db1.corp.example", "db2.corp.example"] {
             servers.set(name, &["127.0.0.1"]);
         }
-        rig.ask(&[with_tls("db1.corp.example")]);
+        rig.set_urls(&[with_tls("db1.corp.example")]);
         rig.assert_served();
-        rig.ask(&[with_tls("db2.corp.example")]);
+        rig.set_urls(&[with_tls("db2.corp.example")]);
         rig.assert_unserved("certificate");
-        servers.behave(Manner::IsSilent);
+        servers.set_behaviour(Behaviour::IsSilent);
         rig.assert_unserved("certificate");
-        rig.ask(&[with_tls("db1.corp.example")]);
+        rig.set_urls(&[with_tls("db1.corp.example")]);
         rig.assert_served_from_memory();
     });
 }
@@ -360,12 +360,12 @@ fn serve_stale_tries_the_remembered_address_while_name_servers_are_silent() {
         let config = config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");
         let log = format!("[log]\nurl = \"sqlite:{}\"\n", log.display());
         rig.site.write_config(&format!("{config}{log}"));
-        rig.ask(&[rig.url("db1")]);
+        rig.set_urls(&[rig.url("db1")]);
         rig.site.tool(&["db", "init"], "");
         let (reply, lines) = rig.attempt("secret");
         assert_eq!(reply, ACCEPTED, "{lines}");
         // Neither can be reached: the host is tried at its remembered address.
-        servers.behave(Manner::IsSilent);
+        servers.set_behaviour(Behaviour::IsSilent);
         rig.server.kill();
         let (reply, lines) = rig.attempt("secret");
         assert_eq!(reply, ACCEPTED, "{lines}");

@@ -122,7 +122,7 @@ fn set_panics(client: &mut Client, function: &str) {
         "all" => String::from("deliberate-panic"),
         function => format!("deliberate-panic-in-{function}"),
     };
-    panicking::greet(client, &name);
+    panicking::ehlo(client, &name);
 }
 
 /// The functions that panicked after the first `since` lines, if there are no other lines.

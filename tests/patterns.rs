@@ -15,8 +15,8 @@ use common::Client;
 use common::limits::NO;
 use common::limits::attempt;
 use common::limits::flags;
-use common::mailbox::NAMED;
-use common::mailbox::NAMELESS;
+use common::mailbox::QUERY_WITH_USERNAME;
+use common::mailbox::QUERY_WITHOUT_USERNAME;
 use common::mailbox::check;
 use common::mailbox::configure;
 use common::mailbox::site;
@@ -40,7 +40,7 @@ fn config_fails_for_a_query_that_matches_patterns() {
     for base in Base::all() {
         let is_sqlite = matches!(base, Base::Sqlite);
         let site = site(base);
-        for query in [NAMELESS, NAMED] {
+        for query in [QUERY_WITHOUT_USERNAME, QUERY_WITH_USERNAME] {
             configure(&site, query, "");
             assert_eq!(check(&site, "accounts"), (0, String::from("ok the query runs")));
         }
@@ -54,7 +54,7 @@ fn config_fails_for_a_query_that_matches_patterns() {
             if !(is_sqlite && in_sqlite || !is_sqlite && in_mariadb) {
                 continue;
             }
-            let (select, _) = NAMELESS.split_once("WHERE").unwrap();
+            let (select, _) = QUERY_WITHOUT_USERNAME.split_once("WHERE").unwrap();
             configure(&site, &format!("{select}{condition}"), "");
             let (status, accounts) = check(&site, "accounts");
             assert!(status == 2 && accounts.starts_with("failed "), "{condition}: {accounts}");
@@ -82,7 +82,7 @@ fn a_pattern_login_is_logged_once_and_an_alias_is_not() {
     for base in Base::all() {
         let site = site(base);
         let exim = site.exim();
-        let like = NAMED.replace("= :user", "LIKE :user");
+        let like = QUERY_WITH_USERNAME.replace("= :user", "LIKE :user");
         configure(&site, &like, "");
         let reports = || {
             let lines = site.lines();

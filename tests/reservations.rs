@@ -27,13 +27,13 @@ use common::limits::NONE_KNOWN_GOOD;
 use common::limits::RESERVATIONS;
 use common::limits::YES;
 use common::limits::attempt;
+use common::limits::attempt_together;
 use common::limits::expect_line;
 use common::limits::expect_rows;
 use common::limits::flags;
 use common::limits::limit;
-use common::limits::make_hashes_dear;
+use common::limits::make_hashes_slow;
 use common::limits::site;
-use common::limits::together;
 use common::limits::wait_at_most;
 use common::site::CN;
 use common::site::GB;
@@ -56,18 +56,18 @@ fn an_office_logs_in_at_once_behind_one_address() {
             );
             site.sql(&sql);
         }
-        make_hashes_dear(&site);
+        make_hashes_slow(&site);
         wait_at_most(&site, "60s");
         let exim = site.exim();
         let credentials = |number| (format!("u{number}@example.com"), String::from("secret"));
-        let replies = together(&exim, USERS, credentials);
+        let replies = attempt_together(&exim, USERS, credentials);
         assert_eq!(replies, vec![ACCEPTED; USERS], "{:?}", site.lines());
         expect_rows(&site, USERS, (YES, NO));
         expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
         assert_eq!(site.count(ENTRIES), 0);
         // Ten failures still reach the limit.
         let credentials = |number| (format!("u{number}@example.com"), String::from("wrong"));
-        let replies = together(&exim, USERS, credentials);
+        let replies = attempt_together(&exim, USERS, credentials);
         assert_eq!(replies, vec![REFUSED; USERS], "{:?}", site.lines());
         let rows = site.rows();
         let hashed = rows.iter().filter(|row| row.auth_ok == NO).count();
@@ -85,11 +85,11 @@ fn one_user_logs_in_with_many_connections_at_once() {
     for (base, (max, failed)) in cases {
         let limits = [limit("guessing", "account", "failures", max)];
         let site = site(base, NONE_KNOWN_GOOD, &limits);
-        make_hashes_dear(&site);
+        make_hashes_slow(&site);
         wait_at_most(&site, "60s");
         let exim = site.exim();
         let right = |_| (U.to_owned(), String::from("secret"));
-        let replies = together(&exim, CONNECTIONS, right);
+        let replies = attempt_together(&exim, CONNECTIONS, right);
         assert_eq!(replies, vec![ACCEPTED; CONNECTIONS], "{:?}", site.lines());
         expect_rows(&site, CONNECTIONS, (YES, NO));
         assert_eq!(site.count(ENTRIES), 0);
@@ -98,7 +98,7 @@ fn one_user_logs_in_with_many_connections_at_once() {
             assert_eq!(attempt(&exim, GB, U, "wrong"), REFUSED);
             assert_eq!(flags(&site), (NO, NO));
         }
-        let replies = together(&exim, CONNECTIONS, right);
+        let replies = attempt_together(&exim, CONNECTIONS, right);
         assert_eq!(replies, vec![ACCEPTED; CONNECTIONS], "{:?}", site.lines());
         expect_rows(&site, CONNECTIONS, (YES, NO));
         assert_eq!((site.count(ENTRIES), site.count(RESERVATIONS)), (failed, 0));
@@ -112,7 +112,7 @@ fn two_accounts_that_are_aliases_of_each_other_log_in_at_once() {
     for base in Base::all() {
         let limits = [limit("guessing", "account", "failures", 3)];
         let site = site(base, NONE_KNOWN_GOOD, &limits);
-        make_hashes_dear(&site);
+        make_hashes_slow(&site);
         let query = "SELECT password, CASE username WHEN 'u@example.com' THEN 'v@example.com' \
                      ELSE 'u@example.com' END AS username FROM account WHERE username = :user";
         site.write_config(&site.read("authpolicy.toml").replace(common::site::QUERY, query));
@@ -130,7 +130,7 @@ fn two_accounts_that_are_aliases_of_each_other_log_in_at_once() {
         let credentials = |number: usize| {
             (["u@example.com", "v@example.com"][number % 2].to_owned(), String::from("secret"))
         };
-        let replies = together(&exim, CLIENTS, credentials);
+        let replies = attempt_together(&exim, CLIENTS, credentials);
         assert_eq!(replies, vec![ACCEPTED; CLIENTS], "{:?}", site.lines());
         expect_rows(&site, CLIENTS, (YES, NO));
         assert_eq!((deadlocks(), site.count(ENTRIES)), (before, 0));

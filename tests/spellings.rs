@@ -23,9 +23,9 @@ use common::limits::YES;
 use common::limits::attempt;
 use common::limits::flags;
 use common::limits::limit;
-use common::mailbox::NAMED;
-use common::mailbox::NAMELESS;
 use common::mailbox::POLICY;
+use common::mailbox::QUERY_WITH_USERNAME;
+use common::mailbox::QUERY_WITHOUT_USERNAME;
 use common::mailbox::check;
 use common::mailbox::configure;
 use common::mailbox::site;
@@ -89,7 +89,7 @@ fn without_username_only_plain_names_are_served_if_names_matter() {
             limit("one", "account", "passwords", 1000),
             limit("one", "account+remote", "failures", 1000),
         ] {
-            configure(&site, NAMELESS, &policy);
+            configure(&site, QUERY_WITHOUT_USERNAME, &policy);
             assert_cannot_tell(&site, &exim, &policy);
             let (status, names) = check(&site, "names");
             assert!(
@@ -105,7 +105,7 @@ fn without_username_only_plain_names_are_served_if_names_matter() {
 fn exceptions_depend_on_names_too() {
     for base in Base::all() {
         let site = site(base);
-        configure(&site, NAMELESS, "allow_countries = [\"GB\"]\n");
+        configure(&site, QUERY_WITHOUT_USERNAME, "allow_countries = [\"GB\"]\n");
         let exim = site.exim();
         assert_eq!(check(&site, "names"), (0, String::from("ok")));
         assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), ACCEPTED);
@@ -125,7 +125,7 @@ fn with_username_all_spellings_get_the_rules_of_the_account() {
     let site = site(Base::mariadb());
     let exim = site.exim();
     let policy = "[policy.account.\"p@example.com\"]\nallow_countries = [\"GB\"]\n";
-    configure(&site, NAMED, policy);
+    configure(&site, QUERY_WITH_USERNAME, policy);
     for name in ["p@example.com", SPELLINGS[0], SPELLINGS[1], SPELLINGS[2]] {
         assert_eq!(attempt(&exim, GB, name, "secret"), ACCEPTED, "{}", site.main_log());
         assert_eq!(attempt(&exim, CN, name, "secret"), REFUSED, "{name}");
@@ -136,7 +136,7 @@ fn with_username_all_spellings_get_the_rules_of_the_account() {
     }
     assert_eq!(check(&site, "names"), (0, String::from("ok")));
     // The query returns NULL as the name of this account.
-    let empty = NAMED.replace("address AS", "NULLIF(address, 'p@example.com') AS");
+    let empty = QUERY_WITH_USERNAME.replace("address AS", "NULLIF(address, 'p@example.com') AS");
     configure(&site, &empty, policy);
     assert_eq!(attempt(&exim, GB, "mike@example.com", "secret"), ACCEPTED, "{}", site.main_log());
     assert_eq!(attempt(&exim, CN, SPELLINGS[0], "secret"), CANNOT_TELL);
@@ -189,7 +189,7 @@ fn a_rule_for_an_ambiguous_name_is_an_error() {
         ("domain.\"ex\u{e1}mple.com\"", "ex\u{e1}mple.com"),
     ] {
         let policy = format!("[policy.{rule}]\nallow_countries = [\"IE\"]\n");
-        configure(&site, NAMED, &policy);
+        configure(&site, QUERY_WITH_USERNAME, &policy);
         assert_eq!(attempt(&exim, GB, "p@example.com", "secret"), ACCEPTED, "{}", site.main_log());
         let name = if key.contains('@') { "strasse@example.com" } else { "p@example.com" };
         let right = if key.contains('@') { REFUSED } else { ACCEPTED };
@@ -199,7 +199,7 @@ fn a_rule_for_an_ambiguous_name_is_an_error() {
             "the rule holds: {}",
             site.main_log()
         );
-        configure(&site, NAMELESS, &policy);
+        configure(&site, QUERY_WITHOUT_USERNAME, &policy);
         for name in ["strasse@example.com", "p@example.com", "nobody@example.com"] {
             assert_eq!(attempt(&exim, GB, name, "secret"), CANNOT_TELL, "{rule} {name}");
             let text = site.read("authpolicy.toml");
@@ -214,8 +214,9 @@ fn a_rule_for_an_ambiguous_name_is_an_error() {
         assert!(names.contains(&format!("policy.{rule}: the name has")), "{names}");
     }
     // A default domain is part of a rule's name.
-    let accounts =
-        format!("[accounts]\nquery = \"{NAMELESS}\"\ndefault_domain = \"ex\u{e1}mple.com\"\n");
+    let accounts = format!(
+        "[accounts]\nquery = \"{QUERY_WITHOUT_USERNAME}\"\ndefault_domain = \"ex\u{e1}mple.com\"\n"
+    );
     site.configure(&format!(
         "{accounts}{}\n{POLICY}[policy.account.p]\ndisabled = true\n",
         site.geoip()
@@ -228,7 +229,7 @@ fn a_rule_for_an_ambiguous_name_is_an_error() {
 #[test]
 fn drivers_get_no_account_for_another_spelling() {
     let site = site(Base::mariadb());
-    configure(&site, NAMELESS, &limit("one", "account", "failures", 2));
+    configure(&site, QUERY_WITHOUT_USERNAME, &limit("one", "account", "failures", 2));
     let call = |function: &str, arguments: &str| {
         site.dlfunc(function, &format!("{arguments}{{$sender_host_address}}"))
     };

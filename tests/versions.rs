@@ -31,7 +31,7 @@ use common::example::with;
 use common::exim::free_port;
 use common::exims::Installed;
 use common::exims::Syslog;
-use common::exims::tell;
+use common::exims::print_line;
 use common::site::CN;
 use common::site::GB;
 use common::smtp::ACCEPTED;
@@ -287,7 +287,10 @@ fn test_exim(exim: &dyn Fn() -> Option<Installed>, renamed: Option<&str>) {
             if rig.is_known { "known" } else { "UNKNOWN to this plugin, lines in syslog" };
         let named = renamed.map(|name| format!(" as {name}")).unwrap_or_default();
         let ipv6 = if ipv6.is_empty() { "" } else { ", without IPv6" };
-        tell(&format!("{}: Exim {}{named}{ipv6}: {summary}", rig.exim.name, rig.exim.version));
+        print_line(&format!(
+            "{}: Exim {}{named}{ipv6}: {summary}",
+            rig.exim.name, rig.exim.version
+        ));
     }
 }
 

@@ -32,11 +32,11 @@ pub fn value<'a>(printed: &'a str, name: &str) -> &'a str {
 }
 
 /// A site with a limit on its own server. One attempt has been accepted.
-pub fn stage() -> (Site, Arc<MariaDb>, String) {
-    stage_on(MariaDb::start())
+pub fn site_with_limit() -> (Site, Arc<MariaDb>, String) {
+    site_with_limit_on(MariaDb::start())
 }
 
-pub fn stage_on(server: MariaDb) -> (Site, Arc<MariaDb>, String) {
+pub fn site_with_limit_on(server: MariaDb) -> (Site, Arc<MariaDb>, String) {
     let server = Arc::new(server);
     let name = server.database();
     let url = server.tcp_url(&name);

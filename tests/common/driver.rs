@@ -59,16 +59,20 @@ impl Rig {
 
     fn daemon(site: &Site, port: u16, environment: &[(&str, &str)]) -> Exim {
         let (config, pid) = (site.path("exim.conf"), site.path("exim.pid"));
-        Exim::start_among(&config, port, &["-oP", pid.to_str().unwrap()], environment)
+        Exim::start_with_environment(&config, port, &["-oP", pid.to_str().unwrap()], environment)
     }
 
     /// Restarts Exim after replacing texts of its configuration.
     pub fn restart_with(&mut self, changes: &[(&str, &str)]) {
-        self.restart_among(changes, &[]);
+        self.restart_with_environment(changes, &[]);
     }
 
     /// Restarts Exim after replacing texts of its configuration, with environment variables.
-    pub fn restart_among(&mut self, changes: &[(&str, &str)], environment: &[(&str, &str)]) {
+    pub fn restart_with_environment(
+        &mut self,
+        changes: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) {
         self.site.write("exim.conf", &with(&self.site.read("exim.conf"), changes));
         // The old Exim must end first, because both listen on the same port.
         self.exim = None;
@@ -136,7 +140,7 @@ pub const YES: Option<bool> = Some(true);
 pub const NO: Option<bool> = Some(false);
 
 /// Makes the attempt, and compares its reply, line and row with the case.
-pub fn play(site: &Site, login: LoginFn<'_>, case: &Case<'_>) {
+pub fn check_case(site: &Site, login: LoginFn<'_>, case: &Case<'_>) {
     let name = case.name;
     // Rows and logs have a question mark for a control character.
     let username = case.authcid.replace('\n', "?");
@@ -161,7 +165,7 @@ pub fn play(site: &Site, login: LoginFn<'_>, case: &Case<'_>) {
 /// Runs the cases that every driver with passwords has. `disabled_ok` is the expected `auth_ok` of
 /// a disabled account with its right password: false if the driver asks the plugin for the
 /// password, which it does not get; true if another program checks the password.
-pub fn play_all(site: &Site, login: LoginFn<'_>, disabled_ok: bool) {
+pub fn check_all_cases(site: &Site, login: LoginFn<'_>, disabled_ok: bool) {
     let disabled = format!(
         "status=403 reason=disabled rule=account.disabled auth_ok={} policy_reject=1 country=GB",
         u8::from(disabled_ok)
@@ -186,14 +190,14 @@ pub fn play_all(site: &Site, login: LoginFn<'_>, disabled_ok: bool) {
             line: "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB", row: (YES, NO) },
     ];
     for case in &cases {
-        play(site, login, case);
+        check_case(site, login, case);
     }
     assert_eq!(site.panic_log(), "");
 }
 
 /// Checks attempts without a database: a right password gets 435, a wrong one `reply_to_wrong`.
 /// Both have a log line that says "cannot tell", and no row.
-pub fn play_without_database(rig: &Rig, login: LoginFn<'_>, reply_to_wrong: &str) {
+pub fn check_without_database(rig: &Rig, login: LoginFn<'_>, reply_to_wrong: &str) {
     let site = &rig.site;
     assert_eq!(login(GB, "u@example.com", "secret"), ACCEPTED, "{}", site.main_log());
     let before = (site.rows().len(), site.lines().len());

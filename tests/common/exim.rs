@@ -50,12 +50,12 @@ impl Exim {
     /// Starts a daemon whose configuration or arguments say where it listens. `port` is one of the
     /// ports.
     pub fn start_on(config: &Path, port: u16, arguments: &[&str]) -> Self {
-        Self::start_among(config, port, arguments, &[])
+        Self::start_with_environment(config, port, arguments, &[])
     }
 
     /// Starts a daemon with environment variables. Exim drops those that `keep_environment` does
     /// not name.
-    pub fn start_among(
+    pub fn start_with_environment(
         config: &Path,
         port: u16,
         arguments: &[&str],

@@ -55,7 +55,7 @@ impl Installed {
                 Some(Self { name, folder: Some(folder), version: version(&printed) })
             }
             (Err(_), Ok(reason)) if name.starts_with("backports-") => {
-                tell(&format!("{name} is NOT tested: {}", reason.trim_end()));
+                print_line(&format!("{name} is NOT tested: {}", reason.trim_end()));
                 None
             }
             (Err(e), _) => {
@@ -114,7 +114,7 @@ fn version(printed: &str) -> String {
 }
 
 /// Prints a line even if the test passes.
-pub fn tell(line: &str) {
+pub fn print_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "versions: {line}");
 }
 

@@ -57,33 +57,33 @@ impl<'a> Fault<'a> {
     }
 
     /// Attempts whose log line has one of these causes may have no row.
-    pub fn rowless(self, causes: &'a [&'a str]) -> Self {
+    pub fn without_rows_for(self, causes: &'a [&'a str]) -> Self {
         Self { tolerances: Tolerances { causes_without_row: causes, ..self.tolerances }, ..self }
     }
 
     /// Attempts without a row may write it later, because the place for rows is restored.
-    pub fn returning(self) -> Self {
+    pub fn with_late_rows(self) -> Self {
         Self { tolerances: Tolerances { place_returns: true, ..self.tolerances }, ..self }
     }
 
     /// Rules may refuse right passwords.
-    pub fn refusing(self) -> Self {
+    pub fn with_refusals_by_rules(self) -> Self {
         Self { tolerances: Tolerances { rules_refuse: true, ..self.tolerances }, ..self }
     }
 
     /// The journal may contain torn lines.
-    pub fn torn(self) -> Self {
+    pub fn with_torn_lines(self) -> Self {
         Self { tolerances: Tolerances { torn_lines: true, ..self.tolerances }, ..self }
     }
 
     /// This many rows may have an empty name.
-    pub fn nameless(self, attempts: usize) -> Self {
+    pub fn with_empty_names(self, attempts: usize) -> Self {
         Self { tolerances: Tolerances { empty_names: attempts, ..self.tolerances }, ..self }
     }
 
     /// Runs clients on this Exim while `work` breaks and repairs something. Attempts are accepted
     /// before and after it. Then delivers the waiting rows, and checks every attempt.
-    pub fn play(&self, site: &Site, exim: &Exim, work: impl FnOnce(&Load)) -> Tally {
+    pub fn run(&self, site: &Site, exim: &Exim, work: impl FnOnce(&Load)) -> Tally {
         let attempts = load::run(exim.port, CLIENTS, |load| {
             load.wait_for(ACCEPTED);
             work(load);

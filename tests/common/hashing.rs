@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Client;
 use super::Exim;
 use super::Site;
-use super::processes::Frozen;
+use super::frozen::Frozen;
 use super::site::GB;
 use super::smtp::ACCEPTED;
 use super::smtp::REFUSED;

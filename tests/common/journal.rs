@@ -43,12 +43,12 @@ pub fn flush(site: &Site) -> [usize; 4] {
 }
 
 /// Renames the table, so that it accepts no rows.
-pub fn take_table(site: &Site) {
+pub fn hide_table(site: &Site) {
     site.sql("ALTER TABLE connection_log RENAME TO gone");
 }
 
 /// Gives the table its name again.
-pub fn give_table_back(site: &Site) {
+pub fn restore_table(site: &Site) {
     site.sql("ALTER TABLE gone RENAME TO connection_log");
 }
 
@@ -111,6 +111,6 @@ pub fn refuse_bad_names(site: &Site, how: &str) {
 }
 
 /// Makes an attempt whose row the table refuses after `refuse_bad_names`.
-pub fn attempt_badly(exim: &Exim) {
+pub fn attempt_with_refused_row(exim: &Exim) {
     assert_eq!(Client::connect_from(exim.port, GB).plain(b"bad@example.com", b"x"), REFUSED);
 }

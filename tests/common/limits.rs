@@ -56,7 +56,7 @@ pub const RESERVATIONS: &str =
     "SELECT COUNT(*) FROM authpolicy_count WHERE value <> '' AND attempt <> ''";
 
 /// Gives all accounts a hash that takes about 20 ms, so that simultaneous attempts overlap.
-pub fn make_hashes_dear(site: &Site) {
+pub fn make_hashes_slow(site: &Site) {
     let hash = site.tool(&["hash", "--scheme", "BLF-CRYPT", "--cost", "8"], "secret");
     site.sql(&format!("UPDATE account SET password = '{}'", hash.trim()));
 }
@@ -69,7 +69,7 @@ pub fn wait_at_most(site: &Site, time: &str) {
 
 /// Makes attempts from one address at the same time; returns their replies. `words` returns the
 /// name and the password of each.
-pub fn together(
+pub fn attempt_together(
     exim: &Exim,
     clients: usize,
     words: impl Fn(usize) -> (String, String) + Sync,

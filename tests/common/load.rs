@@ -94,7 +94,7 @@ impl Load {
 
     /// Waits until `count` attempts have ended that began after this call; returns the names of all
     /// such attempts. A fault that is present during the call was present for the whole of each.
-    pub fn meanwhile(&self, count: usize) -> HashSet<String> {
+    pub fn wait_for_new(&self, count: usize) -> HashSet<String> {
         let from = self.number.load(Ordering::SeqCst);
         for _ in 0..12_000 {
             let attempts = self.attempts();
@@ -165,7 +165,7 @@ pub struct Tally {
     pub unanswered: usize,
     pub rows: usize,
     /// The number of attempts with the reply 435 that have a log line, and no row.
-    pub rowless: usize,
+    pub without_row: usize,
 }
 
 /// The deviations that a fault may cause.
@@ -194,11 +194,11 @@ pub struct Tolerances<'a> {
 /// - Exim's panic log is empty.
 ///
 /// All waiting rows must have been delivered before.
-pub fn hold(site: &Site, attempts: &[Attempt]) -> Tally {
+pub fn assert_consistent(site: &Site, attempts: &[Attempt]) -> Tally {
     assert_consistent_within(&Tolerances::default(), site, attempts)
 }
 
-/// Checks attempts as `hold` does, with tolerances.
+/// Checks attempts as `assert_consistent` does, with tolerances.
 pub fn assert_consistent_within(
     tolerances: &Tolerances<'_>,
     site: &Site,
@@ -208,8 +208,8 @@ pub fn assert_consistent_within(
     check(tolerances, site.rows(), Some(&lines(site)), attempts)
 }
 
-/// Checks attempts as `hold` does, with the rows of another table, and without log lines.
-pub fn hold_rows(found: Vec<Row>, attempts: &[Attempt]) -> Tally {
+/// Checks attempts as `assert_consistent` does, with the rows of another table, and without log lines.
+pub fn assert_rows_consistent(found: Vec<Row>, attempts: &[Attempt]) -> Tally {
     check(&Tolerances::default(), found, None, attempts)
 }
 
@@ -254,7 +254,7 @@ fn check(
             Some(CANNOT_TELL) => {
                 tally.cannot_tell += 1;
                 if tolerances.causes_without_row.iter().any(|cause| line.contains(cause)) {
-                    tally.rowless += usize::from(found.is_empty());
+                    tally.without_row += usize::from(found.is_empty());
                     let is_late = tolerances.place_returns && found == [(None, None)];
                     assert!(found.is_empty() || is_late, "{name}: {found:?} {line}");
                 } else {

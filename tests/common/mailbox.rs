@@ -7,9 +7,10 @@ use super::config::config;
 use super::config::value;
 
 /// A query without the column `username`: the account has the name that the client sent.
-pub const NAMELESS: &str = "SELECT password, allow_countries FROM mailbox WHERE address = :user";
+pub const QUERY_WITHOUT_USERNAME: &str =
+    "SELECT password, allow_countries FROM mailbox WHERE address = :user";
 /// A query that returns the stored name as `username`.
-pub const NAMED: &str =
+pub const QUERY_WITH_USERNAME: &str =
     "SELECT password, allow_countries, address AS username FROM mailbox WHERE address = :user";
 pub const POLICY: &str = "[policy]\nfailure_time = \"0s\"\nhash_nonce = \"nonce\"\n";
 

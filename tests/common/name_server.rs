@@ -76,7 +76,7 @@ impl Etc {
 
 /// The behaviour of a name server.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum Behaviour {
     Answers,
     IsSilent,
     /// Replies SERVFAIL.
@@ -91,7 +91,7 @@ pub struct NameServer {
 }
 
 struct State {
-    manner: Manner,
+    behaviour: Behaviour,
     records: HashMap<String, Vec<IpAddr>>,
     asked: Vec<String>,
 }
@@ -99,7 +99,8 @@ struct State {
 impl NameServer {
     /// Listens on port 53 of this address.
     pub fn start(address: Ipv4Addr) -> Self {
-        let state = State { manner: Manner::Answers, records: HashMap::new(), asked: Vec::new() };
+        let state =
+            State { behaviour: Behaviour::Answers, records: HashMap::new(), asked: Vec::new() };
         let server = Self { state: Arc::new(Mutex::new(state)) };
         let datagrams = UdpSocket::bind((address, 53)).unwrap();
         let here = server.clone();
@@ -143,8 +144,8 @@ impl NameServer {
         };
     }
 
-    pub fn behave(&self, manner: Manner) {
-        self.state.lock().unwrap().manner = manner;
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        self.state.lock().unwrap().behaviour = behaviour;
     }
 
     /// The names in the queries since the last call, one for each query.
@@ -158,12 +159,12 @@ impl NameServer {
         let question = query.get(12..end + 4)?;
         state.asked.push(name.clone());
         let known = state.records.get(&name);
-        let (flags, code) = match state.manner {
-            Manner::IsSilent => return None,
-            Manner::Fails => (0x81, 0x82),
-            Manner::Truncates if is_datagram => (0x83, 0x80),
+        let (flags, code) = match state.behaviour {
+            Behaviour::IsSilent => return None,
+            Behaviour::Fails => (0x81, 0x82),
+            Behaviour::Truncates if is_datagram => (0x83, 0x80),
             _ if known.is_none() => (0x81, 0x83),
-            Manner::Answers | Manner::Truncates => (0x81, 0x80),
+            Behaviour::Answers | Behaviour::Truncates => (0x81, 0x80),
         };
         let is_ipv6 = query[end..end + 2] == [0, 28];
         let mut records = Vec::new();

@@ -43,12 +43,12 @@ impl Rig {
     }
 
     /// Configures these database URLs.
-    pub fn ask(&self, urls: &[String]) {
-        self.ask_within(urls, TIMEOUTS);
+    pub fn set_urls(&self, urls: &[String]) {
+        self.set_urls_with_timeouts(urls, TIMEOUTS);
     }
 
     /// Configures these database URLs and time-outs.
-    pub fn ask_within(&self, urls: &[String], timeouts: &str) {
+    pub fn set_urls_with_timeouts(&self, urls: &[String], timeouts: &str) {
         let config = self.site.read("authpolicy.toml");
         let (_, rest) = config.split_once("[state]").unwrap();
         self.site.write_config(&format!("[database]\nurl = {urls:?}\n{timeouts}[state]{rest}"));

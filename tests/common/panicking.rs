@@ -41,7 +41,7 @@ pub fn at(places: &[&str]) -> String {
 }
 
 /// Sends EHLO with this name.
-pub fn greet(client: &mut Client, name: &str) {
+pub fn ehlo(client: &mut Client, name: &str) {
     let capabilities = client.command(&format!("EHLO {name}"));
     assert!(capabilities.starts_with("250"), "{capabilities}");
 }

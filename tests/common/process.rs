@@ -41,9 +41,9 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Random numbers, good enough for tests.
-pub struct Dice(u64);
+pub struct Random(u64);
 
-impl Dice {
+impl Random {
     pub fn new() -> Self {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).unwrap();

@@ -51,7 +51,7 @@ impl Rig {
     }
 
     /// Configures these database URLs and time-outs.
-    pub fn ask(&self, urls: &[&str], timeouts: &str) {
+    pub fn set_urls(&self, urls: &[&str], timeouts: &str) {
         let config = self.site.read("authpolicy.toml");
         let (_, rest) = config.split_once("[state]").unwrap();
         self.site.write_config(&format!("[database]\nurl = {urls:?}\n{timeouts}[state]{rest}"));
@@ -67,7 +67,7 @@ impl Rig {
     }
 
     /// The files of the cached accounts.
-    pub fn remembered(&self) -> Vec<PathBuf> {
+    pub fn cached_account_files(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.site.path("state/remembered")) else {
             return Vec::new();
         };

@@ -9,11 +9,11 @@ use super::Exim;
 use super::process::children;
 
 /// Sends SIGUSR1 to one process every two milliseconds, until dropped.
-pub struct Storm(Child);
+pub struct SignalFlood(Child);
 
-impl Storm {
+impl SignalFlood {
     /// Sends the signals to the process that serves the daemon's only connection.
-    pub fn over(exim: &Exim) -> Self {
+    pub fn start(exim: &Exim) -> Self {
         let mut serving = children(exim.pid());
         // The connection that tested whether the daemon listens may still be open.
         for _ in 0..3000 {
@@ -30,7 +30,7 @@ impl Storm {
     }
 }
 
-impl Drop for Storm {
+impl Drop for SignalFlood {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

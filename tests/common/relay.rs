@@ -25,12 +25,12 @@ const IS_CUT: u8 = 2;
 const HAS_ENDED: u8 = 3;
 
 /// A running relay; stopped when dropped.
-pub struct Way {
+pub struct Relay {
     pub port: u16,
     state: Arc<AtomicU8>,
 }
 
-impl Way {
+impl Relay {
     /// Starts a relay to this port.
     pub fn to(target: u16) -> Self {
         let (port, state) = (free_port(), Arc::new(AtomicU8::new(PASSES)));
@@ -54,7 +54,7 @@ impl Way {
     }
 
     /// Passes connections on again.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.state.store(PASSES, Ordering::SeqCst);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             sleep(INTERVAL);
@@ -62,7 +62,7 @@ impl Way {
     }
 }
 
-impl Drop for Way {
+impl Drop for Relay {
     fn drop(&mut self) {
         self.state.store(HAS_ENDED, Ordering::SeqCst);
     }
