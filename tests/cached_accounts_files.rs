@@ -59,9 +59,9 @@ fn an_account_that_the_tool_changes_is_forgotten() {
         rig.site.sql("UPDATE account SET active = 1");
         log_in(&rig, "u");
         log_in(&rig, "v");
-        assert_eq!(rig.remembered().len(), 2, "{change:?}");
+        assert_eq!(rig.cached_account_files().len(), 2, "{change:?}");
         rig.site.tool(change, "secret");
-        assert_eq!(rig.remembered().len(), left, "{change:?}");
+        assert_eq!(rig.cached_account_files().len(), left, "{change:?}");
     }
 }
 
@@ -77,7 +77,7 @@ fn an_account_that_is_deleted_while_the_log_is_away_is_forgotten() {
     let output = rig.site.run_tool(&["user", "del", "u@example.com"], "");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(rig.site.count("SELECT COUNT(*) FROM account"), 0);
-    assert_eq!(rig.remembered().len(), 0);
+    assert_eq!(rig.cached_account_files().len(), 0);
 }
 
 #[test]
@@ -90,14 +90,18 @@ fn no_more_than_ten_thousand_accounts_are_cached() {
         fs::write(directory.join(format!("planted-{number}")), "").unwrap();
     }
     log_in(&rig, "v");
-    assert_eq!(rig.remembered().len(), MAX_CACHED, "u and the added files");
+    assert_eq!(rig.cached_account_files().len(), MAX_CACHED, "u and the added files");
     rig.server.kill();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     assert_eq!(rig.attempt("v", "secret"), CANNOT_TELL);
     rig.server.restart();
     fs::remove_file(directory.join("planted-1")).unwrap();
     log_in(&rig, "v");
-    assert_eq!(rig.remembered().len(), MAX_CACHED, "v takes the place of the removed file");
+    assert_eq!(
+        rig.cached_account_files().len(),
+        MAX_CACHED,
+        "v takes the place of the removed file"
+    );
 }
 
 #[test]
@@ -105,13 +109,13 @@ fn one_in_sixteen_new_accounts_deletes_expired_files() {
     let rig = common::stale::rig(SERVE_STALE, &[]);
     load::prepare(&rig.site);
     log_in(&rig, "u-0");
-    let own = rig.remembered().pop().unwrap();
+    let own = rig.cached_account_files().pop().unwrap();
     let old = add_expired_file(own.parent().unwrap(), "old");
     let deletes_expired = |path: &PathBuf| path.to_str().unwrap().ends_with('0');
     // One file name in sixteen ends in that digit, so that the loop ends long before its limit.
     for number in 1..1000 {
         log_in(&rig, &format!("u-{number}"));
-        let known = rig.remembered();
+        let known = rig.cached_account_files();
         let is_deleted = known.iter().any(|path| *path != own && deletes_expired(path));
         assert_eq!(old.exists(), !is_deleted, "{known:?}");
         if is_deleted {
@@ -156,5 +160,5 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     rig.server.restart();
     load::flush(&rig.site);
-    assert!(!old.exists() && rig.remembered().len() == 1);
+    assert!(!old.exists() && rig.cached_account_files().len() == 1);
 }

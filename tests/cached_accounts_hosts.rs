@@ -44,7 +44,7 @@ fn attempt(rig: &Rig) -> (String, String) {
 
 /// Checks that the cached account is not used, for this reason.
 fn assert_cannot_tell(rig: &Rig, reason: &str) {
-    assert_ne!(rig.remembered().len(), 0);
+    assert_ne!(rig.cached_account_files().len(), 0);
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, CANNOT_TELL, "{reason}: {lines}");
     assert!(lines.contains(reason), "{reason}: {lines}");
@@ -73,13 +73,13 @@ fn a_server_whose_tls_fails_is_not_away() {
     let with = |authority: &str| format!("{url}?root_cert_path={authority}");
     rig.server.kill();
     rig.server.restart_with(&arguments);
-    rig.ask(&[&with(&trusted)], "");
+    rig.set_urls(&[&with(&trusted)], "");
     assert_served_by_database(&rig);
-    rig.ask(&[&with(&another)], "");
+    rig.set_urls(&[&with(&another)], "");
     assert_cannot_tell(&rig, "certificate");
-    rig.ask(&[&with("/nonexistent/ca.crt")], "");
+    rig.set_urls(&[&with("/nonexistent/ca.crt")], "");
     assert_cannot_tell(&rig, "No such file");
-    rig.ask(&[&with(&trusted)], "");
+    rig.set_urls(&[&with(&trusted)], "");
     assert_served_by_database(&rig);
     rig.server.kill();
     rig.server.restart();
@@ -97,7 +97,7 @@ fn a_host_whose_name_does_not_resolve_is_not_away() {
     let nameless = other(&format!("{}.example:3306", "a".repeat(64)));
     let refusing = other(&format!("127.0.0.1:{}", free_port()));
     for second in [&nameless, &refusing] {
-        rig.ask(&[&url, second], "");
+        rig.set_urls(&[&url, second], "");
         assert_served_by_database(&rig);
         rig.server.kill();
         match *second == nameless {
@@ -112,15 +112,15 @@ fn a_host_whose_name_does_not_resolve_is_not_away() {
 fn a_host_that_had_too_little_time_is_not_away() {
     let rig = rig();
     let url = rig.tcp_url();
-    rig.ask(&[&url], "");
+    rig.set_urls(&[&url], "");
     assert_served_by_database(&rig);
     rig.server.kill();
     // Accepts connections, and sends nothing.
     let silent = TcpListener::bind(("127.0.0.1", rig.server.port)).unwrap();
     // Some of the attempt's time has passed when it connects.
-    rig.ask(&[&url], "connect_timeout = \"1s\"\nattempt_timeout = \"1s\"\n");
+    rig.set_urls(&[&url], "connect_timeout = \"1s\"\nattempt_timeout = \"1s\"\n");
     assert_cannot_tell(&rig, "took too long");
-    rig.ask(&[&url], "connect_timeout = \"500ms\"\nattempt_timeout = \"20s\"\n");
+    rig.set_urls(&[&url], "connect_timeout = \"500ms\"\nattempt_timeout = \"20s\"\n");
     assert_served_from_cache(&rig);
     drop(silent);
 }
@@ -133,7 +133,7 @@ fn a_host_that_was_not_tried_in_time_is_not_away() {
     let refusing = format!("127.0.0.1:{}", free_port());
     let refusing = url.replace(&format!("127.0.0.1:{}", rig.server.port), &refusing);
     let timeouts = "connect_timeout = \"10s\"\nattempt_timeout = \"11s\"\n";
-    rig.ask(&[&url, &refusing], timeouts);
+    rig.set_urls(&[&url, &refusing], timeouts);
     assert_served_by_database(&rig);
     rig.server.kill();
     assert_served_from_cache(&rig);
