@@ -73,7 +73,7 @@ pub struct Account {
 
 /// The result of the account query for a login.
 #[derive(Debug)]
-pub struct Lookup {
+pub struct AccountLookup {
     /// The account, if there is one.
     pub account: Option<Account>,
     /// True if all spellings of a login lead to one name: the query returns `username`, or it is the
@@ -81,10 +81,10 @@ pub struct Lookup {
     pub is_name_canonical: bool,
 }
 
-impl Lookup {
+impl AccountLookup {
     /// The result for a cached account, used because no host of the database can be reached.
     #[must_use]
-    pub fn remembered(account: Option<Account>, accounts: &Accounts) -> Self {
+    pub fn from_cache(account: Option<Account>, accounts: &Accounts) -> Self {
         let is_name_canonical = accounts.query_is_default
             || account.as_ref().is_none_or(|account| account.username.is_some());
         Self { account, is_name_canonical }
@@ -118,7 +118,7 @@ impl Account {
         login: &Login,
         attempt: &Attempt,
         parameters: &Parameters,
-    ) -> Result<Lookup, Error> {
+    ) -> Result<AccountLookup, Error> {
         let proved_elsewhere = !matches!(attempt.proof, Proof::Password(_));
         let query = if accounts.query_is_default && proved_elsewhere {
             DEFAULT_QUERY_OF_PROVED.into()
@@ -151,7 +151,7 @@ impl Account {
         let is_name_canonical = accounts.query_is_default
             || found.columns.iter().any(|name| name == "username")
                 && account.as_ref().is_none_or(|account| account.username.is_some());
-        Ok(Lookup { account, is_name_canonical })
+        Ok(AccountLookup { account, is_name_canonical })
     }
 
     /// An account of one row.

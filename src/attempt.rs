@@ -122,7 +122,7 @@ pub enum Proof {
     /// Nobody could look at it, for this reason.
     Unknown(String),
     /// It could not be looked at, because other attempts took all the room of this limit.
-    NoRoom(Arc<str>),
+    LimitFull(Arc<str>),
     /// Nobody looked at it, since the client was refused before.
     Unchecked,
     /// The client did not wait for anybody to look at it.
@@ -138,7 +138,7 @@ impl Proof {
             | Self::Proved
             | Self::Refuted
             | Self::Unknown(_)
-            | Self::NoRoom(_)
+            | Self::LimitFull(_)
             | Self::Unchecked
             | Self::GivenUp => true,
         }
@@ -238,9 +238,8 @@ impl Attempt {
 
     fn new(authcid: &[u8], proof: Proof, remote: &[u8], options: &[&[u8]]) -> Result<Self, Error> {
         let mut options = Options::parse(options)?;
-        let sent = sensible(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized());
-        let is_unnamed =
-            sent.is_none() && may_be_in_place_of_name(&proof, options.authzid.as_deref());
+        let sent = valid_name(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized());
+        let is_unnamed = sent.is_none() && may_be_password(&proof, options.authzid.as_deref());
         if is_unnamed {
             options.authzid = None;
         }
@@ -259,7 +258,7 @@ impl Attempt {
 /// True if the client, or a LOGIN that is wired like PLAIN, may have put the password in the place of a
 /// name: the password is empty, or there is an authorization identity beside a password that is blank
 /// or that identity again.
-fn may_be_in_place_of_name(proof: &Proof, authzid: Option<&str>) -> bool {
+fn may_be_password(proof: &Proof, authzid: Option<&str>) -> bool {
     let Proof::Password(password) = proof else { return false };
     let (password, authzid) = (password.expose(), authzid.unwrap_or_default());
     let is_blank = password.iter().all(u8::is_ascii_whitespace);
@@ -267,7 +266,7 @@ fn may_be_in_place_of_name(proof: &Proof, authzid: Option<&str>) -> bool {
 }
 
 /// The authcid, if it can be one.
-fn sensible(authcid: &[u8], authzid: Option<&str>) -> Option<String> {
+fn valid_name(authcid: &[u8], authzid: Option<&str>) -> Option<String> {
     let authcid = std::str::from_utf8(authcid).ok()?;
     let authzid = authzid.unwrap_or_default();
     let same_identity = authzid.is_empty() || authzid.to_lowercase() == authcid.to_lowercase();
@@ -321,9 +320,9 @@ mod tests {
             ("an authcid that is no text", b"caf\xe9", b"secret", false),
             ("a control character is text", b"a\x01b", b"secret", true),
         ];
-        for (name, authcid, password, sensible) in rows {
+        for (name, authcid, password, valid_name) in rows {
             let attempt = Attempt::parse(&[authcid, password, b"192.0.2.1"]).unwrap();
-            assert_eq!(attempt.authcid.is_some(), sensible, "{name}");
+            assert_eq!(attempt.authcid.is_some(), valid_name, "{name}");
             assert!(!attempt.shown.contains(|c: char| c.is_control()), "{name}");
         }
     }
@@ -363,7 +362,7 @@ mod tests {
     fn an_authzid_must_be_the_authcid() {
         let long = "a".repeat(MAX_AUTHCID);
         let longer = format!("{long}-boss");
-        for (authcid, authzid, sensible) in [
+        for (authcid, authzid, valid_name) in [
             ("u@example.com", "", true),
             ("u@example.com", "U@Example.com", true),
             ("u@example.com", "other", false),
@@ -375,7 +374,7 @@ mod tests {
             let option = format!("authzid={authzid}");
             let arguments: [&[u8]; 4] = [authcid.as_bytes(), b"pw", b"", option.as_bytes()];
             let attempt = Attempt::parse(&arguments).unwrap();
-            assert_eq!(attempt.authcid.is_some(), sensible, "{authzid}");
+            assert_eq!(attempt.authcid.is_some(), valid_name, "{authzid}");
         }
     }
 

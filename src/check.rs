@@ -37,28 +37,28 @@ use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::policy;
-use crate::policy::Answer;
 use crate::policy::Credentials;
 use crate::policy::Decision;
+use crate::policy::DecisionKind;
+use crate::policy::EvaluatedRule;
 use crate::policy::Facts;
 use crate::policy::Layer;
 use crate::policy::Policy;
 use crate::policy::Rule;
 use crate::policy::Rules;
-use crate::policy::Weighed;
 use crate::row::delivery;
 use crate::row::entry::Entry;
 use crate::row::journal::Record;
 use crate::store::Deadline;
 use crate::store::Stores;
-use crate::tables::counters::Standing;
+use crate::tables::counters::AttemptLimits;
 use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
 
 /// What surrounds an attempt.
 #[derive(Clone, Copy)]
-pub struct World<'a> {
+pub struct Context<'a> {
     /// The rules and places.
     pub config: &'a Config,
     /// The country files; `None` if none is configured.
@@ -77,20 +77,20 @@ pub struct World<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A client: everything.
-    Real,
+    Live,
     /// `exim -bh`, whoever may run it: no row, but an entry with the limits, under `local`.
-    Played,
+    HostCheck,
     /// The administrator's question: nothing.
-    Asked,
+    DryRun,
 }
 
 /// What earlier calls came to: for this attempt, or for its address.
 #[derive(Debug, Default)]
-pub struct Earlier {
+pub struct EarlierCalls {
     /// What `allow` decided.
     pub allowed: Option<Allowed>,
     /// Where the attempt stands with the limits, if it was entered before.
-    pub standing: Option<Standing>,
+    pub attempt_limits: Option<AttemptLimits>,
 }
 
 /// What is decided about an address before anybody gives a name.
@@ -105,14 +105,14 @@ pub struct Allowed {
 impl Allowed {
     /// Whether no account is known to be admitted.
     #[must_use]
-    pub fn is_no(&self) -> bool {
+    pub fn is_refused(&self) -> bool {
         self.error.is_none() && self.rule.is_some()
     }
 }
 
 /// When an attempt began, by the calendar and by the stopwatch.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct StartTime {
     /// For the row.
     pub time: SystemTime,
     /// For time-outs.
@@ -130,9 +130,9 @@ struct Findings {
     /// What `allow` could not tell.
     earlier_error: Option<String>,
     /// Where the attempt stands with the limits.
-    standing: Option<Standing>,
+    attempt_limits: Option<AttemptLimits>,
     /// True if an earlier call for this attempt has looked at the limits.
-    was_looked_at: bool,
+    limits_were_checked: bool,
     /// When this call began.
     start: Instant,
     /// The fingerprint that makes the address known good.
@@ -141,35 +141,44 @@ struct Findings {
     fingerprint: String,
     /// Whether the client's password was held against one that was stored, and did not match,
     /// though another could not be read.
-    was_guess: bool,
+    counts_as_failure: bool,
     /// Why the account is one that is remembered.
     unreachable: Option<Error>,
     /// What each rule said.
-    weighed: Vec<Weighed>,
-    found: policy::Findings,
+    evaluated: Vec<EvaluatedRule>,
+    input: policy::DecisionInput,
 }
 
 impl Findings {
     /// Has the rules of these layers say their word.
-    fn judge(&mut self, policy: &Policy, layers: &[(Layer, &Rules)]) {
-        self.weighed = policy::weigh(policy, layers, &self.facts);
-        self.found.ruling = policy::ruling(policy, &self.weighed);
+    fn apply_rules(&mut self, policy: &Policy, layers: &[(Layer, &Rules)]) {
+        self.evaluated = policy::evaluate(policy, layers, &self.facts);
+        self.input.policy_result = policy::combine(policy, &self.evaluated);
     }
 }
 
 /// Decides an attempt, writes its row and its line.
 #[must_use]
-pub fn check(world: World<'_>, attempt: &Attempt, moment: Moment, earlier: Earlier) -> Verdict {
-    decide(world, attempt, moment, earlier).0
+pub fn check(
+    context: Context<'_>,
+    attempt: &Attempt,
+    start_time: StartTime,
+    earlier: EarlierCalls,
+) -> Verdict {
+    decide(context, attempt, start_time, earlier).0
 }
 
 /// The same for an administrator who wants to know why.
 #[must_use]
-pub fn explain(world: World<'_>, attempt: &Attempt, moment: Moment) -> (Verdict, Explanation) {
-    let (verdict, findings) = decide(world, attempt, moment, Earlier::default());
-    let Findings { facts, known_good, fingerprint, weighed, found, .. } = findings;
+pub fn explain(
+    context: Context<'_>,
+    attempt: &Attempt,
+    start_time: StartTime,
+) -> (Verdict, Explanation) {
+    let (verdict, findings) = decide(context, attempt, start_time, EarlierCalls::default());
+    let Findings { facts, known_good, fingerprint, evaluated, input, .. } = findings;
     let is_known_good = known_good.is_some_and(|known| known == fingerprint);
-    (verdict, Explanation { facts, is_known_good, weighed, found })
+    (verdict, Explanation { facts, is_known_good, evaluated, input })
 }
 
 /// What a decision was taken from.
@@ -179,30 +188,31 @@ pub struct Explanation {
     /// Whether the account has logged in from this address.
     pub is_known_good: bool,
     /// What each rule said, in the order in which they were asked.
-    pub weighed: Vec<Weighed>,
+    pub evaluated: Vec<EvaluatedRule>,
     /// What else was found.
-    pub found: policy::Findings,
+    pub input: policy::DecisionInput,
 }
 
 fn decide(
-    world: World<'_>,
+    context: Context<'_>,
     attempt: &Attempt,
-    moment: Moment,
-    earlier: Earlier,
+    start_time: StartTime,
+    earlier: EarlierCalls,
 ) -> (Verdict, Findings) {
-    let mut stores = Stores::new(world.config, Deadline::new(moment.start, world.config.timeouts));
-    let mut findings = locate::locate(world, attempt, moment, earlier);
+    let mut stores =
+        Stores::new(context.config, Deadline::new(start_time.start, context.config.timeouts));
+    let mut findings = locate::locate(context, attempt, start_time, earlier);
     let examined =
-        contain::catch("examine", || examine(world, attempt, &mut stores, &mut findings));
+        contain::catch("examine", || examine(context, attempt, &mut stores, &mut findings));
     let examined = examined.unwrap_or_else(|panic| {
         // A panic may leave a transaction open, which must not be committed.
         stores.close();
         Err(Error::Bug(panic))
     });
     let mut error = examined.err();
-    let mut verdict = conclude(world, &findings);
-    if verdict.decision.answer == Answer::Accept {
-        findings.unreachable.iter().for_each(|e| world.log.remembered(e));
+    let mut verdict = conclude(context, &findings);
+    if verdict.decision.kind == DecisionKind::Accept {
+        findings.unreachable.iter().for_each(|e| context.log.served_from_cache(e));
     } else {
         // What is remembered lets in, and refuses nobody.
         error = error.or(findings.unreachable.take());
@@ -213,27 +223,27 @@ fn decide(
         let policy_reject = verdict.decision.policy_reject;
         verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };
     }
-    let unsettled = settle::settle(world, attempt, &mut stores, &mut findings, &verdict);
-    if let Err(e) = record(world, attempt, &mut stores, (&verdict, unsettled), moment) {
+    let unsettled = settle::settle(context, attempt, &mut stores, &mut findings, &verdict);
+    if let Err(e) = record(context, attempt, &mut stores, (&verdict, unsettled), start_time) {
         verdict.decision = Decision::CANNOT_TELL;
         error = error.or(Some(e));
     }
-    settle::tidy(world, &mut stores, &findings);
-    stores.troubles().for_each(|e| world.log.trouble("check", &e));
+    settle::prune(context, &mut stores, &findings);
+    stores.troubles().for_each(|e| context.log.trouble("check", &e));
     // Before any wait for `failure_time`: a client that is made to wait holds no connection.
     drop(stores);
-    world.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
+    context.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
     (verdict, findings)
 }
 
 /// Finds the account, holds its rules against the place, and its passwords against the client's.
 fn examine(
-    world: World<'_>,
+    context: Context<'_>,
     attempt: &Attempt,
     stores: &mut Stores<'_>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
-    let policy = &world.config.policy;
+    let policy = &context.config.policy;
     if matches!(attempt.remote, Remote::Unusable(_)) {
         let what = "the argument remote is no address: pass $sender_host_address";
         return Err(Error::Call(what.to_owned()));
@@ -243,40 +253,40 @@ fn examine(
     }
     if attempt.authcid.is_none() {
         let name = findings.username.clone();
-        findings.judge(policy, &policy.layers(&name, None));
+        findings.apply_rules(policy, &policy.layers(&name, None));
         if let Proof::Unknown(why) = &attempt.proof {
             return Err(Error::Call(why.clone()));
         }
-        findings.found.credentials = Credentials::Nonsense;
+        findings.input.credentials = Credentials::Malformed;
         return Ok(());
     }
     findings.username = printable(findings.login.user().as_bytes());
-    if failures::look(world, attempt, stores, findings)? {
+    if failures::check(context, attempt, stores, findings)? {
         return Ok(());
     }
-    let memory = credentials::memory(world, attempt, findings);
-    let memory = memory.as_ref();
-    let account = credentials::find(world, attempt, stores, memory, findings)?;
+    let cached = credentials::cached(context, attempt, findings);
+    let cached = cached.as_ref();
+    let account = credentials::find(context, attempt, stores, cached, findings)?;
     let account = account.as_ref();
     if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
         findings.username = printable(canonical.as_bytes());
     }
-    if failures::look_again(world, attempt, account, stores, findings)? {
+    if failures::check_account(context, attempt, account, stores, findings)? {
         return Ok(());
     }
     let name = findings.username.clone();
     let layers = policy.layers(&name, account.map(|account| &account.rules));
-    place::hold(world, &layers, stores, findings)?;
-    findings.found.credentials = credentials::weigh(world, attempt, account, stores, findings)?;
-    place::greet(world, &layers, stores, findings)?;
-    credentials::remember(world, account, memory, findings);
+    place::apply(context, &layers, stores, findings)?;
+    findings.input.credentials = credentials::check(context, attempt, account, stores, findings)?;
+    place::check_new_country(context, &layers, stores, findings)?;
+    credentials::update_cache(context, account, cached, findings);
     Ok(())
 }
 
 /// Puts what was found together.
-fn conclude(world: World<'_>, findings: &Findings) -> Verdict {
+fn conclude(context: Context<'_>, findings: &Findings) -> Verdict {
     Verdict {
-        decision: policy::decide(&world.config.policy, &findings.found),
+        decision: policy::decide(&context.config.policy, &findings.input),
         country: findings.facts.country.known(),
         asn: findings.facts.asn.known(),
         username: findings.username.clone(),
@@ -285,23 +295,23 @@ fn conclude(world: World<'_>, findings: &Findings) -> Verdict {
 
 /// Writes the row.
 fn record(
-    world: World<'_>,
+    context: Context<'_>,
     attempt: &Attempt,
     stores: &mut Stores<'_>,
     (verdict, unsettled): (&Verdict, Option<Settlement>),
-    moment: Moment,
+    start_time: StartTime,
 ) -> Result<(), Error> {
-    if world.mode != Mode::Real {
+    if context.mode != Mode::Live {
         return Ok(());
     }
-    let protocol = protocol(world, attempt);
-    let entry = Entry { time: moment.time, attempt, verdict, protocol };
+    let protocol = protocol(context, attempt);
+    let entry = Entry { time: start_time.time, attempt, verdict, protocol };
     let record = Record { settlement: unsettled, ..entry.record()? };
-    delivery::record(world.config, stores, &record, world.log)?;
+    delivery::record(context.config, stores, &record, context.log)?;
     attempt.ticket.mark_recorded();
     Ok(())
 }
 
-fn protocol<'a>(world: World<'a>, attempt: &'a Attempt) -> &'a str {
-    attempt.options.protocol.as_deref().unwrap_or(&world.config.log.protocol)
+fn protocol<'a>(context: Context<'a>, attempt: &'a Attempt) -> &'a str {
+    attempt.options.protocol.as_deref().unwrap_or(&context.config.log.protocol)
 }

@@ -53,7 +53,7 @@ pub enum Error {
     #[error(
         "limit {limit}: other attempts in progress took all of its room for database.attempt_timeout"
     )]
-    NoRoom {
+    LimitFull {
         /// The limit's name.
         limit: Arc<str>,
     },
@@ -107,7 +107,7 @@ impl Error {
             | Self::Geo { .. }
             | Self::Account { .. }
             | Self::Bug(_)
-            | Self::NoRoom { .. }
+            | Self::LimitFull { .. }
             | Self::Unsettled { .. }
             | Self::System { .. } => None,
         }
@@ -117,7 +117,7 @@ impl Error {
     #[must_use]
     pub fn full_limit(&self) -> Option<&Arc<str>> {
         match self {
-            Self::NoRoom { limit } | Self::Unsettled { limit } => Some(limit),
+            Self::LimitFull { limit } | Self::Unsettled { limit } => Some(limit),
             Self::Config { .. }
             | Self::Call(_)
             | Self::Store { .. }

@@ -1,6 +1,6 @@
 //! The only exports: what Exim's `${dlfunc}` calls.
 //!
-//! Each export is one line around [`wall`], which turns Exim's argument vector into slices, keeps
+//! Each export is one line around [`call_contained`], which turns Exim's argument vector into slices, keeps
 //! panics inside and writes one answer. What an answer points to lives as long as the process.
 //! See `include/authpolicy.h` for the contract as C sees it, docs/exim.md for Exim's side.
 #![allow(unsafe_code, reason = "the boundary to C")]
@@ -10,7 +10,7 @@ mod calls;
 #[cfg(feature = "deliberate-panic")]
 mod deliberate;
 mod host;
-mod kept;
+mod interned;
 mod reveal;
 mod version;
 
@@ -21,11 +21,11 @@ use std::ffi::c_uchar;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use self::calls::Answer;
+use self::calls::ReturnValue;
 use crate::contain;
 use crate::session::Session;
-use crate::signals::Blocked;
-use crate::verdict::outcome::Outcome;
+use crate::signals::BlockedSignals;
+use crate::verdict::reply::Reply;
 
 /// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
 /// vector (expand.c, `read_subs`).
@@ -45,8 +45,8 @@ pub unsafe extern "C" fn check(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &CHECK) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &CHECK) }
 }
 
 /// `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
@@ -61,8 +61,8 @@ pub unsafe extern "C" fn allow(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &ALLOW) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &ALLOW) }
 }
 
 /// `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
@@ -76,8 +76,8 @@ pub unsafe extern "C" fn authorize(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &AUTHORIZE) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &AUTHORIZE) }
 }
 
 /// `finish`: authcid, remote, then up to four name=value. The canonical username, or the authcid.
@@ -92,8 +92,8 @@ pub unsafe extern "C" fn finish(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &FINISH) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &FINISH) }
 }
 
 /// `secret`: authcid, remote, then up to four name=value. The account's password, where it is
@@ -107,8 +107,8 @@ pub unsafe extern "C" fn secret(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &SECRET) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &SECRET) }
 }
 
 /// `scram`: a field (salt, iter, stored_key, server_key), authcid, remote, then up to four
@@ -123,8 +123,8 @@ pub unsafe extern "C" fn scram(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &SCRAM) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &SCRAM) }
 }
 
 /// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
@@ -137,8 +137,8 @@ pub unsafe extern "C" fn country(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &COUNTRY) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &COUNTRY) }
 }
 
 /// `last`: a field (status, reason, rule, country, asn, username, auth_ok, policy_reject). That fact
@@ -152,8 +152,8 @@ pub unsafe extern "C" fn last(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &LAST) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &LAST) }
 }
 
 /// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
@@ -167,8 +167,8 @@ pub unsafe extern "C" fn preload(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    let code = unsafe { wall(answer, argc, argv, &PRELOAD) };
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    let code = unsafe { call_contained(answer, argc, argv, &PRELOAD) };
     // The value itself, on every path: empty would be "no limit" to Exim.
     if argc > 0 && !argv.is_null() && !answer.is_null() {
         // SAFETY: there is a first argument.
@@ -191,65 +191,80 @@ pub unsafe extern "C" fn version(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `wall` asks for.
-    unsafe { wall(answer, argc, argv, &VERSION) }
+    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    unsafe { call_contained(answer, argc, argv, &VERSION) }
 }
 
 /// A function of Exim's configuration.
-struct Function {
+struct ExportedFunction {
     name: &'static str,
-    call: fn(&mut Session, Option<&[&[u8]]>) -> Answer,
+    call: fn(&mut Session, Option<&[&[u8]]>) -> ReturnValue,
     /// The answer where it panicked.
-    on_panic: fn() -> Answer,
+    on_panic: fn() -> ReturnValue,
     /// What the session says from then on.
     after_panic: fn(&mut Session, Option<&[&[u8]]>),
 }
 
 /// One that never fails, and tells without deciding anything.
-const TELLS: Function = Function {
+const NEVER_FAILS: ExportedFunction = ExportedFunction {
     name: "",
-    call: |_, _| Answer::EMPTY,
-    on_panic: || Answer::EMPTY,
+    call: |_, _| ReturnValue::EMPTY,
+    on_panic: || ReturnValue::EMPTY,
     after_panic: |_, _| {},
 };
 
-const CHECK: Function = Function {
+const CHECK: ExportedFunction = ExportedFunction {
     name: "check",
     call: calls::check,
-    on_panic: || Outcome::Bug.into(),
+    on_panic: || Reply::Bug.into(),
     after_panic: broken::check,
 };
-const ALLOW: Function = Function {
+const ALLOW: ExportedFunction = ExportedFunction {
     name: "allow",
     call: calls::allow,
-    on_panic: || Outcome::Accept.into(),
+    on_panic: || Reply::Accept.into(),
     after_panic: broken::allow,
 };
-const AUTHORIZE: Function =
-    Function { name: "authorize", call: calls::authorize, after_panic: broken::authorize, ..CHECK };
-const FINISH: Function =
-    Function { name: "finish", call: calls::finish, after_panic: broken::finish, ..TELLS };
-const SECRET: Function =
-    Function { name: "secret", call: reveal::secret, after_panic: broken::secret, ..CHECK };
-const SCRAM: Function =
-    Function { name: "scram", call: reveal::scram, after_panic: broken::scram, ..TELLS };
-const COUNTRY: Function = Function { name: "country", call: calls::country, ..TELLS };
-const LAST: Function = Function { name: "last", call: calls::last, ..TELLS };
-const PRELOAD: Function = Function { name: "preload", call: calls::preload, ..TELLS };
-const VERSION: Function = Function { name: "version", call: calls::version, ..TELLS };
+const AUTHORIZE: ExportedFunction = ExportedFunction {
+    name: "authorize",
+    call: calls::authorize,
+    after_panic: broken::authorize,
+    ..CHECK
+};
+const FINISH: ExportedFunction = ExportedFunction {
+    name: "finish",
+    call: calls::finish,
+    after_panic: broken::finish,
+    ..NEVER_FAILS
+};
+const SECRET: ExportedFunction =
+    ExportedFunction { name: "secret", call: reveal::secret, after_panic: broken::secret, ..CHECK };
+const SCRAM: ExportedFunction = ExportedFunction {
+    name: "scram",
+    call: reveal::scram,
+    after_panic: broken::scram,
+    ..NEVER_FAILS
+};
+const COUNTRY: ExportedFunction =
+    ExportedFunction { name: "country", call: calls::country, ..NEVER_FAILS };
+const LAST: ExportedFunction = ExportedFunction { name: "last", call: calls::last, ..NEVER_FAILS };
+const PRELOAD: ExportedFunction =
+    ExportedFunction { name: "preload", call: calls::preload, ..NEVER_FAILS };
+const VERSION: ExportedFunction =
+    ExportedFunction { name: "version", call: calls::version, ..NEVER_FAILS };
 
 /// Runs a function between Exim and the rest: arguments in, no panic out, one answer.
 ///
 /// # Safety
 /// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
-unsafe fn wall(
+unsafe fn call_contained(
     answer: *mut *mut c_uchar,
     argc: c_int,
     argv: *mut *mut c_uchar,
-    function: &Function,
+    function: &ExportedFunction,
 ) -> c_int {
-    let _blocked = Blocked::new();
-    let outcome = contain::catch("wall", || {
+    let _blocked = BlockedSignals::new();
+    let returned = contain::catch("wall", || {
         // The default hook would write to descriptor 2, which may be a client.
         contain::install_hook();
         // SAFETY: `argv` holds `argc` strings by our own contract.
@@ -258,10 +273,10 @@ unsafe fn wall(
         session.renew(std::process::id());
         session.ticket = None;
         #[cfg(feature = "deliberate-panic")]
-        deliberate::at_the_door(function.name, arguments.as_deref());
+        deliberate::panic_on_entry(function.name, arguments.as_deref());
         (function.call)(&mut session, arguments.as_deref())
     });
-    let Answer { code, text } = outcome.unwrap_or_else(|panic| {
+    let ReturnValue { code, text } = returned.unwrap_or_else(|panic| {
         let reported = contain::catch("report", || calls::report_bug(function.name, &panic));
         let forgotten = contain::catch("after-panic", || {
             // SAFETY: as above.

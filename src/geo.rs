@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub use self::family::Family;
-use self::file::Found;
+use self::file::MmdbEntry;
 use self::file::MmdbFile;
 pub use self::file::Verified;
 use self::files::MmdbFiles;
@@ -25,7 +25,7 @@ use crate::policy::Country;
 
 /// What the layouts say about a country; all else in a record is passed over.
 #[derive(Deserialize)]
-struct Record<'a> {
+struct CountryRecord<'a> {
     country_code: Option<&'a str>,
     #[serde(borrow)]
     country: Option<CountryField<'a>>,
@@ -44,7 +44,7 @@ enum CountryField<'a> {
     Code(&'a str),
 }
 
-impl Record<'_> {
+impl CountryRecord<'_> {
     fn is_about_a_country(&self) -> bool {
         self.country_code.is_some()
             || self.country.is_some()
@@ -69,8 +69,8 @@ pub struct Geo(MmdbFiles);
 impl Geo {
     /// Opens nothing yet; `None` without a file.
     #[must_use]
-    pub fn named(paths: &[PathBuf]) -> Option<Self> {
-        MmdbFiles::named(paths, "geoip.database").map(Self)
+    pub fn from_paths(paths: &[PathBuf]) -> Option<Self> {
+        MmdbFiles::from_paths(paths, "geoip.database").map(Self)
     }
 
     /// Maps copies of the files now, for processes that are forked later.
@@ -99,8 +99,8 @@ impl Geo {
     }
 }
 
-fn country(file: &MmdbFile, found: &Found<'_>) -> Result<Option<Country>, Error> {
-    let record: Option<Record<'_>> = found.decode().map_err(|e| file.broken(&e))?;
+fn country(file: &MmdbFile, found: &MmdbEntry<'_>) -> Result<Option<Country>, Error> {
+    let record: Option<CountryRecord<'_>> = found.decode().map_err(|e| file.broken(&e))?;
     let Some(record) = record else { return Ok(None) };
     if !record.is_about_a_country() {
         let what = "has a record without country: name a country file";
@@ -127,8 +127,8 @@ pub struct Asns(MmdbFiles);
 impl Asns {
     /// Opens nothing yet; `None` without a file.
     #[must_use]
-    pub fn named(paths: &[PathBuf]) -> Option<Self> {
-        MmdbFiles::named(paths, "geoip.asn_database").map(Self)
+    pub fn from_paths(paths: &[PathBuf]) -> Option<Self> {
+        MmdbFiles::from_paths(paths, "geoip.asn_database").map(Self)
     }
 
     /// As for countries.
@@ -156,7 +156,7 @@ impl Asns {
     }
 }
 
-fn number(file: &MmdbFile, found: &Found<'_>) -> Result<Option<u32>, Error> {
+fn number(file: &MmdbFile, found: &MmdbEntry<'_>) -> Result<Option<u32>, Error> {
     let record: Option<AsnRecord<'_>> = found.decode().map_err(|e| file.broken(&e))?;
     let Some(record) = record else { return Ok(None) };
     match (record.autonomous_system_number, record.asn) {

@@ -124,7 +124,7 @@ trait Stored {
     }
 
     /// A stored password with the same cost, without this salt and hash.
-    fn twin(&self) -> Option<String> {
+    fn same_cost_dummy(&self) -> Option<String> {
         None
     }
 }
@@ -132,7 +132,7 @@ trait Stored {
 /// True if a scheme of this name exists.
 #[must_use]
 pub fn is_scheme(name: &str) -> bool {
-    Scheme::named(name).is_some()
+    Scheme::find(name).is_some()
 }
 
 /// The parsed content of the password column.
@@ -144,15 +144,15 @@ enum Content {
 
 impl Content {
     fn read(stored: &Secret, settings: &Settings) -> Result<Self, Fault> {
-        contain::catch("hash-read", || Self::take_apart(stored, settings))
+        contain::catch("hash-read", || Self::parse(stored, settings))
             .unwrap_or_else(|panic| Err(unusable(&panic)))
     }
 
-    fn take_apart(stored: &Secret, settings: &Settings) -> Result<Self, Fault> {
+    fn parse(stored: &Secret, settings: &Settings) -> Result<Self, Fault> {
         let bytes = stored.expose();
         let labelled = split(bytes);
         let (name, data) = labelled.unwrap_or((&settings.default_scheme, bytes));
-        let scheme = Scheme::named(name).ok_or_else(|| unknown(name, settings))?;
+        let scheme = Scheme::find(name).ok_or_else(|| unknown(name, settings))?;
         if data.is_empty() || scheme.marks_locked(data, labelled.is_some()) {
             return Ok(Self::Locked);
         }
@@ -203,7 +203,7 @@ fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
 /// A stored password of an unknown scheme. The word in braces may be part of a password in clear, so it
 /// is named only if it looks like a scheme, and never in a table of clear texts.
 fn unknown(name: &str, settings: &Settings) -> Fault {
-    let is_clear = Scheme::named(&settings.default_scheme).is_none_or(|scheme| scheme.is_clear());
+    let is_clear = Scheme::find(&settings.default_scheme).is_none_or(|scheme| scheme.is_clear());
     let is_name = name.len() <= 32
         && name.bytes().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || b"-.".contains(&c));
     Fault(if is_clear || !is_name {
@@ -253,7 +253,7 @@ fn verify(
     let mut fault = None;
     let mut work = 0_u64;
     let mut found = false;
-    too_many(stored, settings)?;
+    check_total_work(stored, settings)?;
     for stored in stored {
         let matched = Content::read(stored, settings).and_then(|content| {
             let matched = content.try_matches(candidate);
@@ -287,12 +287,12 @@ const MAX_WORK: u64 = 5_000_000;
 /// one cannot be read.
 #[must_use]
 pub fn is_guessable(stored: &[Secret], settings: &Settings) -> bool {
-    too_many(stored, settings).is_ok()
+    check_total_work(stored, settings).is_ok()
         && stored.len() > 1
         && stored.iter().any(|stored| matches!(describe(stored, settings), Ok(Some(_))))
 }
 
-fn too_many(stored: &[Secret], settings: &Settings) -> Result<(), Fault> {
+fn check_total_work(stored: &[Secret], settings: &Settings) -> Result<(), Fault> {
     if stored.len() < 2 {
         return Ok(());
     }
@@ -326,7 +326,7 @@ pub fn describe(
 /// True if a copy may be kept outside of the database: it is a hash, and the hash itself is not good
 /// for logging in.
 #[must_use]
-pub fn may_be_remembered(stored: &Secret, settings: &Settings) -> bool {
+pub fn may_be_cached(stored: &Secret, settings: &Settings) -> bool {
     match Content::read(stored, settings) {
         Ok(Content::Password(scheme, read)) => {
             // NTLM accepts this hash in place of the password.

@@ -22,29 +22,29 @@ use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Keys;
-use crate::tables::counters::Standing;
+use crate::tables::counters::AttemptLimits;
 use crate::verdict::Verdict;
 
 /// What this process knows.
 #[derive(Default)]
 pub struct Session {
     pid: u32,
-    settings: Vec<(PathBuf, Settings)>,
+    settings: Vec<(PathBuf, LoadedConfig)>,
     /// The verdict of the latest attempt, for `last`.
     pub last: Option<Verdict>,
     /// The authcid of an attempt that `authorize` has decided and `finish` has not ended, and the
     /// account's name.
     pub authorized: Option<(Vec<u8>, String)>,
     /// An attempt that `secret` was asked for.
-    pub asked: Option<Asked>,
+    pub exchange: Option<DriverExchange>,
     /// The decisions of `allow`, in order; the latest is last.
-    allowed: Vec<Remembered>,
+    allowed: Vec<AllowedRemote>,
     /// The row of the call in progress, once it has an id.
     pub ticket: Option<Arc<Ticket>>,
 }
 
 /// A decision of `allow` for one address and one configuration.
-struct Remembered {
+struct AllowedRemote {
     /// `None` if the call could not be parsed: then the decision holds for all configurations.
     config: Option<PathBuf>,
     remote: String,
@@ -52,7 +52,7 @@ struct Remembered {
 }
 
 /// What `finish` has to know of calls of `secret` and `scram`.
-pub struct Asked {
+pub struct DriverExchange {
     /// As Exim passed it.
     pub authcid: Vec<u8>,
     /// When the attempt began.
@@ -60,28 +60,28 @@ pub struct Asked {
     /// What is known of the client's proof unless `authorize` comes.
     pub proof: Proof,
     /// Where the attempt stands with the limits.
-    pub standing: Option<Standing>,
+    pub attempt_limits: Option<AttemptLimits>,
     /// What `scram` hands out.
-    pub scram: Option<Scram>,
+    pub scram: Option<ScramExchange>,
 }
 
 /// The keys of one attempt: the driver asks for each by itself.
-pub struct Scram {
+pub struct ScramExchange {
     /// They.
     pub keys: Keys,
     /// Whether the client's proof has come, so that the driver asked for what it needs to check it.
-    pub proof_came: bool,
+    pub has_proof: bool,
 }
 
 /// One configuration, and the GeoIP files it names.
-pub struct Settings {
+pub struct LoadedConfig {
     /// `authpolicy.toml`
     pub config: Config,
     /// The files of `geoip.database`.
     pub geo: Option<Geo>,
     /// The files of `geoip.asn_database`.
     pub asns: Option<Asns>,
-    read_from: Files,
+    read_from: FileStamps,
     /// Whether this process has held them against the files.
     is_checked: bool,
     /// The process that called `preload`.
@@ -90,14 +90,14 @@ pub struct Settings {
 
 /// The files as they were before they were read.
 #[derive(PartialEq, Eq)]
-struct Files {
+struct FileStamps {
     config: Option<Stamp>,
     geoip: Vec<Option<Stamp>>,
     asns: Vec<Option<Stamp>>,
 }
 
-impl Files {
-    fn named_by(config: &Config, itself: Option<Stamp>) -> Self {
+impl FileStamps {
+    fn of_config(config: &Config, itself: Option<Stamp>) -> Self {
         let stamps = |paths: &[PathBuf]| paths.iter().map(|path| Stamp::of(path)).collect();
         Self { config: itself, geoip: stamps(&config.geoip), asns: stamps(&config.asn_database) }
     }
@@ -126,7 +126,7 @@ impl Stamp {
     }
 }
 
-impl Settings {
+impl LoadedConfig {
     /// Reads a configuration.
     ///
     /// # Errors
@@ -134,14 +134,14 @@ impl Settings {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let before = Stamp::of(path);
         let config = Config::load(path)?;
-        let read_from = Files::named_by(&config, before);
-        let geo = Geo::named(&config.geoip);
-        let asns = Asns::named(&config.asn_database);
+        let read_from = FileStamps::of_config(&config, before);
+        let geo = Geo::from_paths(&config.geoip);
+        let asns = Asns::from_paths(&config.asn_database);
         Ok(Self { config, geo, asns, read_from, is_checked: true, preloaded_by: None })
     }
 
     fn is_current(&self, path: &Path) -> bool {
-        self.read_from == Files::named_by(&self.config, Stamp::of(path))
+        self.read_from == FileStamps::of_config(&self.config, Stamp::of(path))
     }
 }
 
@@ -154,7 +154,7 @@ impl Session {
             settings: Vec::new(),
             last: None,
             authorized: None,
-            asked: None,
+            exchange: None,
             allowed: Vec::new(),
             ticket: None,
         }
@@ -166,7 +166,7 @@ impl Session {
             self.pid = pid;
             self.last = None;
             self.authorized = None;
-            self.asked = None;
+            self.exchange = None;
             self.allowed.clear();
             self.recheck();
         }
@@ -177,7 +177,7 @@ impl Session {
     pub fn begin(&mut self) {
         self.last = Some(Verdict::cannot_tell(String::new()));
         self.authorized = None;
-        self.asked = None;
+        self.exchange = None;
     }
 
     /// Keeps a decision of `allow` for this connection. Without a configuration it holds for all of
@@ -185,14 +185,14 @@ impl Session {
     pub fn remember_allowed(&mut self, config: Option<&Path>, remote: String, allowed: Allowed) {
         self.allowed.retain(|known| known.config.as_deref() != config);
         let config = config.map(Path::to_owned);
-        self.allowed.push(Remembered { config, remote, allowed });
+        self.allowed.push(AllowedRemote { config, remote, allowed });
     }
 
     /// Returns the latest decision of `allow` for this address and this configuration.
     #[must_use]
     pub fn allowed(&self, config: Option<&str>, remote: &str) -> Option<Allowed> {
         let config = path(config);
-        let is_this = |known: &&Remembered| {
+        let is_this = |known: &&AllowedRemote| {
             known.remote == remote && known.config.as_deref().is_none_or(|known| known == config)
         };
         self.allowed.iter().rev().find(is_this).map(|known| known.allowed.clone())
@@ -209,7 +209,7 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
-    pub fn current_settings(&mut self, config: Option<&str>) -> Result<&Settings, Error> {
+    pub fn current_settings(&mut self, config: Option<&str>) -> Result<&LoadedConfig, Error> {
         let pid = self.pid;
         for (_, settings) in &mut self.settings {
             let is_inherited = settings.preloaded_by.is_some_and(|by| by != pid);
@@ -235,11 +235,11 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
-    pub fn settings(&mut self, config: Option<&str>) -> Result<&Settings, Error> {
+    pub fn settings(&mut self, config: Option<&str>) -> Result<&LoadedConfig, Error> {
         self.settings_mut(config).map(|settings| &*settings)
     }
 
-    fn settings_mut(&mut self, config: Option<&str>) -> Result<&mut Settings, Error> {
+    fn settings_mut(&mut self, config: Option<&str>) -> Result<&mut LoadedConfig, Error> {
         let path = path(config);
         let known = self.settings.iter().position(|(known, _)| known == path);
         let mut settings = known.map(|index| self.settings.swap_remove(index).1);
@@ -248,7 +248,7 @@ impl Session {
         }
         let settings = match settings.filter(|settings| settings.is_checked) {
             Some(settings) => settings,
-            None => Settings::load(path)?,
+            None => LoadedConfig::load(path)?,
         };
         self.settings.push((path.to_owned(), settings));
         self.settings

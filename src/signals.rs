@@ -15,12 +15,12 @@ use nix::sys::signal::Signal;
 const MOST_PENDING: u32 = 8;
 
 /// Blocks SIGXFSZ and SIGPIPE in this thread until it is dropped.
-pub struct Blocked {
+pub struct BlockedSignals {
     /// `None` where the mask could not be changed.
     before: Option<SigSet>,
 }
 
-impl Blocked {
+impl BlockedSignals {
     /// Blocks them.
     #[must_use]
     pub fn new() -> Self {
@@ -28,13 +28,13 @@ impl Blocked {
     }
 }
 
-impl Default for Blocked {
+impl Default for BlockedSignals {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Blocked {
+impl Drop for BlockedSignals {
     fn drop(&mut self) {
         let Some(before) = self.before else { return };
         // A signal that was blocked before must not be discarded.
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn the_mask_is_restored_and_nothing_is_left_pending() {
         assert!(!is_blocked(Signal::SIGPIPE) && !is_blocked(Signal::SIGXFSZ));
-        let blocked = Blocked::new();
+        let blocked = BlockedSignals::new();
         assert!(is_blocked(Signal::SIGPIPE) && is_blocked(Signal::SIGXFSZ));
         nix::sys::signal::raise(Signal::SIGXFSZ).unwrap();
         assert_eq!(write_to_closed_pipe().raw_os_error(), Some(libc::EPIPE));
@@ -108,7 +108,7 @@ mod tests {
         host.add(Signal::SIGXFSZ);
         host.thread_block().unwrap();
         nix::sys::signal::raise(Signal::SIGXFSZ).unwrap();
-        drop(Blocked::new());
+        drop(BlockedSignals::new());
         assert!(is_blocked(Signal::SIGXFSZ));
         assert_eq!(host.wait().unwrap(), Signal::SIGXFSZ, "it is still there");
         host.thread_unblock().unwrap();

@@ -3,6 +3,7 @@
 //! All that is the same for both is here; the drivers know how to connect, bind and read. Nothing
 //! above knows which of them answered.
 
+mod address_cache;
 mod deadline;
 mod dns;
 mod handles;
@@ -11,7 +12,6 @@ mod mysql;
 mod names;
 mod reach;
 mod refusal;
-mod remembered;
 pub mod schema;
 mod sockets;
 mod sqlite;
@@ -25,8 +25,8 @@ pub use self::sqlite::Incoming;
 pub use self::sqlite::back_up;
 pub use self::sqlite::restore;
 pub use self::stores::Stores;
-pub use self::value::Found;
 pub use self::value::Parameters;
+pub use self::value::QueryResult;
 pub use self::value::Row;
 pub use self::value::Value;
 use crate::config::Database;
@@ -44,9 +44,9 @@ const MOST_TRIES: u32 = 50;
 /// An open connection to one database.
 pub enum Store {
     /// The embedded one.
-    Sqlite(sqlite::Connection),
+    Sqlite(sqlite::SqliteConnection),
     /// MariaDB or MySQL.
-    MySql(Box<mysql::Connection>),
+    MySql(Box<mysql::MySqlConnection>),
 }
 
 impl Store {
@@ -57,12 +57,13 @@ impl Store {
     pub fn open(database: &Database, deadline: Deadline) -> Result<Self, Error> {
         match database {
             Database::Sqlite(path) => {
-                let opened = contain::catch("open", || sqlite::Connection::open(path, deadline));
+                let opened =
+                    contain::catch("open", || sqlite::SqliteConnection::open(path, deadline));
                 let fail = |panic| Err(broken(format!("sqlite {}", path.display()), &panic));
                 opened.unwrap_or_else(fail).map(Self::Sqlite)
             }
             Database::MySql(hosts) => {
-                let connection = mysql::Connection::open(hosts, deadline)?;
+                let connection = mysql::MySqlConnection::open(hosts, deadline)?;
                 Ok(Self::MySql(Box::new(connection)))
             }
         }
@@ -89,7 +90,7 @@ impl Store {
         &mut self,
         sql: impl Into<Sql<'a>>,
         parameters: &Parameters,
-    ) -> Result<Found, Error> {
+    ) -> Result<QueryResult, Error> {
         let sql = sql.into();
         self.call("query", |store| match store {
             Self::Sqlite(connection) => connection.query(sql.text(), parameters),
@@ -207,7 +208,7 @@ impl Store {
     /// Whether a COMMIT that fails has not been carried out. (Not when the disk does not say whether
     /// it has what was written.)
     #[must_use]
-    pub fn is_sure_of_commits(&self) -> bool {
+    pub fn confirms_commits(&self) -> bool {
         match self {
             Self::Sqlite(connection) => connection.has_short_wal(),
             Self::MySql(_) => false,
@@ -308,10 +309,10 @@ impl Store {
     }
 
     /// True if the server has ended the idle connection.
-    fn has_hung_up(&self) -> bool {
+    fn is_disconnected(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::MySql(connection) => connection.has_hung_up(),
+            Self::MySql(connection) => connection.is_disconnected(),
         }
     }
 

@@ -1,13 +1,13 @@
 //! What came of an attempt: for the answer, the row, the log line and `last`.
 
 pub mod maillog;
-pub mod outcome;
+pub mod reply;
 
-use crate::policy::Answer;
 use crate::policy::Country;
 use crate::policy::Decision;
-use crate::policy::FailType;
-use crate::verdict::outcome::Outcome;
+use crate::policy::DecisionKind;
+use crate::policy::Reason;
+use crate::verdict::reply::Reply;
 
 /// What came of one attempt.
 #[derive(Debug, Clone)]
@@ -30,29 +30,29 @@ impl Verdict {
     }
 
     /// What Exim hears.
-    pub fn outcome(&self) -> Outcome {
-        match self.decision.answer {
-            Answer::Accept => Outcome::Accept,
-            Answer::Reject => Outcome::Reject,
-            Answer::CannotTell => Outcome::CannotTell,
+    pub fn reply(&self) -> Reply {
+        match self.decision.kind {
+            DecisionKind::Accept => Reply::Accept,
+            DecisionKind::Reject => Reply::Reject,
+            DecisionKind::CannotTell => Reply::CannotTell,
         }
     }
 
     /// The number that `last{status}` gives.
     #[must_use]
     pub fn status(&self) -> &'static str {
-        match (self.decision.answer, self.decision.reason) {
-            (Answer::Accept, _) => "204",
-            (Answer::Reject, Some(FailType::Client)) => "400",
-            (Answer::Reject, _) => "403",
-            (Answer::CannotTell, _) => "503",
+        match (self.decision.kind, self.decision.reason) {
+            (DecisionKind::Accept, _) => "204",
+            (DecisionKind::Reject, Some(Reason::Client)) => "400",
+            (DecisionKind::Reject, _) => "403",
+            (DecisionKind::CannotTell, _) => "503",
         }
     }
 
     /// Why not simply accepted, or empty.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.decision.reason.map_or("", FailType::name)
+        self.decision.reason.map_or("", Reason::name)
     }
 
     /// The rule that refuses, or empty.

@@ -84,6 +84,6 @@ fn assert_dummy_takes_same_work(stored: &[u8], settings: &Settings) {
         return;
     }
     let original = Dummy::load(Path::new("/nonexistent"), Some(text), settings).work();
-    let derived = no_dummy(settings).or_dearer(&[secret(stored)], settings).work();
+    let derived = no_dummy(settings).or_costlier(&[secret(stored)], settings).work();
     assert_eq!(derived, original, "the dummy takes other work than the account");
 }

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use authpolicy::store::message;
 use authpolicy::store::message::Kind;
-use authpolicy::store::message::Reply;
+use authpolicy::store::message::DnsReply;
 use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;
 
@@ -101,6 +101,6 @@ pub fn check(dialogue: &Dialogue<'_>) {
     reply.extend(dialogue.behind);
     let want: Vec<_> = dialogue.records.iter().filter_map(|record| record.address(kind)).collect();
     let is_truncated = flags & 0x02 != 0 && want.is_empty();
-    let want = if is_truncated { Reply::Truncated } else { Reply::Addresses(want) };
+    let want = if is_truncated { DnsReply::Truncated } else { DnsReply::Addresses(want) };
     assert_eq!(message::read(&reply, &query, kind), Some(want));
 }

@@ -66,7 +66,7 @@ pub fn look_up(input: &Input) {
     for (path, file) in paths.iter().zip(files) {
         fs::write(path, file.bytes()).expect("a directory for temporary files");
     }
-    let (geo, asns) = (Geo::named(&paths), Asns::named(&paths));
+    let (geo, asns) = (Geo::from_paths(&paths), Asns::from_paths(&paths));
     let (geo, asns) = (geo.expect("a file"), asns.expect("a file"));
     let [verified_geo, verified_asns] = [geo.verify(), asns.verify()];
     let usual = ADDRESSES.iter().filter_map(|address| address.parse().ok());

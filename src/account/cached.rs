@@ -33,11 +33,11 @@ use crate::store::Value;
 /// The directory in the state directory.
 const DIRECTORY: &str = "remembered";
 /// More accounts than this are not remembered: some 40 MB of files.
-const MOST: usize = 10_000;
+const MAX_FILES: usize = 10_000;
 /// How the names of those end that erase what is over.
-const SWEEPER: char = '0';
+const SWEEPING_DIGIT: char = '0';
 /// Bytes of a file that is read: what is longer is none of ours.
-const LONGEST: u64 = 16 * 1024;
+const MAX_LENGTH: u64 = 16 * 1024;
 /// Seconds after which the time of a login is written anew, or a quarter of the lifetime.
 const FRESH: i64 = 3600;
 /// The columns of an account beside its passwords and its state.
@@ -45,7 +45,7 @@ const COLUMNS: [&str; 5] =
     ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
 
 /// The place of one account.
-pub struct Memory<'a> {
+pub struct CachedAccount<'a> {
     directory: PathBuf,
     path: PathBuf,
     accounts: &'a Accounts,
@@ -53,7 +53,7 @@ pub struct Memory<'a> {
     now: i64,
 }
 
-impl<'a> Memory<'a> {
+impl<'a> CachedAccount<'a> {
     /// The place of the account that the query finds with these parameters; `None` where nothing is
     /// to be remembered. `now` is in seconds since 1970.
     #[must_use]
@@ -82,19 +82,19 @@ impl<'a> Memory<'a> {
 
     /// The account, if it has logged in and that is not too long ago.
     #[must_use]
-    pub fn recall(&self) -> Option<Account> {
+    pub fn load(&self) -> Option<Account> {
         let text = self.read().ok()?;
-        let account = self.understand(&text);
+        let account = self.parse(&text);
         if account.is_none() {
-            self.forget();
+            self.delete();
         }
         account.map(|(_, account)| account)
     }
 
-    fn understand(&self, text: &str) -> Option<(i64, Account)> {
+    fn parse(&self, text: &str) -> Option<(i64, Account)> {
         let lines = || text.lines().filter_map(|line| line.split_once('='));
         let time = lines().find(|(name, _)| *name == "time")?.1.parse().ok()?;
-        if self.is_over(time) {
+        if self.is_expired(time) {
             return None;
         }
         let rules = lines().filter(|(name, _)| COLUMNS.contains(name));
@@ -108,7 +108,7 @@ impl<'a> Memory<'a> {
     }
 
     /// A login of the future is of a clock that was wrong then, or is now.
-    fn is_over(&self, time: i64) -> bool {
+    fn is_expired(&self, time: i64) -> bool {
         let age = self.now.saturating_sub(time);
         age < -FRESH || age > self.lifetime()
     }
@@ -120,20 +120,20 @@ impl<'a> Memory<'a> {
     }
 
     /// What the database has just said of the account: forgets it unless it is as it was.
-    pub fn compare(&self, account: Option<&Account>) {
+    pub fn delete_if_changed(&self, account: Option<&Account>) {
         let Ok(text) = self.read() else { return };
-        let known = self.understand(&text).and_then(|(_, known)| self.describe(&known, 0));
-        let fresh = account.and_then(|account| self.describe(account, 0));
+        let known = self.parse(&text).and_then(|(_, known)| self.format(&known, 0));
+        let fresh = account.and_then(|account| self.format(account, 0));
         if known.is_none() || known != fresh {
-            self.forget();
+            self.delete();
         }
     }
 
     /// Remembers an account that has logged in. Where that cannot be done, nobody is served later;
     /// that is no reason to refuse a client now.
-    pub fn keep(&self, account: &Account) {
-        let Some(text) = self.describe(account, self.now) else { return };
-        let known = self.read().ok().and_then(|text| self.understand(&text));
+    pub fn save(&self, account: &Account) {
+        let Some(text) = self.format(account, self.now) else { return };
+        let known = self.read().ok().and_then(|text| self.parse(&text));
         let fresh = FRESH.min(self.lifetime() / 4);
         if known.is_some_and(|(time, _)| self.now.saturating_sub(time) < fresh) {
             // The same: `compare` has looked.
@@ -150,12 +150,12 @@ impl<'a> Memory<'a> {
     }
 
     /// Forgets the account.
-    fn forget(&self) {
+    fn delete(&self) {
         let _ = fs::remove_file(&self.path).ok();
     }
 
     /// The text of the file; `None` where there is nothing that may be remembered.
-    fn describe(&self, account: &Account, time: i64) -> Option<Zeroizing<String>> {
+    fn format(&self, account: &Account, time: i64) -> Option<Zeroizing<String>> {
         if account.rules.disabled {
             return None;
         }
@@ -176,7 +176,7 @@ impl<'a> Memory<'a> {
         }
         let mut has_password = false;
         let stored = account.passwords.iter().filter(|stored| {
-            password::may_be_remembered(stored, settings) && !stored.expose().contains(&b'\n')
+            password::may_be_cached(stored, settings) && !stored.expose().contains(&b'\n')
         });
         for stored in stored {
             text.push_str("password=");
@@ -185,16 +185,16 @@ impl<'a> Memory<'a> {
             has_password = true;
         }
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        (has_password && length <= LONGEST).then_some(text)
+        (has_password && length <= MAX_LENGTH).then_some(text)
     }
 
     /// Whether there is no room for another; one in sixteen erases what is over, which takes a look
     /// into each file.
     fn is_full(&self) -> bool {
-        if self.path.to_string_lossy().ends_with(SWEEPER) {
-            sweep(&self.directory, |time| self.is_over(time));
+        if self.path.to_string_lossy().ends_with(SWEEPING_DIGIT) {
+            sweep(&self.directory, |time| self.is_expired(time));
         }
-        fs::read_dir(&self.directory).map_or(0, Iterator::count) >= MOST
+        fs::read_dir(&self.directory).map_or(0, Iterator::count) >= MAX_FILES
     }
 
     /// Whole, or not at all.
@@ -227,18 +227,18 @@ impl<'a> Memory<'a> {
 /// Erases what is over, or of no use; `now` is in seconds since 1970.
 pub fn prune(state: &Path, accounts: &Accounts, now: i64) {
     let directory = state.join(DIRECTORY);
-    let memory = Memory { path: PathBuf::new(), directory, accounts, now };
-    sweep(&memory.directory, |time| accounts.serve_stale.is_none() || memory.is_over(time));
+    let cached = CachedAccount { path: PathBuf::new(), directory, accounts, now };
+    sweep(&cached.directory, |time| accounts.serve_stale.is_none() || cached.is_expired(time));
 }
 
 /// Erases what is remembered of all accounts: one was changed, and what its files are called is not
 /// known.
-pub fn forget_all(state: &Path) {
+pub fn delete_all(state: &Path) {
     sweep(&state.join(DIRECTORY), |_| true);
 }
 
 /// Deletes files of ours by the time in them.
-fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) {
+fn sweep(directory: &Path, is_expired: impl Fn(i64) -> bool) {
     if !is_private_directory(directory) {
         return;
     }
@@ -247,7 +247,7 @@ fn sweep(directory: &Path, is_over: impl Fn(i64) -> bool) {
         let Ok(text) = read(&entry.path()) else { continue };
         let time = text.lines().find_map(|line| line.strip_prefix("time="));
         let time = time.and_then(|time| time.parse().ok());
-        if time.is_none_or(&is_over) {
+        if time.is_none_or(&is_expired) {
             let _ = fs::remove_file(entry.path()).ok();
         }
     }
@@ -262,10 +262,10 @@ fn is_private_directory(directory: &Path) -> bool {
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     let file = files::open(path)?;
     let length = file.metadata()?.len();
-    if length > LONGEST {
+    if length > MAX_LENGTH {
         return Err(io::Error::other("is too long"));
     }
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(length).unwrap_or(0)));
-    file.take(LONGEST).read_to_string(&mut text)?;
+    file.take(MAX_LENGTH).read_to_string(&mut text)?;
     Ok(text)
 }

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
+use super::Context;
 use super::Mode;
-use super::Moment;
-use super::World;
+use super::StartTime;
 use super::protocol;
 use crate::attempt::Attempt;
 use crate::attempt::Ticket;
@@ -28,16 +28,20 @@ pub fn ticket(time: SystemTime) -> Ticket {
 ///
 /// # Errors
 /// No place took the row.
-pub fn record_broken(world: World<'_>, attempt: &Attempt, moment: Moment) -> Result<(), Error> {
-    if world.mode != Mode::Real || attempt.ticket.is_recorded() {
+pub fn record_broken(
+    context: Context<'_>,
+    attempt: &Attempt,
+    start_time: StartTime,
+) -> Result<(), Error> {
+    if context.mode != Mode::Live || attempt.ticket.is_recorded() {
         return Ok(());
     }
     let verdict = Verdict::cannot_tell(attempt.shown.to_lowercase());
-    let protocol = protocol(world, attempt);
-    let entry = Entry { time: moment.time, attempt, verdict: &verdict, protocol };
-    let config = world.config;
-    let mut stores = Stores::new(config, Deadline::new(moment.start, config.timeouts));
-    delivery::record_later(config, &mut stores, &entry.record()?, world.log)?;
+    let protocol = protocol(context, attempt);
+    let entry = Entry { time: start_time.time, attempt, verdict: &verdict, protocol };
+    let config = context.config;
+    let mut stores = Stores::new(config, Deadline::new(start_time.start, config.timeouts));
+    delivery::record_later(config, &mut stores, &entry.record()?, context.log)?;
     attempt.ticket.mark_recorded();
     Ok(())
 }

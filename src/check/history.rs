@@ -2,8 +2,8 @@
 
 use zeroize::Zeroizing;
 
+use super::Context;
 use super::Findings;
-use super::World;
 use super::locate::LOCAL;
 use super::locate::remote;
 use crate::account::Account;
@@ -21,13 +21,13 @@ const FINGERPRINT_BITS: u8 = 20;
 
 /// The fingerprint that this address of the account is known by.
 pub(super) fn known_good(
-    world: World<'_>,
+    context: Context<'_>,
     account: &str,
     stores: &mut Stores<'_>,
     findings: &Findings,
 ) -> Result<Option<String>, Error> {
-    let limits = &world.config.policy.limits;
-    let remote = remote(world, findings);
+    let limits = &context.config.policy.limits;
+    let remote = remote(context, findings);
     let may_admit = findings.facts.address.is_some_and(Address::may_admit);
     if !limits.want_known_good() || remote == LOCAL || !may_admit {
         return Ok(None);
@@ -58,15 +58,15 @@ pub(super) fn fingerprint(limits: &Limits, account: Option<&Account>) -> String 
 
 /// True if the account has been seen in other countries, but not in this one.
 pub(super) fn is_new_country(
-    world: World<'_>,
+    context: Context<'_>,
     stores: &mut Stores<'_>,
     findings: &Findings,
 ) -> Result<bool, Error> {
-    let memory = world.config.policy.country_memory.as_secs();
+    let memory = context.config.policy.country_memory.as_secs();
     let now = findings.facts.seconds();
     let since = now.saturating_sub(i64::try_from(memory).unwrap_or(i64::MAX));
     let country = findings.facts.country.known();
-    let login = seen::Login {
+    let login = seen::SeenLogin {
         account: findings.username.trim().to_lowercase(),
         remote: String::new(),
         country: country.map(|country| country.to_string()).unwrap_or_default(),

@@ -6,11 +6,11 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
+use super::Context;
 use super::Findings;
-use super::World;
 use super::pattern;
+use crate::account::AccountLookup;
 use crate::account::Login;
-use crate::account::Lookup;
 use crate::error::Error;
 use crate::store::Stores;
 use crate::tables::exception;
@@ -18,12 +18,12 @@ use crate::tables::exception;
 /// Returns an error if the login may be another spelling of an account's name. For a query without the
 /// column `username`, the result does not reveal whether the account exists.
 pub(super) fn check(
-    world: World<'_>,
-    lookup: &Lookup,
+    context: Context<'_>,
+    lookup: &AccountLookup,
     stores: &mut Stores<'_>,
     findings: &Findings,
 ) -> Result<(), Error> {
-    let config = world.config;
+    let config = context.config;
     if lookup.is_name_canonical {
         return Ok(());
     }
@@ -52,13 +52,13 @@ fn are_exceptions_in_use(stores: &mut Stores<'_>, findings: &Findings) -> bool {
 }
 
 /// Logs, once in each process, a login that the account query takes for a pattern.
-pub(super) fn report_pattern(world: World<'_>, lookup: &Lookup, login: &Login) {
+pub(super) fn report_pattern(context: Context<'_>, lookup: &AccountLookup, login: &Login) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     let username = lookup.account.as_ref().and_then(|account| account.username.as_deref());
     let Some(username) = username.filter(|username| pattern::is_pattern(login, username)) else {
         return;
     };
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {
-        world.log.pattern(login.typed(), username);
+        context.log.login_is_pattern(login.typed(), username);
     }
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::Context;
 use super::Findings;
 use super::Mode;
-use super::World;
 use super::failures;
 use crate::error::Error;
 use crate::state::slots::Slots;
@@ -27,7 +27,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(400);
 
 /// The room that an attempt needs.
 #[derive(Clone, Copy)]
-pub(super) struct Needs {
+pub(super) struct ReservationNeeds {
     /// The purpose of its reservations with limits.
     pub purpose: Purpose,
     /// True if it hashes.
@@ -35,7 +35,7 @@ pub(super) struct Needs {
 }
 
 /// Leave to look at the password. The slot is given back when this is dropped.
-pub(super) struct Leave {
+pub(super) struct Permit {
     _slot: Option<Slots>,
 }
 
@@ -44,26 +44,27 @@ pub(super) struct Leave {
 ///
 /// # Errors
 /// There was no room for `attempt_timeout`, or the database cannot tell.
-pub(super) fn take(
-    world: World<'_>,
+pub(super) fn acquire(
+    context: Context<'_>,
     stores: &mut Stores<'_>,
     findings: &mut Findings,
-    needs: Needs,
-) -> Result<Option<Leave>, Error> {
-    let mut sleeps = Sleeps::new(world.config.timeouts.attempt);
-    let full = findings.standing.as_mut().and_then(|standing| standing.full.take());
-    let full = full.filter(|_| reserves(world));
-    let mut blocked_by = full.map(Blocked::Limit);
+    needs: ReservationNeeds,
+) -> Result<Option<Permit>, Error> {
+    let mut sleeps = Backoff::new(context.config.timeouts.attempt);
+    let full =
+        findings.attempt_limits.as_mut().and_then(|attempt_limits| attempt_limits.full.take());
+    let full = full.filter(|_| reserves(context));
+    let mut blocked_by = full.map(BlockedBy::Limit);
     loop {
-        let blocked = match try_to_take(world, stores, findings, needs, blocked_by)? {
-            Tried::Taken(leave) => return Ok(Some(leave)),
-            Tried::Refused => return Ok(None),
-            Tried::Blocked(blocked) => blocked,
+        let blocked = match try_acquire(context, stores, findings, needs, blocked_by)? {
+            Acquisition::Permitted(permit) => return Ok(Some(permit)),
+            Acquisition::Refused => return Ok(None),
+            Acquisition::Blocked(blocked) => blocked,
         };
         // An attempt that waits holds nothing: no reservation, slot, lock or connection.
         stores.close();
         let Some(sleep) = sleeps.next() else { return Err(blocked.into_error()) };
-        stores.meanwhile(|| thread::sleep(sleep));
+        stores.pause_deadline(|| thread::sleep(sleep));
         blocked_by = Some(blocked);
     }
 }
@@ -72,111 +73,116 @@ pub(super) fn take(
 ///
 /// # Errors
 /// The state directory cannot hold the slots, and the configuration asks for a bound.
-pub(super) fn take_idle_slot(world: World<'_>) -> Result<Option<Leave>, Error> {
-    Ok(match take_slot(world)? {
-        Slot::Free(slots) => Some(Leave { _slot: Some(slots) }),
-        Slot::Unbounded => Some(Leave { _slot: None }),
+pub(super) fn acquire_idle_slot(context: Context<'_>) -> Result<Option<Permit>, Error> {
+    Ok(match acquire_slot(context)? {
+        Slot::Free(slots) => Some(Permit { _slot: Some(slots) }),
+        Slot::Unbounded => Some(Permit { _slot: None }),
         Slot::Busy(_) => None,
     })
 }
 
 /// The result of one try.
-enum Tried {
-    Taken(Leave),
+enum Acquisition {
+    Permitted(Permit),
     Refused,
-    Blocked(Blocked),
+    Blocked(BlockedBy),
 }
 
 /// The room that an attempt waits for.
-enum Blocked {
+enum BlockedBy {
     /// Other attempts fill the room of this limit.
     Limit(Arc<str>),
     /// All slots are taken.
     Slots(Slots),
 }
 
-impl Blocked {
+impl BlockedBy {
     fn into_error(self) -> Error {
         match self {
-            Self::Limit(limit) => Error::NoRoom { limit },
+            Self::Limit(limit) => Error::LimitFull { limit },
             Self::Slots(slots) => slots.exhausted(),
         }
     }
 }
 
-fn try_to_take(
-    world: World<'_>,
+fn try_acquire(
+    context: Context<'_>,
     stores: &mut Stores<'_>,
     findings: &mut Findings,
-    needs: Needs,
-    blocked_by: Option<Blocked>,
-) -> Result<Tried, Error> {
+    needs: ReservationNeeds,
+    blocked_by: Option<BlockedBy>,
+) -> Result<Acquisition, Error> {
     // Look without locks before taking locks. An attempt that waits for a slot does not ask the
     // database.
-    let (for_room, for_slot) = match blocked_by {
-        Some(Blocked::Limit(_)) => (true, false),
-        Some(Blocked::Slots(_)) => (false, true),
+    let (for_limit, for_slot) = match blocked_by {
+        Some(BlockedBy::Limit(_)) => (true, false),
+        Some(BlockedBy::Slots(_)) => (false, true),
         None => (false, false),
     };
-    if for_room {
-        match look(world, stores, findings)? {
+    if for_limit {
+        match check_limits(context, stores, findings)? {
             Reserved::Yes => {}
-            Reserved::Reached(limits) => return refuse(world, stores, findings, limits),
-            Reserved::Full(limit) => return Ok(Tried::Blocked(Blocked::Limit(limit))),
+            Reserved::Reached(limits) => return refuse(context, stores, findings, limits),
+            Reserved::Full(limit) => return Ok(Acquisition::Blocked(BlockedBy::Limit(limit))),
         }
     }
-    let slot = match needs.slot.then(|| take_slot(world)).transpose()? {
-        Some(Slot::Busy(slots)) => return Ok(Tried::Blocked(Blocked::Slots(slots))),
+    let slot = match needs.slot.then(|| acquire_slot(context)).transpose()? {
+        Some(Slot::Busy(slots)) => return Ok(Acquisition::Blocked(BlockedBy::Slots(slots))),
         Some(Slot::Free(slots)) => Some(slots),
         Some(Slot::Unbounded) | None => None,
     };
-    let seen = if for_slot { look(world, stores, findings)? } else { Reserved::Yes };
+    let seen = if for_slot { check_limits(context, stores, findings)? } else { Reserved::Yes };
     let reserved = match seen {
-        Reserved::Yes => reserve(world, stores, findings, needs.purpose)?,
+        Reserved::Yes => reserve(context, stores, findings, needs.purpose)?,
         full @ (Reserved::Reached(_) | Reserved::Full(_)) => full,
     };
     match reserved {
-        Reserved::Yes => Ok(Tried::Taken(Leave { _slot: slot })),
+        Reserved::Yes => Ok(Acquisition::Permitted(Permit { _slot: slot })),
         Reserved::Reached(limits) => {
             // The slot is given back first: to look again may take time.
             drop(slot);
-            refuse(world, stores, findings, limits)
+            refuse(context, stores, findings, limits)
         }
-        Reserved::Full(limit) => Ok(Tried::Blocked(Blocked::Limit(limit))),
+        Reserved::Full(limit) => Ok(Acquisition::Blocked(BlockedBy::Limit(limit))),
     }
 }
 
 /// Refuses the attempt because failures have reached these limits, unless waiting settlements
 /// change that.
 fn refuse(
-    world: World<'_>,
+    context: Context<'_>,
     stores: &mut Stores<'_>,
     findings: &mut Findings,
     limits: Vec<Arc<str>>,
-) -> Result<Tried, Error> {
-    if let Some(standing) = &mut findings.standing {
-        standing.note_reached(&limits);
+) -> Result<Acquisition, Error> {
+    if let Some(attempt_limits) = &mut findings.attempt_limits {
+        attempt_limits.note_reached(&limits);
     }
-    failures::catch_up(world, stores, findings)?;
-    let is_refused = findings.standing.as_ref().is_some_and(counters::Standing::is_refused);
+    failures::catch_up(context, stores, findings)?;
+    let is_refused =
+        findings.attempt_limits.as_ref().is_some_and(counters::AttemptLimits::is_refused);
     let limit = limits.into_iter().next().filter(|_| !is_refused);
-    Ok(limit.map_or(Tried::Refused, |limit| Tried::Blocked(Blocked::Limit(limit))))
+    Ok(limit.map_or(Acquisition::Refused, |limit| Acquisition::Blocked(BlockedBy::Limit(limit))))
 }
 
 /// Looks whether the limits have room, without a lock.
-fn look(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) -> Result<Reserved, Error> {
-    if !reserves(world) {
+fn check_limits(
+    context: Context<'_>,
+    stores: &mut Stores<'_>,
+    findings: &Findings,
+) -> Result<Reserved, Error> {
+    if !reserves(context) {
         return Ok(Reserved::Yes);
     }
-    let clock = failures::clock(world, findings);
+    let clock = failures::clock(context, findings);
     let (mut reached, mut full) = (Vec::new(), None);
-    for counter in findings.standing.iter().flat_map(counters::Standing::rejecting) {
-        let state = counters::look(stores.log()?, counter, clock);
+    for counter in findings.attempt_limits.iter().flat_map(counters::AttemptLimits::rejecting) {
+        let state = counters::read_state(stores.log()?, counter, clock);
         let name = &counter.limit().name;
         match state.map_err(failures::about_count)? {
             State::Reached => reached.push(Arc::clone(name)),
             State::Full => full = full.or_else(|| Some(Arc::clone(name))),
-            State::Known(_) | State::Room => {}
+            State::Known(_) | State::Available => {}
         }
     }
     if !reached.is_empty() {
@@ -187,21 +193,23 @@ fn look(world: World<'_>, stores: &mut Stores<'_>, findings: &Findings) -> Resul
 
 /// True if attempts reserve room. Under `log_only` no attempt is refused, and a question of the
 /// tool is not an attempt.
-fn reserves(world: World<'_>) -> bool {
-    !world.config.policy.log_only && world.mode != Mode::Asked
+fn reserves(context: Context<'_>) -> bool {
+    !context.config.policy.log_only && context.mode != Mode::DryRun
 }
 
 /// Reserves room with all limits that reject.
 fn reserve(
-    world: World<'_>,
+    context: Context<'_>,
     stores: &mut Stores<'_>,
     findings: &mut Findings,
     purpose: Purpose,
 ) -> Result<Reserved, Error> {
-    let clock = failures::clock(world, findings);
-    match &mut findings.standing {
-        Some(standing) if reserves(world) && standing.rejecting().next().is_some() => {
-            let reserved = counters::reserve(stores.log()?, standing, purpose, clock);
+    let clock = failures::clock(context, findings);
+    match &mut findings.attempt_limits {
+        Some(attempt_limits)
+            if reserves(context) && attempt_limits.rejecting().next().is_some() =>
+        {
+            let reserved = counters::reserve(stores.log()?, attempt_limits, purpose, clock);
             reserved.map_err(failures::about_count)
         }
         Some(_) | None => Ok(Reserved::Yes),
@@ -217,9 +225,9 @@ enum Slot {
     Unbounded,
 }
 
-fn take_slot(world: World<'_>) -> Result<Slot, Error> {
-    let given = world.config.accounts.max_parallel_hashes;
-    let slots = Slots::open(&world.config.state_directory, given);
+fn acquire_slot(context: Context<'_>) -> Result<Slot, Error> {
+    let given = context.config.accounts.max_parallel_hashes;
+    let slots = Slots::open(&context.config.state_directory, given);
     match slots.and_then(|slots| Ok((slots.take()?, slots))) {
         Ok((true, slots)) => Ok(Slot::Free(slots)),
         Ok((false, slots)) => Ok(Slot::Busy(slots)),
@@ -229,12 +237,12 @@ fn take_slot(world: World<'_>) -> Result<Slot, Error> {
 }
 
 /// The sleeps of one attempt.
-struct Sleeps {
+struct Backoff {
     next: Duration,
     left: Duration,
 }
 
-impl Sleeps {
+impl Backoff {
     /// All sleeps together take at most `most`.
     fn new(most: Duration) -> Self {
         Self { next: FIRST_SLEEP, left: most }
@@ -266,7 +274,7 @@ mod tests {
     #[test]
     fn sleeps_grow_vary_and_end() {
         let most = Duration::from_secs(5);
-        let mut sleeps = Sleeps::new(most);
+        let mut sleeps = Backoff::new(most);
         let all: Vec<_> = std::iter::from_fn(|| sleeps.next()).collect();
         assert_eq!(all.iter().sum::<Duration>(), most);
         let within = |sleep: Duration, of: u64| {

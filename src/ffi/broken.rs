@@ -14,8 +14,8 @@ use crate::check;
 use crate::check::Allowed;
 use crate::error::Error;
 use crate::password::Keys;
-use crate::session::Asked;
-use crate::session::Scram;
+use crate::session::DriverExchange;
+use crate::session::ScramExchange;
 use crate::session::Session;
 
 const WHY: &str = "internal error, see the line above";
@@ -29,7 +29,7 @@ pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) {
 /// Ends an attempt, unless `authorize` has already ended it.
 pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let has_name = argument(arguments, 0).is_some_and(|authcid| !authcid.is_empty());
-    let is_attempt = session.authorized.is_none() && (has_name || session.asked.is_some());
+    let is_attempt = session.authorized.is_none() && (has_name || session.exchange.is_some());
     session.begin();
     if is_attempt {
         record(session, proved("finish", arguments));
@@ -46,7 +46,7 @@ pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) {
 /// `finish` will leave the row, and must not call the proof wrong.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
-    session.asked = argument(arguments, 0).map(|authcid| unknown(authcid, None));
+    session.exchange = argument(arguments, 0).map(|authcid| unknown(authcid, None));
 }
 
 fn proved(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt, Error>> {
@@ -58,12 +58,12 @@ fn proved(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt,
 /// configuration that it names cannot be read.
 fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
     let Some(Ok(mut attempt)) = attempt else { return };
-    let moment = calls::moment();
+    let start_time = calls::start_time();
     let ticket = session.ticket.take();
-    attempt.ticket = ticket.unwrap_or_else(|| check::ticket(moment.time).into());
+    attempt.ticket = ticket.unwrap_or_else(|| check::ticket(start_time.time).into());
     let recorded = session
         .settings(attempt.options.config.as_deref())
-        .and_then(|settings| check::record_broken(calls::world(settings), &attempt, moment));
+        .and_then(|settings| check::record_broken(calls::context(settings), &attempt, start_time));
     if let Err(e) = recorded {
         calls::mail_log().trouble("journal", &e);
     }
@@ -72,8 +72,8 @@ fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
 /// The other keys of the attempt are empty, too, and `secret` is no way round them.
 pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
-    let keys = Some(Scram { keys: Keys::none(), proof_came: false });
-    session.asked = argument(arguments, 1).map(|authcid| unknown(authcid, keys));
+    let keys = Some(ScramExchange { keys: Keys::none(), has_proof: false });
+    session.exchange = argument(arguments, 1).map(|authcid| unknown(authcid, keys));
 }
 
 /// Whether rules refuse the address, its attempts do not know.
@@ -87,7 +87,7 @@ fn argument(arguments: Option<&[&[u8]]>, index: usize) -> Option<Vec<u8>> {
     arguments?.get(index).map(|argument| argument.to_vec())
 }
 
-fn unknown(authcid: Vec<u8>, scram: Option<Scram>) -> Asked {
+fn unknown(authcid: Vec<u8>, scram: Option<ScramExchange>) -> DriverExchange {
     let proof = Proof::Unknown(String::from(WHY));
-    Asked { authcid, start: Instant::now(), proof, standing: None, scram }
+    DriverExchange { authcid, start: Instant::now(), proof, attempt_limits: None, scram }
 }

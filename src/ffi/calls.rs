@@ -8,7 +8,7 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use super::host;
-use super::kept;
+use super::interned;
 use crate::attempt::Attempt;
 use crate::attempt::Options;
 use crate::attempt::Proof;
@@ -17,28 +17,28 @@ use crate::attempt::Ticket;
 use crate::attempt::printable;
 use crate::check;
 use crate::check::Allowed;
-use crate::check::Earlier;
+use crate::check::Context;
+use crate::check::EarlierCalls;
 use crate::check::Mode;
-use crate::check::Moment;
-use crate::check::World;
+use crate::check::StartTime;
 use crate::contain::Panic;
 use crate::error::Error;
 use crate::session;
-use crate::session::Asked;
+use crate::session::DriverExchange;
+use crate::session::LoadedConfig;
 use crate::session::Session;
-use crate::session::Settings;
-use crate::tables::counters::Standing;
+use crate::tables::counters::AttemptLimits;
 use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
-use crate::verdict::outcome::Outcome;
+use crate::verdict::reply::Reply;
 
 /// What Exim gets back.
-pub(super) struct Answer {
+pub(super) struct ReturnValue {
     pub(super) code: i32,
     pub(super) text: &'static CStr,
 }
 
-impl Answer {
+impl ReturnValue {
     /// An answer of functions that never fail.
     pub(super) const EMPTY: Self = Self { code: 0, text: c"" };
 
@@ -47,9 +47,9 @@ impl Answer {
     }
 }
 
-impl From<Outcome> for Answer {
-    fn from(outcome: Outcome) -> Self {
-        let (code, text) = outcome.to_exim();
+impl From<Reply> for ReturnValue {
+    fn from(reply: Reply) -> Self {
+        let (code, text) = reply.to_exim();
         Self { code, text }
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn report_bug(function: &str, panic: &Panic) {
 }
 
 /// Decides an attempt.
-pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let start = Instant::now();
     session.begin();
     let attempt = arguments.ok_or_else(miscounted).and_then(Attempt::parse);
@@ -78,18 +78,19 @@ pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
 }
 
 /// The same for an attempt whose password somebody else has found right.
-pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
     // A right proof that is refused takes as long as a wrong one: from the same start.
-    let asked = session.asked.take().filter(|asked| Some(&asked.authcid) == authcid.as_ref());
-    let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
-    let standing = asked.and_then(|asked| asked.standing);
+    let exchange =
+        session.exchange.take().filter(|exchange| Some(&exchange.authcid) == authcid.as_ref());
+    let start = exchange.as_ref().map_or_else(Instant::now, |exchange| exchange.start);
+    let attempt_limits = exchange.and_then(|exchange| exchange.attempt_limits);
     session.begin();
     session.authorized = authcid.clone().map(|authcid| (authcid, String::new()));
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("authorize", Proof::Proved, arguments));
-    let answer = answer(session, "authorize", attempt, start, standing);
+    let answer = answer(session, "authorize", attempt, start, attempt_limits);
     let username = session.last.as_ref().map(|verdict| verdict.username.clone());
     session.authorized = authcid.zip(username);
     answer
@@ -100,24 +101,24 @@ fn answer(
     function: &str,
     attempt: Result<Attempt, Error>,
     start: Instant,
-    standing: Option<Standing>,
-) -> Answer {
+    attempt_limits: Option<AttemptLimits>,
+) -> ReturnValue {
     let mut attempt = match attempt {
         Ok(attempt) => attempt,
         Err(e) => {
             mail_log().trouble(function, &e);
-            return Outcome::CannotTell.into();
+            return Reply::CannotTell.into();
         }
     };
-    let (outcome, failure_time) = decide(session, &mut attempt, standing);
-    if outcome == Outcome::Reject {
-        hold_back(start, failure_time);
+    let (reply, failure_time) = decide(session, &mut attempt, attempt_limits);
+    if reply == Reply::Reject {
+        wait_for_failure_time(start, failure_time);
     }
-    outcome.into()
+    reply.into()
 }
 
 /// Decides what hangs on the address alone, and remembers it for this connection.
-pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_address("allow", arguments));
@@ -129,22 +130,22 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
             let error = Some(format!("allow could not be asked: {e}"));
             let allowed = Allowed { rule: None, error };
             session.remember_allowed(None, Remote::parse(remote).text(), allowed);
-            return Outcome::Accept.into();
+            return Reply::Accept.into();
         }
     };
     let config = attempt.options.config.as_deref();
     let allowed = match session.current_settings(config) {
-        Ok(settings) => check::allow(world(settings), &attempt, moment()),
+        Ok(settings) => check::allow(context(settings), &attempt, start_time()),
         Err(e) => Allowed { rule: None, error: Some(e.to_string()) },
     };
-    let outcome = if allowed.is_no() { Outcome::Reject } else { Outcome::Accept };
+    let reply = if allowed.is_refused() { Reply::Reject } else { Reply::Accept };
     session.remember_allowed(Some(session::path(config)), attempt.remote.text(), allowed);
-    outcome.into()
+    reply.into()
 }
 
 /// Ends an attempt of a driver that asks `authorize` after its own proof: where it did not come to
 /// that, the proof was wrong.
-pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let authcid = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
     let authorized = session.authorized.take();
     if authorized.is_some() {
@@ -153,10 +154,10 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
         ticket.mark_recorded();
         session.ticket = Some(Arc::new(ticket));
     }
-    let asked = session.asked.take().filter(|asked| asked.authcid == authcid);
+    let exchange = session.exchange.take().filter(|exchange| exchange.authcid == authcid);
     // Without a name, somebody has begun a proof, or it is no attempt.
-    if authcid.is_empty() && asked.is_none() && authorized.is_none() {
-        return Answer::EMPTY;
+    if authcid.is_empty() && exchange.is_none() && authorized.is_none() {
+        return ReturnValue::EMPTY;
     }
     let name = match authorized {
         Some((known, username)) => {
@@ -165,14 +166,14 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
                 record_other(session, arguments);
             }
             if username.is_empty() {
-                return Answer::text(kept::tainted(&printable(&known)));
+                return ReturnValue::text(interned::tainted(&printable(&known)));
             }
             username
         }
-        None => fail(session, asked, arguments),
+        None => fail(session, exchange, arguments),
     };
     let name = if name.is_empty() { printable(authcid) } else { name };
-    Answer::text(kept::tainted(&name))
+    ReturnValue::text(interned::tainted(&name))
 }
 
 /// True if `finish` came for the name that `authorize` decided about, or for the account's own.
@@ -198,22 +199,26 @@ fn record_other(session: &mut Session, arguments: Option<&[&[u8]]>) {
 }
 
 /// Records an attempt whose client gets no 235; answers the name of the account.
-fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>) -> String {
-    let start = asked.as_ref().map_or_else(Instant::now, |asked| asked.start);
+fn fail(
+    session: &mut Session,
+    exchange: Option<DriverExchange>,
+    arguments: Option<&[&[u8]]>,
+) -> String {
+    let start = exchange.as_ref().map_or_else(Instant::now, |exchange| exchange.start);
     session.begin();
-    let (proof, standing) = asked.map_or((Proof::Refuted, None), |asked| {
-        let gave_up = asked.scram.is_some_and(|scram| !scram.proof_came);
-        let gave_up = gave_up && matches!(asked.proof, Proof::Refuted);
-        (if gave_up { Proof::GivenUp } else { asked.proof }, asked.standing)
+    let (proof, attempt_limits) = exchange.map_or((Proof::Refuted, None), |exchange| {
+        let gave_up = exchange.scram.is_some_and(|scram| !scram.has_proof);
+        let gave_up = gave_up && matches!(exchange.proof, Proof::Refuted);
+        (if gave_up { Proof::GivenUp } else { exchange.proof }, exchange.attempt_limits)
     });
     let attempt = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));
     match attempt {
         Ok(mut attempt) => {
-            let (_, failure_time) = decide(session, &mut attempt, standing);
+            let (_, failure_time) = decide(session, &mut attempt, attempt_limits);
             // Whatever we say, the driver may have decided on a 535.
-            hold_back(start, failure_time);
+            wait_for_failure_time(start, failure_time);
             session.last.as_ref().map(|verdict| verdict.username.clone()).unwrap_or_default()
         }
         Err(e) => {
@@ -224,7 +229,7 @@ fn fail(session: &mut Session, asked: Option<Asked>, arguments: Option<&[&[u8]]>
 }
 
 /// A refusal does not leave before `failure_time` is over.
-fn hold_back(start: Instant, failure_time: Duration) {
+fn wait_for_failure_time(start: Instant, failure_time: Duration) {
     std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
 }
 
@@ -232,18 +237,19 @@ fn hold_back(start: Instant, failure_time: Duration) {
 fn decide(
     session: &mut Session,
     attempt: &mut Attempt,
-    standing: Option<Standing>,
-) -> (Outcome, Duration) {
-    let moment = moment();
-    attempt.ticket = Arc::new(check::ticket(moment.time));
+    attempt_limits: Option<AttemptLimits>,
+) -> (Reply, Duration) {
+    let start_time = start_time();
+    attempt.ticket = Arc::new(check::ticket(start_time.time));
     session.ticket = Some(Arc::clone(&attempt.ticket));
     #[cfg(feature = "deliberate-panic")]
     super::deliberate::in_decide();
     let config = attempt.options.config.as_deref();
-    let earlier = Earlier { allowed: session.allowed(config, &attempt.remote.text()), standing };
+    let earlier =
+        EarlierCalls { allowed: session.allowed(config, &attempt.remote.text()), attempt_limits };
     let (verdict, failure_time) = match session.settings(config) {
         Ok(settings) => {
-            let verdict = check::check(world(settings), attempt, moment, earlier);
+            let verdict = check::check(context(settings), attempt, start_time, earlier);
             (verdict, settings.config.failure_time)
         }
         // Nobody knows where the row would go: the line is all there is.
@@ -253,35 +259,35 @@ fn decide(
             (verdict, Duration::ZERO)
         }
     };
-    let outcome = verdict.outcome();
+    let reply = verdict.reply();
     session.last = Some(verdict);
-    (outcome, failure_time)
+    (reply, failure_time)
 }
 
-pub(super) fn world(settings: &Settings) -> World<'_> {
-    World {
+pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
+    Context {
         config: &settings.config,
         geo: settings.geo.as_ref(),
         asns: settings.asns.as_ref(),
         log: mail_log(),
-        mode: if host::is_host_checking() { Mode::Played } else { Mode::Real },
+        mode: if host::is_host_checking() { Mode::HostCheck } else { Mode::Live },
         wait: std::thread::sleep,
     }
 }
 
 /// Of this call, not of the attempt: what a client took to answer is no time of the databases.
 #[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
-pub(super) fn moment() -> Moment {
-    Moment { time: SystemTime::now(), start: Instant::now() }
+pub(super) fn start_time() -> StartTime {
+    StartTime { time: SystemTime::now(), start: Instant::now() }
 }
 
 /// The country of an address.
-pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     match look_up(session, arguments) {
-        Ok(code) => Answer::text(kept::plain(&code)),
+        Ok(code) => ReturnValue::text(interned::plain(&code)),
         Err(e) => {
             mail_log().trouble("country", &e);
-            Answer::EMPTY
+            ReturnValue::EMPTY
         }
     }
 }
@@ -302,18 +308,18 @@ fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String,
 }
 
 /// One fact of the latest verdict.
-pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let field = arguments.and_then(|arguments| arguments.first());
     let field = field.and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default();
-    let Some(verdict) = &session.last else { return Answer::EMPTY };
+    let Some(verdict) = &session.last else { return ReturnValue::EMPTY };
     match verdict.fact(field) {
-        Some(fact) if field == "username" => Answer::text(kept::tainted(&fact)),
-        Some(fact) => Answer::text(kept::plain(&fact)),
+        Some(fact) if field == "username" => ReturnValue::text(interned::tainted(&fact)),
+        Some(fact) => ReturnValue::text(interned::plain(&fact)),
         None => {
             let what = "knows status, reason, rule, country, asn, username, auth_ok, policy_reject: \
                         correct the ${dlfunc} call";
             mail_log().trouble("last", &Error::Call(what.to_owned()));
-            Answer::EMPTY
+            ReturnValue::EMPTY
         }
     }
 }
@@ -321,7 +327,7 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer
 /// Reads what attempts will need, in the daemon that their processes are forked from; the value that
 /// Exim asked for comes back as it was. What is wrong with a file, the attempts will say: here it
 /// would be a line for each connection.
-pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let options = arguments
         .ok_or_else(miscounted)
         .and_then(|arguments| Options::parse(arguments.get(1..).unwrap_or_default()));
@@ -330,10 +336,10 @@ pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> Ans
         Err(e) => mail_log().trouble("preload", &e),
     }
     // The boundary puts the value in its place.
-    Answer::EMPTY
+    ReturnValue::EMPTY
 }
 
 /// Who we are.
-pub(super) fn version(_: &mut Session, _: Option<&[&[u8]]>) -> Answer {
-    Answer::text(kept::plain(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))
+pub(super) fn version(_: &mut Session, _: Option<&[&[u8]]>) -> ReturnValue {
+    ReturnValue::text(interned::plain(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))
 }

@@ -10,7 +10,7 @@ const AT: &str = "=deliberate-panic-at.";
 
 /// Where one of Exim's arguments asks for it, in each function or in this one: before anything is
 /// done.
-pub(super) fn at_the_door(function: &str, arguments: Option<&[&[u8]]>) {
+pub(super) fn panic_on_entry(function: &str, arguments: Option<&[&[u8]]>) {
     let here = format!("=deliberate-panic-in-{function}");
     let is_asked = |argument: &&[u8]| {
         argument.ends_with(here.as_bytes()) || argument.ends_with(b"=deliberate-panic")
@@ -35,7 +35,7 @@ pub(super) fn in_decide() {
 
 /// Where a log line asks for it: when everything is done, the row written, and only the answer is
 /// left to give.
-pub(super) fn at_the_end(line: &str) {
+pub(super) fn panic_on_log_line(line: &str) {
     if line.contains("deliberate-late-panic") {
         panic!("a deliberate panic");
     }

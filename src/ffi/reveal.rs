@@ -4,37 +4,37 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::calls::Answer;
+use super::calls::ReturnValue;
+use super::calls::context;
 use super::calls::mail_log;
 use super::calls::miscounted;
-use super::calls::moment;
-use super::calls::world;
-use super::kept;
+use super::calls::start_time;
+use super::interned;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::check;
-use crate::check::Earlier;
+use crate::check::EarlierCalls;
 use crate::check::Revealed;
 use crate::error::Error;
 use crate::password::Keys;
-use crate::session::Asked;
-use crate::session::Scram;
+use crate::session::DriverExchange;
+use crate::session::ScramExchange;
 use crate::session::Session;
-use crate::verdict::outcome::Outcome;
+use crate::verdict::reply::Reply;
 
 const NO_KEYS: &str = "has keys that could not be asked for, see the line above";
 
 /// The password that a driver needs to prove for itself that the client has it.
-pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let start = Instant::now();
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
-    let could_not_tell = session.asked.as_ref().is_some_and(|asked| {
-        let is_this = Some(&asked.authcid) == authcid.as_ref() && asked.scram.is_some();
-        is_this && matches!(asked.proof, Proof::Unknown(_) | Proof::NoRoom(_))
+    let is_unknown = session.exchange.as_ref().is_some_and(|exchange| {
+        let is_this = Some(&exchange.authcid) == authcid.as_ref() && exchange.scram.is_some();
+        is_this && matches!(exchange.proof, Proof::Unknown(_) | Proof::LimitFull(_))
     });
-    if could_not_tell {
+    if is_unknown {
         // The keys are empty since nobody can tell: no other way round the policy.
-        return Outcome::CannotTell.into();
+        return Reply::CannotTell.into();
     }
     session.begin();
     let revealed = arguments
@@ -44,59 +44,65 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answ
             let config = attempt.options.config.as_deref();
             let allowed = session.allowed(config, &attempt.remote.text());
             let settings = session.settings(config)?;
-            let earlier = Earlier { allowed, standing: None };
-            Ok(check::reveal(world(settings), &attempt, moment(), earlier))
+            let earlier = EarlierCalls { allowed, attempt_limits: None };
+            Ok(check::reveal(context(settings), &attempt, start_time(), earlier))
         });
-    let (revealed, standing) = revealed.unwrap_or_else(|e| (Err(e), None));
-    let no_secret = || Outcome::NoSecret.into();
+    let (revealed, attempt_limits) = revealed.unwrap_or_else(|e| (Err(e), None));
+    let no_secret = || Reply::NoSecret.into();
     let (answer, proof) = match revealed {
         Ok(Revealed::Password(password)) => {
-            (kept::secret(&password).map_or_else(no_secret, Answer::text), Proof::Refuted)
+            (interned::secret(&password).map_or_else(no_secret, ReturnValue::text), Proof::Refuted)
         }
-        Ok(Revealed::Nobody) => (no_secret(), Proof::Refuted),
+        Ok(Revealed::NoAccount) => (no_secret(), Proof::Refuted),
         Ok(Revealed::Refused) => (no_secret(), Proof::Unchecked),
-        Ok(Revealed::Untold(why)) => (no_secret(), Proof::Unknown(why)),
+        Ok(Revealed::NoClearPassword(why)) => (no_secret(), Proof::Unknown(why)),
         Err(e) => {
             mail_log().trouble("secret", &e);
-            (Outcome::CannotTell.into(), unknown(&e, "could not be asked for, see the line above"))
+            (Reply::CannotTell.into(), unknown(&e, "could not be asked for, see the line above"))
         }
     };
-    session.asked = authcid.map(|authcid| Asked { authcid, start, proof, standing, scram: None });
+    session.exchange = authcid.map(|authcid| DriverExchange {
+        authcid,
+        start,
+        proof,
+        attempt_limits,
+        scram: None,
+    });
     answer
 }
 
 /// One of the keys that gsasl's SCRAM needs; all come from the first call of an attempt.
-pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answer {
+pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let Some([field, arguments @ ..]) = arguments else {
         mail_log().trouble("scram", &miscounted());
-        return Answer::EMPTY;
+        return ReturnValue::EMPTY;
     };
     let authcid = arguments.first().copied().unwrap_or_default();
     let is_of_proof = matches!(*field, b"stored_key" | b"server_key");
     // Salt and iterations come first: asked for after the proof, they begin another attempt.
-    let goes_on = session.asked.as_ref().is_some_and(|asked| {
-        let scram = asked.scram.as_ref();
-        asked.authcid == authcid && scram.is_some_and(|scram| is_of_proof || !scram.proof_came)
+    let continues = session.exchange.as_ref().is_some_and(|exchange| {
+        let scram = exchange.scram.as_ref();
+        exchange.authcid == authcid && scram.is_some_and(|scram| is_of_proof || !scram.has_proof)
     });
-    if !goes_on {
-        session.asked = Some(begin_scram(session, authcid, arguments));
+    if !continues {
+        session.exchange = Some(begin_scram(session, authcid, arguments));
     }
     if is_of_proof {
         note_proof(session, arguments);
     }
-    let Some(scram) = session.asked.as_ref().and_then(|asked| asked.scram.as_ref()) else {
-        return Answer::EMPTY;
+    let Some(scram) = session.exchange.as_ref().and_then(|exchange| exchange.scram.as_ref()) else {
+        return ReturnValue::EMPTY;
     };
     let keys = &scram.keys;
     match *field {
-        b"iter" => Answer::text(kept::plain(&keys.iterations)),
-        b"salt" => Answer::text(kept::plain(&keys.salt)),
-        b"stored_key" => Answer::text(kept::plain(&keys.stored_key)),
-        b"server_key" => Answer::text(kept::plain(&keys.server_key)),
+        b"iter" => ReturnValue::text(interned::plain(&keys.iterations)),
+        b"salt" => ReturnValue::text(interned::plain(&keys.salt)),
+        b"stored_key" => ReturnValue::text(interned::plain(&keys.stored_key)),
+        b"server_key" => ReturnValue::text(interned::plain(&keys.server_key)),
         _ => {
             let what = "knows salt, iter, stored_key, server_key: correct the ${dlfunc} call";
             mail_log().trouble("scram", &Error::Call(what.to_owned()));
-            Answer::EMPTY
+            ReturnValue::EMPTY
         }
     }
 }
@@ -104,18 +110,20 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Answe
 /// Takes room for a guess when the client's proof has come, before the driver gets the keys to
 /// check it. Without room the driver gets no keys, and asks `secret`.
 fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
-    let Some(mut asked) = session.asked.take() else { return };
+    let Some(mut exchange) = session.exchange.take() else { return };
     let is_first =
-        asked.scram.as_mut().is_some_and(|scram| !std::mem::replace(&mut scram.proof_came, true));
-    if is_first && asked.standing.is_some() {
+        exchange.scram.as_mut().is_some_and(|scram| !std::mem::replace(&mut scram.has_proof, true));
+    if is_first && exchange.attempt_limits.is_some() {
         let proved =
             Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
                 let settings = session.settings(attempt.options.config.as_deref())?;
-                let earlier = Earlier { allowed: None, standing: asked.standing.take() };
-                Ok(check::prove(world(settings), &attempt, moment(), earlier))
+                let earlier =
+                    EarlierCalls { allowed: None, attempt_limits: exchange.attempt_limits.take() };
+                Ok(check::prove(context(settings), &attempt, start_time(), earlier))
             });
-        let (proved, standing) = proved.unwrap_or_else(|e| (Err(e), asked.standing.take()));
-        asked.standing = standing;
+        let (proved, attempt_limits) =
+            proved.unwrap_or_else(|e| (Err(e), exchange.attempt_limits.take()));
+        exchange.attempt_limits = attempt_limits;
         let refused = match proved {
             Ok(true) => None,
             Ok(false) => Some(Proof::Unchecked),
@@ -125,32 +133,32 @@ fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
             }
         };
         if let Some(proof) = refused {
-            asked.scram = Some(Scram { keys: Keys::none(), proof_came: true });
-            asked.proof = proof;
+            exchange.scram = Some(ScramExchange { keys: Keys::none(), has_proof: true });
+            exchange.proof = proof;
         }
     }
-    session.asked = Some(asked);
+    session.exchange = Some(exchange);
 }
 
 /// A proof that could not be looked at, with the reason.
 fn unknown(e: &Error, why: &str) -> Proof {
-    if let Error::NoRoom { limit } = e {
-        return Proof::NoRoom(Arc::clone(limit));
+    if let Error::LimitFull { limit } = e {
+        return Proof::LimitFull(Arc::clone(limit));
     }
     Proof::Unknown(why.to_owned())
 }
 
-fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Asked {
+fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> DriverExchange {
     let start = Instant::now();
     session.begin();
     let found = Attempt::parse_proved("scram", Proof::Awaited, arguments).and_then(|attempt| {
         let config = attempt.options.config.as_deref();
         let allowed = session.allowed(config, &attempt.remote.text());
         let settings = session.settings(config)?;
-        let earlier = Earlier { allowed, standing: None };
-        Ok(check::scram(world(settings), &attempt, moment(), earlier))
+        let earlier = EarlierCalls { allowed, attempt_limits: None };
+        Ok(check::scram(context(settings), &attempt, start_time(), earlier))
     });
-    let (found, standing) = found.unwrap_or_else(|e| (Err(e), None));
+    let (found, attempt_limits) = found.unwrap_or_else(|e| (Err(e), None));
     let (keys, proof) = match found {
         Ok(found) => (found.keys, found.proof),
         Err(e) => {
@@ -158,6 +166,6 @@ fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> As
             (Keys::none(), unknown(&e, NO_KEYS))
         }
     };
-    let scram = Some(Scram { keys, proof_came: false });
-    Asked { authcid: authcid.to_vec(), start, proof, standing, scram }
+    let scram = Some(ScramExchange { keys, has_proof: false });
+    DriverExchange { authcid: authcid.to_vec(), start, proof, attempt_limits, scram }
 }

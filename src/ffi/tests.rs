@@ -80,7 +80,7 @@ fn a_megabyte_and_a_null_do_no_harm() {
         let (code, _) = plain(export, &[&megabyte, &megabyte, &megabyte, CONFIG]);
         assert!(code == 0 || code == 2);
         let mut answer: *mut c_uchar = ptr::null_mut();
-        // SAFETY: a vector of no strings; `wall` looks for NULL itself.
+        // SAFETY: a vector of no strings; `call_contained` looks for NULL itself.
         let code = unsafe { export(&raw mut answer, 3, ptr::null_mut()) };
         assert!(code == 0 || code == 2);
         // SAFETY: as above, and nothing is written to a NULL answer.
@@ -91,7 +91,7 @@ fn a_megabyte_and_a_null_do_no_harm() {
 
 #[test]
 fn a_panic_stays_inside() {
-    fn panics(_: &mut Session, _: Option<&[&[u8]]>) -> Answer {
+    fn panics(_: &mut Session, _: Option<&[&[u8]]>) -> ReturnValue {
         panic!("deliberate");
     }
     unsafe extern "C" fn export(
@@ -99,8 +99,15 @@ fn a_panic_stays_inside() {
         argc: c_int,
         argv: *mut *mut c_uchar,
     ) -> c_int {
-        // SAFETY: our caller's promise is the one that `wall` asks for.
-        unsafe { wall(answer, argc, argv, &Function { name: "panics", call: panics, ..CHECK }) }
+        // SAFETY: our caller's promise is the one that `call_contained` asks for.
+        unsafe {
+            call_contained(
+                answer,
+                argc,
+                argv,
+                &ExportedFunction { name: "panics", call: panics, ..CHECK },
+            )
+        }
     }
     let hook = std::panic::take_hook();
     assert_eq!(plain(export, &[]), (2, String::from("internal error")));

@@ -29,7 +29,7 @@ use once_cell::unsync::OnceCell;
 use super::family::Family;
 use super::sigbus;
 use super::sigbus::CutShort;
-use super::sigbus::Place;
+use super::sigbus::MapRange;
 use crate::address;
 use crate::contain;
 use crate::error::Error;
@@ -68,7 +68,7 @@ struct Mapped {
 struct Shared {
     file: File,
     length: u64,
-    place: Place,
+    place: MapRange,
 }
 
 impl Mapped {
@@ -81,12 +81,12 @@ impl Mapped {
 }
 
 /// What a file has about one address or network.
-pub(super) type Found<'a> = LookupResult<'a, Mmap>;
+pub(super) type MmdbEntry<'a> = LookupResult<'a, Mmap>;
 
 /// The result of a lookup.
-pub(super) enum FileAnswer<T> {
+pub(super) enum FileLookup<T> {
     /// The entry of the address, if the file has one.
-    Answer(Option<T>),
+    Entry(Option<T>),
     /// The file has no network of the address's family.
     OtherFamily,
 }
@@ -141,7 +141,7 @@ impl MmdbFile {
     fn map(&self, file: File) -> Result<Mapped, Error> {
         let length = file.metadata().map_err(|e| self.unreadable(&e))?.len();
         let map = map(&file).map_err(|e| self.unreadable(&e))?;
-        let place = Place::of(&map);
+        let place = MapRange::of(&map);
         let reader = sigbus::read(&place, || Reader::from_source(map));
         let reader = reader.map_err(|gone| self.cut_short(&gone))?;
         let reader = reader.map_err(|e| self.broken(&e))?;
@@ -152,12 +152,12 @@ impl MmdbFile {
     pub(super) fn look_up<T>(
         &self,
         address: IpAddr,
-        read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
-    ) -> Result<FileAnswer<T>, Error> {
+        read: impl FnOnce(&MmdbEntry<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<FileLookup<T>, Error> {
         let mapped = self.mapped()?;
         let address = address.to_canonical();
         if !address::is_public(address) {
-            return Ok(FileAnswer::Answer(None));
+            return Ok(FileLookup::Entry(None));
         }
         let found = mapped.read(|| self.read(&mapped.reader, address, read));
         found.map_err(|gone| self.cut_short(&gone))?
@@ -167,25 +167,25 @@ impl MmdbFile {
         &self,
         reader: &Reader<Mmap>,
         address: IpAddr,
-        read: impl FnOnce(&Found<'_>) -> Result<Option<T>, Error>,
-    ) -> Result<FileAnswer<T>, Error> {
+        read: impl FnOnce(&MmdbEntry<'_>) -> Result<Option<T>, Error>,
+    ) -> Result<FileLookup<T>, Error> {
         let family = Family::of(address);
         if reader.metadata().ip_version == 4 && family == Family::V6 {
-            return Ok(FileAnswer::OtherFamily);
+            return Ok(FileLookup::OtherFamily);
         }
         let broken = |e| self.broken(&e);
         let found = reader.lookup(address).map_err(broken)?;
         if found.has_data() && family.has(&found).map_err(broken)? {
-            return read(&found).map(FileAnswer::Answer);
+            return read(&found).map(FileLookup::Entry);
         }
         let is_known = family.is_in(reader).map_err(broken)?;
-        Ok(if is_known { FileAnswer::Answer(None) } else { FileAnswer::OtherFamily })
+        Ok(if is_known { FileLookup::Entry(None) } else { FileLookup::OtherFamily })
     }
 
     /// Calls `look` for every network of the file.
     pub(super) fn verify(
         &self,
-        look: impl Fn(&Found<'_>) -> Result<(), Error>,
+        look: impl Fn(&MmdbEntry<'_>) -> Result<(), Error>,
     ) -> Result<Verified, Error> {
         let mapped = self.mapped()?;
         let looked = mapped.read(|| self.verify_all(&mapped.reader, look));
@@ -195,7 +195,7 @@ impl MmdbFile {
     fn verify_all(
         &self,
         reader: &Reader<Mmap>,
-        look: impl Fn(&Found<'_>) -> Result<(), Error>,
+        look: impl Fn(&MmdbEntry<'_>) -> Result<(), Error>,
     ) -> Result<Verified, Error> {
         let metadata = reader.metadata();
         // Not one is passed over, since the reader would do so without end where damage has made

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::file::FileAnswer;
-use super::file::Found;
+use super::file::FileLookup;
+use super::file::MmdbEntry;
 use super::file::MmdbFile;
 use super::file::Verified;
 use crate::error::Error;
@@ -14,7 +14,7 @@ pub(super) struct MmdbFiles(Vec<MmdbFile>);
 
 impl MmdbFiles {
     /// Opens nothing yet; `None` without a file.
-    pub(super) fn named(paths: &[PathBuf], key: &'static str) -> Option<Self> {
+    pub(super) fn from_paths(paths: &[PathBuf], key: &'static str) -> Option<Self> {
         let files: Vec<_> = paths.iter().map(|path| MmdbFile::new(path, key)).collect();
         (!files.is_empty()).then_some(Self(files))
     }
@@ -30,12 +30,12 @@ impl MmdbFiles {
     pub(super) fn look_up<T>(
         &self,
         address: IpAddr,
-        read: impl Fn(&MmdbFile, &Found<'_>) -> Result<Option<T>, Error>,
+        read: impl Fn(&MmdbFile, &MmdbEntry<'_>) -> Result<Option<T>, Error>,
     ) -> Result<Option<T>, Error> {
         for file in &self.0 {
             match file.call(|| file.look_up(address, |found| read(file, found)))? {
-                FileAnswer::Answer(known) => return Ok(known),
-                FileAnswer::OtherFamily => {}
+                FileLookup::Entry(known) => return Ok(known),
+                FileLookup::OtherFamily => {}
             }
         }
         Ok(None)
@@ -44,7 +44,7 @@ impl MmdbFiles {
     /// Looks at every network of each file.
     pub(super) fn verify(
         &self,
-        look: impl Fn(&MmdbFile, &Found<'_>) -> Result<(), Error>,
+        look: impl Fn(&MmdbFile, &MmdbEntry<'_>) -> Result<(), Error>,
     ) -> Result<Vec<Verified>, Error> {
         let verify = |file: &MmdbFile| file.call(|| file.verify(|found| look(file, found)));
         self.0.iter().map(verify).collect()

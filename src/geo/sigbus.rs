@@ -36,14 +36,14 @@ static IS_GONE: AtomicBool = AtomicBool::new(false);
 pub(super) struct CutShort;
 
 /// The place of a map in memory.
-pub(super) struct Place {
+pub(super) struct MapRange {
     start: AtomicPtr<c_void>,
     length: usize,
     /// True if zeros are in its place.
     is_gone: Cell<bool>,
 }
 
-impl Place {
+impl MapRange {
     pub(super) fn of(map: &[u8]) -> Self {
         let start = AtomicPtr::new(map.as_ptr().cast_mut().cast());
         Self { start, length: map.len(), is_gone: Cell::new(false) }
@@ -51,7 +51,7 @@ impl Place {
 }
 
 /// Reads from a map, and nothing else.
-pub(super) fn read<T>(place: &Place, work: impl FnOnce() -> T) -> Result<T, CutShort> {
+pub(super) fn read<T>(place: &MapRange, work: impl FnOnce() -> T) -> Result<T, CutShort> {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     START.store(place.start.load(Ordering::Relaxed), Ordering::Relaxed);
     LENGTH.store(place.length, Ordering::Relaxed);
@@ -64,13 +64,13 @@ pub(super) fn read<T>(place: &Place, work: impl FnOnce() -> T) -> Result<T, CutS
 
 /// The handler, until this is dropped.
 struct Installed<'a> {
-    place: &'a Place,
+    place: &'a MapRange,
     before: Option<SigAction>,
 }
 
 impl<'a> Installed<'a> {
     #[allow(unsafe_code, reason = "installs a handler")]
-    fn new(place: &'a Place) -> Self {
+    fn new(place: &'a MapRange) -> Self {
         let handler = SigHandler::SigAction(on_sigbus);
         let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::empty());
         // SAFETY: the handler calls nothing but mmap(2) and signal(2), and reads atomics.
@@ -141,7 +141,7 @@ mod tests {
         file.write_all(&[7; 20_000]).unwrap();
         // SAFETY: this test is about what happens when the file is cut short.
         let map = unsafe { Mmap::map(&file) }.unwrap();
-        let place = Place::of(&map);
+        let place = MapRange::of(&map);
         let sum = || map.iter().map(|byte| u64::from(*byte)).sum::<u64>();
         assert_eq!(read(&place, sum).unwrap(), 140_000);
         let cut = || {

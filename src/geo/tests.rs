@@ -21,11 +21,11 @@ fn write(version: IpVersion, entries: &[(&str, Value)]) -> tempfile::NamedTempFi
 }
 
 fn geo_of(path: &Path) -> Geo {
-    Geo::named(&[path.to_owned()]).unwrap()
+    Geo::from_paths(&[path.to_owned()]).unwrap()
 }
 
 fn asns_of(path: &Path) -> Asns {
-    Asns::named(&[path.to_owned()]).unwrap()
+    Asns::from_paths(&[path.to_owned()]).unwrap()
 }
 
 fn text(text: &str) -> Value {
@@ -251,7 +251,7 @@ fn in_a_pair_the_file_of_the_family_answers_in_either_order() {
     for (name, [v4, v6]) in pairs() {
         let (v4, v6) = (v4.path().to_owned(), v6.path().to_owned());
         for paths in [[v4.clone(), v6.clone()], [v6.clone(), v4.clone()]] {
-            let geo = Geo::named(&paths).unwrap();
+            let geo = Geo::from_paths(&paths).unwrap();
             for (address, want) in [
                 ("192.0.2.7", "GB"),
                 ("::ffff:198.51.100.7", "CN"),
@@ -279,7 +279,7 @@ fn only_the_first_file_of_a_family_answers() {
     let first =
         write(IpVersion::V6, &[("192.0.2.0/24", code("GB")), ("2001:db8::/32", code("GB"))]);
     let second = write(IpVersion::V6, &[("0.0.0.0/0", code("CN")), ("2000::/3", code("CN"))]);
-    let geo = Geo::named(&[first.path().to_owned(), second.path().to_owned()]).unwrap();
+    let geo = Geo::from_paths(&[first.path().to_owned(), second.path().to_owned()]).unwrap();
     for (address, want) in
         [("192.0.2.7", "GB"), ("198.51.100.7", ""), ("2001:db8::7", "GB"), ("2001:dead::7", "")]
     {
@@ -304,7 +304,7 @@ fn an_unreadable_file_of_a_pair_is_an_error_unless_an_earlier_one_answered() {
             ([bad.clone(), v4.clone()], false, false),
             ([bad.clone(), v6.clone()], false, false),
         ] {
-            let geo = Geo::named(&paths).unwrap();
+            let geo = Geo::from_paths(&paths).unwrap();
             for (address, is_known) in [("192.0.2.7", ipv4), ("2001:db8:1::7", ipv6)] {
                 match geo.country(address.parse().unwrap()) {
                     Ok(known) => assert!(is_known && known.is_some(), "{address} {paths:?}"),
@@ -321,7 +321,7 @@ fn autonomous_systems_come_in_pairs_too() {
     let number = |number: u32| Value::map([("autonomous_system_number", Value::from(number))]);
     let v4 = write(IpVersion::V4, &[("192.0.2.0/24", number(64496))]);
     let v6 = write(IpVersion::V6, &[("2001:db8::/32", number(64497))]);
-    let asns = Asns::named(&[v4.path().to_owned(), v6.path().to_owned()]).unwrap();
+    let asns = Asns::from_paths(&[v4.path().to_owned(), v6.path().to_owned()]).unwrap();
     for (address, want) in
         [("192.0.2.7", Some(64496)), ("2001:db8::7", Some(64497)), ("198.51.100.7", None)]
     {

@@ -27,7 +27,7 @@ struct Phc {
     params: Params,
     salt: Zeroizing<Vec<u8>>,
     hash: Zeroizing<Vec<u8>>,
-    twin: Option<String>,
+    same_cost_dummy: Option<String>,
 }
 
 pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
@@ -72,7 +72,14 @@ fn parse(text: &str) -> Option<Phc> {
         return None;
     }
     let params = Params::new(memory, passes, lanes, Some(hash.len())).ok()?;
-    Some(Phc { algorithm, version, params, salt, hash, twin: anonymous(text, start, 'A') })
+    Some(Phc {
+        algorithm,
+        version,
+        params,
+        salt,
+        hash,
+        same_cost_dummy: anonymous(text, start, 'A'),
+    })
 }
 
 /// Hashes a password.
@@ -117,7 +124,7 @@ impl Stored for Phc {
         blocks.saturating_mul(6) / 10
     }
 
-    fn twin(&self) -> Option<String> {
-        self.twin.clone()
+    fn same_cost_dummy(&self) -> Option<String> {
+        self.same_cost_dummy.clone()
     }
 }

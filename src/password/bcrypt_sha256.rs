@@ -22,7 +22,7 @@ struct BcryptSha256 {
     /// The key of the SHA-256, in the second version of the format.
     key: Option<String>,
     bcrypt: Box<dyn Stored>,
-    twin: Option<String>,
+    same_cost_dummy: Option<String>,
 }
 
 /// Reads `$bcrypt-sha256$v=2,t=2b,r=12$salt$hash`, and `$bcrypt-sha256$2b,12$salt$hash` of the first
@@ -51,7 +51,7 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
         key,
         bcrypt: crypt::bcrypt(bcrypt.as_bytes(), settings)
             .map_err(|fault| if fault == malformed("bcrypt") { malformed(NAME) } else { fault })?,
-        twin: anonymous(text, start, '.'),
+        same_cost_dummy: anonymous(text, start, '.'),
     }))
 }
 
@@ -70,7 +70,7 @@ impl Stored for BcryptSha256 {
         self.bcrypt.work()
     }
 
-    fn twin(&self) -> Option<String> {
-        self.twin.clone()
+    fn same_cost_dummy(&self) -> Option<String> {
+        self.same_cost_dummy.clone()
     }
 }

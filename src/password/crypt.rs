@@ -20,7 +20,7 @@ const BCRYPT_PASSWORD: usize = 72;
 /// The bytes of a password that DES uses.
 const DES_PASSWORD: usize = 8;
 
-struct Hash {
+struct CryptHash {
     text: Zeroizing<String>,
     format: Format,
 }
@@ -71,7 +71,7 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
     } else {
         Err(unknown())
     }?;
-    Ok(Box::new(Hash { text: Zeroizing::new(text.to_owned()), format }))
+    Ok(Box::new(CryptHash { text: Zeroizing::new(text.to_owned()), format }))
 }
 
 /// True if the last field has this many digits.
@@ -104,7 +104,7 @@ pub(super) fn bcrypt(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>
     settings.limit("a bcrypt cost", cost.into(), "max_bcrypt_cost", settings.max_bcrypt_cost)?;
     let work = 55_u64.checked_shl(cost).unwrap_or(u64::MAX);
     let format = Format { name: "BLF-CRYPT", weak: false, counts: BCRYPT_PASSWORD, work, start: 7 };
-    Ok(Box::new(Hash { text: Zeroizing::new(text.to_owned()), format }))
+    Ok(Box::new(CryptHash { text: Zeroizing::new(text.to_owned()), format }))
 }
 
 /// Reads yescrypt: `$y$`, parameters in yescrypt's own number format, salt and hash.
@@ -225,7 +225,7 @@ fn bsdi(text: &str, settings: &Settings) -> Result<Format, Fault> {
     Ok(Format { name: "BSDI-CRYPT", weak: true, counts: usize::MAX, work, start: 5 })
 }
 
-impl Stored for Hash {
+impl Stored for CryptHash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
         let counts = password.get(..self.format.counts).unwrap_or(password);
@@ -244,7 +244,7 @@ impl Stored for Hash {
         self.format.work
     }
 
-    fn twin(&self) -> Option<String> {
+    fn same_cost_dummy(&self) -> Option<String> {
         anonymous(&self.text, self.format.start, '.')
     }
 }
@@ -291,7 +291,7 @@ impl Stored for Md5Crypt {
         180
     }
 
-    fn twin(&self) -> Option<String> {
+    fn same_cost_dummy(&self) -> Option<String> {
         anonymous(&self.text, 3, '.')
     }
 }

@@ -44,15 +44,15 @@ impl Dummy {
             return Self { file: None, is_known: true, passwords: read(text, settings) };
         }
         let file = state_directory.join(FILE_NAME);
-        let passwords = read(&remembered(&file).unwrap_or_default(), settings);
+        let passwords = read(&read_file(&file).unwrap_or_default(), settings);
         let learnt = !passwords.is_empty();
-        let passwords = if learnt { passwords } else { read(&new::twin(), settings) };
+        let passwords = if learnt { passwords } else { read(&new::same_cost_dummy(), settings) };
         Self { file: Some(file), is_known: learnt, passwords }
     }
 
     /// Takes the costs of this account if it is more expensive.
     #[must_use]
-    pub fn or_dearer(self, seen: &[Secret], settings: &Settings) -> Self {
+    pub fn or_costlier(self, seen: &[Secret], settings: &Settings) -> Self {
         match self.dearer(seen, settings) {
             Some(text) => Self { is_known: true, passwords: read(&text, settings), ..self },
             None => self,
@@ -97,11 +97,11 @@ impl Dummy {
         if work <= known || (seen.len() > 1 && work > MAX_WORK) {
             return None;
         }
-        let twins = seen.iter().filter(|content| content.work() > 0).filter_map(|c| match c {
-            Content::Password(_, stored) => stored.twin(),
+        let dummies = seen.iter().filter(|content| content.work() > 0).filter_map(|c| match c {
+            Content::Password(_, stored) => stored.same_cost_dummy(),
             Content::Locked => None,
         });
-        let text: String = twins.map(|twin| twin + "\n").collect();
+        let text: String = dummies.map(|same_cost_dummy| same_cost_dummy + "\n").collect();
         // A longer file could not be read again.
         (u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE)).then_some(text)
     }
@@ -118,7 +118,7 @@ fn read(text: &str, settings: &Settings) -> Vec<Content> {
     contents.filter(|content| content.work() > 0).collect()
 }
 
-fn remembered(file: &Path) -> Option<String> {
+fn read_file(file: &Path) -> Option<String> {
     let mut text = String::new();
     files::open(file).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
     Some(text)
@@ -209,9 +209,9 @@ mod tests {
     }
 
     /// Counts the calls of `matches`.
-    struct Counter(&'static Cell<u32>);
+    struct CountingStored(&'static Cell<u32>);
 
-    impl Stored for Counter {
+    impl Stored for CountingStored {
         fn matches(&self, _: Candidate<'_>) -> Result<bool, Fault> {
             self.0.set(self.0.get().saturating_add(1));
             Ok(false)
@@ -225,8 +225,8 @@ mod tests {
     #[test]
     fn a_match_saves_no_work_where_the_attempt_is_refused_all_the_same() {
         let counted: &'static Cell<u32> = Box::leak(Box::default());
-        let clear = Scheme::named("PLAIN").unwrap();
-        let passwords = vec![Content::Password(clear, Box::new(Counter(counted)))];
+        let clear = Scheme::find("PLAIN").unwrap();
+        let passwords = vec![Content::Password(clear, Box::new(CountingStored(counted)))];
         let dummy = Dummy { file: None, is_known: false, passwords };
         let settings = Settings::default();
         for (all, password, right, work) in [

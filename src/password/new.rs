@@ -145,7 +145,7 @@ fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {
 }
 
 /// A hash of the default scheme and cost, made of zeros.
-pub(super) fn twin() -> String {
+pub(super) fn same_cost_dummy() -> String {
     argon2_of_nothing(ARGON2_PASSES)
 }
 

@@ -87,7 +87,7 @@ struct Pbkdf2 {
     rounds: u32,
     salt: Zeroizing<Vec<u8>>,
     key: Zeroizing<Vec<u8>>,
-    twin: String,
+    same_cost_dummy: String,
 }
 
 /// Reads `$1$salt$rounds$key`. The salt is used as it is, the key is hexadecimal.
@@ -96,10 +96,10 @@ pub(super) fn dovecot(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored
         let fields: Vec<_> = text.split('$').collect();
         let ["", "1", salt, rounds, key] = fields[..] else { return None };
         let rounds = rounds.parse().ok()?;
-        let twin = format!("{{PBKDF2}}$1$nobody${rounds}${}", "0".repeat(key.len()));
+        let same_cost_dummy = format!("{{PBKDF2}}$1$nobody${rounds}${}", "0".repeat(key.len()));
         let salt = Zeroizing::new(salt.as_bytes().to_vec());
         let key = hex(key.as_bytes()).filter(|key| key.len() == DOVECOT_LENGTH)?;
-        Some(Pbkdf2 { function: Function::Sha1, rounds, salt, key, twin })
+        Some(Pbkdf2 { function: Function::Sha1, rounds, salt, key, same_cost_dummy })
     };
     read("PBKDF2", data, parse, settings)
 }
@@ -116,9 +116,9 @@ pub(super) fn passlib(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored
             _ => return None,
         };
         let start = name.len().checked_add(rounds.len())?.checked_add(3)?;
-        let twin = anonymous(text, start, 'A')?;
+        let same_cost_dummy = anonymous(text, start, 'A')?;
         let (salt, key) = (adapted_base64(salt)?, adapted_base64(key)?);
-        Some(Pbkdf2 { function, rounds: rounds.parse().ok()?, salt, key, twin })
+        Some(Pbkdf2 { function, rounds: rounds.parse().ok()?, salt, key, same_cost_dummy })
     };
     read("passlib PBKDF2", data, parse, settings)
 }
@@ -131,8 +131,8 @@ pub(super) fn django(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>
         let rounds = rounds.parse().ok()?;
         let (salt, key) = (Zeroizing::new(salt.as_bytes().to_vec()), base64(key.as_bytes())?);
         let nothing = Base64::encode_string(&vec![0; key.len()]);
-        let twin = format!("pbkdf2_sha256${rounds}$nobody${nothing}");
-        Some(Pbkdf2 { function: Function::Sha256, rounds, salt, key, twin })
+        let same_cost_dummy = format!("pbkdf2_sha256${rounds}$nobody${nothing}");
+        Some(Pbkdf2 { function: Function::Sha256, rounds, salt, key, same_cost_dummy })
     };
     read("Django PBKDF2", data, parse, settings)
 }
@@ -162,7 +162,7 @@ impl Stored for Pbkdf2 {
         self.function.work(self.rounds, self.key.len())
     }
 
-    fn twin(&self) -> Option<String> {
-        Some(self.twin.clone())
+    fn same_cost_dummy(&self) -> Option<String> {
+        Some(self.same_cost_dummy.clone())
     }
 }

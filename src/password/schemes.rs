@@ -101,7 +101,7 @@ pub fn names() -> String {
 
 impl Scheme {
     /// Finds a scheme by its name, in any case and with any encoding suffix.
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
+    pub(super) fn find(name: &str) -> Option<&'static Self> {
         let (name, _) = encoded(name);
         SCHEMES.iter().find(|scheme| scheme.name.eq_ignore_ascii_case(name))
     }

@@ -20,7 +20,7 @@ use super::pbkdf2::Function;
 /// The fewest iterations (RFC 5802, 5.1).
 pub(super) const MIN_ITERATIONS: u32 = 4096;
 
-struct Scram {
+struct StoredScram {
     function: Function,
     iterations: u32,
     salt: Zeroizing<Vec<u8>>,
@@ -50,7 +50,7 @@ fn read(function: Function, data: &[u8], settings: &Settings) -> Result<Box<dyn 
         return Err(malformed());
     }
     settings.limit("an iteration count", iterations.into(), "max_rounds", settings.max_rounds)?;
-    Ok(Box::new(Scram { function, iterations, salt, stored_key, server_key }))
+    Ok(Box::new(StoredScram { function, iterations, salt, stored_key, server_key }))
 }
 
 /// Makes StoredKey and ServerKey from a password.
@@ -117,7 +117,7 @@ const fn name(function: Function) -> &'static str {
     }
 }
 
-impl Stored for Scram {
+impl Stored for StoredScram {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
         let (stored_key, server_key) = keys(self.function, password, &self.salt, self.iterations);
@@ -133,7 +133,7 @@ impl Stored for Scram {
         self.function.work(self.iterations, self.function.length())
     }
 
-    fn twin(&self) -> Option<String> {
+    fn same_cost_dummy(&self) -> Option<String> {
         let key = Base64::encode_string(&vec![0; self.function.length()]);
         Some(format!("{{{}}}{},AAAA,{key},{key}", name(self.function), self.iterations))
     }

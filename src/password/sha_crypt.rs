@@ -31,14 +31,14 @@ const BYTES_OF_A_ROUND: u32 = 32;
 /// The bytes of a password that are used in any case, whatever the limit.
 const LEAST_COUNTED: usize = 128;
 
-struct Hash {
+struct ShaCryptHash {
     text: Zeroizing<String>,
     is_sha512: bool,
     rounds: u32,
     /// The bytes of a password that are used. A longer one could take seconds.
     counts: usize,
     has_plain_salt: bool,
-    twin: Option<String>,
+    same_cost_dummy: Option<String>,
 }
 
 pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, Fault> {
@@ -64,13 +64,14 @@ pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, F
     let start = text.len().saturating_sub(rest.len());
     let counts =
         settings.max_rounds.checked_div(rounds).unwrap_or(0).saturating_mul(BYTES_OF_A_ROUND);
-    Ok(Box::new(Hash {
+    Ok(Box::new(ShaCryptHash {
         text: Zeroizing::new(text.to_owned()),
         is_sha512,
         rounds,
         counts: usize::try_from(counts).unwrap_or(usize::MAX).max(LEAST_COUNTED),
         has_plain_salt: !salt.is_empty() && salt.bytes().all(is_radix64),
-        twin: anonymous(text, start, '.').map(|twin| twin.replacen("$$", "$.$", 1)),
+        same_cost_dummy: anonymous(text, start, '.')
+            .map(|same_cost_dummy| same_cost_dummy.replacen("$$", "$.$", 1)),
     }))
 }
 
@@ -93,7 +94,7 @@ pub(super) fn hash(
     hashed.map(|hash| hash.to_string()).map_err(|_| fail())
 }
 
-impl Stored for Hash {
+impl Stored for ShaCryptHash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
         let counted = password.get(..self.counts).unwrap_or(password);
@@ -119,7 +120,7 @@ impl Stored for Hash {
         u64::from(self.rounds).saturating_mul(nanoseconds) / 1000
     }
 
-    fn twin(&self) -> Option<String> {
-        self.twin.clone()
+    fn same_cost_dummy(&self) -> Option<String> {
+        self.same_cost_dummy.clone()
     }
 }

@@ -38,7 +38,7 @@ pub enum Countries {
 
 impl Countries {
     /// Whether a country is meant; `None` where that hangs on a country which is unknown.
-    pub(super) fn names(&self, country: Option<Country>) -> Option<bool> {
+    pub(super) fn contain(&self, country: Option<Country>) -> Option<bool> {
         match (self, country) {
             (Self::Any, _) => Some(true),
             (Self::These(list), Some(country)) => Some(list.contains(&country)),

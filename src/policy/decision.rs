@@ -3,8 +3,8 @@
 use super::Layer;
 use super::NewCountry;
 use super::Policy;
+use super::PolicyResult;
 use super::Rule;
-use super::Ruling;
 use super::WhenRejected;
 
 /// What is known about the credentials.
@@ -19,7 +19,7 @@ pub enum Credentials {
     /// Not looked at.
     Unchecked,
     /// The client sent nothing that could be checked.
-    Nonsense,
+    Malformed,
     /// Something of ours is broken.
     CannotTell,
 }
@@ -27,7 +27,7 @@ pub enum Credentials {
 /// The answer to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Answer {
+pub enum DecisionKind {
     /// 235
     Accept,
     /// 535
@@ -38,7 +38,7 @@ pub enum Answer {
 
 /// Why an attempt was not simply accepted, as in `last{reason}` and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailType {
+pub enum Reason {
     /// Accepted, though a rule would have refused: `log_only`.
     WouldReject,
     /// Accepted, from a country that the account has not been seen in.
@@ -57,7 +57,7 @@ pub enum FailType {
     Internal,
 }
 
-impl FailType {
+impl Reason {
     /// The name in logs, rows and `last{reason}`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -79,13 +79,13 @@ impl FailType {
 #[must_use]
 pub struct Decision {
     /// What the client hears.
-    pub answer: Answer,
+    pub kind: DecisionKind,
     /// Whether the credentials were right; `None` where nobody looked or could tell.
     pub auth_ok: Option<bool>,
     /// Whether a rule refused; `None` where we did not get that far.
     pub policy_reject: Option<bool>,
     /// Why not simply accepted.
-    pub reason: Option<FailType>,
+    pub reason: Option<Reason>,
     /// The rule that refuses, or would under `log_only`.
     pub rule: Option<Rule>,
 }
@@ -93,19 +93,19 @@ pub struct Decision {
 impl Decision {
     /// What holds when something of ours is broken.
     pub const CANNOT_TELL: Self = Self {
-        answer: Answer::CannotTell,
+        kind: DecisionKind::CannotTell,
         auth_ok: None,
         policy_reject: None,
-        reason: Some(FailType::Internal),
+        reason: Some(Reason::Internal),
         rule: None,
     };
 }
 
 /// All that the decision hangs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Findings {
+pub struct DecisionInput {
     /// What the rules say.
-    pub ruling: Ruling,
+    pub policy_result: PolicyResult,
     /// Whose rules say that the account is disabled.
     pub disabled: Option<Layer>,
     /// Whether the account has not been seen in this country, but in others.
@@ -116,17 +116,17 @@ pub struct Findings {
 
 /// Whether the ruling refuses the client, whatever its password.
 #[must_use]
-pub fn refuses(policy: &Policy, ruling: &Ruling) -> bool {
-    matches!(ruling, Ruling::Refuse(_)) && !policy.log_only
+pub fn refuses(policy: &Policy, policy_result: &PolicyResult) -> bool {
+    matches!(policy_result, PolicyResult::Refuse(_)) && !policy.log_only
 }
 
 /// Whether a refusal makes the password not worth looking at.
 #[must_use]
-pub fn skips_password(policy: &Policy, ruling: &Ruling) -> bool {
-    match ruling {
-        Ruling::CannotTell(_) => true,
-        Ruling::Pass(_) => false,
-        Ruling::Refuse(rule) => {
+pub fn skips_password(policy: &Policy, policy_result: &PolicyResult) -> bool {
+    match policy_result {
+        PolicyResult::CannotTell(_) => true,
+        PolicyResult::Pass(_) => false,
+        PolicyResult::Refuse(rule) => {
             let skips = policy.when_rejected == WhenRejected::Skip || rule.is_limit();
             skips && !policy.log_only
         }
@@ -134,51 +134,51 @@ pub fn skips_password(policy: &Policy, ruling: &Ruling) -> bool {
 }
 
 /// Puts the ruling, the state of the account and the credentials together.
-pub fn decide(policy: &Policy, found: &Findings) -> Decision {
-    let credentials = found.credentials;
-    let refusing = match &found.ruling {
-        Ruling::Refuse(rule) => Some(rule.clone()),
-        Ruling::CannotTell(_) if credentials != Credentials::Nonsense => {
+pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
+    let credentials = input.credentials;
+    let refusing = match &input.policy_result {
+        PolicyResult::Refuse(rule) => Some(rule.clone()),
+        PolicyResult::CannotTell(_) if credentials != Credentials::Malformed => {
             return Decision::CANNOT_TELL;
         }
-        Ruling::CannotTell(_) | Ruling::Pass(_) => None,
+        PolicyResult::CannotTell(_) | PolicyResult::Pass(_) => None,
     };
-    let new = new_country(policy, found);
-    let refused = refuses(policy, &found.ruling);
+    let new = new_country(policy, input);
+    let refused = refuses(policy, &input.policy_result);
     // A disabled account stays out under log_only too: that is no matter of trying out a policy.
-    let (reason, rule) = match (refused, found.disabled, &new) {
-        (true, _, _) => (Some(FailType::Policy), refusing),
-        (false, Some(layer), _) => (Some(FailType::Disabled), Some(Rule::Disabled(layer))),
-        (false, None, Some(FailType::Policy)) => (Some(FailType::Policy), Some(Rule::NewCountry)),
+    let (reason, rule) = match (refused, input.disabled, &new) {
+        (true, _, _) => (Some(Reason::Policy), refusing),
+        (false, Some(layer), _) => (Some(Reason::Disabled), Some(Rule::Disabled(layer))),
+        (false, None, Some(Reason::Policy)) => (Some(Reason::Policy), Some(Rule::NewCountry)),
         (false, None, _) => (None, refusing),
     };
     let rejected = |auth_ok, own| Decision {
-        answer: Answer::Reject,
+        kind: DecisionKind::Reject,
         auth_ok,
         policy_reject: Some(reason.is_some()),
         reason: Some(reason.unwrap_or(own)),
         rule: rule.clone(),
     };
     match credentials {
-        Credentials::Right if reason.is_some() => rejected(Some(true), FailType::Policy),
+        Credentials::Right if reason.is_some() => rejected(Some(true), Reason::Policy),
         Credentials::Right => {
             let (reason, rule) = match (rule, new) {
-                (Some(rule), _) => (Some(FailType::WouldReject), Some(rule)),
+                (Some(rule), _) => (Some(Reason::WouldReject), Some(rule)),
                 (None, Some(reason)) => (Some(reason), Some(Rule::NewCountry)),
                 (None, None) => (None, None),
             };
             let (auth_ok, policy_reject) = (Some(true), Some(false));
-            Decision { answer: Answer::Accept, auth_ok, policy_reject, reason, rule }
+            Decision { kind: DecisionKind::Accept, auth_ok, policy_reject, reason, rule }
         }
-        Credentials::Wrong => rejected(Some(false), FailType::Credentials),
-        Credentials::NoAccount => rejected(Some(false), FailType::Account),
-        Credentials::Unchecked => rejected(None, FailType::Policy),
-        Credentials::Nonsense => {
-            let is_known = !matches!(found.ruling, Ruling::CannotTell(_));
+        Credentials::Wrong => rejected(Some(false), Reason::Credentials),
+        Credentials::NoAccount => rejected(Some(false), Reason::Account),
+        Credentials::Unchecked => rejected(None, Reason::Policy),
+        Credentials::Malformed => {
+            let is_known = !matches!(input.policy_result, PolicyResult::CannotTell(_));
             Decision {
-                reason: Some(FailType::Client),
+                reason: Some(Reason::Client),
                 policy_reject: is_known.then_some(refused),
-                ..rejected(None, FailType::Client)
+                ..rejected(None, Reason::Client)
             }
         }
         Credentials::CannotTell => {
@@ -190,21 +190,21 @@ pub fn decide(policy: &Policy, found: &Findings) -> Decision {
 
 /// What a new country makes of a right password that nothing else refuses, or of one that nobody may
 /// find right: refused by policy, or accepted for one of the other reasons.
-fn new_country(policy: &Policy, found: &Findings) -> Option<FailType> {
-    let admitted_by_name = match &found.ruling {
-        Ruling::Pass(Some(rule)) => {
+fn new_country(policy: &Policy, input: &DecisionInput) -> Option<Reason> {
+    let admitted_by_name = match &input.policy_result {
+        PolicyResult::Pass(Some(rule)) => {
             !matches!(rule, Rule::AllowCountries(Layer::Default) | Rule::AllowNets(Layer::Default))
         }
-        Ruling::Pass(None) | Ruling::Refuse(_) | Ruling::CannotTell(_) => false,
+        PolicyResult::Pass(None) | PolicyResult::Refuse(_) | PolicyResult::CannotTell(_) => false,
     };
-    let matters = matches!(found.credentials, Credentials::Right | Credentials::Unchecked);
-    if !found.is_new_country || !matters {
+    let matters = matches!(input.credentials, Credentials::Right | Credentials::Unchecked);
+    if !input.is_new_country || !matters {
         return None;
     }
     match policy.new_country {
         NewCountry::Ignore => None,
-        NewCountry::Reject if policy.log_only && !admitted_by_name => Some(FailType::WouldReject),
-        NewCountry::Reject if !admitted_by_name => Some(FailType::Policy),
-        NewCountry::Reject | NewCountry::Log => Some(FailType::NewCountry),
+        NewCountry::Reject if policy.log_only && !admitted_by_name => Some(Reason::WouldReject),
+        NewCountry::Reject if !admitted_by_name => Some(Reason::Policy),
+        NewCountry::Reject | NewCountry::Log => Some(Reason::NewCountry),
     }
 }

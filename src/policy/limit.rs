@@ -88,7 +88,7 @@ impl Limit {
     /// Whether it holds for an attempt; `known_good` is an address that the account has logged in
     /// from.
     #[must_use]
-    pub fn holds(&self, is_trusted: bool, is_known_good: bool) -> bool {
+    pub fn applies(&self, is_trusted: bool, is_known_good: bool) -> bool {
         match self.per {
             Per::Remote => !is_trusted,
             Per::Account => !is_known_good,

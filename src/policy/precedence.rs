@@ -33,7 +33,7 @@ fn the_order_of_the_rules() {
     policy.domains.insert(String::from("example.com"), domain);
     policy.accounts.insert(String::from("u@example.com"), own);
     let mut facts = Facts {
-        asn: Looked::Up(Some(64496)),
+        asn: GeoLookup::Read(Some(64496)),
         refused_before: Some(Rule::Limit("before".into())),
         limits: vec![("first".into(), true), ("second".into(), true)],
         exceptions: vec![exception],
@@ -41,16 +41,18 @@ fn the_order_of_the_rules() {
     };
     let expect = |policy: &Policy, facts: &Facts, want: Rule| {
         let layers = policy.layers("U@Example.com", None);
-        let got = match judge(policy, &layers, facts) {
-            Ruling::Refuse(rule) | Ruling::CannotTell(rule) | Ruling::Pass(Some(rule)) => rule,
-            Ruling::Pass(None) => panic!("nobody decides, and not {want}"),
+        let got = match apply_rules(policy, &layers, facts) {
+            PolicyResult::Refuse(rule)
+            | PolicyResult::CannotTell(rule)
+            | PolicyResult::Pass(Some(rule)) => rule,
+            PolicyResult::Pass(None) => panic!("nobody decides, and not {want}"),
         };
         assert_eq!(got, want);
     };
     expect(&policy, &facts, Rule::DenyNetworks);
     policy.deny_networks.clear();
     expect(&policy, &facts, Rule::DenyAsns);
-    facts.asn = Looked::InVain;
+    facts.asn = GeoLookup::Unavailable;
     expect(&policy, &facts, Rule::DenyAsns);
     policy.deny_asns.clear();
     expect(&policy, &facts, Rule::Limit("before".into()));
@@ -80,11 +82,11 @@ fn the_order_of_the_rules() {
     expect(&policy, &facts, Rule::AllowCountries(Layer::Default));
     policy.default.allow_countries = None;
     policy.reject_unknown_country = true;
-    facts.country = Looked::Up(None);
+    facts.country = GeoLookup::Read(None);
     expect(&policy, &facts, Rule::UnknownCountry);
     policy.reject_unknown_country = false;
     policy.new_country = NewCountry::Reject;
-    facts.country = Looked::InVain;
+    facts.country = GeoLookup::Unavailable;
     expect(&policy, &facts, Rule::NewCountry);
 }
 
@@ -92,13 +94,13 @@ fn the_order_of_the_rules() {
 fn a_trusted_network_is_exempt_from_countries_and_asns_alone() {
     let mut policy = Policy { deny_asns: vec![64496], reject_unknown_country: true, ..gb_only() };
     let inside = Place::Known("10.1.2.3".parse().unwrap(), Country::parse("CN"));
-    let facts = Facts { asn: Looked::Up(Some(64496)), ..facts(inside) };
-    let judged = |policy: &Policy| judge(policy, &policy.layers("u", None), &facts);
+    let facts = Facts { asn: GeoLookup::Read(Some(64496)), ..facts(inside) };
+    let judged = |policy: &Policy| apply_rules(policy, &policy.layers("u", None), &facts);
     assert_eq!(judged(&policy), PASS);
     policy.default.protocols = Some(vec![String::from("IMAP")]);
-    assert_eq!(judged(&policy), Ruling::Refuse(Rule::Protocols(Layer::Default)));
+    assert_eq!(judged(&policy), PolicyResult::Refuse(Rule::Protocols(Layer::Default)));
     policy.deny_networks = nets("10.1.0.0/16").unwrap();
-    assert_eq!(judged(&policy), Ruling::Refuse(Rule::DenyNetworks));
+    assert_eq!(judged(&policy), PolicyResult::Refuse(Rule::DenyNetworks));
 }
 
 #[test]
@@ -108,8 +110,8 @@ fn an_exception_fits_by_country_or_network_until_it_ends() {
         networks: list.and_then(nets),
         until,
     };
-    let refused = Ruling::Refuse(Rule::AllowCountries(Layer::Default));
-    let admitted = Ruling::Pass(Some(Rule::Exception));
+    let refused = PolicyResult::Refuse(Rule::AllowCountries(Layer::Default));
+    let admitted = PolicyResult::Pass(Some(Rule::Exception));
     for (name, exceptions, want) in [
         ("none", vec![], &refused),
         ("by country", vec![exception(Some("ES,FR"), None, 1001)], &admitted),
@@ -125,6 +127,6 @@ fn an_exception_fits_by_country_or_network_until_it_ends() {
     ] {
         let facts = Facts { exceptions, ..facts(at("FR")) };
         let policy = gb_only();
-        assert_eq!(&judge(&policy, &policy.layers("u", None), &facts), want, "{name}");
+        assert_eq!(&apply_rules(&policy, &policy.layers("u", None), &facts), want, "{name}");
     }
 }

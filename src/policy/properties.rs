@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use super::tests::CANNOT_TELL;
 use super::tests::PASS;
 use super::tests::Place;
+use super::tests::decision_input;
 use super::tests::facts;
-use super::tests::found;
 use super::tests::judge_place;
 use super::*;
 use crate::address::is_public;
@@ -83,7 +83,7 @@ const CREDENTIALS: [Credentials; 6] = [
     Credentials::Wrong,
     Credentials::NoAccount,
     Credentials::Unchecked,
-    Credentials::Nonsense,
+    Credentials::Malformed,
     Credentials::CannotTell,
 ];
 
@@ -113,7 +113,7 @@ fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
         };
         let excepted = Facts { exceptions: vec![exception], ..facts(place) };
         let layers = policy.layers("u@example.com", account);
-        assert!(matches!(judge(policy, &layers, &excepted), Ruling::Pass(_)));
+        assert!(matches!(apply_rules(policy, &layers, &excepted), PolicyResult::Pass(_)));
         let mut own = account.cloned();
         if let Some(own) = &mut own {
             own.allow_countries = with_one_more(own.allow_countries.as_ref());
@@ -131,9 +131,9 @@ fn a_trusted_network_is_never_refused_by_country() {
     each(|policy, account, place| {
         let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };
         if policy.trusted_networks.iter().any(|net| net.contains(&address)) {
-            let ruling = judge_place(policy, account, place);
-            let by_network = Ruling::Refuse(Rule::AllowNets(Layer::Account));
-            assert!([PASS, by_network].contains(&ruling), "{policy:?} {account:?}");
+            let policy_result = judge_place(policy, account, place);
+            let by_network = PolicyResult::Refuse(Rule::AllowNets(Layer::Account));
+            assert!([PASS, by_network].contains(&policy_result), "{policy:?} {account:?}");
         }
     });
 }
@@ -171,12 +171,12 @@ fn translated_clients_are_judged_by_ipv4_and_6to4_never_admits_more() {
             );
         }
         let tunnel = carried_by(place, "2002:", "::1");
-        let ruling = judge_place(policy, account, tunnel);
-        assert!(ruling != PASS || want == PASS, "{policy:?} {account:?} {tunnel:?}");
-        differ += u32::from(ruling != want);
+        let policy_result = judge_place(policy, account, tunnel);
+        assert!(policy_result != PASS || want == PASS, "{policy:?} {account:?} {tunnel:?}");
+        differ += u32::from(policy_result != want);
         let mut denying = policy.clone();
         denying.deny_networks.push("203.0.113.0/24".parse().unwrap());
-        let refused = Ruling::Refuse(Rule::DenyNetworks);
+        let refused = PolicyResult::Refuse(Rule::DenyNetworks);
         assert!(policy.log_only || judge_place(&denying, account, tunnel) == refused);
     });
     assert!(differ > 100, "{differ}");
@@ -185,12 +185,12 @@ fn translated_clients_are_judged_by_ipv4_and_6to4_never_admits_more() {
 #[test]
 fn log_only_never_refuses_a_right_password_for_its_place() {
     each(|policy, account, place| {
-        let ruling = judge_place(policy, account, place);
-        let decision = decide(policy, &found(&ruling, false, Credentials::Right));
+        let policy_result = judge_place(policy, account, place);
+        let decision = decide(policy, &decision_input(&policy_result, false, Credentials::Right));
         if policy.log_only {
-            assert_ne!(decision.answer, Answer::Reject, "{policy:?} {account:?} {place:?}");
+            assert_ne!(decision.kind, DecisionKind::Reject, "{policy:?} {account:?} {place:?}");
         }
-        let would = decision.reason == Some(FailType::WouldReject);
+        let would = decision.reason == Some(Reason::WouldReject);
         assert!(!would || policy.log_only, "marked as what it is, and nowhere else");
     });
 }
@@ -199,7 +199,7 @@ fn log_only_never_refuses_a_right_password_for_its_place() {
 type Crossing = (Option<Rule>, Vec<(std::sync::Arc<str>, bool)>);
 
 fn crossings() -> Vec<Crossing> {
-    let limit = |is_crossed| vec![("limit".into(), is_crossed)];
+    let limit = |is_reached| vec![("limit".into(), is_reached)];
     vec![
         (None, limit(false)),
         (None, limit(true)),
@@ -217,18 +217,19 @@ fn what_is_beyond_a_limit_is_refused_and_under_log_only_nobody_is() {
                 continue;
             }
             let layers = policy.layers("u@example.com", account);
-            let ruling = judge(policy, &layers, &facts);
-            let crossed = facts.is_beyond_a_limit() || facts.refused_before.is_some();
+            let policy_result = apply_rules(policy, &layers, &facts);
+            let crossed = facts.has_reached_limit() || facts.refused_before.is_some();
             assert_eq!(
-                matches!(&ruling, Ruling::Refuse(rule) if rule.is_final()),
+                matches!(&policy_result, PolicyResult::Refuse(rule) if rule.is_final()),
                 crossed,
                 "the account has no say: {policy:?} {account:?}"
             );
-            let decision = decide(policy, &found(&ruling, false, Credentials::Right));
+            let decision =
+                decide(policy, &decision_input(&policy_result, false, Credentials::Right));
             if policy.log_only {
-                assert_ne!(decision.answer, Answer::Reject);
+                assert_ne!(decision.kind, DecisionKind::Reject);
             } else if crossed {
-                assert_eq!(decision.answer, Answer::Reject);
+                assert_eq!(decision.kind, DecisionKind::Reject);
             }
         }
     });
@@ -246,7 +247,7 @@ fn who_is_exempt_from_which_limit() {
     };
     for is_trusted in [false, true] {
         for is_known_good in [false, true] {
-            let holds = |per| limit(per).holds(is_trusted, is_known_good);
+            let holds = |per| limit(per).applies(is_trusted, is_known_good);
             assert_eq!(holds(Per::Remote), !is_trusted, "a trusted network never");
             assert_eq!(holds(Per::Account), !is_known_good);
             assert!(holds(Per::AccountAndRemote));
@@ -257,17 +258,18 @@ fn who_is_exempt_from_which_limit() {
 #[test]
 fn nothing_but_a_right_password_is_accepted_and_no_error_ever() {
     each(|policy, account, place| {
-        let ruling = judge_place(policy, account, place);
+        let policy_result = judge_place(policy, account, place);
         for credentials in CREDENTIALS {
             for disabled in [false, true] {
-                let decision = decide(policy, &found(&ruling, disabled, credentials));
-                let accepted = decision.answer == Answer::Accept;
+                let decision =
+                    decide(policy, &decision_input(&policy_result, disabled, credentials));
+                let accepted = decision.kind == DecisionKind::Accept;
                 let one_zero =
                     (decision.auth_ok, decision.policy_reject) == (Some(true), Some(false));
                 assert_eq!(accepted, one_zero, "1, 0 means accepted and nothing else");
                 if accepted {
                     assert_eq!((credentials, disabled), (Credentials::Right, false));
-                    assert_ne!(ruling, CANNOT_TELL);
+                    assert_ne!(policy_result, CANNOT_TELL);
                 }
             }
         }

@@ -188,7 +188,7 @@ impl Rule {
 
     /// Whether an exception can overturn it: a rule of a layer about countries or networks.
     #[must_use]
-    pub fn bows_to_exceptions(&self) -> bool {
+    pub fn exceptions_may_override(&self) -> bool {
         matches!(
             self,
             Self::AllowNets(_)

@@ -20,15 +20,15 @@ pub(super) enum Place {
 /// An attempt from there, of which nothing else is known.
 pub(super) fn facts(place: Place) -> Facts {
     let (address, country) = match place {
-        Place::Local => (None, Looked::Up(None)),
-        Place::Known(address, country) => (Some(address), Looked::Up(country)),
-        Place::Unreadable(address) => (Some(address), Looked::InVain),
+        Place::Local => (None, GeoLookup::Read(None)),
+        Place::Known(address, country) => (Some(address), GeoLookup::Read(country)),
+        Place::Unreadable(address) => (Some(address), GeoLookup::Unavailable),
     };
     let address = address.map(|address| Nat64::default().read(address));
     Facts {
         address,
         country,
-        asn: Looked::Up(None),
+        asn: GeoLookup::Read(None),
         protocol: String::from("SMTP"),
         now: 1_000_000,
         refused_before: None,
@@ -38,24 +38,33 @@ pub(super) fn facts(place: Place) -> Facts {
 }
 
 /// What the policy says about an account with these rules.
-pub(super) fn judge_place(policy: &Policy, own: Option<&Rules>, place: Place) -> Ruling {
-    match judge(policy, &policy.layers("u@example.com", own), &facts(place)) {
-        Ruling::Pass(_) => PASS,
-        Ruling::CannotTell(_) => CANNOT_TELL,
-        refused @ Ruling::Refuse(_) => refused,
+pub(super) fn judge_place(policy: &Policy, own: Option<&Rules>, place: Place) -> PolicyResult {
+    match apply_rules(policy, &policy.layers("u@example.com", own), &facts(place)) {
+        PolicyResult::Pass(_) => PASS,
+        PolicyResult::CannotTell(_) => CANNOT_TELL,
+        refused @ PolicyResult::Refuse(_) => refused,
     }
 }
 
 /// What is known of an attempt at an account.
-pub(super) fn found(ruling: &Ruling, disabled: bool, credentials: Credentials) -> Findings {
+pub(super) fn decision_input(
+    policy_result: &PolicyResult,
+    disabled: bool,
+    credentials: Credentials,
+) -> DecisionInput {
     let disabled = disabled.then_some(Layer::Account);
-    Findings { ruling: ruling.clone(), disabled, is_new_country: false, credentials }
+    DecisionInput {
+        policy_result: policy_result.clone(),
+        disabled,
+        is_new_country: false,
+        credentials,
+    }
 }
 
 /// Whoever admits.
-pub(super) const PASS: Ruling = Ruling::Pass(None);
+pub(super) const PASS: PolicyResult = PolicyResult::Pass(None);
 /// Whatever is missing.
-pub(super) const CANNOT_TELL: Ruling = Ruling::CannotTell(Rule::UnknownCountry);
+pub(super) const CANNOT_TELL: PolicyResult = PolicyResult::CannotTell(Rule::UnknownCountry);
 
 pub(super) fn these(codes: &str) -> Option<Countries> {
     if codes == "*" {
@@ -85,7 +94,7 @@ fn the_default_rules_by_country() {
     let policy =
         Policy { default: Rules { deny_countries: these("CN"), ..gb_only().default }, ..gb_only() };
     let strict = Policy { reject_unknown_country: true, ..policy.clone() };
-    let refuse = Ruling::Refuse;
+    let refuse = PolicyResult::Refuse;
     let rows = [
         ("an allowed country passes", &policy, at("GB"), PASS),
         ("another does not", &policy, at("FR"), refuse(Rule::AllowCountries(Layer::Default))),
@@ -138,7 +147,7 @@ fn the_accounts_own_rules_win() {
         allow_nets: if networks.is_empty() { None } else { nets(networks) },
         ..Rules::default()
     };
-    let refuse = Ruling::Refuse;
+    let refuse = PolicyResult::Refuse;
     let rows = [
         ("an own list admits what the default refuses", own("ES", "", ""), at("ES"), PASS),
         ("… even where the default denies it", own("CN", "", ""), at("CN"), PASS),
@@ -212,14 +221,14 @@ fn the_accounts_own_rules_win() {
 /// The table of the log row: situation, ruling, disabled, credentials, and what comes of it.
 #[test]
 fn the_decision_is_the_table_of_the_log_row() {
-    use Answer::{Accept, CannotTell, Reject};
+    use DecisionKind::{Accept, CannotTell, Reject};
     let policy = gb_only();
     let log_only = Policy { log_only: true, ..gb_only() };
     let pass = || PASS;
-    let no = || Ruling::Refuse(Rule::AllowCountries(Layer::Default));
+    let no = || PolicyResult::Refuse(Rule::AllowCountries(Layer::Default));
     let (yes, not) = (Some(true), Some(false));
     use Credentials as C;
-    use FailType as F;
+    use Reason as F;
     #[rustfmt::skip]
     let rows = [
         ("accepted",                     &policy, pass(), false, C::Right,      Accept, yes, not, None),
@@ -234,26 +243,35 @@ fn the_decision_is_the_table_of_the_log_row() {
         ("disabled under log_only",      &log_only, pass(), true, C::Right,     Reject, yes, yes, Some(F::Disabled)),
         ("policy outranks disabled",     &policy, no(),   true,  C::Right,      Reject, yes, yes, Some(F::Policy)),
         ("refused before the password",  &policy, no(),   false, C::Unchecked,  Reject, None, yes, Some(F::Policy)),
-        ("nonsense",                     &policy, pass(), false, C::Nonsense,   Reject, None, not, Some(F::Client)),
-        ("… from a refused country",     &policy, no(),   false, C::Nonsense,   Reject, None, yes, Some(F::Client)),
-        ("… with an unreadable file",    &policy, CANNOT_TELL, false, C::Nonsense, Reject, None, None, Some(F::Client)),
+        ("nonsense",                     &policy, pass(), false, C::Malformed,   Reject, None, not, Some(F::Client)),
+        ("… from a refused country",     &policy, no(),   false, C::Malformed,   Reject, None, yes, Some(F::Client)),
+        ("… with an unreadable file",    &policy, CANNOT_TELL, false, C::Malformed, Reject, None, None, Some(F::Client)),
         ("wrong under log_only",         &log_only, no(), false, C::Wrong,      Reject, not, not, Some(F::Credentials)),
         ("cannot tell",                  &policy, pass(), false, C::CannotTell, CannotTell, None, not, Some(F::Internal)),
         ("… from a refused country",     &policy, no(),   false, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
         ("… and the account is disabled", &policy, pass(), true, C::CannotTell, CannotTell, None, yes, Some(F::Internal)),
         ("right, but no country",        &policy, CANNOT_TELL, false, C::Right, CannotTell, None, None, Some(F::Internal)),
     ];
-    for (name, policy, ruling, disabled, credentials, answer, auth_ok, policy_reject, reason) in
-        rows
+    for (
+        name,
+        policy,
+        policy_result,
+        disabled,
+        credentials,
+        answer,
+        auth_ok,
+        policy_reject,
+        reason,
+    ) in rows
     {
-        let got = decide(policy, &found(&ruling, disabled, credentials));
+        let got = decide(policy, &decision_input(&policy_result, disabled, credentials));
         assert_eq!(
-            (got.answer, got.auth_ok, got.policy_reject, got.reason),
+            (got.kind, got.auth_ok, got.policy_reject, got.reason),
             (answer, auth_ok, policy_reject, reason),
             "{name}"
         );
         let means_accepted = (got.auth_ok, got.policy_reject) == (yes, not);
-        assert_eq!(got.answer == Accept, means_accepted, "1, 0 means accepted: {name}");
+        assert_eq!(got.kind == Accept, means_accepted, "1, 0 means accepted: {name}");
     }
 }
 
@@ -261,15 +279,15 @@ fn the_decision_is_the_table_of_the_log_row() {
 fn a_refused_password_is_checked_unless_told_otherwise() {
     let skip = Policy { when_rejected: WhenRejected::Skip, ..gb_only() };
     let log_only = Policy { log_only: true, ..skip.clone() };
-    let no = Ruling::Refuse(Rule::AllowCountries(Layer::Default));
-    for (name, policy, ruling, want) in [
+    let no = PolicyResult::Refuse(Rule::AllowCountries(Layer::Default));
+    for (name, policy, policy_result, want) in [
         ("verify", &gb_only(), no.clone(), false),
         ("skip", &skip, no.clone(), true),
         ("skip, but nothing refuses", &skip, PASS, false),
         ("skip under log_only", &log_only, no, false),
         ("no answer hangs on it", &gb_only(), CANNOT_TELL, true),
     ] {
-        assert_eq!(skips_password(policy, &ruling), want, "{name}");
+        assert_eq!(skips_password(policy, &policy_result), want, "{name}");
     }
 }
 
@@ -284,8 +302,8 @@ fn a_country_is_two_letters() {
 
 #[test]
 fn a_new_country_is_logged_or_refused() {
-    let new = |ruling: Ruling, credentials| Findings {
-        ruling,
+    let new = |policy_result: PolicyResult, credentials| DecisionInput {
+        policy_result,
         disabled: None,
         is_new_country: true,
         credentials,
@@ -293,36 +311,36 @@ fn a_new_country_is_logged_or_refused() {
     let with = |new_country| Policy { new_country, ..gb_only() };
     let (log, reject) = (with(NewCountry::Log), with(NewCountry::Reject));
     let tried = Policy { log_only: true, ..reject.clone() };
-    let pass = || Ruling::Pass(Some(Rule::AllowCountries(Layer::Default)));
-    let own = || Ruling::Pass(Some(Rule::AllowCountries(Layer::Account)));
-    let no = || Ruling::Refuse(Rule::AllowCountries(Layer::Default));
-    use Answer::{Accept, Reject};
+    let pass = || PolicyResult::Pass(Some(Rule::AllowCountries(Layer::Default)));
+    let own = || PolicyResult::Pass(Some(Rule::AllowCountries(Layer::Account)));
+    let no = || PolicyResult::Refuse(Rule::AllowCountries(Layer::Default));
     use Credentials::{Right, Wrong};
-    use FailType as F;
+    use DecisionKind::{Accept, Reject};
+    use Reason as F;
     #[rustfmt::skip]
     let rows = [
         ("ignored",                  &gb_only(), pass(), Right, Accept, None, None),
         ("logged",                   &log, pass(), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
         ("refused",                  &reject, pass(), Right, Reject, Some(F::Policy), Some(Rule::NewCountry)),
         ("the account's own list wins", &reject, own(), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
-        ("an exception wins",        &reject, Ruling::Pass(Some(Rule::Exception)), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
+        ("an exception wins",        &reject, PolicyResult::Pass(Some(Rule::Exception)), Right, Accept, Some(F::NewCountry), Some(Rule::NewCountry)),
         ("tried out",                &tried, pass(), Right, Accept, Some(F::WouldReject), Some(Rule::NewCountry)),
         ("a wrong password is that", &reject, pass(), Wrong, Reject, Some(F::Credentials), None),
         ("a refused place is that",  &reject, no(), Right, Reject, Some(F::Policy), Some(Rule::AllowCountries(Layer::Default))),
     ];
-    for (name, policy, ruling, credentials, answer, reason, rule) in rows {
-        let got = decide(policy, &new(ruling, credentials));
-        assert_eq!((got.answer, got.reason, got.rule), (answer, reason, rule), "{name}");
+    for (name, policy, policy_result, credentials, answer, reason, rule) in rows {
+        let got = decide(policy, &new(policy_result, credentials));
+        assert_eq!((got.kind, got.reason, got.rule), (answer, reason, rule), "{name}");
     }
 }
 
 #[test]
 fn a_limit_keeps_the_password_from_being_looked_at() {
-    let limit = Ruling::Refuse(Rule::Limit("spraying".into()));
+    let limit = PolicyResult::Refuse(Rule::Limit("spraying".into()));
     let log_only = Policy { log_only: true, ..gb_only() };
     assert!(skips_password(&gb_only(), &limit), "whatever when_rejected says");
     assert!(!skips_password(&log_only, &limit), "but nobody is refused under log_only");
-    let refused = decide(&gb_only(), &found(&limit, false, Credentials::Unchecked));
+    let refused = decide(&gb_only(), &decision_input(&limit, false, Credentials::Unchecked));
     assert_eq!((refused.auth_ok, refused.policy_reject), (None, Some(true)));
     assert_eq!(refused.rule, Some(Rule::Limit("spraying".into())));
 }

@@ -39,7 +39,7 @@ const PRUNED_BY: char = '0';
 /// The pause before an attempt looks again for settlements that another process may have written.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
 /// An attempt whose own row took longer than this takes none of others' along.
-const HELPFUL: Duration = Duration::from_millis(40);
+const FAST_STORE: Duration = Duration::from_millis(40);
 
 /// Has the row of an attempt stored, at the latest when the database is back.
 ///
@@ -67,20 +67,22 @@ pub fn record(
         Delivery::Direct => match timed(|| store_one(config, stores, record, may_wait)) {
             (Ok(stored), time) => {
                 if stored.new == 0 && !may_wait {
-                    log.trouble("log", &ended());
+                    log.trouble("log", &ended_transaction());
                 }
                 // A server that is far or busy has no time for others' rows: `flush` has.
-                if time < HELPFUL {
-                    let helped =
-                        contain::catch("help", || help(config, stores, &journal, record, log));
+                if time < FAST_STORE {
+                    let delivered_waiting = contain::catch("help", || {
+                        deliver_waiting(config, stores, &journal, record, log)
+                    });
                     // The attempt's own row is stored.
-                    helped.unwrap_or_else(|panic| log.trouble("journal", &Error::Bug(panic)));
+                    delivered_waiting
+                        .unwrap_or_else(|panic| log.trouble("journal", &Error::Bug(panic)));
                 }
                 Ok(())
             }
             (Err(e), _) => {
-                journal.append(record).map_err(|also| nowhere(&e, &also))?;
-                log.waits(&e);
+                journal.append(record).map_err(|also| not_stored(&e, &also))?;
+                log.row_waits(&e);
                 Ok(())
             }
         },
@@ -102,7 +104,7 @@ pub fn record_later(
     journal.append(record).or_else(|e| {
         // A journal that panicked may have the row all the same. Then the mark keeps it from being
         // stored twice.
-        store_one(config, stores, record, true).map_err(|also| nowhere(&also, &e))?;
+        store_one(config, stores, record, true).map_err(|also| not_stored(&also, &e))?;
         log.trouble("journal", &e);
         Ok(())
     })
@@ -114,13 +116,13 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (done, start.elapsed())
 }
 
-fn nowhere(store: &Error, journal: &Error) -> Error {
+fn not_stored(store: &Error, journal: &Error) -> Error {
     let what = format!("no place took the row: {store}; {journal}");
     Error::System { place: String::from("log"), source: std::io::Error::other(what) }
 }
 
 /// A row that nobody had stored before was there at the second try.
-fn ended() -> Error {
+fn ended_transaction() -> Error {
     let what = "must neither begin nor end a transaction: rows may be lost, or be there twice";
     Error::System { place: String::from("log.insert"), source: std::io::Error::other(what) }
 }
@@ -130,30 +132,30 @@ fn store_one(
     stores: &mut Stores<'_>,
     record: &Record,
     may_wait: bool,
-) -> Result<Together, Error> {
+) -> Result<StoredRows, Error> {
     let store = stores.log()?;
-    let is_sure = store.is_sure_of_commits() && config.durability == Durability::Process;
-    store_together(store, &config.log, &[record], may_wait || !is_sure, None)
+    let is_sure = store.confirms_commits() && config.durability == Durability::Process;
+    store_rows(store, &config.log, &[record], may_wait || !is_sure, None)
 }
 
 /// The database works again: takes some of what waits along, and deletes some old marks. What cannot
 /// be done now is somebody else's turn.
-fn help(
+fn deliver_waiting(
     config: &Config,
     stores: &mut Stores<'_>,
     journal: &Journal<'_>,
     record: &Record,
     log: MailLog<'_>,
 ) {
-    let mut helped = Ok(());
+    let mut delivered_waiting = Ok(());
     if journal.has_rows() {
         let delivered = deliver(config, stores, journal, Pace::of_attempt(config.timeouts));
-        helped = delivered.trouble.map_or(Ok(()), Err);
+        delivered_waiting = delivered.trouble.map_or(Ok(()), Err);
     }
     if record.id.ends_with(PRUNED_BY) {
-        helped = helped.and_then(|()| prune(stores.log()?).map(|_| ()));
+        delivered_waiting = delivered_waiting.and_then(|()| prune(stores.log()?).map(|_| ()));
     }
-    if let Err(e) = helped {
+    if let Err(e) = delivered_waiting {
         log.trouble("journal", &e);
     }
 }
@@ -185,7 +187,7 @@ pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> C
         if let Some(e) = &delivered.trouble {
             log.trouble("journal", e);
         }
-        let is_done = !delivered.is_held && !delivered.is_unsettled;
+        let is_done = !delivered.is_locked && !delivered.is_unsettled;
         if is_done || !journal.has_settlements() {
             caught_up = CaughtUp::All;
         } else if delivered.trouble.is_some() {
@@ -201,23 +203,23 @@ pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> C
 
 /// How many rows a transaction had, and how many of them were new.
 #[derive(Default)]
-struct Together {
+struct StoredRows {
     handled: usize,
     new: usize,
 }
 
 /// All of them, or none; or as many as there is time for, and at least one. With marks, who looks
 /// for a row later finds that it is stored.
-fn store_together(
+fn store_rows(
     store: &mut Store,
     log: &Log,
     records: &[&Record],
     has_marks: bool,
     until: Option<Instant>,
-) -> Result<Together, Error> {
+) -> Result<StoredRows, Error> {
     store.transaction(|store| {
-        let (mut has_marks, mut is_believed) = (has_marks, None);
-        let mut done = Together::default();
+        let (mut has_marks, mut are_transactional) = (has_marks, None);
+        let mut done = StoredRows::default();
         for record in records {
             if done.handled > 0 && until.is_some_and(|until| Instant::now() >= until) {
                 break;
@@ -231,7 +233,7 @@ fn store_together(
                 is_new => is_new?,
             };
             done.handled = done.handled.saturating_add(1);
-            if !is_new && believes(store, &mut is_believed)? {
+            if !is_new && marks_are_transactional(store, &mut are_transactional)? {
                 continue;
             }
             store.insert(Sql::configured(&log.insert), &record.row)?;
@@ -259,7 +261,7 @@ fn settle_alone(store: &mut Store, record: &Record) -> Result<(), Error> {
 
 /// Whether marks come and go with their rows: those that outlast a transaction that comes to nothing
 /// say nothing.
-fn believes(store: &mut Store, known: &mut Option<bool>) -> Result<bool, Error> {
+fn marks_are_transactional(store: &mut Store, known: &mut Option<bool>) -> Result<bool, Error> {
     let is = match *known {
         Some(is) => is,
         None => store.has_transactions("authpolicy_delivered")?,

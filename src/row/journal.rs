@@ -13,9 +13,9 @@
 
 mod backlog;
 mod batch;
-mod census;
 mod lines;
 mod record;
+mod status;
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -39,12 +39,12 @@ use nix::unistd::Uid;
 
 pub use self::backlog::Backlog;
 pub use self::batch::Batch;
-pub use self::batch::Fate;
 pub(crate) use self::batch::MANY;
-pub use self::census::Census;
+pub use self::batch::RowStatus;
 pub use self::lines::Line;
 pub use self::lines::Lines;
 pub use self::record::Record;
+pub use self::status::JournalStatus;
 use crate::config::Durability;
 use crate::contain;
 use crate::error::Error;

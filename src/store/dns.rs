@@ -24,8 +24,8 @@ use nix::poll::PollTimeout;
 use nix::poll::poll;
 
 use super::message;
+use super::message::DnsReply;
 use super::message::Kind;
-use super::message::Reply;
 use super::sockets::sockets_within;
 
 /// The next server is asked after this part of the time.
@@ -52,7 +52,7 @@ pub(super) struct Resolver {
 
 /// The answer to a name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub(super) enum DnsLookup {
     /// At least one address.
     Found(Vec<IpAddr>),
     /// A name server says that there is none.
@@ -63,7 +63,7 @@ pub(super) enum Lookup {
 
 impl Resolver {
     /// Finds the addresses of a name within this time.
-    pub(super) fn look_up(&self, name: &str, limit: Duration) -> Lookup {
+    pub(super) fn look_up(&self, name: &str, limit: Duration) -> DnsLookup {
         let start = Instant::now();
         let mut unknown = None;
         for candidate in self.candidates(name) {
@@ -74,12 +74,12 @@ impl Resolver {
                 break;
             }
             match Exchange::new(self, &candidate, left).map(Exchange::run) {
-                Some(Lookup::Found(addresses)) => return Lookup::Found(addresses),
-                Some(Lookup::Unknown(why)) => unknown = Some(why),
-                Some(Lookup::NoName) | None => {}
+                Some(DnsLookup::Found(addresses)) => return DnsLookup::Found(addresses),
+                Some(DnsLookup::Unknown(why)) => unknown = Some(why),
+                Some(DnsLookup::NoName) | None => {}
             }
         }
-        unknown.map_or(Lookup::NoName, Lookup::Unknown)
+        unknown.map_or(DnsLookup::NoName, DnsLookup::Unknown)
     }
 
     /// The full names that a name may stand for, in the order in which they are tried.
@@ -136,7 +136,7 @@ impl Channel {
     }
 
     /// Receives the answer, if it has come.
-    fn receive(&mut self, left: Duration) -> Option<Reply> {
+    fn receive(&mut self, left: Duration) -> Option<DnsReply> {
         let socket = self.socket.as_ref()?;
         let mut buffer = [0; LONGEST_DATAGRAM];
         let reply = match socket.recv(&mut buffer) {
@@ -149,20 +149,20 @@ impl Channel {
                 return None;
             }
         };
-        let reply = if reply == Reply::Truncated {
+        let reply = if reply == DnsReply::Truncated {
             let whole = self.ask_over_tcp(left);
-            whole.unwrap_or_else(|e| Reply::Failure(format!("over TCP: {e}")))
+            whole.unwrap_or_else(|e| DnsReply::Failure(format!("over TCP: {e}")))
         } else {
             reply
         };
-        if let Reply::Failure(why) = reply {
+        if let DnsReply::Failure(why) = reply {
             self.failure = Some(why);
             return None;
         }
         Some(reply)
     }
 
-    fn ask_over_tcp(&self, limit: Duration) -> std::io::Result<Reply> {
+    fn ask_over_tcp(&self, limit: Duration) -> std::io::Result<DnsReply> {
         let invalid = || std::io::Error::from(ErrorKind::InvalidData);
         let limit = limit.max(Duration::from_millis(1));
         // Over all reads; the time-outs below are for each.
@@ -177,7 +177,7 @@ impl Channel {
         let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut reply)?;
         match message::read(&reply, &self.query, self.kind) {
-            Some(Reply::Truncated) | None => Err(invalid()),
+            Some(DnsReply::Truncated) | None => Err(invalid()),
             Some(reply) => Ok(reply),
         }
     }
@@ -221,12 +221,12 @@ impl Exchange {
         Some(Self { channels, servers, kinds, answers: Vec::new(), start: Instant::now(), limit })
     }
 
-    fn run(mut self) -> Lookup {
+    fn run(mut self) -> DnsLookup {
         let step = self.step();
         let mut turns = self.servers.clone().into_iter().cycle();
         let mut next = Duration::ZERO;
         let mut first_answer = None;
-        while !self.is_answered() && self.has_hope() {
+        while !self.is_answered() && self.may_still_answer() {
             let now = self.start.elapsed();
             if !self.answers.is_empty() {
                 // Both questions were sent at once, so the second answer is not waited for long.
@@ -268,7 +268,7 @@ impl Exchange {
     }
 
     /// True if a missing answer may still come.
-    fn has_hope(&self) -> bool {
+    fn may_still_answer(&self) -> bool {
         self.channels.iter().any(|one| one.failure.is_none() && !self.has_answer(one.kind))
     }
 
@@ -311,23 +311,25 @@ impl Exchange {
             sockets_within(self.limit.saturating_sub(self.start.elapsed()));
             failed |= channel.failure.is_some();
             match reply {
-                Some(Reply::Addresses(addresses)) => self.answers.push((channel.kind, addresses)),
+                Some(DnsReply::Addresses(addresses)) => {
+                    self.answers.push((channel.kind, addresses))
+                }
                 // Some servers say so of a kind alone: the other question stays open.
-                Some(Reply::NoName) => self.answers.push((channel.kind, Vec::new())),
-                Some(Reply::Truncated | Reply::Failure(_)) | None => {}
+                Some(DnsReply::NoName) => self.answers.push((channel.kind, Vec::new())),
+                Some(DnsReply::Truncated | DnsReply::Failure(_)) | None => {}
             }
         }
         failed
     }
 
-    fn conclude(self) -> Lookup {
+    fn conclude(self) -> DnsLookup {
         let is_answered = self.is_answered();
         let found: Vec<_> = self.answers.into_iter().flat_map(|(_, found)| found).collect();
         if !found.is_empty() {
-            return Lookup::Found(found);
+            return DnsLookup::Found(found);
         }
         if is_answered {
-            return Lookup::NoName;
+            return DnsLookup::NoName;
         }
         let mut reasons: Vec<String> = Vec::new();
         for server in self.servers {
@@ -335,7 +337,7 @@ impl Exchange {
             let why = of_server().find_map(|one| one.failure.as_deref());
             reasons.push(format!("{}: {}", server.ip(), why.unwrap_or("did not answer")));
         }
-        Lookup::Unknown(reasons.join(", "))
+        DnsLookup::Unknown(reasons.join(", "))
     }
 }
 

@@ -38,7 +38,7 @@ impl Kind {
 
 /// The answer of one server.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reply {
+pub enum DnsReply {
     /// The addresses of this kind; the name is there, even if it has none.
     Addresses(Vec<IpAddr>),
     /// There is no such name.
@@ -75,7 +75,7 @@ pub fn query(id: [u8; 2], name: &str, kind: Kind) -> Option<Vec<u8>> {
 
 /// Reads a reply; `None` if it does not answer this question.
 #[must_use]
-pub fn read(reply: &[u8], query: &[u8], kind: Kind) -> Option<Reply> {
+pub fn read(reply: &[u8], query: &[u8], kind: Kind) -> Option<DnsReply> {
     let (header, rest) = reply.split_at_checked(HEADER)?;
     let &[id1, id2, flags, code, _, questions, ..] = header else { return None };
     let question = query.get(HEADER..)?;
@@ -89,19 +89,19 @@ pub fn read(reply: &[u8], query: &[u8], kind: Kind) -> Option<Reply> {
     }
     match code & 0x0f {
         0 => {}
-        3 => return Some(Reply::NoName),
-        other => return Some(Reply::Failure(describe(other))),
+        3 => return Some(DnsReply::NoName),
+        other => return Some(DnsReply::Failure(describe(other))),
     }
     let addresses = addresses(records, number(header, 6)?, kind);
     if addresses.is_empty() && flags & 0x02 != 0 {
-        return Some(Reply::Truncated);
+        return Some(DnsReply::Truncated);
     }
     // The server is not responsible for the name, and does not ask others.
     let is_lame = number(header, 6)? == 0 && flags & 0x04 == 0 && code & 0x80 == 0;
     if is_lame {
-        return Some(Reply::Failure(String::from("does not resolve names for others")));
+        return Some(DnsReply::Failure(String::from("does not resolve names for others")));
     }
-    Some(Reply::Addresses(addresses))
+    Some(DnsReply::Addresses(addresses))
 }
 
 fn describe(code: u8) -> String {
@@ -176,21 +176,21 @@ mod tests {
     #[test]
     fn an_answer_is_read() {
         let query = query([1, 2], "db1.Example", Kind::A).unwrap();
-        let found = |text: &str| Some(Reply::Addresses(vec![text.parse().unwrap()]));
-        type Case<'a> = (&'a str, [u8; 2], &'a [&'a [u8]], Option<Reply>);
+        let found = |text: &str| Some(DnsReply::Addresses(vec![text.parse().unwrap()]));
+        type Case<'a> = (&'a str, [u8; 2], &'a [&'a [u8]], Option<DnsReply>);
         let rows: [Case<'_>; 9] = [
             ("an address", [0x81, 0x80], &[ADDRESS], found("192.0.2.1")),
             ("an alias", [0x81, 0x80], &[ALIAS, OF_IPV6, ADDRESS], found("192.0.2.1")),
-            ("no address", [0x81, 0x80], &[], Some(Reply::Addresses(Vec::new()))),
-            ("no name", [0x81, 0x83], &[], Some(Reply::NoName)),
-            ("SERVFAIL", [0x81, 0x82], &[], Some(Reply::Failure("SERVFAIL".into()))),
-            ("too long", [0x83, 0x80], &[ALIAS], Some(Reply::Truncated)),
+            ("no address", [0x81, 0x80], &[], Some(DnsReply::Addresses(Vec::new()))),
+            ("no name", [0x81, 0x83], &[], Some(DnsReply::NoName)),
+            ("SERVFAIL", [0x81, 0x82], &[], Some(DnsReply::Failure("SERVFAIL".into()))),
+            ("too long", [0x83, 0x80], &[ALIAS], Some(DnsReply::Truncated)),
             ("long enough", [0x83, 0x80], &[ADDRESS], found("192.0.2.1")),
             (
                 "no recursion",
                 [0x81, 0x00],
                 &[],
-                Some(Reply::Failure("does not resolve names for others".into())),
+                Some(DnsReply::Failure("does not resolve names for others".into())),
             ),
             ("a question", [0x01, 0x80], &[ADDRESS], None),
         ];

@@ -12,12 +12,12 @@ use nix::poll::PollTimeout;
 use nix::poll::poll;
 
 use super::Deadline;
-use super::Found;
 use super::Parameters;
+use super::QueryResult;
 use super::Row;
 use super::Value;
 use super::reach::about_panic;
-use super::reach::reach;
+use super::reach::connect_to_host;
 use super::reach::run_both;
 use super::refusal::fault;
 use super::refusal::message;
@@ -63,7 +63,7 @@ const LENIENT: &str = "SET @authpolicy_sql_mode = @@SESSION.sql_mode, SESSION sq
                        'STRICT_ALL_TABLES', ''), 'TRADITIONAL', '')";
 
 /// An open connection.
-pub struct Connection {
+pub struct MySqlConnection {
     place: String,
     connection: Contained<Conn>,
     /// The reason why remembered addresses were used.
@@ -79,12 +79,12 @@ pub struct Connection {
     pub(super) may_try_again: bool,
 }
 
-impl Connection {
+impl MySqlConnection {
     pub(super) fn open(hosts: &[DatabaseUrl], deadline: Deadline) -> Result<Self, Error> {
         let mut problems = Vec::new();
         // One that had no time, or less than it is due, may be there.
         let mut is_silent = !hosts.is_empty();
-        let mut is_heard = false;
+        let mut has_server_error = false;
         for host in hosts {
             let place = host.to_string();
             let Some(limit) = deadline.connect() else {
@@ -92,7 +92,7 @@ impl Connection {
                 problems.push(format!("{place}: not tried, attempt_timeout is over"));
                 continue;
             };
-            match contain::catch("connect", || reach(host, limit)) {
+            match contain::catch("connect", || connect_to_host(host, limit)) {
                 Ok(Ok((connection, silence))) => {
                     return Ok(Self {
                         place,
@@ -107,16 +107,16 @@ impl Connection {
                 }
                 Ok(Err(unreached)) => {
                     is_silent &= unreached.is_silent(limit, deadline.due());
-                    is_heard |= unreached.is_heard();
+                    has_server_error |= unreached.has_server_error();
                     problems.push(format!("{place}: {unreached}"));
                 }
                 Err(panic) => {
-                    (is_silent, is_heard) = (false, true);
+                    (is_silent, has_server_error) = (false, true);
                     problems.push(format!("{place}: {}", about_panic(&panic)));
                 }
             }
         }
-        let place = match is_heard {
+        let place = match has_server_error {
             true => String::from("no database server takes us in"),
             false => String::from("no database server can be reached"),
         };
@@ -124,9 +124,13 @@ impl Connection {
         Err(Error::Store { place, what: problems.join("; "), fault })
     }
 
-    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
+    pub(super) fn query(
+        &mut self,
+        sql: &str,
+        parameters: &Parameters,
+    ) -> Result<QueryResult, Error> {
         self.limit()?;
-        let result = self.connection.exec_iter(sql, named(sql, parameters));
+        let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));
         let found = result.and_then(|rows| {
             let columns = names(rows.columns().as_ref());
             // Collects all of them before looking at one: dropped half-way, they would read on.
@@ -136,13 +140,13 @@ impl Connection {
                 Row::new(columns.iter().cloned().zip(values).collect())
             });
             let rows = rows.collect();
-            Ok(Found { columns, rows })
+            Ok(QueryResult { columns, rows })
         });
         match found {
             Err(mysql::Error::MySqlError(e))
                 if CANNOT_BE_THERE.contains(&e.code) && !is_ascii(parameters) =>
             {
-                Ok(Found { columns: self.prepare(sql)?, rows: Vec::new() })
+                Ok(QueryResult { columns: self.prepare(sql)?, rows: Vec::new() })
             }
             found => found.map_err(|e| self.refused(&e)),
         }
@@ -156,7 +160,7 @@ impl Connection {
         look: &mut dyn FnMut(Row),
     ) -> Result<(), Error> {
         self.limit()?;
-        let result = self.connection.exec_iter(sql, named(sql, parameters));
+        let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));
         let visited = result.and_then(|mut rows| {
             let columns = names(rows.columns().as_ref());
             rows.try_for_each(|row| {
@@ -248,7 +252,7 @@ impl Connection {
 
     fn run(&mut self, sql: &str, parameters: &Parameters) -> mysql::Result<u64> {
         self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
-        let mut results = self.connection.exec_iter(sql, named(sql, parameters))?;
+        let mut results = self.connection.exec_iter(sql, named_parameters(sql, parameters))?;
         let changed = results.affected_rows();
         // A procedure may have more to say, and fail at the end.
         while let Some(mut result) = results.iter() {
@@ -283,7 +287,7 @@ impl Connection {
     /// True if the server has ended the connection. Unasked, a server sends nothing but its
     /// goodbye.
     #[allow(unsafe_code, reason = "the crate lends its descriptor as a number")]
-    pub(super) fn has_hung_up(&self) -> bool {
+    pub(super) fn is_disconnected(&self) -> bool {
         // SAFETY: the connection owns the descriptor, and outlives this borrow of it.
         let socket = unsafe { BorrowedFd::borrow_raw(self.connection.as_raw_fd()) };
         let mut asked = [PollFd::new(socket, PollFlags::POLLIN)];
@@ -310,7 +314,7 @@ impl Connection {
 }
 
 /// Only the parameters that the statement names.
-fn named(sql: &str, parameters: &Parameters) -> Params {
+fn named_parameters(sql: &str, parameters: &Parameters) -> Params {
     let names = sql::parameters(sql);
     let bound: Vec<(String, mysql::Value)> = parameters
         .iter()

@@ -21,9 +21,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::dns::Lookup;
+use super::address_cache;
+use super::dns::DnsLookup;
 use super::dns::Resolver;
-use super::remembered;
 use crate::config::DatabaseUrl;
 
 const ADDRESSES: usize = 8;
@@ -143,46 +143,46 @@ fn look_up_host(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
         local.iter_mut().for_each(|address| address.set_port(port));
         return known(local);
     };
-    let remembered = remembered::recall(host.memory(), &name);
+    let cached = address_cache::load(host.memory(), &name);
     let half = limit.checked_div(2).unwrap_or(limit);
-    let limit = if remembered.is_empty() { limit } else { half };
+    let limit = if cached.is_empty() { limit } else { half };
     match resolver.look_up(&name, limit.saturating_sub(start.elapsed())) {
-        Lookup::Found(mut addresses) => {
+        DnsLookup::Found(mut addresses) => {
             sort(&mut addresses);
             addresses.truncate(ADDRESSES);
             // Sorted, because many name servers change the order each time.
-            if !(addresses.len() == remembered.len()
-                && addresses.iter().all(|address| remembered.contains(address)))
+            if !(addresses.len() == cached.len()
+                && addresses.iter().all(|address| cached.contains(address)))
             {
-                remembered::keep(host.memory(), &name, &addresses);
+                address_cache::save(host.memory(), &name, &addresses);
             }
             known(with_port(addresses))
         }
-        Lookup::NoName => {
-            remembered::forget(host.memory(), &name);
+        DnsLookup::NoName => {
+            address_cache::delete(host.memory(), &name);
             Err(String::from("lookup failed: there is no such name"))
         }
-        Lookup::Unknown(why) if remembered.is_empty() => {
+        DnsLookup::Unknown(why) if cached.is_empty() => {
             Err(format!("lookup failed: no name server could tell ({why})"))
         }
-        Lookup::Unknown(why) => {
-            let addresses = with_port(remembered);
+        DnsLookup::Unknown(why) => {
+            let addresses = with_port(cached);
             Ok(Host { addresses, silence: Some(format!("no name server could tell ({why})")) })
         }
     }
 }
 
 /// Connects to this address, whatever name the host has.
-pub(super) fn toward<T>(address: SocketAddr, connect: impl FnOnce() -> T) -> T {
+pub(super) fn connect_to<T>(address: SocketAddr, connect: impl FnOnce() -> T) -> T {
     /// Resets the address when dropped, even if `connect` panics.
-    struct Target;
-    impl Drop for Target {
+    struct ConnectTarget;
+    impl Drop for ConnectTarget {
         fn drop(&mut self) {
             authpolicy_connect_to(None);
         }
     }
     authpolicy_connect_to(Some(&Endpoint::new(address)));
-    let _target = Target;
+    let _target = ConnectTarget;
     connect()
 }
 

@@ -42,7 +42,7 @@ const FIRST: &str = "SET autocommit = 0, \
                      sql_mode = REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', ','); DO 0";
 
 /// Connects to a host, within this time: finds its addresses, and tries each.
-pub(super) fn reach(
+pub(super) fn connect_to_host(
     host: &DatabaseUrl,
     limit: Duration,
 ) -> Result<(Contained<Conn>, Option<String>), Unreached<'_>> {
@@ -54,7 +54,8 @@ pub(super) fn reach(
         return Ok((connected, None));
     }
     sockets_within(limit);
-    let found = names::resolve(host, limit).map_err(|reason| Unreached::nameless(host, reason))?;
+    let found =
+        names::resolve(host, limit).map_err(|reason| Unreached::unresolved(host, reason))?;
     unreached.silence = found.silence;
     let mut untried = u32::try_from(found.addresses.len()).unwrap_or(u32::MAX);
     for address in &found.addresses {
@@ -66,7 +67,7 @@ pub(super) fn reach(
         let share = left.checked_div(untried).unwrap_or(left);
         untried = untried.saturating_sub(1);
         let start = Instant::now();
-        match names::toward(*address, || connect(host, left, share)) {
+        match names::connect_to(*address, || connect(host, left, share)) {
             Ok(connection) => return Ok((connection, unreached.silence)),
             Err(e) => unreached = unreached.with(Some(*address), e, start.elapsed()),
         }

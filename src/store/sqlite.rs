@@ -27,8 +27,8 @@ pub use self::copies::Incoming;
 pub use self::copies::back_up;
 pub use self::copies::restore;
 use super::Deadline;
-use super::Found;
 use super::Parameters;
+use super::QueryResult;
 use super::Row;
 use super::Value;
 use super::handles::Claim;
@@ -55,7 +55,7 @@ const REMEDY: &str = "restore a backup with `authpolicy db restore FILE`, or mov
                       files beside it away and run `authpolicy db init`";
 
 /// An open embedded database.
-pub struct Connection {
+pub struct SqliteConnection {
     place: String,
     wal: PathBuf,
     connection: Contained<rusqlite::Connection>,
@@ -66,7 +66,7 @@ pub struct Connection {
     _claim: Claim,
 }
 
-impl Connection {
+impl SqliteConnection {
     pub(super) fn open(path: &Path, deadline: Deadline) -> Result<Self, Error> {
         let place = path.display().to_string();
         if Uid::effective().is_root() {
@@ -99,10 +99,14 @@ impl Connection {
         })
     }
 
-    pub(super) fn query(&mut self, sql: &str, parameters: &Parameters) -> Result<Found, Error> {
+    pub(super) fn query(
+        &mut self,
+        sql: &str,
+        parameters: &Parameters,
+    ) -> Result<QueryResult, Error> {
         let mut rows = Vec::new();
         let columns = self.visit(sql, parameters, &mut |row| rows.push(row))?;
-        Ok(Found { columns, rows })
+        Ok(QueryResult { columns, rows })
     }
 
     /// Shows the rows one by one; answers the names of the columns.
@@ -198,7 +202,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for SqliteConnection {
     fn drop(&mut self) {
         let is_long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL);
         if is_long && self.is_usable {
@@ -300,10 +304,10 @@ fn read(value: ValueRef<'_>) -> Value {
 }
 
 fn fail(place: &str, what: &str) -> Error {
-    blame(place, what.to_owned(), StoreFault::Other)
+    error_with_fault(place, what.to_owned(), StoreFault::Other)
 }
 
-fn blame(place: &str, what: String, fault: StoreFault) -> Error {
+fn error_with_fault(place: &str, what: String, fault: StoreFault) -> Error {
     Error::Store { place: format!("sqlite {place}"), what, fault }
 }
 
@@ -317,17 +321,17 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
             | rusqlite::ErrorCode::PermissionDenied,
         ) => fail(place, &format!("{e}: {}", wants_rights())),
         Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-            blame(place, format!("{e}: {REMEDY}"), StoreFault::Damaged)
+            error_with_fault(place, format!("{e}: {REMEDY}"), StoreFault::Damaged)
         }
         // SQLite has no code for it.
         _ if e.to_string().starts_with("no such table") => {
-            blame(place, e.to_string(), StoreFault::NoTable)
+            error_with_fault(place, e.to_string(), StoreFault::NoTable)
         }
         Some(
             rusqlite::ErrorCode::ConstraintViolation
             | rusqlite::ErrorCode::TypeMismatch
             | rusqlite::ErrorCode::TooBig,
-        ) => blame(place, e.to_string(), StoreFault::Row),
+        ) => error_with_fault(place, e.to_string(), StoreFault::Row),
         Some(_) | None => fail(place, &e.to_string()),
     }
 }

@@ -37,7 +37,7 @@ impl<'a> Stores<'a> {
     }
 
     /// Does something that takes time and no database: `attempt_timeout` stands still meanwhile.
-    pub fn meanwhile<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    pub fn pause_deadline<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let done = work();
         self.deadline.extend(start.elapsed());
@@ -83,7 +83,7 @@ impl<'a> Stores<'a> {
     /// It cannot be reached.
     pub fn accounts(&mut self) -> Result<&mut Store, Error> {
         if self.were_idle {
-            self.accounts = self.accounts.take().filter(|store| !store.has_hung_up());
+            self.accounts = self.accounts.take().filter(|store| !store.is_disconnected());
         }
         open(&mut self.accounts, &self.config.accounts.database, self.deadline)
     }
@@ -96,7 +96,7 @@ impl<'a> Stores<'a> {
         let shared = self.config.log.database.is_same(&self.config.accounts.database);
         let slot = if shared { &mut self.accounts } else { &mut self.log };
         if self.were_idle {
-            *slot = slot.take().filter(|store| !store.has_hung_up());
+            *slot = slot.take().filter(|store| !store.is_disconnected());
         }
         let store = open(slot, &self.config.log.database, self.deadline)?;
         store.make_durable(self.config.durability)?;

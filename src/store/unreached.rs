@@ -13,7 +13,7 @@ use crate::config::DatabaseUrl;
 pub(super) struct Unreached<'h> {
     host: &'h DatabaseUrl,
     /// The reason why the name has no address.
-    nameless: Option<String>,
+    unresolved: Option<String>,
     /// The reason why remembered addresses were tried.
     pub(super) silence: Option<String>,
     tried: Vec<Try>,
@@ -32,12 +32,12 @@ const LOOKUP_SHARE: u32 = 10;
 impl<'h> Unreached<'h> {
     /// A host that has not been tried yet.
     pub(super) fn new(host: &'h DatabaseUrl) -> Self {
-        Self { host, nameless: None, silence: None, tried: Vec::new() }
+        Self { host, unresolved: None, silence: None, tried: Vec::new() }
     }
 
     /// A host whose name has no address, for this reason.
-    pub(super) fn nameless(host: &'h DatabaseUrl, reason: String) -> Self {
-        Self { nameless: Some(reason), ..Self::new(host) }
+    pub(super) fn unresolved(host: &'h DatabaseUrl, reason: String) -> Self {
+        Self { unresolved: Some(reason), ..Self::new(host) }
     }
 
     /// Adds the failure of one address, or of a socket, that had this time.
@@ -61,18 +61,18 @@ impl<'h> Unreached<'h> {
         let given: Duration = self.tried.iter().map(|one| one.given).sum();
         let had_its_time = is_whole && given >= enough;
         let all = || self.tried.iter().all(|one| is_silence(&one.error, had_its_time));
-        self.nameless.is_none() && !self.tried.is_empty() && all()
+        self.unresolved.is_none() && !self.tried.is_empty() && all()
     }
 
     /// True if a server said why it does not take us in.
-    pub(super) fn is_heard(&self) -> bool {
+    pub(super) fn has_server_error(&self) -> bool {
         self.tried.iter().any(|one| matches!(one.error, mysql::Error::MySqlError(_)))
     }
 }
 
 impl fmt::Display for Unreached<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(reason) = &self.nameless {
+        if let Some(reason) = &self.unresolved {
             return f.write_str(reason);
         }
         if let Some(silence) = &self.silence {

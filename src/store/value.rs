@@ -69,7 +69,7 @@ impl Row {
 
 /// What a statement returned.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct QueryResult {
     /// The lower-case names of the columns, also where there is no row.
     pub columns: Vec<String>,
     /// The rows.

@@ -11,16 +11,16 @@
 //!   never counts as a failure of the account.
 //! - a lock: `value` is empty.
 
-mod settled;
-mod standing;
+mod attempt_limits;
+mod settlement;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::settled::Outcome;
-pub use self::settled::Settled;
-pub use self::standing::Standing;
-pub use self::standing::Subject;
+pub use self::attempt_limits::AttemptLimits;
+pub use self::attempt_limits::Subject;
+pub use self::settlement::CountedAs;
+pub use self::settlement::CounterSettlement;
 use crate::error::Error;
 use crate::policy::Action;
 use crate::policy::Count;
@@ -72,7 +72,7 @@ pub struct Counter {
     remote: String,
     value: String,
     /// The ids of the reservations that the table may hold for the attempt.
-    held: Vec<String>,
+    reservations: Vec<String>,
 }
 
 impl Counter {
@@ -133,7 +133,7 @@ pub enum State {
     /// milliseconds since 1970.
     Known(i64),
     /// The attempt's value has room.
-    Room,
+    Available,
 }
 
 /// The condition of an entry that counts as a failure; see [`bounds`].
@@ -166,7 +166,7 @@ fn latest(limit: &Limit, clock: Clock) -> i64 {
 ///
 /// # Errors
 /// The database cannot tell.
-pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State, Error> {
+pub fn read_state(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State, Error> {
     // The index is named, because the optimizer's choice depends on the statistics of the moment.
     // One counter has few live entries, all counters together have many.
     let from = store.dialect(
@@ -210,7 +210,7 @@ pub fn look(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State,
     } else if let Some(until) = number("known") {
         State::Known(until)
     } else if most("other_values") < max {
-        State::Room
+        State::Available
     } else {
         State::Full
     })
@@ -235,19 +235,19 @@ pub enum Reserved {
 /// settled with the attempt.
 pub fn reserve(
     store: &mut Store,
-    standing: &mut Standing,
+    attempt_limits: &mut AttemptLimits,
     purpose: Purpose,
     clock: Clock,
 ) -> Result<Reserved, Error> {
-    let before = standing.begin_reservation(purpose, clock);
-    let mut counters: Vec<_> = standing.rejecting().collect();
+    let before = attempt_limits.begin_reservation(purpose, clock);
+    let mut counters: Vec<_> = attempt_limits.rejecting().collect();
     counters.sort_by(|one, other| one.key().cmp(&other.key()));
     let reserved = store.transaction(|store| {
         // Takes all locks before the first look. A transaction sees only what was committed before
         // its first look, which must include the work of all earlier holders of the locks.
         counters.iter().try_for_each(|counter| lock(store, counter, clock))?;
-        give_back(store, &counters, &before)?;
-        let states = counters.iter().map(|counter| look(store, counter, clock));
+        release(store, &counters, &before)?;
+        let states = counters.iter().map(|counter| read_state(store, counter, clock));
         let states: Vec<_> = states.collect::<Result<_, _>>()?;
         let with =
             |wanted| counters.iter().zip(&states).filter(move |(_, state)| **state == wanted);
@@ -260,7 +260,7 @@ pub fn reserve(
             return Ok(Reserved::Full(name(full)));
         }
         for (counter, state) in counters.iter().zip(&states) {
-            let (attempt, expires) = standing.reservation(counter, purpose, clock);
+            let (attempt, expires) = attempt_limits.reservation(counter, purpose, clock);
             // A failure that outlasts the attempt holds its room. So many attempts with one value
             // leave one entry.
             let outlasts = clock.now.saturating_add(clock.lease);
@@ -271,13 +271,13 @@ pub fn reserve(
         Ok(Reserved::Yes)
     })?;
     if !matches!(reserved, Reserved::Yes) {
-        standing.forget_reservations();
+        attempt_limits.forget_reservations();
     }
     Ok(reserved)
 }
 
 /// Deletes earlier reservations of the attempt.
-fn give_back(store: &mut Store, counters: &[&Counter], ids: &[String]) -> Result<(), Error> {
+fn release(store: &mut Store, counters: &[&Counter], ids: &[String]) -> Result<(), Error> {
     for counter in counters {
         for id in ids {
             delete(store, &counter.parameters(&counter.value, id, 0))?;

@@ -17,7 +17,7 @@ const FRESH: i64 = 3600;
 
 /// A login of an account.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Login {
+pub struct SeenLogin {
     /// The account's name.
     pub account: String,
     /// What the address counts as.
@@ -57,7 +57,7 @@ pub fn known_good(
 ///
 /// # Errors
 /// The database cannot tell.
-pub fn is_new_country(store: &mut Store, login: &Login, since: i64) -> Result<bool, Error> {
+pub fn is_new_country(store: &mut Store, login: &SeenLogin, since: i64) -> Result<bool, Error> {
     const SQL: &str = "SELECT EXISTS (SELECT 1 FROM authpolicy_seen WHERE account = :account \
                        AND country = :country AND time >= :since) AS here, \
                        EXISTS (SELECT 1 FROM authpolicy_seen WHERE account = :account \
@@ -79,7 +79,7 @@ pub fn is_new_country(store: &mut Store, login: &Login, since: i64) -> Result<bo
 ///
 /// # Errors
 /// The database did not do it.
-pub fn remember(store: &mut Store, login: &Login) -> Result<(), Error> {
+pub fn remember(store: &mut Store, login: &SeenLogin) -> Result<(), Error> {
     const KNOWN: &str = "SELECT 1 FROM authpolicy_seen WHERE account = :account \
                          AND remote = :remote AND country = :country \
                          AND (time > :now OR (fingerprint = :fingerprint AND time > :fresh))";

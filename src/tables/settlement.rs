@@ -7,9 +7,9 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::store::Store;
 use crate::tables::counters;
+use crate::tables::counters::AttemptLimits;
 use crate::tables::counters::Clock;
-use crate::tables::counters::Outcome;
-use crate::tables::counters::Standing;
+use crate::tables::counters::CountedAs;
 use crate::tables::seen;
 
 const COUNT: &str = "authpolicy_count";
@@ -18,21 +18,22 @@ const SEEN: &str = "authpolicy_seen";
 /// The changes to write when the outcome of an attempt is known. Writing them twice does no harm.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Settlement {
-    counters: Vec<counters::Settled>,
+    counters: Vec<counters::CounterSettlement>,
     /// The logins that were admitted, one for each name of the account.
-    seen: Vec<seen::Login>,
+    seen: Vec<seen::SeenLogin>,
 }
 
 impl Settlement {
     /// The settlement of an attempt.
     #[must_use]
     pub fn new(
-        standing: Option<&Standing>,
-        outcome: Outcome,
-        seen: Vec<seen::Login>,
+        attempt_limits: Option<&AttemptLimits>,
+        counted_as: CountedAs,
+        seen: Vec<seen::SeenLogin>,
         clock: Clock,
     ) -> Self {
-        let counters = standing.map_or_else(Vec::new, |standing| standing.settle(outcome, clock));
+        let counters = attempt_limits
+            .map_or_else(Vec::new, |attempt_limits| attempt_limits.settle(counted_as, clock));
         Self { counters, seen }
     }
 
@@ -44,7 +45,7 @@ impl Settlement {
 
     /// Prepares it to be written later.
     pub fn postpone(&mut self) {
-        self.counters.iter_mut().for_each(counters::Settled::postpone);
+        self.counters.iter_mut().for_each(counters::CounterSettlement::postpone);
     }
 
     /// Writes all of it, or nothing.

@@ -58,13 +58,13 @@ impl<'a> MailLog<'a> {
     }
 
     /// An account was served from memory.
-    pub fn remembered(self, error: &Error) {
+    pub fn served_from_cache(self, error: &Error) {
         let what = format!("{error}: the account is served as it was remembered");
         self.line(&format!("trouble function=check error={what:?}"));
     }
 
     /// The account query found an account by a pattern.
-    pub fn pattern(self, login: &str, username: &str) {
+    pub fn login_is_pattern(self, login: &str, username: &str) {
         let what = format!(
             "accounts.query found {username:?} for the login {login:?}, which is a pattern of LIKE or REGEXP for \
              this name: if the query uses one of these, use = instead, and test it with `authpolicy config`"
@@ -73,7 +73,7 @@ impl<'a> MailLog<'a> {
     }
 
     /// A row waits for its table.
-    pub fn waits(self, error: &Error) {
+    pub fn row_waits(self, error: &Error) {
         let what = format!("{error}: the row waits in the journal");
         self.line(&format!("trouble function=journal error={what:?}"));
     }

@@ -48,7 +48,7 @@ pub(super) fn run(config: Config) -> Done {
     let config = &owner::become_owner(config)?;
     print::print(config);
     let (servers, reached) = servers::check(config);
-    let hashed = if reached.accounts { Some(time_dearest_hash(config)) } else { None };
+    let hashed = if reached.accounts { Some(time_costliest_hash(config)) } else { None };
     let dearest = hashed.as_ref().and_then(|hashed| hashed.as_ref().ok()).copied();
     let log_is_reached = !reached.log.is_empty();
     let with_accounts = |check: fn(&Config) -> _| with(reached.accounts, || check(config));
@@ -71,7 +71,7 @@ pub(super) fn run(config: Config) -> Done {
         (
             "failure_time",
             hashed.map_or_else(
-                || Ok(not_made()),
+                || Ok(skipped()),
                 |hashed| hashed.map(|time| check_failure_time(config, time)),
             ),
         ),
@@ -97,15 +97,15 @@ pub(super) fn run(config: Config) -> Done {
 
 /// Makes a check if the server that it needs can be reached.
 fn with(is_reached: bool, check: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
-    if is_reached { check() } else { Ok(not_made()) }
+    if is_reached { check() } else { Ok(skipped()) }
 }
 
-fn not_made() -> String {
+fn skipped() -> String {
     String::from("skipped, see check.servers")
 }
 
 /// Measures the time to check the most expensive stored password known.
-fn time_dearest_hash(config: &Config) -> Result<Duration, Error> {
+fn time_costliest_hash(config: &Config) -> Result<Duration, Error> {
     let accounts = &config.accounts;
     let settings = &accounts.passwords;
     let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash(), settings);
@@ -113,7 +113,7 @@ fn time_dearest_hash(config: &Config) -> Result<Duration, Error> {
         let mut store = Store::open(&accounts.database, patience(config))?;
         for mut row in store.query("SELECT password FROM account", &[])? {
             if let Some(Value::Text(stored)) = row.take("password") {
-                dummy = dummy.or_dearer(&[stored], settings);
+                dummy = dummy.or_costlier(&[stored], settings);
             }
         }
     }
@@ -164,7 +164,7 @@ fn check_log(config: &Config) -> Result<String, Error> {
     if let Database::Sqlite(path) = &log.database {
         check_writable(path)?;
     }
-    if let Some(table) = untransactional(config, &mut store)? {
+    if let Some(table) = table_without_transactions(config, &mut store)? {
         return Ok(format!(
             "warning the statement fits the table, but {table} is of an engine without transactions: \
              a row may be stored twice after an outage. ALTER TABLE {table} ENGINE = InnoDB"
@@ -208,7 +208,7 @@ fn check_writable(path: &Path) -> Result<(), Error> {
 }
 
 /// A table whose rows are not stored with their marks, or not at all.
-fn untransactional(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
+fn table_without_transactions(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
     // All of SQLite's are.
     let sql = store.dialect(
         "",

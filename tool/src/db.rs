@@ -12,34 +12,34 @@ use authpolicy::store::Store;
 use authpolicy::store::schema;
 use authpolicy::store::schema::Schema;
 
-use self::copies::Source;
-use self::copies::Target;
+use self::copies::BackupArguments;
+use self::copies::RestoreArguments;
 use super::Done;
 use super::owner;
 use super::patience;
 use super::say;
 
 #[derive(Subcommand)]
-pub(super) enum Verb {
+pub(super) enum DbCommand {
     /// Make the databases' tables where they are missing; what exists is never altered.
     Init,
     /// Copy the embedded database, as it is now, to a new file; Exim may run.
-    Backup(Target),
+    Backup(BackupArguments),
     /// Put a backup in the embedded database's place; Exim may run.
-    Restore(Source),
+    Restore(RestoreArguments),
 }
 
 /// Runs a verb. The files of backup and restore are opened as the calling user. The rest is done as
 /// the owner of the state directory.
-pub(super) fn run(config: Config, verb: &Verb) -> Done {
-    match verb {
-        Verb::Init => {
+pub(super) fn run(config: Config, command: &DbCommand) -> Done {
+    match command {
+        DbCommand::Init => {
             owner::make_state_directory(&config.state_directory)?;
             owner::make_database_directories(&config)?;
             init(&owner::become_owner(config)?)
         }
-        Verb::Backup(copy) => copies::back_up(config, copy),
-        Verb::Restore(copy) => copies::restore(config, copy),
+        DbCommand::Backup(copy) => copies::back_up(config, copy),
+        DbCommand::Restore(copy) => copies::restore(config, copy),
     }
 }
 

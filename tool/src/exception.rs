@@ -29,10 +29,10 @@ use super::timestamp;
 const DAY: i64 = 24 * 3600;
 
 #[derive(Subcommand)]
-pub(super) enum Verb {
+pub(super) enum ExceptionCommand {
     /// Admit an account from countries or networks, whatever rules about places say, until a day is
     /// over.
-    Add(Add),
+    Add(AddException),
     /// List the exceptions, those that have ended too.
     List {
         /// Only those of this account.
@@ -47,7 +47,7 @@ pub(super) enum Verb {
 
 #[derive(Args)]
 #[command(group(ArgGroup::new("places").required(true).multiple(true).args(["countries", "networks"])))]
-pub(super) struct Add {
+pub(super) struct AddException {
     /// The account, as mike@example.com; as it stands in the log.
     name: String,
     /// Countries to admit, as ES,FR.
@@ -61,16 +61,16 @@ pub(super) struct Add {
     until: String,
 }
 
-pub(super) fn run(config: &Config, verb: &Verb) -> Done {
+pub(super) fn run(config: &Config, command: &ExceptionCommand) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
-    attend(config, &mut store, verb).map_err(|e| e.about_table("authpolicy_exception"))
+    run_command(config, &mut store, command).map_err(|e| e.about_table("authpolicy_exception"))
 }
 
-fn attend(config: &Config, store: &mut Store, verb: &Verb) -> Done {
-    match verb {
-        Verb::Add(exception) => add(config, store, exception),
-        Verb::List { name } => list(config, store, name.as_deref()),
-        Verb::Del { id } => {
+fn run_command(config: &Config, store: &mut Store, command: &ExceptionCommand) -> Done {
+    match command {
+        ExceptionCommand::Add(exception) => add(config, store, exception),
+        ExceptionCommand::List { name } => list(config, store, name.as_deref()),
+        ExceptionCommand::Del { id } => {
             let sql = "DELETE FROM authpolicy_exception WHERE id = :id";
             let deleted = store.execute(sql, &[("id", Value::Int((*id).into()))])?;
             say(&format!("deleted={deleted}"));
@@ -83,7 +83,7 @@ fn account(config: &Config, name: &str) -> String {
     Login::new(name, &config.accounts.default_domain).key().to_owned()
 }
 
-fn add(config: &Config, store: &mut Store, exception: &Add) -> Done {
+fn add(config: &Config, store: &mut Store, exception: &AddException) -> Done {
     let account = account(config, &exception.name);
     let wrong = |what: String| Error::Account { account: account.clone(), what };
     let text = |list: &Option<String>| list.as_deref().map_or(Value::Null, Value::text);

@@ -13,8 +13,8 @@ use authpolicy::row::delivery;
 use authpolicy::row::delivery::Delivered;
 use authpolicy::row::delivery::Pace;
 use authpolicy::row::journal::Backlog;
-use authpolicy::row::journal::Census;
 use authpolicy::row::journal::Journal;
+use authpolicy::row::journal::JournalStatus;
 use authpolicy::store::Deadline;
 use authpolicy::store::Stores;
 use authpolicy::verdict::maillog::MailLog;
@@ -33,22 +33,23 @@ const HELD: Duration = Duration::from_secs(1);
 const HELD_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct FlushArguments {
     /// Try those again that were set aside, too: the database has been mended.
     #[arg(long)]
     set_aside: bool,
 }
 
-pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+pub(super) fn run(config: &Config, arguments: &FlushArguments) -> Done {
     let (state, durability) = (&config.state_directory, config.durability);
     let log = |line: &str| eprintln!("{line}");
     let journal = Journal::new(state, durability, MailLog::new(&log));
     if arguments.set_aside {
-        journal.take_back()?;
+        journal.requeue_set_aside()?;
     }
-    let waiting = || journal.census().map(|census| u64::try_from(census.waiting).ok());
+    let waiting =
+        || journal.status().map(|journal_status| u64::try_from(journal_status.waiting).ok());
     let progress = Progress::of_rows("rows stored", waiting)?;
-    let log = |line: &str| progress.complain(line);
+    let log = |line: &str| progress.print_above(line);
     let journal = Journal::new(state, durability, MailLog::new(&log));
     let backlog = journal.backlog()?;
     let (delivered, marks) = match journal.has_rows() {
@@ -59,13 +60,13 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     cached::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
     say(&format!("stored={}", delivered.stored));
     say(&format!("known={}", delivered.known));
-    let census = journal.census()?;
-    say(&format!("waiting={}", census.waiting));
-    if let Some(since) = census.since {
+    let journal_status = journal.status()?;
+    say(&format!("waiting={}", journal_status.waiting));
+    if let Some(since) = journal_status.since {
         say(&format!("since={}", timestamp(since)));
     }
-    say(&format!("set_aside={}", census.set_aside));
-    for path in &census.foreign {
+    say(&format!("set_aside={}", journal_status.set_aside));
+    for path in &journal_status.foreign {
         say(&format!("foreign={}", path.display()));
     }
     let left = journal.left(&backlog)?;
@@ -89,17 +90,17 @@ fn work(
     let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
     let deadline = || Deadline::new(Instant::now(), timeouts);
     let mut stores = Stores::new(config, deadline());
-    let tell = |rows| progress.add(u64::try_from(rows).unwrap_or(0));
+    let report = |rows| progress.add(u64::try_from(rows).unwrap_or(0));
     let mut all = Delivered::default();
     let mut left = usize::MAX;
     let mut stuck_since = None;
     let mut pace = Pace::of_flush(timeouts);
     loop {
-        let done = delivery::deliver_with_progress(config, &mut stores, journal, pace, &tell);
-        let is_held = done.is_held;
+        let done = delivery::deliver_with_progress(config, &mut stores, journal, pace, &report);
+        let is_locked = done.is_locked;
         // Without a mark, the next pass could store a row again.
         let is_last = done.is_unavailable || done.is_unmarked;
-        all = all.followed_by(done);
+        all = all.merge(done);
         let before = std::mem::replace(&mut left, journal.left(backlog)?);
         if left == 0 || is_last {
             break;
@@ -107,12 +108,12 @@ fn work(
         if left >= before {
             // The clock decides and not the number of tries, because rows that fail may take long.
             let since: &mut Instant = stuck_since.get_or_insert_with(Instant::now);
-            if !is_held || since.elapsed() >= HELD {
+            if !is_locked || since.elapsed() >= HELD {
                 break;
             }
             std::thread::sleep(HELD_PAUSE);
         }
-        pace = Pace::of_next_pass(timeouts);
+        pace = Pace::of_flush_again(timeouts);
     }
     // Where only `flush` delivers, nobody else does it.
     stores.replace_deadline(deadline());
@@ -133,11 +134,11 @@ pub(super) fn check(config: &Config) -> Result<String, Error> {
     let log = |line: &str| eprintln!("{line}");
     let journal = Journal::new(directory, config.durability, MailLog::new(&log));
     journal.check()?;
-    Ok(describe(&journal, &journal.census()?))
+    Ok(describe(&journal, &journal.status()?))
 }
 
-fn describe(journal: &Journal<'_>, census: &Census) -> String {
-    let Census { waiting, since, set_aside, foreign } = census;
+fn describe(journal: &Journal<'_>, journal_status: &JournalStatus) -> String {
+    let JournalStatus { waiting, since, set_aside, foreign } = journal_status;
     if *waiting == 0 && *set_aside == 0 && foreign.is_empty() {
         return String::from("ok no row waits");
     }

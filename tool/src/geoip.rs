@@ -12,7 +12,7 @@ use super::Done;
 use super::say;
 
 #[derive(Subcommand)]
-pub(super) enum Verb {
+pub(super) enum GeoipCommand {
     /// Print the country of an address, and its autonomous system; exit status 1 where it is unknown.
     Lookup {
         /// The address.
@@ -20,12 +20,12 @@ pub(super) enum Verb {
     },
 }
 
-pub(super) fn run(config: &Config, verb: &Verb) -> Done {
-    let Verb::Lookup { ip } = verb;
+pub(super) fn run(config: &Config, command: &GeoipCommand) -> Done {
+    let GeoipCommand::Lookup { ip } = command;
     let Remote::Address(address) = Remote::parse(ip.as_bytes()) else {
         return Err(Error::Call(format!("{ip:?} is no address")));
     };
-    let Some(geo) = Geo::named(&config.geoip) else {
+    let Some(geo) = Geo::from_paths(&config.geoip) else {
         let what = String::from("has no [geoip] database");
         return Err(Error::Config { file: config.path.clone(), what });
     };
@@ -34,7 +34,7 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
         say(&format!("carried={v4}"));
         say(&format!("carried_by={form}"));
     }
-    if let Some(asns) = Asns::named(&config.asn_database) {
+    if let Some(asns) = Asns::from_paths(&config.asn_database) {
         let asn = asns.number(address.effective())?;
         say(&format!("asn={}", asn.map(|asn| asn.to_string()).unwrap_or_default()));
     }

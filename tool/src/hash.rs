@@ -13,7 +13,7 @@ use super::read_password;
 use super::say;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct HashArguments {
     /// How it is stored: ARGON2ID, BLF-CRYPT, SHA512-CRYPT, SHA256-CRYPT, PBKDF2, SCRAM-SHA-256,
     /// SCRAM-SHA-1, CRAM-MD5 or PLAIN.
     #[arg(long, value_name = "NAME", default_value = password::DEFAULT_SCHEME)]
@@ -23,13 +23,13 @@ pub(super) struct Arguments {
     cost: Option<u32>,
 }
 
-pub(super) fn run(settings: &Settings, arguments: &Arguments) -> Done {
+pub(super) fn run(settings: &Settings, arguments: &HashArguments) -> Done {
     let hash = arguments.read("New password: ", settings).map_err(Error::Call)?;
     say(&String::from_utf8_lossy(hash.expose()));
     Ok(true)
 }
 
-impl Arguments {
+impl HashArguments {
     /// Asks for a password and hashes it; an error says what is wrong with the one or the other.
     pub(super) fn read(&self, prompt: &str, settings: &Settings) -> Result<Secret, String> {
         let password = read_password(prompt).map_err(|e| e.to_string())?;

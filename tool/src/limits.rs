@@ -26,7 +26,7 @@ use super::say;
 use super::span;
 
 #[derive(Subcommand)]
-pub(super) enum Verb {
+pub(super) enum LimitsCommand {
     /// Forget what was counted, so that who is named may try again.
     Clear(Clear),
 }
@@ -46,14 +46,14 @@ pub(super) struct Clear {
     all: bool,
 }
 
-pub(super) fn run(config: &Config, verb: Option<&Verb>) -> Done {
+pub(super) fn run(config: &Config, command: Option<&LimitsCommand>) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
     if config.policy.limits.list.is_empty() {
         eprintln!("authpolicy: the configuration has no [[policy.limit]]");
     }
-    let done = match verb {
+    let done = match command {
         None => list(config, &mut store),
-        Some(Verb::Clear(whose)) => clear(config, &mut store, whose),
+        Some(LimitsCommand::Clear(whose)) => clear(config, &mut store, whose),
     };
     done.map_err(|e| e.about_table("authpolicy_count"))
 }
@@ -88,14 +88,14 @@ fn list(config: &Config, store: &mut Store) -> Done {
 
 /// The time in whole seconds until an entry ends, from milliseconds. It is rounded up, so that the entry ends
 /// no later than printed. Another host's clock may be ahead, so it is at most `within`.
-fn eases_in(left: u64, within: Duration) -> Duration {
+fn time_until_below(left: u64, within: Duration) -> Duration {
     Duration::from_secs(left.div_ceil(1000)).min(within)
 }
 
 /// Who is beyond a limit, and why; `left` in milliseconds, until the oldest entry ends.
 fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) -> String {
     let or_any = |text: &str| if text.is_empty() { "*".to_owned() } else { text.to_owned() };
-    let left = eases_in(left, limit.within);
+    let left = time_until_below(left, limit.within);
     format!(
         "limit={} account={:?} remote={} {}={count} max={} within={:?} eases_in={:?}",
         limit.name,
@@ -152,7 +152,7 @@ mod tests {
     fn the_time_left_is_rounded_up_and_at_most_within() {
         let within = Duration::from_secs(600);
         for (left, seconds) in [(1, 1), (1000, 1), (1001, 2), (599_001, 600), (601_000, 600)] {
-            assert_eq!(eases_in(left, within).as_secs(), seconds, "{left}");
+            assert_eq!(time_until_below(left, within).as_secs(), seconds, "{left}");
         }
     }
 }

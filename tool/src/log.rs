@@ -20,7 +20,7 @@ use super::since;
 use super::span;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct LogArguments {
     /// Only this account; % stands for any text.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
@@ -64,7 +64,7 @@ impl Filter {
     }
 }
 
-pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+pub(super) fn run(config: &Config, arguments: &LogArguments) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
     let filter = filter(&mut store, arguments)?;
     let shown = match arguments.summary {
@@ -79,7 +79,7 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 }
 
 /// Says which filters match no row.
-fn describe_nothing(arguments: &Arguments) -> String {
+fn describe_nothing(arguments: &LogArguments) -> String {
     let is_known = |text: &String| text.contains('%') || lists::network(text).is_ok();
     let is_known = arguments.remote.as_ref().is_some_and(is_known);
     let hint = if is_known { "" } else { " (not an address or a network)" };
@@ -102,7 +102,7 @@ fn describe_nothing(arguments: &Arguments) -> String {
     }
 }
 
-fn filter(store: &mut Store, arguments: &Arguments) -> Result<Filter, Error> {
+fn filter(store: &mut Store, arguments: &LogArguments) -> Result<Filter, Error> {
     let parameters = vec![("limit", Value::Int(i64::from(arguments.limit)))];
     let mut filter = Filter { condition: vec!["1 = 1"], parameters };
     if let Some(user) = &arguments.user {
@@ -220,7 +220,7 @@ fn print_group(store: &mut Store, filter: &Filter, title: &str, column: &'static
         "latest",
         "places",
     ];
-    let progress = Progress::saying(&format!("counting by {title}"));
+    let progress = Progress::of_step(&format!("counting by {title}"));
     let rows = store.query(Sql::of(&sql.concat()), &filter.parameters)?;
     drop(progress);
     let lines: Vec<_> =

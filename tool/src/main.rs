@@ -39,7 +39,7 @@ use authpolicy::contain;
 use authpolicy::error::Error;
 use authpolicy::password::Settings;
 use authpolicy::secret::Secret;
-use authpolicy::signals::Blocked;
+use authpolicy::signals::BlockedSignals;
 use authpolicy::store::Deadline;
 
 /// Whether the answer is yes.
@@ -53,13 +53,13 @@ struct Cli {
     #[arg(long, global = true, default_value = DEFAULT_PATH, value_name = "PATH")]
     config: PathBuf,
     #[command(subcommand)]
-    verb: Verb,
+    verb: Command,
 }
 
 #[derive(Subcommand)]
-enum Verb {
+enum Command {
     /// Make a stored password; the password is read from standard input.
-    Hash(hash::Arguments),
+    Hash(hash::HashArguments),
     #[command(flatten)]
     Configured(Configured),
 }
@@ -71,35 +71,35 @@ enum Configured {
     Config,
     /// Look after the databases.
     #[command(subcommand)]
-    Db(db::Verb),
+    Db(db::DbCommand),
     /// Look after the accounts of the embedded account table.
     #[command(subcommand)]
-    User(user::Verb),
+    User(user::UserCommand),
     /// Decide an attempt as Exim would, without a row; the password is read from standard input.
-    Test(test::Arguments),
+    Test(test::TestArguments),
     /// Show recent attempts.
-    Log(log::Arguments),
+    Log(log::LogArguments),
     /// Look after exceptions from the rules about places.
     #[command(subcommand)]
-    Exception(exception::Verb),
+    Exception(exception::ExceptionCommand),
     /// Show who is beyond which limit.
     Limits {
         #[command(subcommand)]
-        verb: Option<limits::Verb>,
+        verb: Option<limits::LimitsCommand>,
     },
     /// Store the rows that wait in the journal.
-    Flush(flush::Arguments),
+    Flush(flush::FlushArguments),
     /// Delete old rows of the log.
-    Prune(prune::Arguments),
+    Prune(prune::PruneArguments),
     /// Ask the GeoIP file.
     #[command(subcommand)]
-    Geoip(geoip::Verb),
+    Geoip(geoip::GeoipCommand),
 }
 
 fn main() -> ExitCode {
     contain::install_hook();
     // A write beyond `ulimit -f` is reported as an error, and does not end the tool.
-    let _blocked = Blocked::new();
+    let _blocked = BlockedSignals::new();
     contain::catch("tool", act).unwrap_or_else(|panic| fail(&Error::Bug(panic)))
 }
 
@@ -126,8 +126,8 @@ fn fail(e: &Error) -> ExitCode {
 
 fn dispatch(cli: Cli) -> Done {
     let verb = match cli.verb {
-        Verb::Configured(verb) => verb,
-        Verb::Hash(arguments) => {
+        Command::Configured(verb) => verb,
+        Command::Hash(arguments) => {
             // It needs no configuration, but heeds the limits of one that can be read.
             let settings = match std::fs::File::open(&cli.config) {
                 Ok(_) => Config::load(&cli.config)?.accounts.passwords,

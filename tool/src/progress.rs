@@ -23,7 +23,7 @@ impl Progress {
             return Ok(Self(None));
         }
         // Counting may take as long as the work.
-        let counting = Self::saying(&format!("{what}: counting"));
+        let counting = Self::of_step(&format!("{what}: counting"));
         let total = total()?;
         drop(counting);
         let style = if total.is_some() { COUNTED } else { UNCOUNTED };
@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// Names work of unknown length.
-    pub(super) fn saying(what: &str) -> Self {
+    pub(super) fn of_step(what: &str) -> Self {
         if std::io::stderr().is_terminal() { Self::shown(None, what, SAID) } else { Self(None) }
     }
 
@@ -52,7 +52,7 @@ impl Progress {
     }
 
     /// Prints a line on standard error, above the progress.
-    pub(super) fn complain(&self, line: &str) {
+    pub(super) fn print_above(&self, line: &str) {
         match &self.0 {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),

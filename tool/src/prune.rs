@@ -25,7 +25,7 @@ use super::since;
 const BATCH: i64 = 5000;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct PruneArguments {
     /// How long rows are kept, as 90d; at least a day.
     #[arg(long, value_parser = days, value_name = "DURATION")]
     keep: Duration,
@@ -38,7 +38,7 @@ fn days(text: &str) -> Result<Duration, String> {
     if keep < day { Err(String::from("at least a day, as 90d")) } else { Ok(keep) }
 }
 
-pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+pub(super) fn run(config: &Config, arguments: &PruneArguments) -> Done {
     let mut store = Store::open(&config.log.database, patience(config))?;
     let before = || {
         let batch = [("batch", Value::Int(BATCH))];
@@ -75,12 +75,12 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     progress.finish();
     say(&format!("deleted={deleted}"));
     cached::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
-    prune_ours(config, &mut store)?;
+    prune_own_tables(config, &mut store)?;
     Ok(true)
 }
 
 /// Deletes from the tables of ours what no longer counts, where they are there.
-fn prune_ours(config: &Config, store: &mut Store) -> Result<(), Error> {
+fn prune_own_tables(config: &Config, store: &mut Store) -> Result<(), Error> {
     let now = seconds_before_now(Duration::ZERO);
     while delivery::prune(store)? > 0 {}
     if store.has_table("authpolicy_count")? {

@@ -12,34 +12,34 @@ use authpolicy::address::Address;
 use authpolicy::attempt::Attempt;
 use authpolicy::attempt::Remote;
 use authpolicy::check;
+use authpolicy::check::Context;
 use authpolicy::check::Explanation;
 use authpolicy::check::Mode;
-use authpolicy::check::Moment;
-use authpolicy::check::World;
+use authpolicy::check::StartTime;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::geo::Asns;
 use authpolicy::geo::Geo;
 use authpolicy::policy::Action;
-use authpolicy::policy::Answer;
 use authpolicy::policy::Credentials;
-use authpolicy::policy::FailType;
-use authpolicy::policy::Looked;
+use authpolicy::policy::DecisionKind;
+use authpolicy::policy::EvaluatedRule;
+use authpolicy::policy::GeoLookup;
 use authpolicy::policy::NewCountry;
+use authpolicy::policy::PolicyResult;
+use authpolicy::policy::Reason;
 use authpolicy::policy::Rule;
-use authpolicy::policy::Ruling;
-use authpolicy::policy::Says;
-use authpolicy::policy::Weighed;
+use authpolicy::policy::RuleResult;
 use authpolicy::verdict::Verdict;
 use authpolicy::verdict::maillog::MailLog;
-use authpolicy::verdict::outcome::Outcome;
+use authpolicy::verdict::reply::Reply;
 
 use super::Done;
 use super::read_password;
 use super::say;
 
 #[derive(Args)]
-pub(super) struct Arguments {
+pub(super) struct TestArguments {
     /// The authcid.
     user: String,
     /// The client's address; "" for a local dialogue.
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     protocol: Option<String>,
 }
 
-pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
+pub(super) fn run(config: &Config, arguments: &TestArguments) -> Done {
     if let Remote::Unusable(text) = Remote::parse(arguments.ip.as_bytes()) {
         return Err(Error::Call(format!("{text}: is no address")));
     }
@@ -63,34 +63,34 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
     words.extend(arguments.tls.then_some(&b"tls=yes"[..]));
     words.extend(protocol.as_ref().map(String::as_bytes));
     let attempt = Attempt::parse(&words)?;
-    let geo = Geo::named(&config.geoip);
-    let asns = Asns::named(&config.asn_database);
+    let geo = Geo::from_paths(&config.geoip);
+    let asns = Asns::from_paths(&config.asn_database);
     let line = RefCell::new(String::new());
     let keep = |text: &str| text.clone_into(&mut line.borrow_mut());
     let log = MailLog::new(&keep);
-    let world = World {
+    let context = Context {
         config,
         geo: geo.as_ref(),
         asns: asns.as_ref(),
         log,
-        mode: Mode::Asked,
+        mode: Mode::DryRun,
         wait: show_delay,
     };
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
-    let moment = Moment { time: SystemTime::now(), start: Instant::now() };
-    let (verdict, explanation) = check::explain(world, &attempt, moment);
+    let start_time = StartTime { time: SystemTime::now(), start: Instant::now() };
+    let (verdict, explanation) = check::explain(context, &attempt, start_time);
     print_explanation(config, &verdict, &explanation);
     say(&line.borrow().replacen("authpolicy: attempt ", "", 1).replace(" user=", "\nuser="));
-    match verdict.outcome() {
-        Outcome::Accept => {
+    match verdict.reply() {
+        Reply::Accept => {
             say("answer=yes, the client gets 235");
             Ok(true)
         }
-        Outcome::Reject => {
+        Reply::Reject => {
             say("answer=no, the client gets 535");
             Ok(false)
         }
-        Outcome::CannotTell | Outcome::Bug | Outcome::NoSecret => {
+        Reply::CannotTell | Reply::Bug | Reply::NoSecret => {
             say("answer=cannot tell, the client gets 435");
             Err(Error::Call(String::from("cannot tell: the line above says why")))
         }
@@ -99,58 +99,64 @@ pub(super) fn run(config: &Config, arguments: &Arguments) -> Done {
 
 /// The facts, what each rule says in the order in which they are asked, and the one that decides.
 fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanation) {
-    let Explanation { facts, is_known_good, weighed, found } = explanation;
+    let Explanation { facts, is_known_good, evaluated, input } = explanation;
     let address = facts.address.map(|address| address.source().to_string());
     say(&format!("fact.address={}", address.as_deref().unwrap_or("local")));
     if let Some((v4, form)) = facts.address.and_then(Address::carried) {
         say(&format!("fact.carried={v4}"));
         say(&format!("fact.carried_by={form}"));
     }
-    say(&format!("fact.country={}", looked(facts.country, !config.geoip.is_empty())));
-    say(&format!("fact.asn={}", looked(facts.asn, !config.asn_database.is_empty())));
+    say(&format!("fact.country={}", describe_lookup(facts.country, !config.geoip.is_empty())));
+    say(&format!("fact.asn={}", describe_lookup(facts.asn, !config.asn_database.is_empty())));
     say(&format!("fact.protocol={}", facts.protocol));
     say(&format!("fact.trusted={}", yes(facts.is_trusted(&config.policy))));
     if config.policy.limits.want_known_good() {
         say(&format!("fact.known_good={}", yes(*is_known_good)));
     }
     if config.policy.new_country != NewCountry::Ignore {
-        say(&format!("fact.new_country={}", yes(found.is_new_country)));
+        say(&format!("fact.new_country={}", yes(input.is_new_country)));
     }
-    let password = match found.credentials {
+    let password = match input.credentials {
         Credentials::Right => "right",
         Credentials::Wrong => "wrong",
         Credentials::NoAccount => "no such account",
         Credentials::Unchecked => "not looked at",
-        Credentials::Nonsense => "nonsense",
+        Credentials::Malformed => "nonsense",
         Credentials::CannotTell => "cannot tell",
     };
     say(&format!("fact.password={password}"));
     let refuses_country = verdict.decision.rule == Some(Rule::NewCountry)
-        && verdict.decision.reason != Some(FailType::NewCountry);
-    for Weighed { rule, says } in weighed {
-        let says = if *rule == Rule::NewCountry && refuses_country { &Says::Refuses } else { says };
-        say(&format!("rule={rule} says={says}"));
+        && verdict.decision.reason != Some(Reason::NewCountry);
+    for EvaluatedRule { rule, result } in evaluated {
+        let result = if *rule == Rule::NewCountry && refuses_country {
+            &RuleResult::Refuses
+        } else {
+            result
+        };
+        say(&format!("rule={rule} says={result}"));
     }
     for limit in &config.policy.limits.list {
-        let is_weighed = weighed.iter().any(|w| w.rule == Rule::Limit(Arc::clone(&limit.name)));
-        if limit.action == Action::Reject && !is_weighed {
+        let is_evaluated = evaluated.iter().any(|w| w.rule == Rule::Limit(Arc::clone(&limit.name)));
+        if limit.action == Action::Reject && !is_evaluated {
             say(&format!("rule={} says=exempt", limit.name));
         }
     }
-    if let Some(layer) = found.disabled {
+    if let Some(layer) = input.disabled {
         say(&format!("rule={} says=refuses", Rule::Disabled(layer)));
     }
-    say(&format!("decides={}", decides(verdict, &found.ruling)));
+    say(&format!("decides={}", decides(verdict, &input.policy_result)));
 }
 
 /// The rule that decides, or what else does.
-fn decides(verdict: &Verdict, ruling: &Ruling) -> String {
+fn decides(verdict: &Verdict, policy_result: &PolicyResult) -> String {
     let decision = &verdict.decision;
-    let rule = decision.rule.as_ref().filter(|_| decision.reason != Some(FailType::NewCountry));
-    match (rule, decision.answer, ruling) {
-        (Some(rule), ..) | (None, Answer::Accept, Ruling::Pass(Some(rule))) => rule.to_string(),
-        (None, Answer::Accept, _) => String::from("the password"),
-        (None, Answer::Reject | Answer::CannotTell, _) => verdict.reason().to_owned(),
+    let rule = decision.rule.as_ref().filter(|_| decision.reason != Some(Reason::NewCountry));
+    match (rule, decision.kind, policy_result) {
+        (Some(rule), ..) | (None, DecisionKind::Accept, PolicyResult::Pass(Some(rule))) => {
+            rule.to_string()
+        }
+        (None, DecisionKind::Accept, _) => String::from("the password"),
+        (None, DecisionKind::Reject | DecisionKind::CannotTell, _) => verdict.reason().to_owned(),
     }
 }
 
@@ -158,12 +164,12 @@ fn show_delay(time: Duration) {
     say(&format!("fact.delay={}", humantime::format_duration(time)));
 }
 
-fn looked<T: ToString + Copy>(fact: Looked<T>, is_configured: bool) -> String {
+fn describe_lookup<T: ToString + Copy>(fact: GeoLookup<T>, is_configured: bool) -> String {
     match fact {
-        Looked::Up(Some(known)) => known.to_string(),
-        Looked::Up(None) => String::from("unknown"),
-        Looked::InVain if is_configured => String::from("file not readable"),
-        Looked::InVain => String::from("not configured"),
+        GeoLookup::Read(Some(known)) => known.to_string(),
+        GeoLookup::Read(None) => String::from("unknown"),
+        GeoLookup::Unavailable if is_configured => String::from("file not readable"),
+        GeoLookup::Unavailable => String::from("not configured"),
     }
 }
 

@@ -21,15 +21,15 @@ use super::patience;
 use super::say;
 
 #[derive(Subcommand)]
-pub(super) enum Verb {
+pub(super) enum UserCommand {
     /// Add an account; its password is read from standard input.
-    Add(Add),
+    Add(AddUser),
     /// Change a password; the new one is read from standard input.
     Passwd {
         /// The account, as mike@example.com.
         name: String,
         #[command(flatten)]
-        hash: hash::Arguments,
+        hash: hash::HashArguments,
     },
     /// Delete an account.
     Del {
@@ -55,20 +55,20 @@ pub(super) enum Verb {
 }
 
 #[derive(Args)]
-pub(super) struct Add {
+pub(super) struct AddUser {
     /// The account, as mike@example.com.
     name: String,
     /// The countries it may log in from, as GB,IE; * for any. Without it the default rules hold.
     #[arg(long, value_name = "LIST")]
     allow_countries: Option<String>,
     #[command(flatten)]
-    hash: hash::Arguments,
+    hash: hash::HashArguments,
 }
 
-pub(super) fn run(config: &Config, verb: &Verb) -> Done {
-    let is_listed = matches!(verb, Verb::List { .. }) && config.accounts.list.is_some();
+pub(super) fn run(config: &Config, command: &UserCommand) -> Done {
+    let is_listed = matches!(command, UserCommand::List { .. }) && config.accounts.list.is_some();
     if !config.accounts.query_is_default && !is_listed {
-        let what = match matches!(verb, Verb::List { .. }) {
+        let what = match matches!(command, UserCommand::List { .. }) {
             true => {
                 "accounts.query is your own and finds one account at a time: add a query for all accounts, such as \
                  accounts.list = \"SELECT address AS username, password FROM mailbox ORDER BY address\""
@@ -79,38 +79,41 @@ pub(super) fn run(config: &Config, verb: &Verb) -> Done {
     }
     let mut store = Store::open(&config.accounts.database, patience(config))?;
     let name = |name: &str| Login::new(name, &config.accounts.default_domain).user().to_owned();
-    let done = match verb {
-        Verb::Add(account) => add(config, &mut store, &name(&account.name), account),
-        Verb::Passwd { name: typed, hash } => {
+    let done = match command {
+        UserCommand::Add(account) => add(config, &mut store, &name(&account.name), account),
+        UserCommand::Passwd { name: typed, hash } => {
             let name = name(typed);
             let stored = new_hash(config, &name, hash)?;
             let sql = "UPDATE account SET password = :password WHERE username = :name";
             change(&mut store, &name, sql, Some(stored))
         }
-        Verb::Del { name: typed } => {
+        UserCommand::Del { name: typed } => {
             let name = name(typed);
             let sql = "DELETE FROM account WHERE username = :name";
             let done = change(&mut store, &name, sql, None);
             done.and_then(|done| forget_exceptions(config, &name).map(|()| done))
         }
-        Verb::Disable { name: typed } => {
+        UserCommand::Disable { name: typed } => {
             let sql = "UPDATE account SET active = 0 WHERE username = :name";
             change(&mut store, &name(typed), sql, None)
         }
-        Verb::Enable { name: typed } => {
+        UserCommand::Enable { name: typed } => {
             let sql = "UPDATE account SET active = 1 WHERE username = :name";
             change(&mut store, &name(typed), sql, None)
         }
-        Verb::List { weak: true } => list::weak(config, &mut store),
-        Verb::List { weak: false } => list::all(config, &mut store),
+        UserCommand::List { weak: true } => list::weak(config, &mut store),
+        UserCommand::List { weak: false } => list::all(config, &mut store),
     };
-    if matches!(verb, Verb::Passwd { .. } | Verb::Del { .. } | Verb::Disable { .. }) {
-        cached::forget_all(&config.state_directory);
+    if matches!(
+        command,
+        UserCommand::Passwd { .. } | UserCommand::Del { .. } | UserCommand::Disable { .. }
+    ) {
+        cached::delete_all(&config.state_directory);
     }
     done
 }
 
-fn add(config: &Config, store: &mut Store, name: &str, account: &Add) -> Done {
+fn add(config: &Config, store: &mut Store, name: &str, account: &AddUser) -> Done {
     let countries = account.allow_countries.as_deref().unwrap_or_default();
     lists::countries(countries).map_err(|what| Error::Account {
         account: name.to_owned(),
@@ -167,7 +170,7 @@ fn exists(store: &mut Store, name: &str) -> Result<bool, Error> {
     Ok(!store.query(sql, &[("name", Value::text(name))])?.is_empty())
 }
 
-fn new_hash(config: &Config, name: &str, hash: &hash::Arguments) -> Result<Secret, Error> {
+fn new_hash(config: &Config, name: &str, hash: &hash::HashArguments) -> Result<Secret, Error> {
     let made = hash.read(&format!("New password for {name}: "), &config.accounts.passwords);
     made.map_err(|what| Error::Account { account: name.to_owned(), what })
 }

@@ -4,31 +4,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::Together;
+use super::StoredRows;
 use super::settle_alone;
-use super::store_together;
+use super::store_rows;
 use crate::config::Config;
 use crate::config::Timeouts;
 use crate::error::Error;
 use crate::error::StoreFault;
-use crate::row::journal::Fate;
 use crate::row::journal::Journal;
 use crate::row::journal::Line;
 use crate::row::journal::MANY;
 use crate::row::journal::Record;
+use crate::row::journal::RowStatus;
 use crate::store::Deadline;
 use crate::store::Stores;
 
 /// How long an attempt helps others' rows along, and with how many at a time; and how many bytes a
 /// file has at most that it looks at.
-const HELP: Duration = Duration::from_millis(200);
-const HELP_ROWS: usize = 8;
-const HELP_LONGEST: u64 = 1 << 18;
+const ATTEMPT_TIME: Duration = Duration::from_millis(200);
+const ATTEMPT_ROWS: usize = 8;
+const ATTEMPT_FILE_LENGTH: u64 = 1 << 18;
 /// How many rows are stored at a time where nobody waits for it.
 const ROWS: usize = 200;
 /// So many rows in succession that fail, each alone, for no reason of theirs that we know: it is the
 /// database.
-const MOST_FAILURES: u32 = 3;
+const MAX_FAILURES: u32 = 3;
 
 /// What became of some rows.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub struct Delivered {
     /// How many no table takes, or could not be read.
     pub set_aside: usize,
     /// Whether another process has some.
-    pub is_held: bool,
+    pub is_locked: bool,
     /// True if the database accepts no row at present.
     pub is_unavailable: bool,
     /// True if the line of a stored row could not be made a remark. The next delivery finds it again.
@@ -54,7 +54,7 @@ pub struct Delivered {
 impl Delivered {
     /// Adds the counts of the next pass. Everything else is taken from the next pass, which saw all rows left.
     #[must_use]
-    pub fn followed_by(self, next: Self) -> Self {
+    pub fn merge(self, next: Self) -> Self {
         Self {
             stored: self.stored.saturating_add(next.stored),
             known: self.known.saturating_add(next.known),
@@ -81,10 +81,10 @@ pub struct Pace {
 impl Pace {
     /// Somebody waits for an answer.
     pub(super) fn of_attempt(timeouts: Timeouts) -> Self {
-        let timeouts = Timeouts { attempt: HELP, ..timeouts };
+        let timeouts = Timeouts { attempt: ATTEMPT_TIME, ..timeouts };
         Self {
-            rows: HELP_ROWS,
-            longest: HELP_LONGEST,
+            rows: ATTEMPT_ROWS,
+            longest: ATTEMPT_FILE_LENGTH,
             start: Some(Instant::now()),
             settlements: false,
             files: MANY,
@@ -109,7 +109,7 @@ impl Pace {
 
     /// The pace of `flush` after its first pass: the database takes rows, so all files are delivered.
     #[must_use]
-    pub fn of_next_pass(timeouts: Timeouts) -> Self {
+    pub fn of_flush_again(timeouts: Timeouts) -> Self {
         Self { files: usize::MAX, ..Self::of_flush(timeouts) }
     }
 
@@ -118,7 +118,7 @@ impl Pace {
         start.checked_add(self.timeouts.attempt.checked_div(2)?)
     }
 
-    fn is_over(&self) -> bool {
+    fn is_out_of_time(&self) -> bool {
         let half = self.start.and_then(|start| self.half(start));
         half.is_some_and(|half| Instant::now() >= half)
     }
@@ -141,7 +141,7 @@ pub fn deliver_with_progress(
     stores: &mut Stores<'_>,
     journal: &Journal<'_>,
     pace: Pace,
-    tell: &dyn Fn(usize),
+    report: &dyn Fn(usize),
 ) -> Delivered {
     let files = match pace.settlements {
         true => journal.batches_of_settlements(),
@@ -153,15 +153,15 @@ pub fn deliver_with_progress(
     };
     if pace.start.is_some() && !files.is_empty() {
         // Of all those that help, not each begins with what fails.
-        let first = from_anywhere(files.len());
+        let first = random_start(files.len());
         files.rotate_left(first);
     }
     let own = Deadline::new(Instant::now(), pace.timeouts);
     let before = stores.replace_deadline(own);
     let done = Delivered::default();
-    let mut round = Round { config, stores, journal, pace, tell, done };
+    let mut round = Round { config, stores, journal, pace, report, done };
     for file in files {
-        if pace.is_over() || round.done.is_unavailable {
+        if pace.is_out_of_time() || round.done.is_unavailable {
             round.done.is_unsettled = true;
             break;
         }
@@ -176,7 +176,7 @@ pub fn deliver_with_progress(
 }
 
 /// A number below this one.
-fn from_anywhere(length: usize) -> usize {
+fn random_start(length: usize) -> usize {
     let id = usize::try_from(std::process::id()).unwrap_or(0);
     id.checked_rem(length).unwrap_or(0)
 }
@@ -186,7 +186,7 @@ struct Round<'a, 's> {
     stores: &'a mut Stores<'s>,
     journal: &'a Journal<'a>,
     pace: Pace,
-    tell: &'a dyn Fn(usize),
+    report: &'a dyn Fn(usize),
     done: Delivered,
 }
 
@@ -194,21 +194,25 @@ impl Round<'_, '_> {
     /// Stores the rows of a file, if nobody else does.
     fn take(&mut self, file: PathBuf) -> Result<(), Error> {
         let Some(mut batch) = self.journal.lock(file.clone(), self.pace.longest)? else {
-            self.done.is_held |= file.exists();
+            self.done.is_locked |= file.exists();
             return Ok(());
         };
         let mut is_done = true;
-        while !self.pace.is_over() && !self.done.is_unavailable {
+        while !self.pace.is_out_of_time() && !self.done.is_unavailable {
             let lines = batch.next(self.pace.rows)?;
             if lines.is_empty() {
                 return if is_done { batch.remove() } else { Ok(()) };
             }
-            let fates = self.store(&lines);
-            is_done &= !fates.iter().any(|fate| matches!(fate, Fate::Waits));
-            batch.remark_stored(&lines, &fates).inspect_err(|_| self.done.is_unmarked = true)?;
-            let set_aside = self.journal.set_aside(&batch, &lines, &fates)?;
+            let statuses = self.store(&lines);
+            is_done &= !statuses.iter().any(|status| matches!(status, RowStatus::Waits));
+            batch
+                .comment_out_stored(&lines, &statuses)
+                .inspect_err(|_| self.done.is_unmarked = true)?;
+            let set_aside = self.journal.set_aside(&batch, &lines, &statuses)?;
             self.done.set_aside = self.done.set_aside.saturating_add(set_aside);
-            (self.tell)(fates.iter().filter(|fate| !matches!(fate, Fate::Waits)).count());
+            (self.report)(
+                statuses.iter().filter(|status| !matches!(status, RowStatus::Waits)).count(),
+            );
         }
         // There may be more lines.
         self.done.is_unsettled = true;
@@ -217,27 +221,28 @@ impl Round<'_, '_> {
 
     /// Stores the rows of some lines: together, and where that fails, one by one, since it may be one
     /// of them that the database does not take.
-    fn store(&mut self, lines: &[Line]) -> Vec<Fate> {
-        let waits = |line: &Line| if line.record.is_some() { Fate::Waits } else { Fate::Done };
-        let mut fates: Vec<_> = lines.iter().map(waits).collect();
+    fn store(&mut self, lines: &[Line]) -> Vec<RowStatus> {
+        let waits =
+            |line: &Line| if line.record.is_some() { RowStatus::Waits } else { RowStatus::Done };
+        let mut statuses: Vec<_> = lines.iter().map(waits).collect();
         let rows = lines.iter().enumerate();
         let mut left: Vec<_> =
             rows.filter_map(|(at, line)| Some((at, line.record.as_ref()?))).collect();
         let (mut is_alone, mut failures) = (false, 0_u32);
-        while !left.is_empty() && !self.pace.is_over() && failures < MOST_FAILURES {
+        while !left.is_empty() && !self.pace.is_out_of_time() && failures < MAX_FAILURES {
             let length = if is_alone { 1 } else { left.len() };
             let some: Vec<_> = left.iter().take(length).copied().collect();
             match self.store_some(&some) {
                 Ok(done) => {
                     for (at, _) in left.drain(..done.handled.min(length)) {
-                        set(&mut fates, at, Fate::Done);
+                        set(&mut statuses, at, RowStatus::Done);
                     }
                     failures = 0;
                 }
                 Err(e) if length > 1 && !self.done.is_unavailable && may_be_about_row(&e) => {
                     is_alone = true;
                     // Those that fail do not stand before the others each time.
-                    let first = from_anywhere(left.len());
+                    let first = random_start(left.len());
                     left.rotate_left(first);
                 }
                 Err(e) => {
@@ -246,19 +251,19 @@ impl Round<'_, '_> {
                     let is_failure = !self.pace.settlements || !is_settled;
                     failures = failures.saturating_add(u32::from(is_failure));
                     if e.store_fault() == Some(StoreFault::Row) && is_settled {
-                        set(&mut fates, at, Fate::Refused(e.to_string()));
+                        set(&mut statuses, at, RowStatus::Refused(e.to_string()));
                         failures = 0;
                     } else {
                         self.done.is_unavailable |= !may_be_about_row(&e);
-                        failures = if self.done.is_unavailable { MOST_FAILURES } else { failures };
+                        failures = if self.done.is_unavailable { MAX_FAILURES } else { failures };
                         self.done.trouble.get_or_insert(e);
                     }
                 }
             }
         }
         self.done.is_unsettled |= !left.is_empty();
-        keep_behind(lines, &mut fates);
-        fates
+        keep_rest_of_line(lines, &mut statuses);
+        statuses
     }
 
     /// Settles the attempt of a row that could not be stored, for this reason; false if that has to wait.
@@ -275,14 +280,14 @@ impl Round<'_, '_> {
         settled
     }
 
-    fn store_some(&mut self, rows: &[(usize, &Record)]) -> Result<Together, Error> {
+    fn store_some(&mut self, rows: &[(usize, &Record)]) -> Result<StoredRows, Error> {
         let start = self.pace.start.unwrap_or_else(Instant::now);
         self.stores.replace_deadline(Deadline::new(start, self.pace.timeouts));
         let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
         let (log, half) = (&self.config.log, self.pace.half(start));
         // Who is not taken in need not ask again.
         let store = self.stores.log().inspect_err(|_| self.done.is_unavailable = true)?;
-        let done = store_together(store, log, &records, true, half)?;
+        let done = store_rows(store, log, &records, true, half)?;
         self.done.stored = self.done.stored.saturating_add(done.new);
         let known = done.handled.saturating_sub(done.new);
         self.done.known = self.done.known.saturating_add(known);
@@ -290,20 +295,20 @@ impl Round<'_, '_> {
     }
 }
 
-fn set(fates: &mut [Fate], at: usize, to: Fate) {
-    if let Some(fate) = fates.get_mut(at) {
-        *fate = to;
+fn set(statuses: &mut [RowStatus], at: usize, to: RowStatus) {
+    if let Some(status) = statuses.get_mut(at) {
+        *status = to;
     }
 }
 
 /// What stands behind a row that waits is not touched: it would be no row any longer.
-fn keep_behind(lines: &[Line], fates: &mut [Fate]) {
+fn keep_rest_of_line(lines: &[Line], statuses: &mut [RowStatus]) {
     let mut waits = false;
-    for (line, fate) in lines.iter().zip(fates) {
-        if line.is_behind && waits {
-            *fate = Fate::Waits;
+    for (line, status) in lines.iter().zip(statuses) {
+        if line.is_on_same_line && waits {
+            *status = RowStatus::Waits;
         }
-        waits = matches!(fate, Fate::Waits);
+        waits = matches!(status, RowStatus::Waits);
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use super::Journal;
 use super::TRIES;
 use super::batch::has_id;
-use super::census::count;
-use super::census::open;
+use super::status::count;
+use super::status::open;
 use crate::error::Error;
 
 /// The rows that wait at one moment.

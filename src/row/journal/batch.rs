@@ -23,13 +23,13 @@ use super::ROWS;
 use super::SET_ASIDE;
 use super::SETTLEMENTS;
 use super::batch_of;
-use super::census::open;
 use super::claim;
 use super::is_at;
 use super::is_foreign;
 use super::is_of_settlements;
 use super::record;
 use super::rename_with_id;
+use super::status::open;
 use crate::error::Error;
 use crate::state::files;
 
@@ -51,7 +51,7 @@ pub struct Batch {
 
 /// What becomes of a line.
 #[derive(Debug)]
-pub enum Fate {
+pub enum RowStatus {
     /// It is stored, or is to be set aside since it is not whole.
     Done,
     /// No table takes it, for this reason: it is to be set aside.
@@ -104,7 +104,7 @@ impl Journal<'_> {
             for name in names {
                 // Rows without settlements never keep those with them from being delivered.
                 if *name == SETTLEMENTS || files.len() < most {
-                    files.extend(self.begin_another(&self.directory().join(name))?);
+                    files.extend(self.rotate(&self.directory().join(name))?);
                 }
             }
             Ok(files)
@@ -113,7 +113,7 @@ impl Journal<'_> {
     }
 
     /// Has the next attempt begin another file, once nobody adds to this one any longer.
-    fn begin_another(&self, rows: &Path) -> io::Result<Option<PathBuf>> {
+    fn rotate(&self, rows: &Path) -> io::Result<Option<PathBuf>> {
         let Some(path) = rename_with_id(rows, batch_of(rows))? else { return Ok(None) };
         for _ in 0..LOCK_TRIES {
             match open(&path, true).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
@@ -165,24 +165,30 @@ impl Journal<'_> {
     ///
     /// # Errors
     /// The rows cannot be set aside, or the file cannot be written: they will be delivered again.
-    pub fn set_aside(&self, batch: &Batch, lines: &[Line], fates: &[Fate]) -> Result<usize, Error> {
-        let with_fates = lines.iter().zip(fates);
-        let aside: Vec<_> =
-            with_fates.filter_map(|(line, fate)| Some((line, why_aside(line, fate)?))).collect();
+    pub fn set_aside(
+        &self,
+        batch: &Batch,
+        lines: &[Line],
+        statuses: &[RowStatus],
+    ) -> Result<usize, Error> {
+        let with_statuses = lines.iter().zip(statuses);
+        let aside: Vec<_> = with_statuses
+            .filter_map(|(line, status)| Some((line, set_aside_reason(line, status)?)))
+            .collect();
         if let Some((_, why)) = aside.first() {
             let path = self.directory().join(SET_ASIDE);
-            self.add_aside(&path, &aside).map_err(|e| failed(&path, e))?;
+            self.append_set_aside(&path, &aside).map_err(|e| failed(&path, e))?;
             let what = format!("{} rows of {} are set aside", aside.len(), batch.path.display());
             let what = io::Error::other(format!("{what}: {why}"));
             self.log.trouble("journal", &failed(&path, what));
         }
-        aside.iter().try_for_each(|(line, _)| batch.remark(line))?;
+        aside.iter().try_for_each(|(line, _)| batch.comment_out(line))?;
         Ok(aside.len())
     }
 
     /// Adds lines to the file that an administrator looks at, but for those it has: who was killed
     /// after this and before they became remarks has set them aside already.
-    fn add_aside(&self, path: &Path, lines: &[(&Line, &str)]) -> io::Result<()> {
+    fn append_set_aside(&self, path: &Path, lines: &[(&Line, &str)]) -> io::Result<()> {
         let known: HashSet<Vec<u8>> = match open(path, false) {
             Ok(file) => Lines::new(BufReader::new(file))
                 .map(|line| line.map(|line| line.text))
@@ -205,7 +211,7 @@ impl Journal<'_> {
     ///
     /// # Errors
     /// The directory is not ours, or cannot be read.
-    pub fn take_back(&self) -> Result<(), Error> {
+    pub fn requeue_set_aside(&self) -> Result<(), Error> {
         let taken = self.prepare().and_then(|()| {
             self.set_aside_files()?
                 .iter()
@@ -233,15 +239,15 @@ impl Batch {
     ///
     /// # Errors
     /// The file cannot be written: the rows will be delivered again.
-    pub fn remark_stored(&self, lines: &[Line], fates: &[Fate]) -> Result<(), Error> {
-        let with_fates = lines.iter().zip(fates);
-        with_fates
-            .filter(|(line, fate)| matches!(fate, Fate::Done) && line.record.is_some())
-            .try_for_each(|(line, _)| self.remark(line))
+    pub fn comment_out_stored(&self, lines: &[Line], statuses: &[RowStatus]) -> Result<(), Error> {
+        let with_statuses = lines.iter().zip(statuses);
+        with_statuses
+            .filter(|(line, status)| matches!(status, RowStatus::Done) && line.record.is_some())
+            .try_for_each(|(line, _)| self.comment_out(line))
     }
 
     /// Has a line not looked at again.
-    fn remark(&self, line: &Line) -> Result<(), Error> {
+    fn comment_out(&self, line: &Line) -> Result<(), Error> {
         self.file.write_all_at(b"#", line.at).map_err(|e| failed(&self.path, e))
     }
 
@@ -259,11 +265,11 @@ impl Batch {
 }
 
 /// Why a line is to be set aside, if it is.
-fn why_aside<'a>(line: &Line, fate: &'a Fate) -> Option<&'a str> {
-    match fate {
-        Fate::Done if line.record.is_none() => Some("is not whole"),
-        Fate::Refused(why) => Some(why),
-        Fate::Done | Fate::Waits => None,
+fn set_aside_reason<'a>(line: &Line, status: &'a RowStatus) -> Option<&'a str> {
+    match status {
+        RowStatus::Done if line.record.is_none() => Some("is not whole"),
+        RowStatus::Refused(why) => Some(why),
+        RowStatus::Done | RowStatus::Waits => None,
     }
 }
 

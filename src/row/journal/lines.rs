@@ -18,7 +18,7 @@ pub struct Line {
     /// The row; `None` where it is not whole, or none.
     pub record: Option<Record>,
     /// Whether it stands behind the one before, on the same line.
-    pub is_behind: bool,
+    pub is_on_same_line: bool,
 }
 
 /// Reads them.
@@ -69,12 +69,23 @@ impl<R: BufRead> Iterator for Lines<R> {
             let rest = text.split_off(zeros);
             let behind = at.saturating_add(u64::try_from(zeros).unwrap_or(u64::MAX));
             if text.is_empty() {
-                return Some(Ok(Line { at: behind, text: rest, record: None, is_behind: false }));
+                return Some(Ok(Line {
+                    at: behind,
+                    text: rest,
+                    record: None,
+                    is_on_same_line: false,
+                }));
             }
             if !rest.is_empty() {
-                self.rest = Some(Line { at: behind, text: rest, record: None, is_behind: true });
+                self.rest =
+                    Some(Line { at: behind, text: rest, record: None, is_on_same_line: true });
             }
-            return Some(Ok(Line { at, record: Record::read(&text), text, is_behind: false }));
+            return Some(Ok(Line {
+                at,
+                record: Record::read(&text),
+                text,
+                is_on_same_line: false,
+            }));
         }
     }
 }

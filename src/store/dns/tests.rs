@@ -52,12 +52,12 @@ fn a_name_that_is_denied_for_one_kind_is_found_by_the_other() {
         resolver.look_up("db1.example", Duration::from_secs(20))
     });
     let wanted: IpAddr = "192.0.2.1".parse().unwrap();
-    assert!(matches!(&found, Lookup::Found(all) if *all == [wanted]), "{found:?}");
+    assert!(matches!(&found, DnsLookup::Found(all) if *all == [wanted]), "{found:?}");
 }
 
 #[test]
 fn no_server_is_no_answer() {
     let resolver = Resolver::default();
     let found = resolver.look_up("db1.example", Duration::from_millis(50));
-    assert!(matches!(found, Lookup::Unknown(_)), "{found:?}");
+    assert!(matches!(found, DnsLookup::Unknown(_)), "{found:?}");
 }

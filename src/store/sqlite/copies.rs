@@ -16,9 +16,9 @@ use std::time::Duration;
 use rusqlite::backup::Backup;
 use rusqlite::backup::StepResult;
 
-use super::Connection;
 use super::PAGE_SIZE;
-use super::blame;
+use super::SqliteConnection;
+use super::error_with_fault;
 use super::fail;
 use super::flags;
 use super::real_path;
@@ -51,7 +51,7 @@ pub struct Incoming<'a> {
 /// # Errors
 /// The database is damaged, or the copy cannot be written.
 pub fn back_up(database: &Path, mut to: &File, deadline: Deadline) -> Result<u64, Error> {
-    let mut connection = Connection::open(database, deadline)?;
+    let mut connection = SqliteConnection::open(database, deadline)?;
     connection.limit()?;
     let place = &connection.place;
     let (copy, _) = Temporary::beside(&real(database)?, "backup")?;
@@ -145,7 +145,7 @@ fn overwrite(
     copy: &rusqlite::Connection,
     deadline: Deadline,
 ) -> Result<(), Error> {
-    let mut live = Connection::open(database, deadline)?;
+    let mut live = SqliteConnection::open(database, deadline)?;
     let place = live.place.clone();
     let wrong = |e: rusqlite::Error| refused(&place, &e);
     live.connection.busy_timeout(PATIENCE).map_err(wrong)?;
@@ -247,7 +247,7 @@ fn real(database: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-impl Connection {
+impl SqliteConnection {
     /// Reads all of the database.
     ///
     /// # Errors
@@ -260,7 +260,7 @@ impl Connection {
             return Ok(());
         }
         let what = format!("is damaged ({}): {}", found.replace('\n', " "), super::REMEDY);
-        Err(blame(&self.place, what, StoreFault::Damaged))
+        Err(error_with_fault(&self.place, what, StoreFault::Damaged))
     }
 }
 

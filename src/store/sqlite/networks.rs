@@ -3,11 +3,11 @@
 use ipnet::IpNet;
 use rusqlite::functions::FunctionFlags;
 
-use super::Connection;
+use super::SqliteConnection;
 use super::refused;
 use crate::error::Error;
 
-impl Connection {
+impl SqliteConnection {
     /// Makes the function known. A text that is not an address is in no network.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use authpolicy::config::QUERY_PARAMETERS;
 use authpolicy::error::Error;
 use authpolicy::policy::lists;
 use authpolicy::sql::Sql;
-use authpolicy::store::Found;
 use authpolicy::store::Parameters;
+use authpolicy::store::QueryResult;
 use authpolicy::store::Row;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
@@ -33,19 +33,22 @@ pub(super) fn check(config: &Config) -> Result<String, Error> {
     let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
     let found = find(config, &mut store, &parameters.collect::<Vec<_>>())?;
     if !found.columns.iter().any(|name| name == "password") {
-        return Err(wrong(config, "returns no column named password: use AS password".to_owned()));
+        return Err(query_error(
+            config,
+            "returns no column named password: use AS password".to_owned(),
+        ));
     }
     try_patterns(config, &mut store, !found.rows.is_empty())?;
     Ok(String::from("ok the query runs"))
 }
 
-fn find(config: &Config, store: &mut Store, parameters: &Parameters) -> Result<Found, Error> {
+fn find(config: &Config, store: &mut Store, parameters: &Parameters) -> Result<QueryResult, Error> {
     let query = Sql::configured(&config.accounts.query);
     let found = store.find(query, parameters);
     found.map_err(|e| if config.accounts.query_is_default { e.about_table("account") } else { e })
 }
 
-fn wrong(config: &Config, what: String) -> Error {
+fn query_error(config: &Config, what: String) -> Error {
     Error::Config { file: config.path.clone(), what: format!("accounts.query: {what}") }
 }
 
@@ -62,7 +65,7 @@ fn try_patterns(
             !returns_row_for_any_name || !matches!(row.get("password"), Some(Value::Null) | None)
         };
         if found.rows.iter().any(is_account) {
-            return Err(wrong(
+            return Err(query_error(
                 config,
                 format!(
                     "finds an account for the name {name:?}, so that a login with this name takes the password of \

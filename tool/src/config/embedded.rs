@@ -31,7 +31,7 @@ pub(super) fn check(config: &Config, holders: &[Holder]) -> Result<String, Error
     }
     for path in databases {
         let database = Database::Sqlite(path.to_owned());
-        let _progress = Progress::saying(&format!("reading all of {}", path.display()));
+        let _progress = Progress::of_step(&format!("reading all of {}", path.display()));
         Store::open(&database, patience(config)).and_then(|mut store| store.check())?;
     }
     let Some(Holder { pid, database }) = holders.first() else {

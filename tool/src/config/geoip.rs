@@ -25,9 +25,10 @@ const COLUMNS: [&str; 2] = ["allow_countries", "deny_countries"];
 pub(super) fn check(config: &Config) -> Result<String, Error> {
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let now = SystemTime::now();
-    let _progress = Progress::saying("reading all of the GeoIP files");
-    let geo = Geo::named(&config.geoip).map(|geo| geo.verify()).transpose()?.unwrap_or_default();
-    let asns = Asns::named(&config.asn_database).map(|asns| asns.verify()).transpose()?;
+    let _progress = Progress::of_step("reading all of the GeoIP files");
+    let geo =
+        Geo::from_paths(&config.geoip).map(|geo| geo.verify()).transpose()?.unwrap_or_default();
+    let asns = Asns::from_paths(&config.asn_database).map(|asns| asns.verify()).transpose()?;
     let asns = asns.unwrap_or_default();
     if geo.is_empty() && asns.is_empty() {
         return Ok(String::from("ok not used, the country is empty"));

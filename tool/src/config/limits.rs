@@ -15,11 +15,11 @@ use authpolicy::tables::counters;
 const CLOCK_MARGIN: u64 = 2000;
 
 /// Warns of attempts that outlast their lease, and of clocks that differ.
-pub(super) fn check(config: &Config, dearest_hash: Duration) -> Result<String, Error> {
+pub(super) fn check(config: &Config, costliest_hash: Duration) -> Result<String, Error> {
     if config.policy.limits.list.is_empty() {
         return Ok(String::from("ok not used"));
     }
-    let warnings: Vec<_> = [outlasts_lease(config, dearest_hash), check_clock(config)?]
+    let warnings: Vec<_> = [outlasts_lease(config, costliest_hash), check_clock(config)?]
         .into_iter()
         .flatten()
         .collect();
@@ -32,12 +32,12 @@ pub(super) fn check(config: &Config, dearest_hash: Duration) -> Result<String, E
 
 /// A warning if attempts may hash for longer than their lease. Then they count as failures
 /// meanwhile.
-fn outlasts_lease(config: &Config, dearest_hash: Duration) -> Option<String> {
+fn outlasts_lease(config: &Config, costliest_hash: Duration) -> Option<String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
     let slots = super::parallel(config);
     let timeouts = &config.timeouts;
-    let hash = dearest_hash.saturating_mul(slots.div_ceil(cpus.max(1)));
+    let hash = costliest_hash.saturating_mul(slots.div_ceil(cpus.max(1)));
     let longest = hash.saturating_add(timeouts.attempt).saturating_add(timeouts.query);
     let lease = u64::try_from(counters::lease(timeouts.attempt)).unwrap_or(u64::MAX);
     let lease = Duration::from_millis(lease);

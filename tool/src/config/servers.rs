@@ -57,27 +57,27 @@ fn modules_without_limit(text: &str) -> Vec<&str> {
 }
 
 /// The databases that can be opened; an embedded one always counts.
-pub(super) struct Reached {
+pub(super) struct ReachableServers {
     pub(super) accounts: bool,
     /// Each server of the log's database that can be reached.
     pub(super) log: Vec<Database>,
 }
 
 /// Connects to each server of both databases.
-pub(super) fn check(config: &Config) -> (Result<String, Error>, Reached) {
+pub(super) fn check(config: &Config) -> (Result<String, Error>, ReachableServers) {
     let (accounts, log) = (&config.accounts.database, &config.log.database);
     let of_accounts = connect_to_each(config, accounts);
     let of_log = (!log.is_same(accounts)).then(|| connect_to_each(config, log));
-    let reached = Reached {
+    let reached = ReachableServers {
         accounts: of_accounts.is_reached(),
         log: of_log.as_ref().unwrap_or(&of_accounts).reached.clone(),
     };
     let all: Vec<_> = std::iter::once(of_accounts).chain(of_log).collect();
     let mut failed = Vec::new();
-    for tried in &all {
-        failed.extend(tried.failed.iter().cloned());
+    for connections in &all {
+        failed.extend(connections.failed.iter().cloned());
     }
-    let said = if let Some(place) = all.iter().find_map(|tried| tried.whole_failure()) {
+    let said = if let Some(place) = all.iter().find_map(|connections| connections.whole_failure()) {
         Err(Error::Store { place, what: failed.join("; "), fault: StoreFault::Other })
     } else if failed.is_empty() {
         Ok(String::from("ok"))
@@ -88,7 +88,7 @@ pub(super) fn check(config: &Config) -> (Result<String, Error>, Reached) {
 }
 
 /// The connections to the servers of one database.
-struct Tried {
+struct Connections {
     reached: Vec<Database>,
     /// The `place` of the last failure, which stands for all servers together.
     place: String,
@@ -96,7 +96,7 @@ struct Tried {
     failed: Vec<String>,
 }
 
-impl Tried {
+impl Connections {
     fn is_reached(&self) -> bool {
         !self.reached.is_empty()
     }
@@ -106,24 +106,25 @@ impl Tried {
     }
 }
 
-fn connect_to_each(config: &Config, database: &Database) -> Tried {
-    let mut tried = Tried { reached: Vec::new(), place: String::new(), failed: Vec::new() };
+fn connect_to_each(config: &Config, database: &Database) -> Connections {
+    let mut connections =
+        Connections { reached: Vec::new(), place: String::new(), failed: Vec::new() };
     let Database::MySql(hosts) = database else {
-        tried.reached.push(database.clone());
-        return tried;
+        connections.reached.push(database.clone());
+        return connections;
     };
     for host in hosts {
         let server = Database::MySql(vec![host.clone()]);
         match Store::open(&server, patience(config)) {
-            Ok(_) => tried.reached.push(server),
+            Ok(_) => connections.reached.push(server),
             Err(Error::Store { place, what, .. }) => {
-                tried.place = place;
-                tried.failed.push(what);
+                connections.place = place;
+                connections.failed.push(what);
             }
-            Err(e) => tried.failed.push(e.to_string()),
+            Err(e) => connections.failed.push(e.to_string()),
         }
     }
-    tried
+    connections
 }
 
 /// Warns of servers whose name is not checked against the certificate.

@@ -118,22 +118,22 @@ impl Trial<'_> {
     fn may_try_insert(&mut self) -> Result<bool, Error> {
         let insert = &self.config.log.insert;
         let Some(target) = target::of(insert) else {
-            return Ok(self.leave_insert("it is not a plain INSERT"));
+            return Ok(self.skip_insert("it is not a plain INSERT"));
         };
         if let Some(name) = target.database
             && !obstacle::is_current(&mut self.store, name)?
         {
-            return Ok(self.leave_insert("it names another database"));
+            return Ok(self.skip_insert("it names another database"));
         }
         if let Some(name) = obstacle::called_function(&mut self.store, insert)? {
-            return Ok(self.leave_insert(&format!("it may call the stored function {name}")));
+            return Ok(self.skip_insert(&format!("it may call the stored function {name}")));
         }
         let obstacle = obstacle::find(&mut self.store, target.table)?;
         Ok(self.is_free(obstacle, "log.insert", target.table))
     }
 
     /// Adds a warning; returns false.
-    fn leave_insert(&mut self, reason: &str) -> bool {
+    fn skip_insert(&mut self, reason: &str) -> bool {
         self.warnings.push(format!("log.insert is not tried: {reason}"));
         false
     }

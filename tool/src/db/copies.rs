@@ -31,42 +31,42 @@ use authpolicy::store::Incoming;
 
 /// A database of the configuration.
 #[derive(Clone, ValueEnum)]
-enum Of {
+enum DatabaseName {
     Accounts,
     Log,
 }
 
 #[derive(Args)]
-struct Which {
+struct DatabaseArgument {
     /// Which database, where accounts and log are in two embedded ones.
     #[arg(long, value_enum)]
-    of: Option<Of>,
+    of: Option<DatabaseName>,
 }
 
 #[derive(Args)]
-pub(crate) struct Target {
+pub(crate) struct BackupArguments {
     /// The new file; `-` is standard output.
     file: PathBuf,
     #[command(flatten)]
-    which: Which,
+    which: DatabaseArgument,
 }
 
 #[derive(Args)]
-pub(crate) struct Source {
+pub(crate) struct RestoreArguments {
     /// The file that `backup` made. If a file of this name and `-wal` is beside it, it is read, too.
     file: PathBuf,
     #[command(flatten)]
-    which: Which,
+    which: DatabaseArgument,
 }
 
 /// The chosen database, and the statements that have to fit it.
-struct Chosen<'a> {
+struct ChosenDatabase<'a> {
     path: &'a Path,
     statements: Vec<Sql<'a>>,
 }
 
 /// Copies the database to a file that only the caller can read.
-pub(super) fn back_up(config: Config, copy: &Target) -> Done {
+pub(super) fn back_up(config: Config, copy: &BackupArguments) -> Done {
     let database = choose(&config, &copy.which)?.path.to_owned();
     if copy.file == Path::new("-") {
         let to = io::stdout().as_fd().try_clone_to_owned();
@@ -89,20 +89,20 @@ pub(super) fn back_up(config: Config, copy: &Target) -> Done {
     Ok(true)
 }
 
-fn write(config: Config, which: &Which, file: &File) -> Done {
+fn write(config: Config, which: &DatabaseArgument, file: &File) -> Done {
     let config = owner::become_owner(config)?;
     let chosen = choose(&config, which)?;
-    let _progress = Progress::saying(&format!("copying {}", chosen.path.display()));
+    let _progress = Progress::of_step(&format!("copying {}", chosen.path.display()));
     store::back_up(chosen.path, file, patience(&config))?;
     Ok(true)
 }
 
 /// Does the work of `write` in a child process. The child becomes Exim's user, so that this process stays
 /// root and can delete the file after a failure.
-fn write_by_child(config: &Config, copy: &Target, file: &File) -> Done {
+fn write_by_child(config: &Config, copy: &BackupArguments, file: &File) -> Done {
     let of = copy.which.of.as_ref().and_then(ValueEnum::to_possible_value);
     let of = of.iter().flat_map(|of| ["--of", of.get_name()]);
-    let _progress = Progress::saying("copying the database");
+    let _progress = Progress::of_step("copying the database");
     let ran = std::env::current_exe().and_then(|tool| {
         let mut child = Command::new(tool);
         child.arg("--config").arg(&config.path).args(["db", "backup"]).args(of).arg("-");
@@ -120,7 +120,7 @@ fn write_by_child(config: &Config, copy: &Target, file: &File) -> Done {
 }
 
 /// Puts a file in the database's place.
-pub(super) fn restore(config: Config, copy: &Source) -> Done {
+pub(super) fn restore(config: Config, copy: &RestoreArguments) -> Done {
     let (file, wal) = {
         let owners = owner::trusted(&config);
         let chosen = choose(&config, &copy.which)?;
@@ -130,7 +130,7 @@ pub(super) fn restore(config: Config, copy: &Source) -> Done {
     owner::make_database_directories(&config)?;
     let config = owner::become_owner(config)?;
     let chosen = choose(&config, &copy.which)?;
-    let progress = Progress::saying(&format!("restoring {}", chosen.path.display()));
+    let progress = Progress::of_step(&format!("restoring {}", chosen.path.display()));
     let from = Incoming { name: &copy.file, file: &file, wal: wal.as_ref() };
     let aside = store::restore(chosen.path, &from, &chosen.statements, patience(&config))?;
     progress.finish();
@@ -142,7 +142,7 @@ pub(super) fn restore(config: Config, copy: &Source) -> Done {
 }
 
 /// The embedded database of the configuration; with two of them, the one that `--of` names.
-fn choose<'a>(config: &'a Config, which: &Which) -> Result<Chosen<'a>, Error> {
+fn choose<'a>(config: &'a Config, which: &DatabaseArgument) -> Result<ChosenDatabase<'a>, Error> {
     let embedded = |database: &'a Database| match database {
         Database::Sqlite(path) => Some(path.as_path()),
         Database::MySql(_) => None,
@@ -154,8 +154,11 @@ fn choose<'a>(config: &'a Config, which: &Which) -> Result<Chosen<'a>, Error> {
             return Err(wrong("names two embedded databases: add --of accounts or --of log"));
         }
         (None, Some(path), _) | (None, None, Some(path)) => path,
-        (Some(Of::Accounts), Some(path), _) | (Some(Of::Log), _, Some(path)) => path,
-        (None, None, None) | (Some(Of::Accounts), None, _) | (Some(Of::Log), _, None) => {
+        (Some(DatabaseName::Accounts), Some(path), _)
+        | (Some(DatabaseName::Log), _, Some(path)) => path,
+        (None, None, None)
+        | (Some(DatabaseName::Accounts), None, _)
+        | (Some(DatabaseName::Log), _, None) => {
             return Err(wrong(
                 "names no embedded database here: copy the server's with its own tools, as \
                  mariadb-dump",
@@ -169,7 +172,7 @@ fn choose<'a>(config: &'a Config, which: &Which) -> Result<Chosen<'a>, Error> {
     if log == Some(path) {
         statements.push(Sql::configured(&config.log.insert));
     }
-    Ok(Chosen { path, statements })
+    Ok(ChosenDatabase { path, statements })
 }
 
 /// Rejects a file in the state directory. A backup there would be lost with the directory, and

@@ -55,8 +55,8 @@ pub(crate) fn make_state_directory(directory: &Path) -> Result<(), Error> {
              state.directory",
         ))
     })?;
-    make_for(directory, user.uid, user.gid)
-        .map_err(|e| advise(directory, &e, user.uid, "state.directory"))
+    make_owned_by(directory, user.uid, user.gid)
+        .map_err(|e| missing_directory(directory, &e, user.uid, "state.directory"))
 }
 
 /// Exim's user, by the names that distributions use.
@@ -80,15 +80,15 @@ pub(crate) fn make_database_directories(config: &Config) -> Result<(), Error> {
         let Database::Sqlite(path) = database else { continue };
         let directory = path.parent().unwrap_or(path);
         if directory.symlink_metadata().is_err() {
-            make_for(directory, uid, gid)
-                .map_err(|e| advise(directory, &e, uid, "database.url"))?;
+            make_owned_by(directory, uid, gid)
+                .map_err(|e| missing_directory(directory, &e, uid, "database.url"))?;
         }
     }
     Ok(())
 }
 
 /// Makes one directory, mode 0700. Only root may write above it, so that no other user can put a link there.
-fn make_for(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
+fn make_owned_by(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -96,10 +96,12 @@ fn make_for(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
     let parent = parent.canonicalize()?;
     for above in parent.ancestors().skip(1) {
         // In a sticky directory, other users cannot rename a directory of root.
-        is_roots(above, &above.metadata()?, |mode| mode & 0o022 == 0 || mode & 0o1000 != 0)?;
+        check_root_owned(above, &above.metadata()?, |mode| {
+            mode & 0o022 == 0 || mode & 0o1000 != 0
+        })?;
     }
     let above = open(&parent)?;
-    is_roots(&parent, &above.metadata()?, |mode| mode & 0o022 == 0)?;
+    check_root_owned(&parent, &above.metadata()?, |mode| mode & 0o022 == 0)?;
     let mode = Mode::from_bits_truncate(0o700);
     mkdirat(&above, name, mode)?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -107,7 +109,11 @@ fn make_for(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
     Ok(fchown(&made, Some(uid), Some(gid))?)
 }
 
-fn is_roots(path: &Path, meta: &Metadata, is_closed: impl Fn(u32) -> bool) -> io::Result<()> {
+fn check_root_owned(
+    path: &Path,
+    meta: &Metadata,
+    is_closed: impl Fn(u32) -> bool,
+) -> io::Result<()> {
     if meta.uid() == 0 && is_closed(meta.mode()) {
         return Ok(());
     }
@@ -115,7 +121,7 @@ fn is_roots(path: &Path, meta: &Metadata, is_closed: impl Fn(u32) -> bool) -> io
     Err(io::Error::other(format!("{path} above it is writable by users other than root")))
 }
 
-fn advise(directory: &Path, e: &io::Error, uid: Uid, key: &str) -> Error {
+fn missing_directory(directory: &Path, e: &io::Error, uid: Uid, key: &str) -> Error {
     let place = directory.display().to_string();
     let user = User::from_uid(uid).ok().flatten().map_or(uid.to_string(), |user| user.name);
     let what = format!(

@@ -7,8 +7,8 @@ use authpolicy::error::StoreFault;
 #[derive(Default)]
 pub(super) struct Results {
     servers: usize,
-    warnings: Vec<Said>,
-    failures: Vec<Said>,
+    warnings: Vec<GroupedText>,
+    failures: Vec<GroupedText>,
     /// A failure that an earlier check has reported.
     known: Option<Error>,
 }
@@ -27,7 +27,7 @@ impl From<Error> for Failure {
 }
 
 /// A text with its servers.
-struct Said {
+struct GroupedText {
     text: String,
     servers: Vec<String>,
     fault: StoreFault,
@@ -61,7 +61,7 @@ impl Results {
     pub(super) fn into_finding(self) -> Result<String, Error> {
         if let Some(first) = self.failures.first() {
             let (place, fault) = (first.servers.join(", "), first.fault);
-            let more = self.failures.iter().skip(1).map(Said::with_servers);
+            let more = self.failures.iter().skip(1).map(GroupedText::with_servers);
             let all: Vec<_> = std::iter::once(first.text.clone()).chain(more).collect();
             return Err(Error::Store { place, what: all.join("; "), fault });
         }
@@ -86,15 +86,15 @@ impl Results {
     }
 }
 
-impl Said {
+impl GroupedText {
     fn with_servers(&self) -> String {
         format!("{}: {}", self.servers.join(", "), self.text)
     }
 }
 
-fn group(all: &mut Vec<Said>, text: String, server: String, fault: StoreFault) {
+fn group(all: &mut Vec<GroupedText>, text: String, server: String, fault: StoreFault) {
     match all.iter_mut().find(|said| said.text == text) {
         Some(said) => said.servers.push(server),
-        None => all.push(Said { text, servers: vec![server], fault }),
+        None => all.push(GroupedText { text, servers: vec![server], fault }),
     }
 }

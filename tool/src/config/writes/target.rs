@@ -16,13 +16,13 @@ const MODIFIERS: &[&str] = &[
 
 /// A table, as a statement names it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(super) struct InsertTarget<'a> {
     pub(super) database: Option<&'a str>,
     pub(super) table: &'a str,
 }
 
 /// Returns the table of a plain INSERT. A procedure, or a second statement, could commit.
-pub(super) fn of(sql: &str) -> Option<Target<'_>> {
+pub(super) fn of(sql: &str) -> Option<InsertTarget<'_>> {
     if sql.trim_end().trim_end_matches(';').contains(';') {
         return None;
     }
@@ -35,10 +35,10 @@ pub(super) fn of(sql: &str) -> Option<Target<'_>> {
     }
     let (first, rest) = name(rest)?;
     let (target, rest) = match rest.trim_start().strip_prefix('.') {
-        None => (Target { database: None, table: first }, rest),
+        None => (InsertTarget { database: None, table: first }, rest),
         Some(rest) => {
             let (table, rest) = name(rest)?;
-            (Target { database: Some(first), table }, rest)
+            (InsertTarget { database: Some(first), table }, rest)
         }
     };
     // Columns or a keyword follow. A comment could hide another part of the name.
@@ -108,7 +108,7 @@ mod tests {
             ("INSERT", None, None),
             ("", None, None),
         ] {
-            assert_eq!(of(sql), table.map(|table| Target { database, table }), "{sql}");
+            assert_eq!(of(sql), table.map(|table| InsertTarget { database, table }), "{sql}");
         }
     }
 }

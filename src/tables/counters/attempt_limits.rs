@@ -18,12 +18,12 @@ use crate::policy::Limit;
 
 /// The standing of an attempt with the limits.
 #[derive(Debug)]
-pub struct Standing {
+pub struct AttemptLimits {
     /// The id of this attempt.
     attempt: String,
     counters: Vec<Counter>,
     /// The purpose of the reservations in the table, if there are any.
-    holds: Option<Purpose>,
+    reserved_for: Option<Purpose>,
     /// A limit that has no room now.
     pub full: Option<Arc<str>>,
     /// Each limit that rejects, and true if failures have reached it.
@@ -44,7 +44,7 @@ pub struct Subject<'a> {
     pub pwhash: &'a str,
 }
 
-impl Standing {
+impl AttemptLimits {
     /// The standing of a new attempt, with its own id.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Standing {
         Ok(Self {
             attempt: base16ct::lower::encode_string(&bytes),
             counters: Vec::new(),
-            holds: None,
+            reserved_for: None,
             full: None,
             reached: Vec::new(),
             delay: Duration::ZERO,
@@ -85,7 +85,7 @@ impl Standing {
             Per::Account => (account, String::new()),
             Per::AccountAndRemote => (account, subject.remote.to_owned()),
         };
-        Counter { limit: limit.clone(), account, remote, value, held: Vec::new() }
+        Counter { limit: limit.clone(), account, remote, value, reservations: Vec::new() }
     }
 
     /// Adds the state of a counter. Under `log_only` no client has to wait.
@@ -110,7 +110,7 @@ impl Standing {
     }
 
     /// Adds a counter where a failure of the attempt counts.
-    pub fn count_with(&mut self, counter: Counter) {
+    pub fn add_counter(&mut self, counter: Counter) {
         self.counters.push(counter);
     }
 
@@ -127,23 +127,23 @@ impl Standing {
 
     /// True if room is reserved for the keys of a SCRAM exchange alone.
     #[must_use]
-    pub fn holds_keys(&self) -> bool {
-        self.holds == Some(Purpose::Keys)
+    pub fn has_reserved_keys(&self) -> bool {
+        self.reserved_for == Some(Purpose::Keys)
     }
 
     /// Notes the reservations that are about to be made; returns the ids of earlier ones. They are
     /// noted first, because a database may make them without confirming it.
     pub(super) fn begin_reservation(&mut self, purpose: Purpose, clock: Clock) -> Vec<String> {
         let mut before: Vec<_> =
-            self.counters.iter().flat_map(|counter| counter.held.iter().cloned()).collect();
+            self.counters.iter().flat_map(|counter| counter.reservations.iter().cloned()).collect();
         before.sort();
         before.dedup();
-        self.holds = Some(purpose);
+        self.reserved_for = Some(purpose);
         let mut counters = std::mem::take(&mut self.counters);
         for counter in counters.iter_mut().filter(|counter| counter.is_rejecting()) {
             let (id, _) = self.reservation(counter, purpose, clock);
-            if !counter.held.contains(&id) {
-                counter.held.push(id);
+            if !counter.reservations.contains(&id) {
+                counter.reservations.push(id);
             }
         }
         self.counters = counters;
@@ -152,9 +152,9 @@ impl Standing {
 
     /// Notes that the table holds no reservation.
     pub(super) fn forget_reservations(&mut self) {
-        self.holds = None;
+        self.reserved_for = None;
         for counter in &mut self.counters {
-            counter.held.clear();
+            counter.reservations.clear();
         }
     }
 

@@ -16,7 +16,7 @@ const FAIL_FORCED: i32 = 4;
 /// The answer to Exim's one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Outcome {
+pub enum Reply {
     /// The client gets 235.
     Accept,
     /// The client gets 535; why stands in our log only.
@@ -29,7 +29,7 @@ pub enum Outcome {
     NoSecret,
 }
 
-impl Outcome {
+impl Reply {
     /// Exim's return code and the text beside it: fixed, so that there is nothing to free, and
     /// nothing in it about the account.
     #[must_use]
@@ -47,15 +47,15 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
+    use super::Reply;
 
     #[test]
     fn only_a_missing_password_is_a_forced_failure() {
-        for outcome in [Outcome::Accept, Outcome::Reject, Outcome::CannotTell, Outcome::Bug] {
-            assert!(matches!(outcome.to_exim().0, 0 | 2), "{outcome:?}");
+        for reply in [Reply::Accept, Reply::Reject, Reply::CannotTell, Reply::Bug] {
+            assert!(matches!(reply.to_exim().0, 0 | 2), "{reply:?}");
         }
-        assert_eq!(Outcome::NoSecret.to_exim().0, 4);
-        assert_eq!(Outcome::Accept.to_exim(), (0, c"yes"));
-        assert_eq!(Outcome::Reject.to_exim(), (0, c"no"));
+        assert_eq!(Reply::NoSecret.to_exim().0, 4);
+        assert_eq!(Reply::Accept.to_exim(), (0, c"yes"));
+        assert_eq!(Reply::Reject.to_exim(), (0, c"no"));
     }
 }

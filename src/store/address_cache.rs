@@ -26,7 +26,7 @@ const LONGEST_NAME: usize = 200;
 const LONGEST_FILE: u64 = 1024;
 
 /// The remembered addresses; none if there is no file, or if others may write it.
-pub(super) fn recall(directory: Option<&Path>, name: &str) -> Vec<IpAddr> {
+pub(super) fn load(directory: Option<&Path>, name: &str) -> Vec<IpAddr> {
     let Some(path) = path(directory, name) else { return Vec::new() };
     let mut text = String::new();
     let read =
@@ -38,7 +38,7 @@ pub(super) fn recall(directory: Option<&Path>, name: &str) -> Vec<IpAddr> {
 
 /// Remembers addresses. A failure is ignored: it matters only at the next outage of the name
 /// servers.
-pub(super) fn keep(directory: Option<&Path>, name: &str, addresses: &[IpAddr]) {
+pub(super) fn save(directory: Option<&Path>, name: &str, addresses: &[IpAddr]) {
     // Root writes no file here, because Exim's user could not replace it.
     if Uid::effective().is_root() {
         return;
@@ -50,7 +50,7 @@ pub(super) fn keep(directory: Option<&Path>, name: &str, addresses: &[IpAddr]) {
 }
 
 /// Forgets a name that is gone.
-pub(super) fn forget(directory: Option<&Path>, name: &str) {
+pub(super) fn delete(directory: Option<&Path>, name: &str) {
     if let Some(path) = path(directory, name) {
         let _ = fs::remove_file(path).ok();
     }

@@ -21,7 +21,7 @@ use crate::error::Error;
 
 /// What is in the journal.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct JournalStatus {
     /// How many rows wait.
     pub waiting: usize,
     /// Since when the oldest does, in seconds since 1970.
@@ -37,35 +37,37 @@ impl Journal<'_> {
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn census(&self) -> Result<Census, Error> {
+    pub fn status(&self) -> Result<JournalStatus, Error> {
         let fail = |source| Error::System { place: self.directory().display().to_string(), source };
         self.count().map_err(fail)
     }
 
-    fn count(&self) -> io::Result<Census> {
-        let mut census = Census::default();
+    fn count(&self) -> io::Result<JournalStatus> {
+        let mut journal_status = JournalStatus::default();
         for path in self.waiting()? {
             match count(&path, u64::MAX) {
                 Ok((lines, oldest)) => {
-                    census.waiting = census.waiting.saturating_add(lines);
-                    census.since = oldest.into_iter().chain(census.since).min();
+                    journal_status.waiting = journal_status.waiting.saturating_add(lines);
+                    journal_status.since = oldest.into_iter().chain(journal_status.since).min();
                 }
                 // Delivered in between.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => census.foreign.push(path),
+                Err(_) => journal_status.foreign.push(path),
             }
         }
         for path in self.set_aside_files()? {
             match count(&path, u64::MAX) {
-                Ok((lines, _)) => census.set_aside = census.set_aside.saturating_add(lines),
-                Err(_) => census.foreign.push(path),
+                Ok((lines, _)) => {
+                    journal_status.set_aside = journal_status.set_aside.saturating_add(lines)
+                }
+                Err(_) => journal_status.foreign.push(path),
             }
         }
         let is_foreign = |name: &str| name.starts_with(FOREIGN);
-        census.foreign.extend(files(&self.directory(), is_foreign)?);
+        journal_status.foreign.extend(files(&self.directory(), is_foreign)?);
         let name = format!("{FOREIGN}{DIRECTORY}.");
-        census.foreign.extend(files(self.state, |other| other.starts_with(&name))?);
-        Ok(census)
+        journal_status.foreign.extend(files(self.state, |other| other.starts_with(&name))?);
+        Ok(journal_status)
     }
 
     /// All files of rows to deliver.

@@ -4,8 +4,8 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::AttemptLimits;
 use super::Clock;
-use super::Standing;
 use super::delete;
 use super::is_of_account;
 use super::latest;
@@ -15,7 +15,7 @@ use crate::store::Value;
 
 /// The outcome of an attempt, as its limits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CountedAs {
     /// The guess was wrong: it counts.
     Failed,
     /// A SCRAM client gave up after it had the keys, without a proof. This counts against its
@@ -27,7 +27,7 @@ pub enum Outcome {
 
 /// The changes to write to one counter.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Settled {
+pub struct CounterSettlement {
     rule: String,
     account: String,
     remote: String,
@@ -47,22 +47,22 @@ struct Failed {
     latest: i64,
 }
 
-impl Standing {
+impl AttemptLimits {
     /// The changes that the outcome makes to each counter.
     #[must_use]
-    pub fn settle(&self, outcome: Outcome, clock: Clock) -> Vec<Settled> {
+    pub fn settle(&self, counted_as: CountedAs, clock: Clock) -> Vec<CounterSettlement> {
         let settled = self.counters().iter().filter_map(|counter| {
-            let failed = match outcome {
-                Outcome::Failed => true,
-                Outcome::GivenUp => !is_of_account(counter),
-                Outcome::Released => false,
+            let failed = match counted_as {
+                CountedAs::Failed => true,
+                CountedAs::GivenUp => !is_of_account(counter),
+                CountedAs::Released => false,
             };
-            (failed || !counter.held.is_empty()).then(|| Settled {
+            (failed || !counter.reservations.is_empty()).then(|| CounterSettlement {
                 rule: counter.limit.name.to_string(),
                 account: counter.account.clone(),
                 remote: counter.remote.clone(),
                 value: counter.value.clone(),
-                reservations: counter.held.clone(),
+                reservations: counter.reservations.clone(),
                 failed: failed.then(|| Failed {
                     until: counter.expires(clock),
                     latest: latest(&counter.limit, clock),
@@ -73,7 +73,7 @@ impl Standing {
     }
 }
 
-impl Settled {
+impl CounterSettlement {
     /// Prepares it to be written later: another attempt may have failed with the value by then, and its failure stays.
     pub fn postpone(&mut self) {
         if let Some(failed) = &mut self.failed {
