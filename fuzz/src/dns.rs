@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 
 use authpolicy::store::message;
-use authpolicy::store::message::Kind;
 use authpolicy::store::message::DnsReply;
+use authpolicy::store::message::Kind;
 use libfuzzer_sys::arbitrary;
 use libfuzzer_sys::arbitrary::Arbitrary;
 
