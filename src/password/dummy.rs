@@ -164,7 +164,11 @@ mod tests {
     fn the_dearest_account_seen_is_remembered_and_nothing_of_its_hashes() {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::default();
-        let remember = |text: &str| fs::write(directory.path().join(FILE_NAME), text).unwrap();
+        let remember = |text: &str| {
+            let file = directory.path().join(FILE_NAME);
+            let _ = fs::remove_file(&file);
+            files::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
+        };
         let dearer = |seen: &[&str]| {
             let seen: Vec<_> = seen.iter().map(|text| stored(text)).collect();
             Dummy::load(directory.path(), None, &settings).dearer(&seen, &settings)
