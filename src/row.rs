@@ -1,4 +1,5 @@
-//! The way of a row into the log's table: once, or into the journal until a database takes it.
+//! Stores the row of an attempt in the log's table once, or in the journal until the database takes
+//! it.
 
 pub mod delivery;
 pub mod entry;

@@ -10,24 +10,24 @@ use crate::row::journal::Record;
 use crate::store::Value;
 use crate::verdict::Verdict;
 
-/// One row of `connection_log`, and what else a statement of the administrator's may store.
+/// The values of one row, from which `log.insert` takes those that it stores.
 #[derive(Debug)]
 pub struct Entry<'a> {
     /// When the attempt began.
     pub time: SystemTime,
-    /// What was attempted.
+    /// The attempt.
     pub attempt: &'a Attempt,
-    /// What came of it.
+    /// Its verdict.
     pub verdict: &'a Verdict,
-    /// What the row's `protocol` says.
+    /// The value of `protocol`.
     pub protocol: &'a str,
 }
 
 impl Entry<'_> {
-    /// The row, with its id or a new one.
+    /// Makes the row, with the attempt's id or a new one.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system gives no random numbers.
     pub fn record(&self) -> Result<Record, Error> {
         let verdict = self.verdict;
         let options = &self.attempt.options;
@@ -58,6 +58,6 @@ impl Entry<'_> {
 /// Gives the row of a new attempt its id.
 #[must_use]
 pub fn ticket(time: SystemTime) -> Ticket {
-    // Without random numbers, the row gets its id, or is refused, when it is written.
+    // If the system gives no random numbers now, `record` tries again.
     Ticket::new(Record::new(time, Vec::new()).ok().map(|record| record.id))
 }

@@ -1,15 +1,24 @@
-//! Rows that wait in the state directory until the log's database takes them.
+//! The journal: rows that wait in the state directory until the log's database takes them.
 //!
-//! Attempts append to `journal/rows`, each a line in one write() under a shared lock. Who delivers
-//! renames that file to `rows.ID`, so that the next attempt begins another, and takes its lock
-//! alone: then nobody is writing, and nobody else delivers it. The file goes when the database has
-//! its rows; until then, each row that it has becomes a remark, so that nobody looks for it again.
-//! So whoever is killed or stopped, at whatever instruction, holds up one file and no attempt; a
-//! file that is delivered again finds its rows marked as stored (`delivery`).
+//! The steps of a row:
 //!
-//! A line begins with a newline, so that a torn one, as of a full disk, spoils no other, and ends
-//! with the last byte that makes it whole: there is no line which the attempt must think lost, and
-//! which is delivered all the same.
+//! 1. An attempt appends its row to the file `journal/rows`: one line, in one write(), under a
+//!    shared lock. A row with a settlement goes to `journal/rows.settlements`.
+//! 2. A delivery renames the file to `rows.ID`. The next attempt begins a new file.
+//! 3. The delivery takes an exclusive lock on the renamed file. Then no attempt is writing to it,
+//!    and no other delivery reads it.
+//! 4. The delivery stores the rows, and turns each stored line into a comment. A row that the table
+//!    refuses for good goes to `journal/set-aside`.
+//! 5. The delivery deletes the file when none of its rows waits any longer.
+//!
+//! A process that is killed or stopped at any step blocks one file, and no attempt. A row that is
+//! delivered again is stored once, because its id is stored with it (`delivery`).
+//!
+//! The newline is at the start of a line, for two reasons:
+//!
+//! - A line that was written only in part, as on a full disk, does not damage the next line.
+//! - The last byte of the write is the last byte of the row. So a write that is cut short leaves an
+//!   incomplete line. The attempt takes its row for lost, and the row is never stored.
 
 mod backlog;
 mod batch;
@@ -51,23 +60,25 @@ use crate::error::Error;
 use crate::state::files;
 use crate::verdict::maillog::MailLog;
 
-/// The directory in the state directory.
+/// The journal's directory in the state directory.
 const DIRECTORY: &str = "journal";
 /// The file that attempts append to.
 const ROWS: &str = "rows";
-/// What was appended to before, and is to be delivered: with an id behind it.
-const BATCH: &str = "rows.";
-/// The file, or the beginning of its name before an id, for rows that wait with a settlement.
-/// Attempts look for such files.
+/// The prefix of the files to deliver. An id follows.
+const BATCH_PREFIX: &str = "rows.";
+/// The file for rows with a settlement, and the start of its name when it has an id. A name of its
+/// own lets attempts find such rows.
 const SETTLEMENTS: &str = "rows.settlements";
-/// What is not ours, though it has the name of something that is: with an id behind it.
-const FOREIGN: &str = "foreign.";
-/// Rows that no database takes, or that nobody can read; also with an id behind it.
+/// The prefix for files and directories in the journal's place that are not ours. The old name and
+/// an id follow.
+const FOREIGN_PREFIX: &str = "foreign.";
+/// The file for rows that the table refuses for good, and for lines that cannot be read. A full one
+/// gets an id.
 const SET_ASIDE: &str = "set-aside";
-/// Length in bytes from which another file is begun: some 200 rows.
-const LONG: u64 = 64 * 1024;
-/// How often to look again for a file that others take away in between.
-const TRIES: u32 = 50;
+/// The length in bytes at which a new file is begun: some 200 rows.
+const FULL_LENGTH: u64 = 64 * 1024;
+/// The most tries to open a file that other processes rename meanwhile.
+const MAX_TRIES: u32 = 50;
 
 /// The journal of one state directory.
 #[derive(Clone, Copy)]
@@ -78,22 +89,22 @@ pub struct Journal<'a> {
 }
 
 impl<'a> Journal<'a> {
-    /// Looks at nothing yet.
+    /// The journal in this state directory. Opens nothing yet.
     #[must_use]
     pub fn new(state: &'a Path, durability: Durability, log: MailLog<'a>) -> Self {
         Self { state, durability, log }
     }
 
-    /// Where it is.
+    /// The path of its directory.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         self.state.join(DIRECTORY)
     }
 
-    /// Looks whether rows could be added.
+    /// Checks that rows can be added, and makes the directory if it is missing.
     ///
     /// # Errors
-    /// The directory is missing, or not ours.
+    /// The state directory is missing or not ours, or the journal cannot be made in it.
     pub fn check(&self) -> Result<(), Error> {
         let place = || self.directory().display().to_string();
         self.prepare().map_err(|source| Error::System { place: place(), source })
@@ -102,40 +113,40 @@ impl<'a> Journal<'a> {
     /// Adds a row.
     ///
     /// # Errors
-    /// The directory is missing, full, or not ours.
+    /// The state directory is missing, full, or not ours.
     pub fn append(&self, record: &Record) -> Result<(), Error> {
         let name = if record.settlement.is_some() { SETTLEMENTS } else { ROWS };
         let path = self.directory().join(name);
         let append = || {
             let line = format!("\n{}", record.line());
-            self.prepare().and_then(|()| self.add(&path, line.as_bytes(), batch_of(&path)))
+            self.prepare().and_then(|()| self.add(&path, line.as_bytes(), batch_prefix(&path)))
         };
         let added = contain::catch("journal", append)
             .unwrap_or_else(|panic| Err(io::Error::other(panic.to_string())));
         added.map_err(|source| Error::System { place: path.display().to_string(), source })
     }
 
-    /// Adds text to a file, which has this name and an id when it is long.
-    fn add(&self, path: &Path, text: &[u8], long: &str) -> io::Result<()> {
-        for _ in 0..TRIES {
+    /// Adds text to a file. A full file is renamed to `full_prefix` and an id.
+    fn add(&self, path: &Path, text: &[u8], full_prefix: &str) -> io::Result<()> {
+        for _ in 0..MAX_TRIES {
             if let Some(file) = self.open(path)? {
-                return self.write(path, &file, text, long);
+                return self.write(path, &file, text, full_prefix);
             }
         }
-        Err(io::Error::other("is taken away again and again"))
+        Err(io::Error::other(format!("was renamed by other processes {MAX_TRIES} times")))
     }
 
-    /// Makes the directory, or another one where something else has its place.
+    /// Makes the directory if it is missing. A foreign one is renamed first.
     fn prepare(&self) -> io::Result<()> {
         let me = Uid::effective();
         if me.is_root() {
-            // What root makes here, Exim's user cannot use.
-            return Err(io::Error::other("is not made by root"));
+            // Exim's user could not use files that root makes.
+            return Err(io::Error::other("only Exim's user makes it, not root"));
         }
         let state = self.state.metadata()?;
         if !files::is_state_directory(&state) {
             return Err(io::Error::other(format!(
-                "{} must belong to uid {me}, Exim's user, and be writable for nobody else: chown \
+                "{} must belong to uid {me}, Exim's user, and only that user may write it: chown \
                  and chmod 700 it",
                 self.state.display()
             )));
@@ -143,11 +154,12 @@ impl<'a> Journal<'a> {
         let directory = self.directory();
         match directory.symlink_metadata() {
             Ok(meta) if is_own_directory(&meta) && meta.mode() & 0o777 == 0o700 => return Ok(()),
-            // What is in it is looked at file by file. Nobody else could put a link here.
+            // Each file in it is checked before it is used. No other user can replace the directory
+            // by a link, because only Exim's user can write the state directory.
             Ok(meta) if is_own_directory(&meta) => {
                 return fs::set_permissions(&directory, Permissions::from_mode(0o700));
             }
-            Ok(_) => self.remove_foreign(&directory, is_own_directory)?,
+            Ok(_) => self.rename_foreign(&directory, is_own_directory)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -157,36 +169,43 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Opens the file for appending; `None` where somebody has just taken it away.
+    /// Opens a file to append to it; `None` if the caller has to try again, because the file was
+    /// renamed meanwhile.
     fn open(&self, path: &Path) -> io::Result<Option<Flock<File>>> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
         let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
             Ok(file) => file,
-            Err(e) if is_foreign(&e) => {
-                return self.remove_foreign(path, files::is_journal_file).map(|()| None);
+            Err(e) if may_be_foreign(&e) => {
+                return self.rename_foreign(path, files::is_journal_file).map(|()| None);
             }
             Err(e) => return Err(e),
         };
-        if !claim(&file)? {
-            return self.remove_foreign(path, files::is_journal_file).map(|()| None);
+        if !make_private_if_own(&file)? {
+            return self.rename_foreign(path, files::is_journal_file).map(|()| None);
         }
         let file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) => file,
             Err((file, Errno::EWOULDBLOCK)) => {
-                // Delivered just now, and then it has another name already; if not, it gets one.
-                if is_at(path, &file) {
-                    rename_with_id(path, batch_of(path))?;
+                // A delivery has locked the file, and has usually renamed it before.
+                if is_still_at(path, &file) {
+                    rename_with_id(path, batch_prefix(path))?;
                 }
                 return Ok(None);
             }
             Err((_, e)) => return Err(e.into()),
         };
-        Ok(is_at(path, &file).then_some(file))
+        Ok(is_still_at(path, &file).then_some(file))
     }
 
-    /// One write() of it all: a line is there, or it is not whole.
-    fn write(&self, path: &Path, mut file: &File, text: &[u8], long: &str) -> io::Result<()> {
+    /// Writes the text in one write(). If it is cut short, the line is incomplete and never stored.
+    fn write(
+        &self,
+        path: &Path,
+        mut file: &File,
+        text: &[u8],
+        full_prefix: &str,
+    ) -> io::Result<()> {
         let written = loop {
             match file.write(text) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -200,46 +219,56 @@ impl<'a> Journal<'a> {
             file.sync_data()?;
             self.sync(&self.directory())?;
         }
-        if file.metadata().is_ok_and(|meta| meta.len() >= LONG) {
-            // Whoever comes first; the row is stored.
-            let _ = rename_with_id(path, long).ok();
+        if file.metadata().is_ok_and(|meta| meta.len() >= FULL_LENGTH) {
+            // The row is stored, so an error does not matter: the next attempt renames the file.
+            let _ = rename_with_id(path, full_prefix).ok();
         }
         Ok(())
     }
 
-    /// Gives what is not ours another name, and says so: nobody but us should write here.
-    fn remove_foreign(&self, path: &Path, is_ours: fn(&Metadata) -> bool) -> io::Result<()> {
-        let is_in_order = |path: &Path| path.symlink_metadata().is_ok_and(|meta| is_ours(&meta));
-        if is_in_order(path) {
-            // Somebody else was quicker.
+    /// Renames a file or directory that is not ours, and logs that, because no other user should
+    /// write here.
+    fn rename_foreign(&self, path: &Path, is_ours: fn(&Metadata) -> bool) -> io::Result<()> {
+        if path.symlink_metadata().is_ok_and(|meta| is_ours(&meta)) {
+            // Another process has renamed it and made a new one.
             return Ok(());
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let Some(to) = rename_with_id(path, &format!("{FOREIGN}{name}."))? else { return Ok(()) };
+        let to = rename_with_id(path, &format!("{FOREIGN_PREFIX}{name}."))?;
+        let Some(to) = to else { return Ok(()) };
         match to.symlink_metadata() {
-            // Quicker still.
-            Ok(meta) if is_ours(&meta) && meta.is_file() => rename_with_id(&to, BATCH).map(|_| ()),
+            // Another process did so between the check and the rename, so `to` is ours: put it back.
+            Ok(meta) if is_ours(&meta) && meta.is_file() => {
+                rename_with_id(&to, BATCH_PREFIX).map(|_| ())
+            }
             Ok(meta) if is_ours(&meta) && fs::rename(&to, path).is_ok() => Ok(()),
             Ok(meta) => {
-                let remedy = match meta.is_dir() {
-                    true => format!("give it to {} and move its {ROWS}* into", user()),
-                    false => format!("give it to {} alone, and rename it to {BATCH}old in", user()),
-                };
-                let what = io::Error::other(format!(
-                    "is not Exim's user's own to write, or others may: it is {} now. If rows are \
-                     in it, {remedy} {}",
-                    to.display(),
-                    self.directory().display()
-                ));
-                let place = path.display().to_string();
-                self.log.trouble("journal", &Error::System { place, source: what });
+                self.report_foreign(path, &to, meta.is_dir());
                 Ok(())
             }
             Err(_) => Ok(()),
         }
     }
 
-    /// Has a directory survive a loss of power, where that is wanted.
+    /// Logs that the file at `path` was not ours, and has the name `to` now.
+    fn report_foreign(&self, path: &Path, to: &Path, is_directory: bool) {
+        let kind = if path == self.directory() { "directory" } else { "file" };
+        let user = format!("uid {}, Exim's user,", Uid::effective());
+        let remedy = match is_directory {
+            true => format!("give it to {user} and move its {ROWS}* into"),
+            false => format!("give it to {user} alone, and rename it to {BATCH_PREFIX}old in"),
+        };
+        let what = io::Error::other(format!(
+            "is not a {kind} that only Exim's user can write: it is {} now. If rows are in it, \
+             {remedy} {}",
+            to.display(),
+            self.directory().display()
+        ));
+        let place = path.display().to_string();
+        self.log.trouble("journal", &Error::System { place, source: what });
+    }
+
+    /// Writes a directory's entries to the disk if `durability` asks for it.
     fn sync(&self, directory: &Path) -> io::Result<()> {
         match self.durability {
             Durability::Process => Ok(()),
@@ -248,23 +277,23 @@ impl<'a> Journal<'a> {
     }
 }
 
-/// The beginning of a file's name when it is to be delivered.
-fn batch_of(path: &Path) -> &'static str {
-    const BATCH_OF_SETTLEMENTS: &str = "rows.settlements.";
-    if is_of_settlements(path) { BATCH_OF_SETTLEMENTS } else { BATCH }
+/// The prefix of this file's name when it is to be delivered.
+fn batch_prefix(path: &Path) -> &'static str {
+    const SETTLEMENTS_PREFIX: &str = "rows.settlements.";
+    if is_settlements_file(path) { SETTLEMENTS_PREFIX } else { BATCH_PREFIX }
 }
 
-/// True if the rows of this file wait with settlements.
-fn is_of_settlements(path: &Path) -> bool {
+/// True for a file of rows with settlements.
+fn is_settlements_file(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SETTLEMENTS))
 }
 
-/// Gives the file this name, with an id that sorts by the time when it was last written; answers
-/// which, if it was there.
-fn rename_with_id(path: &Path, name: &str) -> io::Result<Option<PathBuf>> {
+/// Renames a file to `prefix` and an id that sorts by the time of its last write. Returns the new
+/// path, or `None` if the file is gone.
+fn rename_with_id(path: &Path, prefix: &str) -> io::Result<Option<PathBuf>> {
     let renamed = path.symlink_metadata().and_then(|meta| meta.modified()).and_then(|written| {
         let id = record::new_id(written).map_err(|e| io::Error::other(e.to_string()))?;
-        let to = path.with_file_name(format!("{name}{id}"));
+        let to = path.with_file_name(format!("{prefix}{id}"));
         fs::rename(path, &to).map(|()| to)
     });
     match renamed {
@@ -273,18 +302,14 @@ fn rename_with_id(path: &Path, name: &str) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// For whom the journal is.
-fn user() -> String {
-    format!("uid {}, Exim's user,", Uid::effective())
-}
-
 /// True for a directory that this user owns.
 fn is_own_directory(meta: &Metadata) -> bool {
     meta.is_dir() && files::is_own(meta)
 }
 
-/// Whether the file is ours; nobody else reads it from now on, whoever has restored or copied it.
-fn claim(file: &File) -> io::Result<bool> {
+/// Returns true for a journal file of this user. If others may read it, as after a restore, it is
+/// made private.
+fn make_private_if_own(file: &File) -> io::Result<bool> {
     let meta = file.metadata()?;
     if files::is_journal_file(&meta) && !files::is_private(&meta) {
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -292,16 +317,17 @@ fn claim(file: &File) -> io::Result<bool> {
     Ok(files::is_journal_file(&meta))
 }
 
-/// Whether what could not be opened has a place that is ours.
-fn is_foreign(e: &io::Error) -> bool {
+/// True if a file could not be opened perhaps because it is not ours: another user's file, a link,
+/// a directory or a FIFO.
+fn may_be_foreign(e: &io::Error) -> bool {
     let codes = [Errno::EACCES, Errno::EPERM, Errno::ELOOP, Errno::EISDIR, Errno::ENXIO];
     codes.iter().any(|code| e.raw_os_error() == io::Error::from(*code).raw_os_error())
 }
 
-/// Whether the path still leads to this file.
-fn is_at(path: &Path, file: &File) -> bool {
+/// True if the path still leads to this file.
+fn is_still_at(path: &Path, file: &File) -> bool {
     let id = |meta: Metadata| (meta.dev(), meta.ino());
-    let here = file.metadata().map(id);
-    let there = path.symlink_metadata().map(id);
-    matches!((here, there), (Ok(here), Ok(there)) if here == there)
+    let opened = file.metadata().map(id);
+    let at_path = path.symlink_metadata().map(id);
+    matches!((opened, at_path), (Ok(opened), Ok(at_path)) if opened == at_path)
 }

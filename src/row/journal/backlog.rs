@@ -8,7 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::Journal;
-use super::TRIES;
+use super::MAX_TRIES;
 use super::batch::has_id;
 use super::status::count;
 use super::status::open;
@@ -17,10 +17,10 @@ use crate::error::Error;
 /// The rows that wait at one moment.
 #[derive(Default)]
 pub struct Backlog {
-    /// Files that are no longer appended to, and whose names are never used again.
+    /// Files to which no attempt appends, and whose names are never used again.
     closed: HashSet<PathBuf>,
-    /// Files that may still grow or be renamed, with their lengths. They stay open, so that no later
-    /// file gets their inode number.
+    /// Files that may still grow or be renamed, with their lengths. An open file keeps its inode
+    /// number, so no later file can be taken for it.
     open: Vec<(File, u64)>,
 }
 
@@ -30,10 +30,10 @@ impl Journal<'_> {
     /// # Errors
     /// The directory cannot be read.
     pub fn backlog(&self) -> Result<Backlog, Error> {
-        let mut tries = 0..TRIES;
+        let mut tries = 0..MAX_TRIES;
         let taken = loop {
             match self.try_backlog() {
-                // A file got its other name in between.
+                // A file was renamed after the directory was listed.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
                 taken => break taken,
             }
@@ -81,14 +81,14 @@ impl Journal<'_> {
 }
 
 impl Backlog {
-    /// The length of the file's part that belongs to the backlog, if it has one.
+    /// The length of the part of a file that belongs to the backlog; `None` for a later file.
     fn length(&self, path: &Path) -> Option<u64> {
         if self.closed.contains(path) {
             return Some(u64::MAX);
         }
         let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-        let there = path.symlink_metadata().map(id).ok()?;
-        let is_it = |file: &File| file.metadata().is_ok_and(|meta| id(meta) == there);
-        self.open.iter().find(|(file, _)| is_it(file)).map(|(_, length)| *length)
+        let at_path = path.symlink_metadata().map(id).ok()?;
+        let is_same = |file: &File| file.metadata().is_ok_and(|meta| id(meta) == at_path);
+        self.open.iter().find(|(file, _)| is_same(file)).map(|(_, length)| *length)
     }
 }

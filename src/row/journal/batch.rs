@@ -1,4 +1,4 @@
-//! Rows on their way out of the journal: one file of them at a time, which nobody else has.
+//! The delivery's side of the journal: it locks one file of rows at a time.
 
 use std::collections::HashSet;
 use std::fs;
@@ -15,53 +15,53 @@ use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::fcntl::FlockArg;
 
-use super::BATCH;
+use super::BATCH_PREFIX;
 use super::Journal;
 use super::Line;
 use super::Lines;
 use super::ROWS;
 use super::SET_ASIDE;
 use super::SETTLEMENTS;
-use super::batch_of;
-use super::claim;
-use super::is_at;
-use super::is_foreign;
-use super::is_of_settlements;
+use super::batch_prefix;
+use super::is_settlements_file;
+use super::is_still_at;
+use super::make_private_if_own;
+use super::may_be_foreign;
 use super::record;
 use super::rename_with_id;
 use super::status::open;
 use crate::error::Error;
 use crate::state::files;
 
-/// How often the lock of a file is tried whose last row may still be on its way: an append takes a
+/// The tries to lock a file to which an attempt may still be writing its last row. A write takes a
 /// tenth of a millisecond.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
-/// A delivery closes the current file and begins another only if fewer files than this wait. Otherwise each
-/// delivery would leave one more file while the database is away.
+/// A delivery renames the current file only if fewer files than this wait. Otherwise each delivery
+/// would leave one more file while the database is away.
 pub(crate) const MANY: usize = 64;
 
-/// A file of rows, locked.
+/// A locked file of rows.
 pub struct Batch {
     path: PathBuf,
-    /// Its lock ends with it.
+    /// The lock ends when this is dropped.
     file: Flock<File>,
     lines: Lines<BufReader<File>>,
 }
 
-/// What becomes of a line.
+/// The result of a delivery for one line.
 #[derive(Debug)]
 pub enum RowStatus {
-    /// It is stored, or is to be set aside since it is not whole.
+    /// The row is stored, or the line is incomplete and is to be set aside.
     Done,
-    /// No table takes it, for this reason: it is to be set aside.
+    /// The table refuses the row for good, for this reason. It is to be set aside.
     Refused(String),
-    /// It goes on waiting.
+    /// The row goes on waiting.
     Waits,
 }
 
 impl Journal<'_> {
-    /// Whether there may be rows to deliver.
+    /// True if there may be rows to deliver.
     #[must_use]
     pub fn has_rows(&self) -> bool {
         !self.waiting().unwrap_or_default().is_empty()
@@ -70,40 +70,40 @@ impl Journal<'_> {
     /// True if there may be rows that wait with settlements; also if the directory cannot be read.
     #[must_use]
     pub fn has_settlements(&self) -> bool {
-        self.waiting().map_or(true, |files| files.iter().any(|path| is_of_settlements(path)))
+        self.waiting().map_or(true, |files| files.iter().any(|path| is_settlements_file(path)))
     }
 
-    /// The files of rows for `lock`: those with settlements, and then the oldest first. The file that
-    /// attempts append to is among them if fewer than `most` others wait.
+    /// The files to deliver: first those with settlements, each kind from the oldest on. The file
+    /// that attempts append to is included if fewer than `max_files` others wait.
     ///
     /// # Errors
     /// The directory is not ours, or cannot be read.
-    pub fn batches(&self, most: usize) -> Result<Vec<PathBuf>, Error> {
-        let mut files = self.list(&[SETTLEMENTS, ROWS], most)?;
-        files.sort_by_key(|path| !is_of_settlements(path));
+    pub fn batches(&self, max_files: usize) -> Result<Vec<PathBuf>, Error> {
+        let mut files = self.list(&[SETTLEMENTS, ROWS], max_files)?;
+        files.sort_by_key(|path| !is_settlements_file(path));
         Ok(files)
     }
 
-    /// The files of rows with settlements, for `lock`.
+    /// The files to deliver that have settlements.
     ///
     /// # Errors
     /// As for `batches`.
     pub fn batches_of_settlements(&self) -> Result<Vec<PathBuf>, Error> {
         let mut files = self.list(&[SETTLEMENTS], MANY)?;
-        files.retain(|path| is_of_settlements(path));
+        files.retain(|path| is_settlements_file(path));
         Ok(files)
     }
 
-    /// All files that no attempt appends to. Files of these names are renamed first, so that they
-    /// belong to them.
-    fn list(&self, names: &[&str], most: usize) -> Result<Vec<PathBuf>, Error> {
+    /// All files to which no attempt appends. The files with these `names` are renamed first, so
+    /// that they are included.
+    fn list(&self, names: &[&str], max_files: usize) -> Result<Vec<PathBuf>, Error> {
         let appended = [SETTLEMENTS, ROWS].map(|name| self.directory().join(name));
         let listed = self.prepare().and_then(|()| {
             let mut files = self.waiting()?;
             files.retain(|path| !appended.contains(path));
             for name in names {
-                // Rows without settlements never keep those with them from being delivered.
-                if *name == SETTLEMENTS || files.len() < most {
+                // Many files without settlements must not delay rows with settlements.
+                if *name == SETTLEMENTS || files.len() < max_files {
                     files.extend(self.rotate(&self.directory().join(name))?);
                 }
             }
@@ -112,9 +112,10 @@ impl Journal<'_> {
         listed.map_err(|source| failed(&self.directory(), source))
     }
 
-    /// Has the next attempt begin another file, once nobody adds to this one any longer.
+    /// Renames a file, so that the next attempt begins a new one. Waits a little for attempts that
+    /// are still writing to it.
     fn rotate(&self, rows: &Path) -> io::Result<Option<PathBuf>> {
-        let Some(path) = rename_with_id(rows, batch_of(rows))? else { return Ok(None) };
+        let Some(path) = rename_with_id(rows, batch_prefix(rows))? else { return Ok(None) };
         for _ in 0..LOCK_TRIES {
             match open(&path, true).map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
                 Ok(Err((_, Errno::EWOULDBLOCK))) => std::thread::sleep(LOCK_PAUSE),
@@ -124,23 +125,23 @@ impl Journal<'_> {
         Ok(Some(path))
     }
 
-    /// Takes a file, if it has at most so many bytes; `None` where it has more, or where another
-    /// process has it, or had it.
+    /// Locks a file. Returns `None` if it is longer than `max_length` bytes, if another process has
+    /// locked it, or if it is gone.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn lock(&self, path: PathBuf, longest: u64) -> Result<Option<Batch>, Error> {
+    pub fn lock(&self, path: PathBuf, max_length: u64) -> Result<Option<Batch>, Error> {
         let place = path.clone();
-        self.try_lock(path, longest).map_err(|source| failed(&place, source))
+        self.try_lock(path, max_length).map_err(|source| failed(&place, source))
     }
 
-    fn try_lock(&self, path: PathBuf, longest: u64) -> io::Result<Option<Batch>> {
+    fn try_lock(&self, path: PathBuf, max_length: u64) -> io::Result<Option<Batch>> {
         let file = match open(&path, true) {
-            Ok(file) if claim(&file)? => file,
+            Ok(file) if make_private_if_own(&file)? => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if !is_foreign(&e) && is_in_order(&path) => return Err(e),
+            Err(e) if !may_be_foreign(&e) && is_own(&path) => return Err(e),
             Ok(_) | Err(_) => {
-                return self.remove_foreign(&path, files::is_journal_file).map(|()| None);
+                return self.rename_foreign(&path, files::is_journal_file).map(|()| None);
             }
         };
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -148,23 +149,23 @@ impl Journal<'_> {
             Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
             Err((_, e)) => return Err(e.into()),
         };
-        // A name that somebody gave it may be given to another one meanwhile.
+        // An administrator may reuse a name without an id for another file.
         let path = match has_id(&path) {
             true => path,
-            false => rename_with_id(&path, batch_of(&path))?.unwrap_or(path),
+            false => rename_with_id(&path, batch_prefix(&path))?.unwrap_or(path),
         };
-        // Who had it before may have delivered it.
-        if !is_at(&path, &file) || file.metadata()?.size() > longest {
+        // Another process may have delivered and deleted the file before this one got the lock.
+        if !is_still_at(&path, &file) || file.metadata()?.size() > max_length {
             return Ok(None);
         }
         let lines = Lines::new(BufReader::new(file.try_clone()?));
         Ok(Some(Batch { path, file, lines }))
     }
 
-    /// Sets lines aside, and makes them remarks; returns their number.
+    /// Sets aside the lines with such a status, and comments them out. Returns their number.
     ///
     /// # Errors
-    /// The rows cannot be set aside, or the file cannot be written: they will be delivered again.
+    /// The rows cannot be set aside, or the file cannot be written. The next delivery tries again.
     pub fn set_aside(
         &self,
         batch: &Batch,
@@ -186,14 +187,14 @@ impl Journal<'_> {
         Ok(aside.len())
     }
 
-    /// Adds lines to the file that an administrator looks at, but for those it has: who was killed
-    /// after this and before they became remarks has set them aside already.
+    /// Adds lines to the file for the administrator. Lines that are in it are skipped: a process
+    /// may have been killed after it added them, and before it commented them out.
     fn append_set_aside(&self, path: &Path, lines: &[(&Line, &str)]) -> io::Result<()> {
         let known: HashSet<Vec<u8>> = match open(path, false) {
             Ok(file) => Lines::new(BufReader::new(file))
                 .map(|line| line.map(|line| line.text))
                 .collect::<io::Result<_>>()?,
-            // Another one is made.
+            // `add` makes a new file.
             Err(_) => HashSet::new(),
         };
         let mut text = Vec::new();
@@ -207,7 +208,7 @@ impl Journal<'_> {
         self.add(path, &text, &format!("{SET_ASIDE}."))
     }
 
-    /// Has what was set aside delivered again.
+    /// Puts the rows that were set aside back among those to deliver.
     ///
     /// # Errors
     /// The directory is not ours, or cannot be read.
@@ -215,30 +216,32 @@ impl Journal<'_> {
         let taken = self.prepare().and_then(|()| {
             self.set_aside_files()?
                 .iter()
-                .try_for_each(|path| rename_with_id(path, BATCH).map(drop))
+                .try_for_each(|path| rename_with_id(path, BATCH_PREFIX).map(drop))
         });
         taken.map_err(|source| failed(&self.directory(), source))
     }
 }
 
 impl Batch {
-    /// The next lines, at least so many if there are.
+    /// The next `count` lines, or all if fewer are left. One more if the last of them is followed
+    /// by a piece of the same line.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn next(&mut self, most: usize) -> Result<Vec<Line>, Error> {
+    pub fn next(&mut self, count: usize) -> Result<Vec<Line>, Error> {
         let mut lines = Vec::new();
-        while lines.len() < most || self.lines.is_within_line() {
+        while lines.len() < count || self.lines.has_rest_of_line() {
             let Some(line) = self.lines.next() else { break };
             lines.push(line.map_err(|e| failed(&self.path, e))?);
         }
         Ok(lines)
     }
 
-    /// Makes the lines of stored rows remarks. This needs no room, so it comes before `Journal::set_aside`.
+    /// Comments out the lines of stored rows. This comes before `Journal::set_aside`, because it
+    /// also works on a full disk.
     ///
     /// # Errors
-    /// The file cannot be written: the rows will be delivered again.
+    /// The file cannot be written. The next delivery finds the rows again.
     pub fn comment_out_stored(&self, lines: &[Line], statuses: &[RowStatus]) -> Result<(), Error> {
         let with_statuses = lines.iter().zip(statuses);
         with_statuses
@@ -246,25 +249,25 @@ impl Batch {
             .try_for_each(|(line, _)| self.comment_out(line))
     }
 
-    /// Has a line not looked at again.
+    /// Overwrites the first byte of a line with `#`, so that it is not read again.
     fn comment_out(&self, line: &Line) -> Result<(), Error> {
         self.file.write_all_at(b"#", line.at).map_err(|e| failed(&self.path, e))
     }
 
-    /// All of it is done with.
+    /// Deletes the file after all its rows are stored or set aside.
     ///
     /// # Errors
     /// The file cannot be deleted.
     pub fn remove(self) -> Result<(), Error> {
-        // Somebody may have given its name to another one.
-        if is_at(&self.path, &self.file) {
+        // An administrator may have moved another file to this path.
+        if is_still_at(&self.path, &self.file) {
             fs::remove_file(&self.path).map_err(|e| failed(&self.path, e))?;
         }
         Ok(())
     }
 }
 
-/// Why a line is to be set aside, if it is.
+/// The reason to set a line aside; `None` if it is not to be set aside.
 fn set_aside_reason<'a>(line: &Line, status: &'a RowStatus) -> Option<&'a str> {
     match status {
         RowStatus::Done if line.record.is_none() => Some("is not whole"),
@@ -273,14 +276,14 @@ fn set_aside_reason<'a>(line: &Line, status: &'a RowStatus) -> Option<&'a str> {
     }
 }
 
-fn is_in_order(path: &Path) -> bool {
+fn is_own(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| files::is_journal_file(&meta))
 }
 
-/// True if the file name has an id, so that no other process uses it.
+/// True if the file name has an id, so that it is never used for another file.
 pub(super) fn has_id(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_prefix(batch_of(path)).is_some_and(record::is_id)
+    name.strip_prefix(batch_prefix(path)).is_some_and(record::is_id)
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

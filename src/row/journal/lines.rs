@@ -1,4 +1,4 @@
-//! The lines of a file of rows, one by one: a long file takes no more memory than a short one.
+//! Reads a file of rows line by line, so that a long file takes no more memory than a short one.
 
 use std::io;
 use std::io::BufRead;
@@ -6,38 +6,39 @@ use std::io::Read;
 
 use super::Record;
 
-/// Bytes that no line of ours has, which is of a few kB.
-const LONGEST: u64 = 1 << 17;
+/// The most bytes read as one line. A row takes a few kB, so a longer line is not a row.
+const MAX_LENGTH: u64 = 1 << 17;
 
-/// A line that is no remark: those begin with `#`.
+/// A line that is neither empty nor a comment, which begins with `#`.
 pub struct Line {
-    /// Where it begins, in bytes.
+    /// The offset of its first byte.
     pub at: u64,
-    /// What stands there.
+    /// The bytes of the line.
     pub text: Vec<u8>,
-    /// The row; `None` where it is not whole, or none.
+    /// The row; `None` if the line is incomplete, damaged or not a row at all.
     pub record: Option<Record>,
-    /// Whether it stands behind the one before, on the same line.
+    /// True for a piece of garbage that follows the row before it, without a newline.
     pub is_on_same_line: bool,
 }
 
-/// Reads them.
+/// An iterator over the lines of a file.
 pub struct Lines<R> {
     reader: R,
     at: u64,
+    /// The rest of the line, to be returned next.
     rest: Option<Line>,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads on from here, which counts as the beginning.
+    /// Reads from here on. Offsets count from here.
     #[must_use]
     pub fn new(reader: R) -> Self {
         Self { reader, at: 0, rest: None }
     }
 
-    /// Whether what comes next is still of the same line.
+    /// True if the next item is the rest of the same line.
     #[must_use]
-    pub fn is_within_line(&self) -> bool {
+    pub fn has_rest_of_line(&self) -> bool {
         self.rest.is_some()
     }
 }
@@ -52,7 +53,7 @@ impl<R: BufRead> Iterator for Lines<R> {
         loop {
             let at = self.at;
             let mut text = Vec::new();
-            let read = (&mut self.reader).take(LONGEST).read_until(b'\n', &mut text);
+            let read = (&mut self.reader).take(MAX_LENGTH).read_until(b'\n', &mut text);
             self.at = match read {
                 Ok(0) => return None,
                 Ok(read) => at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX)),
@@ -64,13 +65,13 @@ impl<R: BufRead> Iterator for Lines<R> {
             if text.is_empty() || text.starts_with(b"#") {
                 continue;
             }
-            // A loss of power may leave zeros where the next line was to be.
-            let zeros = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
-            let rest = text.split_off(zeros);
-            let behind = at.saturating_add(u64::try_from(zeros).unwrap_or(u64::MAX));
+            // After a loss of power, zeros may follow the last complete line.
+            let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
+            let rest = text.split_off(end);
+            let rest_at = at.saturating_add(u64::try_from(end).unwrap_or(u64::MAX));
             if text.is_empty() {
                 return Some(Ok(Line {
-                    at: behind,
+                    at: rest_at,
                     text: rest,
                     record: None,
                     is_on_same_line: false,
@@ -78,7 +79,7 @@ impl<R: BufRead> Iterator for Lines<R> {
             }
             if !rest.is_empty() {
                 self.rest =
-                    Some(Line { at: behind, text: rest, record: None, is_on_same_line: true });
+                    Some(Line { at: rest_at, text: rest, record: None, is_on_same_line: true });
             }
             return Some(Ok(Line {
                 at,

@@ -1,5 +1,4 @@
-//! One row that waits, as a line of text: a checksum, a blank, and JSON that an administrator can
-//! read.
+//! A waiting row as a line of text: a checksum, a blank, and JSON that an administrator can read.
 
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
@@ -15,18 +14,18 @@ use crate::error::Error;
 use crate::store::Value;
 use crate::tables::settlement::Settlement;
 
-/// The member of a line that holds the settlement.
+/// The member of the JSON object that holds the settlement.
 const SETTLEMENT: &str = "settlement";
-/// Bytes of the SHA-256 that stand before a line: what they guard against is chance.
-const CHECKSUM: usize = 8;
-/// Random bytes of an id, beside its milliseconds: enough for all hosts of a cluster.
-const RANDOM: usize = 10;
+/// The bytes of the SHA-256 at the start of a line: a guard against accidents, not attackers.
+const CHECKSUM_LENGTH: usize = 8;
+/// The random bytes of an id: enough for all hosts of a cluster.
+const RANDOM_LENGTH: usize = 10;
 
-/// A row, and the name under which the database remembers that it has been stored.
+/// A row and its id. The database stores the id with the row, so that the row is stored once.
 #[derive(Debug)]
 pub struct Record {
-    /// 32 hexadecimal digits: milliseconds since 1970, so that old ones are found together, and
-    /// chance.
+    /// 32 hexadecimal digits: 12 for the milliseconds since 1970, so that old ids are next to each
+    /// other in an index, and 20 random ones.
     pub id: String,
     /// The parameters of `log.insert`.
     pub row: Vec<(&'static str, Value)>,
@@ -35,10 +34,10 @@ pub struct Record {
 }
 
 impl Record {
-    /// Names a row.
+    /// Gives a row its id.
     ///
     /// # Errors
-    /// The system has no random numbers.
+    /// The system gives no random numbers.
     pub fn new(time: SystemTime, row: Vec<(&'static str, Value)>) -> Result<Self, Error> {
         let id = new_id(time).map_err(|e| Error::System {
             place: String::from("random numbers"),
@@ -47,14 +46,14 @@ impl Record {
         Ok(Self { id, row, settlement: None })
     }
 
-    /// When the attempt began, in seconds since 1970.
+    /// The start of the attempt in seconds since 1970.
     #[must_use]
     pub fn time(&self) -> i64 {
         let time = self.row.iter().find(|(name, _)| *name == "time");
         time.map_or(0, |(_, time)| if let Value::Int(time) = time { *time } else { 0 })
     }
 
-    /// The line, without its end.
+    /// The line, without a newline.
     #[must_use]
     pub fn line(&self) -> String {
         let mut object = Map::new();
@@ -67,7 +66,7 @@ impl Record {
             };
             object.insert((*name).to_owned(), value);
         }
-        // It consists of texts and numbers, which JSON can always hold.
+        // A settlement consists of texts and numbers, so it can always be written as JSON.
         if let Some(Ok(settlement)) = self.settlement.as_ref().map(serde_json::to_value) {
             object.insert(SETTLEMENT.to_owned(), settlement);
         }
@@ -75,7 +74,7 @@ impl Record {
         format!("{} {json}", checksum(json.as_bytes()))
     }
 
-    /// Reads a line; `None` for what is not whole.
+    /// Reads a line; `None` if it is incomplete or damaged.
     #[must_use]
     pub fn read(line: &[u8]) -> Option<Self> {
         contain::catch("journal-read", || Self::parse(line)).ok().flatten()
@@ -93,7 +92,7 @@ impl Record {
         }
         let row = INSERT_PARAMETERS.iter().map(|name| {
             let value = match object.remove(*name) {
-                // Of a version that did not know the parameter.
+                // A version without this parameter wrote the line.
                 None | Some(Json::Null) => Value::Null,
                 Some(Json::String(text)) => Value::text(&text),
                 Some(Json::Number(number)) => Value::Int(number.as_i64()?),
@@ -107,27 +106,27 @@ impl Record {
     }
 }
 
-/// A name that sorts by time, and that nobody else makes.
+/// Makes an id that is unique and sorts by time.
 pub(super) fn new_id(time: SystemTime) -> Result<String, getrandom::Error> {
-    let mut random = [0; RANDOM];
+    let mut random = [0; RANDOM_LENGTH];
     getrandom::fill(&mut random)?;
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let milliseconds = u64::try_from(since.as_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
     Ok(format!("{milliseconds:012x}{}", base16ct::lower::encode_string(&random)))
 }
 
-/// Whether it is such a name.
+/// True if the text is an id.
 pub(super) fn is_id(text: &str) -> bool {
     text.len() == id_length() && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn id_length() -> usize {
-    12_usize.saturating_add(RANDOM.saturating_mul(2))
+    12_usize.saturating_add(RANDOM_LENGTH.saturating_mul(2))
 }
 
 fn checksum(text: &[u8]) -> String {
     let digest = Sha256::digest(text);
-    base16ct::lower::encode_string(digest.get(..CHECKSUM).unwrap_or_default())
+    base16ct::lower::encode_string(digest.get(..CHECKSUM_LENGTH).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_lost_or_changed_a_byte_is_none() {
+    fn a_line_with_a_missing_or_changed_byte_is_not_read() {
         let line = record().line().into_bytes();
         for at in 0..line.len() {
             assert!(Record::read(line.get(..at).unwrap()).is_none(), "cut at {at}");

@@ -1,4 +1,4 @@
-//! What is in the journal, for who looks after it.
+//! Counts the rows in the journal, for the administrator.
 
 use std::fs;
 use std::fs::File;
@@ -9,9 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::BATCH;
+use super::BATCH_PREFIX;
 use super::DIRECTORY;
-use super::FOREIGN;
+use super::FOREIGN_PREFIX;
 use super::Journal;
 use super::Lines;
 use super::ROWS;
@@ -19,21 +19,21 @@ use super::Record;
 use super::SET_ASIDE;
 use crate::error::Error;
 
-/// What is in the journal.
+/// The content of the journal.
 #[derive(Debug, Default)]
 pub struct JournalStatus {
-    /// How many rows wait.
+    /// The number of rows that wait.
     pub waiting: usize,
-    /// Since when the oldest does, in seconds since 1970.
+    /// The time of the oldest of them, in seconds since 1970.
     pub since: Option<i64>,
-    /// How many rows were set aside.
+    /// The number of rows that are set aside.
     pub set_aside: usize,
-    /// What cannot be read, or is not ours.
+    /// Files and directories that cannot be read, or are not ours.
     pub foreign: Vec<PathBuf>,
 }
 
 impl Journal<'_> {
-    /// Counts what is there.
+    /// Reads all files and counts their rows.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -50,7 +50,7 @@ impl Journal<'_> {
                     journal_status.waiting = journal_status.waiting.saturating_add(lines);
                     journal_status.since = oldest.into_iter().chain(journal_status.since).min();
                 }
-                // Delivered in between.
+                // The file was delivered meanwhile.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(_) => journal_status.foreign.push(path),
             }
@@ -63,26 +63,26 @@ impl Journal<'_> {
                 Err(_) => journal_status.foreign.push(path),
             }
         }
-        let is_foreign = |name: &str| name.starts_with(FOREIGN);
+        let is_foreign = |name: &str| name.starts_with(FOREIGN_PREFIX);
         journal_status.foreign.extend(files(&self.directory(), is_foreign)?);
-        let name = format!("{FOREIGN}{DIRECTORY}.");
-        journal_status.foreign.extend(files(self.state, |other| other.starts_with(&name))?);
+        let prefix = format!("{FOREIGN_PREFIX}{DIRECTORY}.");
+        journal_status.foreign.extend(files(self.state, |name| name.starts_with(&prefix))?);
         Ok(journal_status)
     }
 
-    /// All files of rows to deliver.
+    /// All files of rows that wait.
     pub(super) fn waiting(&self) -> io::Result<Vec<PathBuf>> {
-        files(&self.directory(), |name| name == ROWS || name.starts_with(BATCH))
+        files(&self.directory(), |name| name == ROWS || name.starts_with(BATCH_PREFIX))
     }
 
-    /// All files of rows that were set aside.
+    /// All files of rows that are set aside.
     pub(super) fn set_aside_files(&self) -> io::Result<Vec<PathBuf>> {
-        let long = format!("{SET_ASIDE}.");
-        files(&self.directory(), |name| name == SET_ASIDE || name.starts_with(&long))
+        let full_prefix = format!("{SET_ASIDE}.");
+        files(&self.directory(), |name| name == SET_ASIDE || name.starts_with(&full_prefix))
     }
 }
 
-/// What has such a name, sorted.
+/// The entries of a directory with such names, sorted; none if there is no directory.
 pub(super) fn files(directory: &Path, has_name: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -99,7 +99,8 @@ pub(super) fn files(directory: &Path, has_name: impl Fn(&str) -> bool) -> io::Re
     Ok(files)
 }
 
-/// Counts the lines that begin in the first `length` bytes of a file; also returns the time of the oldest row.
+/// Counts the lines that begin in the first `length` bytes of a file. Also returns the time of the
+/// oldest row.
 pub(super) fn count(path: &Path, length: u64) -> io::Result<(usize, Option<i64>)> {
     let (mut lines, mut oldest) = (0_usize, None);
     for line in Lines::new(BufReader::new(open(path, false)?)) {
@@ -113,10 +114,11 @@ pub(super) fn count(path: &Path, length: u64) -> io::Result<(usize, Option<i64>)
     Ok((lines, oldest))
 }
 
-/// Opens what is to be read, and written where it stands.
-pub(super) fn open(path: &Path, is_written: bool) -> io::Result<File> {
+/// Opens a regular file to read it, and to overwrite bytes in it if `writable`.
+pub(super) fn open(path: &Path, writable: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(is_written).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    options.read(true).write(writable).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let file = options.open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("is no file")) }
+    let is_file = file.metadata()?.is_file();
+    if is_file { Ok(file) } else { Err(io::Error::other("is not a regular file")) }
 }
