@@ -1,4 +1,4 @@
-//! An account: the administrator's query, its parameters, and what its columns mean.
+//! An account: the administrator's query, its parameters and its columns.
 
 pub mod cached;
 
@@ -17,7 +17,7 @@ use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
 
-/// Who the client says it is, in the forms that a query may ask for.
+/// The authcid in the forms that a query may ask for.
 #[derive(Debug)]
 pub struct Login {
     typed: String,
@@ -25,7 +25,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// Lower case, with the default domain where there is none.
+    /// Makes the name lower case, and adds the default domain if it has none.
     #[must_use]
     pub fn new(authcid: &str, default_domain: &str) -> Self {
         let mut user = authcid.to_lowercase();
@@ -35,39 +35,40 @@ impl Login {
         Self { typed: authcid.to_owned(), user }
     }
 
-    /// As the client wrote it.
+    /// The name as the client wrote it.
     #[must_use]
     pub fn typed(&self) -> &str {
         &self.typed
     }
 
-    /// What limits count it as. Many databases do not see blanks at the end when they compare.
+    /// The name that limits count. Blanks at its end are cut off, because many databases ignore
+    /// them in comparisons.
     #[must_use]
     pub fn key(&self) -> &str {
         self.user.trim()
     }
 
-    /// True if the login has only printable ASCII characters, with its domain.
+    /// True if the name and its domain have only printable ASCII characters.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         lists::is_plain_name(&self.typed) && lists::is_plain_name(&self.user)
     }
 
-    /// What the row calls the account unless the table knows better.
+    /// The name for the row and the log line, unless the account has a canonical name.
     #[must_use]
     pub fn user(&self) -> &str {
         &self.user
     }
 }
 
-/// An account of the administrator's table.
+/// An account of the administrator's user database.
 #[derive(Debug)]
 pub struct Account {
-    /// The canonical name, where the query has a column `username`.
+    /// The canonical name, if the query returns a column `username`.
     pub username: Option<String>,
-    /// Every row's stored password.
+    /// The stored passwords of all rows.
     pub passwords: Vec<Secret>,
-    /// Its own rules.
+    /// The account's own rules.
     pub rules: Rules,
 }
 
@@ -76,8 +77,8 @@ pub struct Account {
 pub struct AccountLookup {
     /// The account, if there is one.
     pub account: Option<Account>,
-    /// True if all spellings of a login lead to one name: the query returns `username`, or it is the
-    /// default query, which compares bytes.
+    /// True if all spellings of a login lead to one name: the query returns `username`, or it is
+    /// the default query, which compares bytes.
     pub is_name_canonical: bool,
 }
 
@@ -91,7 +92,7 @@ impl AccountLookup {
     }
 }
 
-/// What the account query may ask for.
+/// The parameters of the account query.
 #[must_use]
 pub fn parameters(login: &Login, attempt: &Attempt, protocol: &str) -> [(&'static str, Value); 7] {
     let (local_part, domain) = login.user.rsplit_once('@').unwrap_or((&login.user, ""));
@@ -108,7 +109,7 @@ pub fn parameters(login: &Login, attempt: &Attempt, protocol: &str) -> [(&'stati
 }
 
 impl Account {
-    /// Asks the administrator's table; no such account is an answer.
+    /// Runs the account query. An unknown account is a result, not an error.
     ///
     /// # Errors
     /// The database cannot tell, or a column cannot be understood.
@@ -140,7 +141,7 @@ impl Account {
                     all.passwords.append(&mut one.passwords);
                     all
                 }
-                // Which of them holds is not ours to guess.
+                // It is unknown which row's rules apply.
                 Some(_) => {
                     return Err(broken(String::from(
                         "has several rows that differ in more than password",
@@ -154,10 +155,10 @@ impl Account {
         Ok(AccountLookup { account, is_name_canonical })
     }
 
-    /// An account of one row.
+    /// Reads an account from one row.
     ///
     /// # Errors
-    /// A column cannot be understood; the text names it.
+    /// A column cannot be understood. The text names the column.
     pub fn read(row: &mut Row) -> Result<Self, String> {
         let stored = match row.take("password") {
             Some(Value::Text(stored)) => Some(stored),
@@ -171,8 +172,8 @@ impl Account {
         })
     }
 
-    /// The columns username, allow_countries, deny_countries, allow_nets and protocols, as they could
-    /// stand in a table.
+    /// The values of username, allow_countries, deny_countries, allow_nets and protocols, in the
+    /// form that `read` takes.
     #[must_use]
     pub fn columns(&self) -> [String; 5] {
         let Rules { allow_countries, deny_countries, allow_nets, protocols, .. } = &self.rules;
@@ -207,7 +208,8 @@ fn rules_of(row: &Row) -> Result<Rules, String> {
     })
 }
 
-/// Numbers, `Y`/`N` and words as panels store them; anything else is not guessed at.
+/// Reads `disabled`: a number, `Y` or `N`, or a word, as hosting panels store it. Any other text is
+/// an error.
 fn disabled(row: &Row) -> Result<bool, String> {
     match row.text("disabled").trim().to_lowercase().as_str() {
         "" | "0" | "n" | "no" | "f" | "false" | "off" => Ok(false),

@@ -1,10 +1,10 @@
-//! Accounts that have logged in, remembered in the state directory for the time when no host of
-//! their database can be reached: `accounts.serve_stale`.
+//! Cached accounts: accounts that have logged in, kept in the state directory for an outage of
+//! their database (`accounts.serve_stale`).
 //!
-//! A file for each, named by a hash of what the account query would ask for, so that a file belongs
-//! to one database, one query and one answer. It holds stored passwords: those that are neither in
-//! clear nor good for logging in as they are. An account that is seen gone, disabled or with other
-//! passwords is forgotten at once.
+//! Each account has its own file. The file name is a hash of the database, the query and the
+//! query's parameters. The file holds the account's columns and its stored passwords, except those
+//! in clear and those whose hash is enough to log in. An account that is found to be gone, disabled
+//! or changed is deleted at once.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -30,21 +30,22 @@ use crate::store::Parameters;
 use crate::store::Row;
 use crate::store::Value;
 
-/// The directory in the state directory.
+/// The cache's directory in the state directory.
 const DIRECTORY: &str = "remembered";
-/// More accounts than this are not remembered: some 40 MB of files.
+/// The most cached accounts: some 40 MB of files.
 const MAX_FILES: usize = 10_000;
-/// How the names of those end that erase what is over.
+/// Saving a new account whose file name ends in this digit also deletes expired files.
 const SWEEPING_DIGIT: char = '0';
-/// Bytes of a file that is read: what is longer is none of ours.
+/// The most bytes of a file that is written or read.
 const MAX_LENGTH: u64 = 16 * 1024;
-/// Seconds after which the time of a login is written anew, or a quarter of the lifetime.
+/// A file is written anew if its time is older than this in seconds, or than a quarter of the
+/// lifetime if that is shorter.
 const FRESH: i64 = 3600;
-/// The columns of an account beside its passwords and its state.
+/// The columns of an account except `password` and `disabled`.
 const COLUMNS: [&str; 5] =
     ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
 
-/// The place of one account.
+/// The cache file of one account, which need not exist.
 pub struct CachedAccount<'a> {
     directory: PathBuf,
     path: PathBuf,
@@ -54,8 +55,8 @@ pub struct CachedAccount<'a> {
 }
 
 impl<'a> CachedAccount<'a> {
-    /// The place of the account that the query finds with these parameters; `None` where nothing is
-    /// to be remembered. `now` is in seconds since 1970.
+    /// The cache file of the account that the query finds with these parameters; `None` if
+    /// `accounts.serve_stale` is not set. `now` is in seconds since 1970.
     #[must_use]
     pub fn new(
         state: &Path,
@@ -65,8 +66,8 @@ impl<'a> CachedAccount<'a> {
     ) -> Option<Self> {
         accounts.serve_stale?;
         let mut hash = Sha256::new();
-        let place = accounts.database.to_string();
-        for text in [&*place, &*accounts.query] {
+        let database = accounts.database.to_string();
+        for text in [&*database, &*accounts.query] {
             hash.update(text.as_bytes());
             hash.update([0]);
         }
@@ -80,7 +81,8 @@ impl<'a> CachedAccount<'a> {
         Some(Self { directory, path, accounts, now })
     }
 
-    /// The account, if it has logged in and that is not too long ago.
+    /// Reads the account, unless it is not cached or has expired. A file that is expired or cannot
+    /// be understood is deleted.
     #[must_use]
     pub fn load(&self) -> Option<Account> {
         let text = self.read().ok()?;
@@ -107,7 +109,8 @@ impl<'a> CachedAccount<'a> {
         (!account.passwords.is_empty()).then_some((time, account))
     }
 
-    /// A login of the future is of a clock that was wrong then, or is now.
+    /// True if a login is too old. A login in the future counts as expired, too: the clock was
+    /// wrong then, or is wrong now.
     fn is_expired(&self, time: i64) -> bool {
         let age = self.now.saturating_sub(time);
         age < -FRESH || age > self.lifetime()
@@ -119,24 +122,25 @@ impl<'a> CachedAccount<'a> {
         i64::try_from(lifetime).unwrap_or(i64::MAX)
     }
 
-    /// What the database has just said of the account: forgets it unless it is as it was.
+    /// Deletes the file if the account differs from `account`, which the database has just
+    /// returned.
     pub fn delete_if_changed(&self, account: Option<&Account>) {
         let Ok(text) = self.read() else { return };
-        let known = self.parse(&text).and_then(|(_, known)| self.format(&known, 0));
-        let fresh = account.and_then(|account| self.format(account, 0));
-        if known.is_none() || known != fresh {
+        let cached = self.parse(&text).and_then(|(_, cached)| self.format(&cached, 0));
+        let current = account.and_then(|account| self.format(account, 0));
+        if cached.is_none() || cached != current {
             self.delete();
         }
     }
 
-    /// Remembers an account that has logged in. Where that cannot be done, nobody is served later;
-    /// that is no reason to refuse a client now.
+    /// Writes an account that has logged in. An error only means that the account cannot be served
+    /// in an outage, so it is ignored and the client is accepted.
     pub fn save(&self, account: &Account) {
         let Some(text) = self.format(account, self.now) else { return };
-        let known = self.read().ok().and_then(|text| self.parse(&text));
+        let cached = self.read().ok().and_then(|text| self.parse(&text));
         let fresh = FRESH.min(self.lifetime() / 4);
-        if known.is_some_and(|(time, _)| self.now.saturating_sub(time) < fresh) {
-            // The same: `compare` has looked.
+        if cached.is_some_and(|(time, _)| self.now.saturating_sub(time) < fresh) {
+            // Only the time differs: `delete_if_changed` has deleted any other file.
             return;
         }
         let _ = self.write(&text).ok();
@@ -144,23 +148,22 @@ impl<'a> CachedAccount<'a> {
 
     fn read(&self) -> io::Result<Zeroizing<String>> {
         if !is_private_directory(&self.directory) {
-            return Err(io::Error::other("is not ours alone"));
+            return Err(io::Error::other("is not private"));
         }
         read(&self.path)
     }
 
-    /// Forgets the account.
     fn delete(&self) {
         let _ = fs::remove_file(&self.path).ok();
     }
 
-    /// The text of the file; `None` where there is nothing that may be remembered.
+    /// The text of the file; `None` if the account may not be cached.
     fn format(&self, account: &Account, time: i64) -> Option<Zeroizing<String>> {
         if account.rules.disabled {
             return None;
         }
         let settings = &self.accounts.passwords;
-        // Room for all of it at once: growing would leave copies behind.
+        // The whole capacity is allocated at once, because growing would leave copies in memory.
         let columns = account.columns();
         let lengths = columns.iter().map(String::len);
         let lengths = lengths.chain(account.passwords.iter().map(|stored| stored.expose().len()));
@@ -188,8 +191,8 @@ impl<'a> CachedAccount<'a> {
         (has_password && length <= MAX_LENGTH).then_some(text)
     }
 
-    /// Whether there is no room for another; one in sixteen erases what is over, which takes a look
-    /// into each file.
+    /// True if no further account can be cached. One in sixteen calls deletes expired files first,
+    /// because that reads every file.
     fn is_full(&self) -> bool {
         if self.path.to_string_lossy().ends_with(SWEEPING_DIGIT) {
             sweep(&self.directory, |time| self.is_expired(time));
@@ -197,18 +200,17 @@ impl<'a> CachedAccount<'a> {
         fs::read_dir(&self.directory).map_or(0, Iterator::count) >= MAX_FILES
     }
 
-    /// Whole, or not at all.
+    /// Writes a new file and renames it into place, so that no process reads half a file.
     fn write(&self, text: &str) -> io::Result<()> {
-        let me = Uid::effective();
-        if me.is_root() {
-            return Err(io::Error::other("is not made by root"));
+        if Uid::effective().is_root() {
+            return Err(io::Error::other("only Exim's user makes it, not root"));
         }
         match DirBuilder::new().mode(0o700).create(&self.directory) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             Ok(()) | Err(_) => {}
         }
         if !is_private_directory(&self.directory) {
-            return Err(io::Error::other("is not ours alone"));
+            return Err(io::Error::other("is not private"));
         }
         if !self.path.exists() && self.is_full() {
             return Err(io::Error::other("is full"));
@@ -224,20 +226,21 @@ impl<'a> CachedAccount<'a> {
     }
 }
 
-/// Erases what is over, or of no use; `now` is in seconds since 1970.
+/// Deletes expired files, and all files if `accounts.serve_stale` is not set. `now` is in seconds
+/// since 1970.
 pub fn prune(state: &Path, accounts: &Accounts, now: i64) {
     let directory = state.join(DIRECTORY);
     let cached = CachedAccount { path: PathBuf::new(), directory, accounts, now };
     sweep(&cached.directory, |time| accounts.serve_stale.is_none() || cached.is_expired(time));
 }
 
-/// Erases what is remembered of all accounts: one was changed, and what its files are called is not
-/// known.
+/// Deletes all cached accounts. The tool does this after it has changed one, because it does not
+/// know the name of that account's file.
 pub fn delete_all(state: &Path) {
     sweep(&state.join(DIRECTORY), |_| true);
 }
 
-/// Deletes files of ours by the time in them.
+/// Deletes the files that have expired, and those that contain no time.
 fn sweep(directory: &Path, is_expired: impl Fn(i64) -> bool) {
     if !is_private_directory(directory) {
         return;
@@ -253,12 +256,12 @@ fn sweep(directory: &Path, is_expired: impl Fn(i64) -> bool) {
     }
 }
 
-/// True for a directory of this user alone that is not a link.
+/// True for a directory that only this user can use, and that is not a link.
 fn is_private_directory(directory: &Path) -> bool {
     directory.symlink_metadata().is_ok_and(|meta| meta.is_dir() && files::is_private(&meta))
 }
 
-/// Reads a file of this user alone.
+/// Reads a file that only this user can read or write.
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     let file = files::open(path)?;
     let length = file.metadata()?.len();
