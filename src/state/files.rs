@@ -1,7 +1,7 @@
 //! The owner and the mode that files in the state directory must have to be used.
 //!
-//! All of them belong to Exim's user, and no other user may read or write them: a file that another
-//! user could have written is not evidence of anything. Nothing is opened through a link.
+//! All of them belong to Exim's user, and no other user may read or write them. A file that another
+//! user could have written is not trusted. Links are not followed.
 
 use std::fs::File;
 use std::fs::Metadata;
@@ -20,13 +20,13 @@ const OTHERS_WRITE: u32 = 0o022;
 /// The owner's permissions to read and write.
 const OWNER: u32 = 0o600;
 
-/// True if this user owns it.
+/// True if this user owns the file or directory.
 #[must_use]
 pub fn is_own(meta: &Metadata) -> bool {
     meta.uid() == Uid::effective().as_raw()
 }
 
-/// True for a directory that this user owns, or a file.
+/// True if this user owns the file or directory, and other users have no permissions for it.
 #[must_use]
 pub fn is_private(meta: &Metadata) -> bool {
     is_own(meta) && meta.mode() & OTHERS == 0
@@ -38,26 +38,26 @@ pub fn is_state_directory(meta: &Metadata) -> bool {
     meta.is_dir() && is_own(meta) && meta.mode() & OTHERS_WRITE == 0
 }
 
-/// True for a file of locks. Root uses the file of Exim's user.
+/// True for a file of locks that is private. Root uses the file of Exim's user.
 #[must_use]
 pub fn is_lock_file(meta: &Metadata) -> bool {
     let is_owner = is_own(meta) || Uid::effective().is_root();
     meta.is_file() && is_owner && meta.mode() & OTHERS == 0
 }
 
-/// True for a file of rows that only its owner may write, and that has one name, or none if it was
-/// just deleted. Others may have been allowed to read it, as after a restore: rows are not evidence
-/// for a decision, and refusing them would delay them.
+/// True for a file of rows that only this user may write, and that has one name, or none if it was
+/// just deleted. Other users may be able to read it, as after a restore. This affects no decision,
+/// and refusing the file would delay its rows.
 #[must_use]
 pub fn is_journal_file(meta: &Metadata) -> bool {
     let mode = meta.mode() & (OWNER | OTHERS_WRITE);
     meta.is_file() && is_own(meta) && mode == OWNER && meta.nlink() <= 1
 }
 
-/// Opens a file of this user alone to read it.
+/// Opens a private file to read it.
 ///
 /// # Errors
-/// There is none, it is a link, or another user owns it or may read or write it.
+/// The file is missing or a link, or another user owns it or may read or write it.
 pub fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -74,10 +74,10 @@ pub fn open(path: &Path) -> io::Result<File> {
     )))
 }
 
-/// Creates a file for this user alone to write it.
+/// Creates a private file to write it.
 ///
 /// # Errors
-/// It exists, or cannot be made.
+/// The file exists, or cannot be created.
 pub fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(OWNER).custom_flags(libc::O_NOFOLLOW);

@@ -1,4 +1,5 @@
-//! The decoy key: a secret of this host, from which values that look random are made the same each time.
+//! The decoy key: a secret of this host. Decoys are derived from it, so that they look random and
+//! stay the same.
 
 use std::fs;
 use std::io::Read;
@@ -14,10 +15,10 @@ use crate::state::files;
 const FILE_NAME: &str = "decoy-key";
 const LENGTH: usize = 32;
 
-/// The key; made when it is first needed, by one process for all.
+/// Reads the key. The first process that needs it makes it.
 ///
 /// # Errors
-/// It cannot be read or made.
+/// The key cannot be read or made.
 pub fn key(directory: &Path) -> Result<Secret, Error> {
     let path = directory.join(FILE_NAME);
     let fail = |source| Error::System { place: path.display().to_string(), source };
@@ -32,19 +33,19 @@ pub fn key(directory: &Path) -> Result<Secret, Error> {
 
 fn read(path: &Path) -> std::io::Result<Secret> {
     let mut bytes = Vec::with_capacity(LENGTH);
-    let most = u64::try_from(LENGTH).unwrap_or(0);
-    files::open(path)?.take(most).read_to_end(&mut bytes)?;
+    let length = u64::try_from(LENGTH).unwrap_or(0);
+    files::open(path)?.take(length).read_to_end(&mut bytes)?;
     if bytes.len() == LENGTH {
         return Ok(Secret::new(bytes));
     }
     Err(std::io::Error::other("is too short: delete it, and another one is made"))
 }
 
-/// Whole, or not at all; whose link comes first, wins.
+/// Writes a complete file, then links it into place. If another process was first, its key stays.
 fn make(directory: &Path, path: &Path) -> std::io::Result<()> {
-    // Root never leaves a file here that Exim's user could not replace.
+    // Exim's user could not read a file that root makes.
     if nix::unistd::Uid::effective().is_root() {
-        return Err(std::io::Error::other("is not made by root"));
+        return Err(std::io::Error::other("only Exim's user makes it, not root"));
     }
     let mut bytes = Zeroizing::new([0; LENGTH]);
     getrandom::fill(&mut *bytes).map_err(|e| std::io::Error::other(e.to_string()))?;

@@ -1,7 +1,7 @@
-//! How many processes of this host hash passwords at the same time: each holds a lock on one byte of
-//! a file in the state directory while it does.
+//! Slots limit the number of processes of this host that hash passwords at the same time. A process
+//! with a slot holds a lock on one byte of a file in the state directory.
 //!
-//! The locks are the kernel's and belong to the open file, so that a process which dies gives its slot
+//! The kernel releases the lock when the file is closed, so a process that dies gives its slot
 //! back. Nothing is ever written to the file.
 
 use std::fs::File;
@@ -22,19 +22,19 @@ use crate::error::Error;
 use crate::state::files;
 
 const FILE_NAME: &str = "hash-slots";
-/// Of each CPU by default: more of them are no faster, and each takes its memory.
-const SLOTS_OF_CPU: usize = 2;
-const FEWEST_BY_DEFAULT: u32 = 4;
+/// The default for each CPU. More would not be faster, and each hash takes memory.
+const SLOTS_PER_CPU: usize = 2;
+const MIN_DEFAULT: u32 = 4;
 
-/// How many slots there are where nobody has said: by the CPUs that this process may use.
+/// The default number of slots. It depends on the CPUs that this process may use.
 #[must_use]
 pub fn default_count() -> u32 {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
-    let count = u32::try_from(cpus.saturating_mul(SLOTS_OF_CPU)).unwrap_or(u32::MAX);
-    count.max(FEWEST_BY_DEFAULT)
+    let count = u32::try_from(cpus.saturating_mul(SLOTS_PER_CPU)).unwrap_or(u32::MAX);
+    count.max(MIN_DEFAULT)
 }
 
-/// The slots of this host. Who has taken one holds it until this is dropped.
+/// The slots of this host. A slot that was taken is held until this is dropped.
 #[derive(Debug)]
 pub struct Slots {
     file: File,
@@ -43,15 +43,15 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Opens the file; makes it where it is missing. Without a count there are as many as by default.
+    /// Opens the file, and makes it if it is missing. Without a `count`, the default applies.
     ///
     /// # Errors
-    /// It cannot be made or opened, or is not this user's own.
+    /// The file cannot be made or opened, or is not private.
     pub fn open(directory: &Path, count: Option<u32>) -> Result<Self, Error> {
         let path = directory.join(FILE_NAME);
         let me = Uid::effective();
         let mut options = OpenOptions::new();
-        // Root never leaves a file here that Exim's user could not open.
+        // Exim's user could not open a file that root makes.
         options.read(true).write(true).create(!me.is_root()).mode(0o600);
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
         let opened = options.open(&path).and_then(|file| {
@@ -73,17 +73,18 @@ impl Slots {
     /// Takes a slot, if one is free.
     ///
     /// # Errors
-    /// The file system knows no locks.
+    /// The file system does not support locks.
     pub fn take(&self) -> Result<bool, Error> {
         match self.count {
-            Some(count) => self.take_of(count),
-            // To find out how many CPUs there are takes longer than all of this.
-            None => Ok(self.take_of(FEWEST_BY_DEFAULT)? || self.take_of(default_count())?),
+            Some(count) => self.take_one_of(count),
+            // Counting the CPUs takes longer than all of this.
+            None => Ok(self.take_one_of(MIN_DEFAULT)? || self.take_one_of(default_count())?),
         }
     }
 
-    fn take_of(&self, count: u32) -> Result<bool, Error> {
-        // Others begin elsewhere.
+    /// Takes one of the first `count` slots, if one is free.
+    fn take_one_of(&self, count: u32) -> Result<bool, Error> {
+        // Processes begin at different slots, to find a free one sooner.
         let first = std::process::id();
         for number in 0..count {
             let slot = first.wrapping_add(number).checked_rem(count).unwrap_or(0);
@@ -114,7 +115,7 @@ impl Slots {
             l_whence: short(libc::SEEK_SET)?,
             l_start: slot.into(),
             l_len: 1,
-            // What the kernel wants for a lock of an open file.
+            // Must be 0 for a lock of an open file (fcntl(2)).
             l_pid: 0,
         };
         fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock)).map(|_| ())
@@ -125,7 +126,7 @@ fn fail(path: &Path, what: String) -> Error {
     Error::System { place: path.display().to_string(), source: io::Error::other(what) }
 }
 
-/// Says what to do: something else has the name, or it cannot be made.
+/// The error for a file that cannot be used, with a remedy.
 fn unusable(path: &Path, e: &io::Error) -> Error {
     let exists = |path: &Path| path.symlink_metadata().is_ok();
     let me = Uid::effective();
@@ -134,7 +135,7 @@ fn unusable(path: &Path, e: &io::Error) -> Error {
     } else if !path.parent().is_some_and(exists) {
         String::from("make the directory with `authpolicy db init`, or set state.directory")
     } else if me.is_root() {
-        String::from("root makes none, but `authpolicy config` does, as the directory's owner")
+        String::from("root does not make it: run `authpolicy config`, which makes it for its owner")
     } else {
         format!("state.directory must be a directory of Exim's user (uid {me}), mode 0700")
     };
@@ -145,12 +146,12 @@ fn unusable(path: &Path, e: &io::Error) -> Error {
 mod tests {
     use super::*;
 
-    /// With the file that root does not make.
+    /// A state directory that has the file, also if the test runs as root.
     fn directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         if Uid::effective().is_root() {
             let message = Slots::open(directory.path(), Some(1)).unwrap_err().to_string();
-            assert!(message.contains("root makes none"), "{message}");
+            assert!(message.contains("root does not make it"), "{message}");
             drop(files::create(&directory.path().join(FILE_NAME)).unwrap());
         }
         directory
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn by_default_there_are_as_many_as_the_cpus_want() {
+    fn the_default_count_of_slots_can_be_taken() {
         let directory = directory();
         let open = || Slots::open(directory.path(), None).unwrap();
         let taken: Vec<_> = (0..default_count()).map(|_| open()).collect();
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn no_link_is_followed_and_nothing_else_is_taken_for_the_file() {
+    fn a_link_a_directory_or_a_fifo_is_not_used() {
         let directory = directory();
         assert!(Slots::open(directory.path(), Some(1)).unwrap().take().unwrap());
         let path = directory.path().join(FILE_NAME);
