@@ -1,4 +1,5 @@
-//! What came of an attempt: for the answer, the row, the log line and `last`.
+//! The verdict: the decision with the facts that Exim's reply, the row, the log line and `last`
+//! need.
 
 pub mod maillog;
 pub mod reply;
@@ -9,27 +10,27 @@ use crate::policy::DecisionKind;
 use crate::policy::Reason;
 use crate::verdict::reply::Reply;
 
-/// What came of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    /// What was decided, and why.
+    /// The decision, with its reason and rule.
     pub decision: Decision,
-    /// The client's country, where it is known.
+    /// The client's country, if it is known.
     pub country: Option<Country>,
-    /// The number of the client's autonomous system, where it is known.
+    /// The number of the client's autonomous system, if it is known.
     pub asn: Option<u32>,
-    /// The canonical name of the account, else the authcid in lower case, printable.
+    /// The canonical name of the account, else the authcid in lower case, made printable.
     pub username: String,
 }
 
 impl Verdict {
-    /// Where something of ours is broken.
+    /// The verdict when something on our side is broken.
     #[must_use]
     pub fn cannot_tell(username: String) -> Self {
         Self { decision: Decision::CANNOT_TELL, country: None, asn: None, username }
     }
 
-    /// What Exim hears.
+    /// The reply to Exim.
     pub fn reply(&self) -> Reply {
         match self.decision.kind {
             DecisionKind::Accept => Reply::Accept,
@@ -38,7 +39,7 @@ impl Verdict {
         }
     }
 
-    /// The number that `last{status}` gives.
+    /// The number that `last{status}` returns.
     #[must_use]
     pub fn status(&self) -> &'static str {
         match (self.decision.kind, self.decision.reason) {
@@ -49,13 +50,13 @@ impl Verdict {
         }
     }
 
-    /// Why not simply accepted, or empty.
+    /// The name of the reason, or empty.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.decision.reason.map_or("", Reason::name)
     }
 
-    /// The rule that refuses, or empty.
+    /// The name of the rule, or empty.
     #[must_use]
     pub fn rule(&self) -> String {
         self.decision.rule.as_ref().map(ToString::to_string).unwrap_or_default()
@@ -73,7 +74,7 @@ impl Verdict {
         self.asn.map(|asn| asn.to_string()).unwrap_or_default()
     }
 
-    /// The fact that `last{field}` gives; `None` for an unknown field.
+    /// The value that `last{field}` returns; `None` for an unknown field.
     #[must_use]
     pub fn fact(&self, field: &str) -> Option<String> {
         Some(match field {
@@ -90,7 +91,7 @@ impl Verdict {
     }
 }
 
-/// `1`, `0`, or empty where nobody knows.
+/// `1` for true, `0` for false, empty for unknown.
 #[must_use]
 pub fn flag(flag: Option<bool>) -> &'static str {
     match flag {

@@ -72,7 +72,7 @@ fn a_cached_account_is_served_while_no_host_can_be_reached() {
     let before = rig.site.lines().len();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     let lines = &rig.site.lines()[before..];
-    assert!(lines[0].contains("the account is served as it was remembered"), "{lines:?}");
+    assert!(lines[0].contains("the cached account is used"), "{lines:?}");
     assert_eq!(rig.attempt("u", "wrong"), CANNOT_TELL);
     assert_eq!(rig.attempt_from(CN, "u", "secret"), CANNOT_TELL, "no 535");
     for name in [&["disabled", "gone", "changed", "new", "nobody"][..], &equivalent].concat() {

@@ -1,7 +1,7 @@
-//! The lines in Exim's main log: a closed set of events, one function and one line each.
+//! The lines in Exim's main log. Each event has one function and one line.
 //!
-//! docs/reference.md documents the form, and fail2ban reads it: a change here is a change there.
-//! What a client sent comes last, quoted and escaped, so that it cannot pose as another field.
+//! docs/reference.md documents the format, and fail2ban reads it, so keep them in step. The
+//! client's text comes last, quoted and escaped, so that it cannot imitate another field.
 
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
@@ -10,30 +10,30 @@ use crate::error::Error;
 use crate::verdict::Verdict;
 use crate::verdict::flag;
 
-/// The hints in the line of an attempt without a password, or without a name.
+/// The hints in the line of an attempt without a password or without a name.
 const EMPTY_PASSWORD: &str = "empty password, so the name is not shown: if many attempts say so, see the table \
                               about LOGIN and PLAIN in docs/exim.md";
 const EMPTY_NAME: &str =
     "empty name: if many attempts say so, see the table about LOGIN and PLAIN in docs/exim.md";
 
-/// Where lines go: Exim's main log, or syslog.
+/// Exim's main log, or syslog in its place.
 #[derive(Clone, Copy)]
 pub struct MailLog<'a> {
     write: &'a dyn Fn(&str),
 }
 
 impl<'a> MailLog<'a> {
-    /// Lines go to this function, without a newline.
+    /// A log that passes each line to `write`, without a newline.
     #[must_use]
     pub fn new(write: &'a dyn Fn(&str)) -> Self {
         Self { write }
     }
 
-    /// What came of an attempt; `error` says why we cannot tell.
+    /// Logs an attempt. `error` is the cause if the decision is "cannot tell".
     pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, error: Option<&Error>) {
         let problems: Vec<_> =
             hint(attempt).into_iter().chain(error.map(ToString::to_string)).collect();
-        let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let problem = match &*problems {
             [] => String::new(),
             problems => format!(" error={:?}", problems.join("; ")),
@@ -42,28 +42,28 @@ impl<'a> MailLog<'a> {
             "attempt status={} reason={} rule={} auth_ok={} policy_reject={} country={} \
              remote={}{problem} user={:?}",
             verdict.status(),
-            or_none(verdict.reason()),
-            or_none(&verdict.rule()),
-            or_none(flag(verdict.decision.auth_ok)),
-            or_none(flag(verdict.decision.policy_reject)),
-            or_none(&verdict.country_text()),
-            word(&attempt.remote.text()),
+            or_dash(verdict.reason()),
+            or_dash(&verdict.rule()),
+            or_dash(flag(verdict.decision.auth_ok)),
+            or_dash(flag(verdict.decision.policy_reject)),
+            or_dash(&verdict.country_text()),
+            field_value(&attempt.remote.text()),
             verdict.username,
         ));
     }
 
-    /// A function could not do its work.
+    /// Logs that a function could not do its work.
     pub fn trouble(self, function: &str, error: &Error) {
         self.line(&format!("trouble function={function} error={:?}", error.to_string()));
     }
 
-    /// An account was served from memory.
+    /// Logs that a cached account was used.
     pub fn served_from_cache(self, error: &Error) {
-        let what = format!("{error}: the account is served as it was remembered");
+        let what = format!("{error}: the cached account is used");
         self.line(&format!("trouble function=check error={what:?}"));
     }
 
-    /// The account query found an account by a pattern.
+    /// Logs that the account query may have found an account by a pattern.
     pub fn login_is_pattern(self, login: &str, username: &str) {
         let what = format!(
             "accounts.query found {username:?} for the login {login:?}, which is a pattern of LIKE or REGEXP for \
@@ -72,13 +72,13 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function=check error={what:?}"));
     }
 
-    /// A row waits for its table.
+    /// Logs that a row waits in the journal.
     pub fn row_waits(self, error: &Error) {
         let what = format!("{error}: the row waits in the journal");
         self.line(&format!("trouble function=journal error={what:?}"));
     }
 
-    /// Says that Exim is of an unknown version; this line comes before all others.
+    /// Logs that the version of Exim is unknown. This line comes before all others.
     pub fn unknown_version(self, answer: Option<&str>) {
         let version = match answer {
             Some(answer) => {
@@ -93,7 +93,7 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function=version error={what:?}"));
     }
 
-    /// We have a bug.
+    /// Logs a panic of our own code.
     pub fn bug(self, function: &str, panic: &Panic) {
         let what = format!("{panic}, please report it");
         self.line(&format!("trouble function={function} error={what:?}"));
@@ -104,7 +104,8 @@ impl<'a> MailLog<'a> {
     }
 }
 
-/// The likely reason of nonsense that a wrong call in Exim's configuration makes, too.
+/// A hint for an empty name or password. The cause may be a client, or a wrong call in Exim's
+/// configuration.
 fn hint(attempt: &Attempt) -> Option<String> {
     let is_password = matches!(attempt.proof, Proof::Password(_));
     if attempt.is_unnamed {
@@ -116,8 +117,8 @@ fn hint(attempt: &Attempt) -> Option<String> {
     }
 }
 
-/// A value that cannot end its field.
-fn word(text: &str) -> String {
+/// Quotes a text if it could end its field early.
+fn field_value(text: &str) -> String {
     match text {
         "" => String::from("-"),
         _ if text.contains(|c: char| c.is_whitespace() || c == '"') => format!("{text:?}"),
