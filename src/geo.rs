@@ -23,13 +23,13 @@ use self::files::MmdbFiles;
 use crate::error::Error;
 use crate::policy::Country;
 
-/// What the layouts say about a country; all else in a record is passed over.
+/// The fields of a country record that are used, in all layouts.
 #[derive(Deserialize)]
 struct CountryRecord<'a> {
     country_code: Option<&'a str>,
     #[serde(borrow)]
     country: Option<CountryField<'a>>,
-    // Country files have records that name one of these alone; files of another kind have neither.
+    // A record of a country file may have only one of these. Other files have none of them.
     registered_country: Option<IgnoredAny>,
     represented_country: Option<IgnoredAny>,
     continent: Option<IgnoredAny>,
@@ -67,7 +67,7 @@ impl CountryRecord<'_> {
 pub struct Geo(MmdbFiles);
 
 impl Geo {
-    /// Opens nothing yet; `None` without a file.
+    /// The files at these paths; `None` if there are none. Opens nothing yet.
     #[must_use]
     pub fn from_paths(paths: &[PathBuf]) -> Option<Self> {
         MmdbFiles::from_paths(paths, "geoip.database").map(Self)
@@ -76,24 +76,24 @@ impl Geo {
     /// Maps copies of the files now, for processes that are forked later.
     ///
     /// # Errors
-    /// A file is missing, unreadable, or no MMDB file.
+    /// A file is missing, unreadable, or not an MMDB file.
     pub fn preload(&mut self) -> Result<(), Error> {
         self.0.preload()
     }
 
-    /// The country of an address, or `None` where the files do not know it or it is not public.
+    /// The country of an address; `None` if the files do not have the address, or it is not public.
     ///
     /// # Errors
-    /// A file that may know it is missing, unreadable, no MMDB file, corrupt, or has shrunk since
-    /// it was mapped.
+    /// A file that may have the address is missing, unreadable, not an MMDB file, damaged, or
+    /// shorter than when it was mapped.
     pub fn country(&self, address: IpAddr) -> Result<Option<Country>, Error> {
         self.0.look_up(address, country)
     }
 
-    /// Looks at every network of the files.
+    /// Reads every network of the files.
     ///
     /// # Errors
-    /// One cannot be read, or is damaged anywhere.
+    /// A file cannot be read, or is damaged anywhere.
     pub fn verify(&self) -> Result<Vec<Verified>, Error> {
         self.0.verify(|file, found| country(file, found).map(|_| ()))
     }
@@ -103,18 +103,18 @@ fn country(file: &MmdbFile, found: &MmdbEntry<'_>) -> Result<Option<Country>, Er
     let record: Option<CountryRecord<'_>> = found.decode().map_err(|e| file.broken(&e))?;
     let Some(record) = record else { return Ok(None) };
     if !record.is_about_a_country() {
-        let what = "has a record without country: name a country file";
+        let what = "has a record without a country: name a country file";
         return Err(file.fail(what.to_owned()));
     }
     match record.code() {
         Some(code) if code.len() > 2 => {
-            Err(file.fail(String::from("has a country that is no two-letter code")))
+            Err(file.fail(String::from("has a country that is not a two-letter code")))
         }
-        code => Ok(code.and_then(real)),
+        code => Ok(code.and_then(known_country)),
     }
 }
 
-/// What the layouts say about an autonomous system.
+/// The fields of an ASN record that are used, in both layouts.
 #[derive(Deserialize)]
 struct AsnRecord<'a> {
     autonomous_system_number: Option<u32>,
@@ -125,32 +125,33 @@ struct AsnRecord<'a> {
 pub struct Asns(MmdbFiles);
 
 impl Asns {
-    /// Opens nothing yet; `None` without a file.
+    /// The files at these paths; `None` if there are none. Opens nothing yet.
     #[must_use]
     pub fn from_paths(paths: &[PathBuf]) -> Option<Self> {
         MmdbFiles::from_paths(paths, "geoip.asn_database").map(Self)
     }
 
-    /// As for countries.
+    /// Maps copies of the files now, for processes that are forked later.
     ///
     /// # Errors
-    /// As for countries.
+    /// As for [`Geo::preload`].
     pub fn preload(&mut self) -> Result<(), Error> {
         self.0.preload()
     }
 
-    /// The number of the autonomous system that announces an address, where the files know one.
+    /// The number of the autonomous system that announces an address; `None` if the files do not
+    /// have the address, or it is not public.
     ///
     /// # Errors
-    /// As for countries.
+    /// As for [`Geo::country`].
     pub fn number(&self, address: IpAddr) -> Result<Option<u32>, Error> {
         self.0.look_up(address, number)
     }
 
-    /// As for countries.
+    /// Reads every network of the files.
     ///
     /// # Errors
-    /// As for countries.
+    /// As for [`Geo::verify`].
     pub fn verify(&self) -> Result<Vec<Verified>, Error> {
         self.0.verify(|file, found| number(file, found).map(|_| ()))
     }
@@ -161,7 +162,7 @@ fn number(file: &MmdbFile, found: &MmdbEntry<'_>) -> Result<Option<u32>, Error> 
     let Some(record) = record else { return Ok(None) };
     match (record.autonomous_system_number, record.asn) {
         (Some(number), _) => Ok(Some(number)),
-        // A network that nobody announces.
+        // IPinfo has this for a network that is not announced.
         (None, Some("")) => Ok(None),
         (None, Some(text)) => match text.strip_prefix("AS").map(str::parse) {
             Some(Ok(number)) => Ok(Some(number)),
@@ -176,8 +177,8 @@ fn number(file: &MmdbFile, found: &MmdbEntry<'_>) -> Result<Option<u32>, Error> 
     }
 }
 
-/// Without the codes that mean "none".
-fn real(code: &str) -> Option<Country> {
+/// Reads a country code; `None` for the codes that mean "unknown".
+fn known_country(code: &str) -> Option<Country> {
     Country::parse(code).filter(|_| !matches!(code, "ZZ" | "XX" | "zz" | "xx"))
 }
 

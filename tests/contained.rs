@@ -172,7 +172,8 @@ fn a_panic_while_connecting_is_435_with_a_row_that_waits() {
 #[test]
 fn a_panic_in_a_parser_or_a_hash_crate_is_an_error_of_that_file_or_password() {
     let site = site(Base::Sqlite);
-    let file = format!("error=\"{}: is no readable MMDB file", site.path("country.mmdb").display());
+    let file =
+        format!("error=\"{}: is not a readable MMDB file", site.path("country.mmdb").display());
     let config =
         format!("error=\"{}: cannot be read: {AT}", site.path("authpolicy.toml").display());
     let stored =

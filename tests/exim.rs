@@ -324,8 +324,8 @@ fn an_unreadable_geoip_file_causes_435_if_a_country_rule_is_set() {
     assert_eq!(flags, [(YES, NO), (None, None), (None, None), (YES, NO)]);
     let lines = site.lines();
     assert!(lines[1].contains("country.mmdb: cannot be read by uid"), "{}", lines[1]);
-    assert!(lines[2].contains("country.mmdb: is no readable MMDB file"), "{}", lines[2]);
-    assert!(lines[3].contains("country.mmdb: is no readable MMDB file"), "{}", lines[3]);
+    assert!(lines[2].contains("country.mmdb: is not a readable MMDB file"), "{}", lines[2]);
+    assert!(lines[3].contains("country.mmdb: is not a readable MMDB file"), "{}", lines[3]);
 }
 
 #[test]

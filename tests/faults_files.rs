@@ -122,7 +122,7 @@ fn a_removed_geoip_file_causes_435() {
 #[test]
 fn a_geoip_file_of_garbage_causes_435() {
     let garbage = |site: &Site| replace(site, "country.mmdb", &[b'x'; 5000]);
-    break_geoip("GeoIP file replaced by garbage, and put back", garbage, "no readable MMDB");
+    break_geoip("GeoIP file replaced by garbage, and put back", garbage, "not a readable MMDB");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Finds out if a file has IPv4 networks, IPv6 networks, or both.
 //!
-//! ip-location-db and others publish one file for each. The metadata does not tell: a file with only
-//! IPv6 and a file with both have `ip_version` 6. So this module searches the tree.
+//! ip-location-db and others publish one file for each. The metadata does not tell which one it is:
+//! a file with only IPv6 and a file with both have `ip_version` 6. So this module searches the
+//! tree.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,9 +16,9 @@ use maxminddb::Reader;
 /// The number of zero bits above the IPv4 networks in an IPv6 tree.
 const IPV4_DEPTH: u8 = 96;
 
-/// The most networks without data that are searched. A file without the family has about a dozen, so a
-/// file with more of them has the family.
-const MOST_STEPS: u32 = 256;
+/// The most networks without data that are searched. A file without the family has about a dozen,
+/// so a file with more of them has the family.
+const MAX_STEPS: u32 = 256;
 
 /// A family of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,8 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// The first and the last address that a file may know. Without 0.0.0.0/8, which in an IPv6
-    /// tree holds `::1`.
+    /// The first and the last address to search. 0.0.0.0/8 is left out, because in an IPv6 tree it
+    /// has `::1`.
     fn range(self) -> (IpAddr, IpAddr) {
         match self {
             Self::V4 => (Ipv4Addr::new(1, 0, 0, 0).into(), Ipv4Addr::BROADCAST.into()),
@@ -73,7 +74,7 @@ impl Family {
             return Ok(self == Self::V4);
         }
         let (mut at, last) = self.range();
-        for _ in 0..MOST_STEPS {
+        for _ in 0..MAX_STEPS {
             let found = reader.lookup(at)?;
             if !self.has(&found)? {
                 return Ok(false);
@@ -82,10 +83,10 @@ impl Family {
             if found.has_data() && alias.is_none() {
                 return Ok(true);
             }
-            // One of ::/96 ends with IPv4.
+            // If IPv4 is searched, a network of the IPv6 tree that contains ::/96 ends with IPv4.
             let end = found.network()?.broadcast();
             let end = alias.unwrap_or(if end.is_ipv6() && self == Self::V4 { last } else { end });
-            match following(end) {
+            match next_address(end) {
                 Some(next) if end < last => at = next,
                 Some(_) | None => return Ok(false),
             }
@@ -94,7 +95,8 @@ impl Family {
     }
 }
 
-/// The end of the networks in which an IPv6 tree may show IPv4 again: Teredo and 6to4.
+/// The last address of the network, if it is one in which an IPv6 tree may repeat the IPv4
+/// networks: Teredo or 6to4.
 fn alias(address: IpAddr) -> Option<IpAddr> {
     let IpAddr::V6(address) = address else { return None };
     let end = match address.segments() {
@@ -105,7 +107,7 @@ fn alias(address: IpAddr) -> Option<IpAddr> {
     Some(IpAddr::V6(Ipv6Addr::from(end)))
 }
 
-fn following(address: IpAddr) -> Option<IpAddr> {
+fn next_address(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(v4) => v4.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
         IpAddr::V6(v6) => v6.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),

@@ -1,6 +1,6 @@
-//! An MMDB file: mapped when it is first asked, and the one memory map.
+//! An MMDB file. It is mapped into memory when it is first needed.
 //!
-//! A process is killed by SIGBUS if its map reaches past the end of the file. This must not happen
+//! A process is killed by SIGBUS if it reads the map past the end of the file. This must not happen
 //! to Exim's daemon, so it maps a copy: a file in memory or, if the system refuses that, its own
 //! memory. The processes of connections map the file itself, because reading all of it each time
 //! would be slow. `sigbus.rs` lets them survive a file that is cut short.
@@ -34,9 +34,9 @@ use crate::address;
 use crate::contain;
 use crate::error::Error;
 
-/// A tree of so many nodes has one network more, but IPv4 may be reached in several ways: by itself,
-/// mapped, by 6to4, Teredo and NAT64.
-const MOST_WAYS: u64 = 8;
+/// The most networks for each node of the tree. A tree has one network more than nodes, but IPv4
+/// may be reached in several ways: by itself, mapped, by 6to4, Teredo and NAT64.
+const MAX_NETWORKS_PER_NODE: u64 = 8;
 
 /// A file, and the key of the configuration that names it.
 pub(super) struct MmdbFile {
@@ -48,27 +48,27 @@ pub(super) struct MmdbFile {
 /// A file that has been read from its beginning to its end.
 #[derive(Debug)]
 pub struct Verified {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Its type, as its makers call it.
+    /// The database type from its metadata.
     pub kind: String,
-    /// When it was built, in seconds since 1970.
+    /// The time of its build, in seconds since 1970.
     pub built: u64,
     /// The families of its networks.
     pub families: Vec<Family>,
 }
 
 struct Mapped {
-    /// The file, which others may cut short; `None` if the map is of a copy.
-    file: Option<Shared>,
+    /// The file, which another process may cut short; `None` if a copy is mapped.
+    file: Option<SharedFile>,
     reader: Reader<Mmap>,
 }
 
-/// A file that others may write.
-struct Shared {
+/// A file that other processes may write.
+struct SharedFile {
     file: File,
     length: u64,
-    place: MapRange,
+    range: MapRange,
 }
 
 impl Mapped {
@@ -76,11 +76,11 @@ impl Mapped {
     fn read<T>(&self, work: impl FnOnce() -> T) -> Result<T, CutShort> {
         let Some(shared) = &self.file else { return Ok(work()) };
         let is_short = shared.file.metadata().map_or(0, |meta| meta.len()) < shared.length;
-        if is_short { Err(CutShort) } else { sigbus::read(&shared.place, work) }
+        if is_short { Err(CutShort) } else { sigbus::read(&shared.range, work) }
     }
 }
 
-/// What a file has about one address or network.
+/// The entry of a file for one address or network.
 pub(super) type MmdbEntry<'a> = LookupResult<'a, Mmap>;
 
 /// The result of a lookup.
@@ -97,13 +97,13 @@ impl MmdbFile {
         Self { path: path.to_owned(), key, mapped: OnceCell::new() }
     }
 
-    /// Maps the file, unless that is done; after an error the next call tries again.
+    /// Maps the file at the first call. After an error the next call tries again.
     fn mapped(&self) -> Result<&Mapped, Error> {
         self.mapped.get_or_try_init(|| self.map(self.open()?))
     }
 
-    /// Maps a copy of the file now, for this process and those that are forked later. It takes the
-    /// place of a map of the file itself, if an earlier call has made one.
+    /// Maps a copy of the file now, for this process and those that are forked later. It replaces a
+    /// map of the file itself, if an earlier call has made one.
     pub(super) fn preload(&mut self) -> Result<(), Error> {
         if self.mapped.get().is_some_and(|mapped| mapped.file.is_some()) {
             drop(self.mapped.take());
@@ -111,14 +111,14 @@ impl MmdbFile {
         self.call(|| self.mapped.get_or_try_init(|| self.map_copy(self.open()?)).map(|_| ()))
     }
 
-    /// Calls the reader, which is another crate's. If it panics, the file is unusable.
+    /// Calls the reader of maxminddb. If it panics, the file is reported as broken.
     pub(super) fn call<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         contain::catch("geoip", work).unwrap_or_else(|panic| Err(self.broken(&panic)))
     }
 
-    /// Maps a copy that nobody else can cut short.
+    /// Maps a copy that no other process can cut short.
     fn map_copy(&self, file: File) -> Result<Mapped, Error> {
-        // A kernel may refuse files in memory, and `ulimit -f` refuses long ones.
+        // A kernel may refuse a file in memory, and `ulimit -f` may refuse its length.
         let copied = copy(&file, self.key).and_then(|copy| map(&copy));
         let Ok(map) = copied.or_else(|_| read(&file)) else { return self.map(file) };
         let reader = Reader::from_source(map).map_err(|e| self.broken(&e))?;
@@ -126,13 +126,14 @@ impl MmdbFile {
     }
 
     fn open(&self) -> Result<File, Error> {
-        // Without waiting for whoever might write to a FIFO of this name.
+        // O_NONBLOCK, because opening a FIFO would wait for a process that writes to it.
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
         let file = options.open(&self.path).map_err(|e| self.unreadable(&e))?;
         let meta = file.metadata().map_err(|e| self.unreadable(&e))?;
         if !meta.is_file() || meta.len() == 0 {
-            let what = format!("is empty or no regular file: fetch it again, or see {}", self.key);
+            let what =
+                format!("is empty or not a regular file: fetch it again, or see {}", self.key);
             return Err(self.fail(what));
         }
         Ok(file)
@@ -141,11 +142,11 @@ impl MmdbFile {
     fn map(&self, file: File) -> Result<Mapped, Error> {
         let length = file.metadata().map_err(|e| self.unreadable(&e))?.len();
         let map = map(&file).map_err(|e| self.unreadable(&e))?;
-        let place = MapRange::of(&map);
-        let reader = sigbus::read(&place, || Reader::from_source(map));
+        let range = MapRange::of(&map);
+        let reader = sigbus::read(&range, || Reader::from_source(map));
         let reader = reader.map_err(|gone| self.cut_short(&gone))?;
         let reader = reader.map_err(|e| self.broken(&e))?;
-        Ok(Mapped { file: Some(Shared { file, length, place }), reader })
+        Ok(Mapped { file: Some(SharedFile { file, length, range }), reader })
     }
 
     /// Reads the file's entry for an address; `None` if the address is not public.
@@ -198,16 +199,14 @@ impl MmdbFile {
         look: impl Fn(&MmdbEntry<'_>) -> Result<(), Error>,
     ) -> Result<Verified, Error> {
         let metadata = reader.metadata();
-        // Not one is passed over, since the reader would do so without end where damage has made
-        // all ways lead to the next node.
+        // All networks are included. If both branches of each node of a damaged tree lead to the
+        // next node, the reader would never end skipping networks.
         let options =
             WithinOptions::default().include_networks_without_data().include_aliased_networks();
-        let mut left = u64::from(metadata.node_count).saturating_mul(MOST_WAYS);
+        let mut left = u64::from(metadata.node_count).saturating_mul(MAX_NETWORKS_PER_NODE);
         for network in reader.networks(options).map_err(|e| self.broken(&e))? {
             look(&network.map_err(|e| self.broken(&e))?)?;
-            left = left.checked_sub(1).ok_or_else(|| {
-                self.fail(String::from("is no readable MMDB file, fetch it again: has no end"))
-            })?;
+            left = left.checked_sub(1).ok_or_else(|| self.broken(&"has too many networks"))?;
         }
         let mut families = Vec::new();
         for family in Family::ALL {
@@ -241,11 +240,12 @@ impl MmdbFile {
     }
 
     pub(super) fn broken(&self, e: &dyn Display) -> Error {
-        self.fail(format!("is no readable MMDB file, fetch it again: {e}"))
+        self.fail(format!("is not a readable MMDB file, fetch it again: {e}"))
     }
 }
 
-/// A file in memory that nobody can cut short, under this name in `/proc/PID/maps`.
+/// Copies a file to a file in memory that no process can cut short. Its name appears in
+/// `/proc/PID/maps`.
 fn copy(mut file: &File, name: &str) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let mut copy = File::from(memfd_create(name, flags)?);
@@ -265,11 +265,11 @@ fn read(file: &File) -> io::Result<Mmap> {
     memory.make_read_only()
 }
 
-#[allow(unsafe_code, reason = "the map: the one place")]
+#[allow(unsafe_code, reason = "the only place that maps a file")]
 fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the map is read-only, and a copy is sealed. Of a file itself: whoever updates it must
-    // rename a new one into place, as geoipupdate does (docs/exim.md). One that is written over
-    // is read as what is there by then; one that is cut short while it is read is read as zeros,
-    // and what was found is thrown away (sigbus.rs).
+    // SAFETY: the map is read-only. A copy is sealed, so it cannot change. A file itself must be
+    // updated by renaming a new one into place, as geoipupdate does (docs/exim.md). If it is
+    // overwritten instead, the bytes that are there by then are read. If it is cut short while it
+    // is read, zeros are read, and the result is thrown away (sigbus.rs).
     unsafe { Mmap::map(file) }
 }

@@ -13,14 +13,14 @@ use crate::error::Error;
 pub(super) struct MmdbFiles(Vec<MmdbFile>);
 
 impl MmdbFiles {
-    /// Opens nothing yet; `None` without a file.
+    /// The files at these paths; `None` if there are none. Opens nothing yet.
     pub(super) fn from_paths(paths: &[PathBuf], key: &'static str) -> Option<Self> {
         let files: Vec<_> = paths.iter().map(|path| MmdbFile::new(path, key)).collect();
         (!files.is_empty()).then_some(Self(files))
     }
 
-    /// Maps copies now, for this process and those that are forked later. If a file cannot be read, the
-    /// others are still mapped.
+    /// Maps copies now, for this process and those that are forked later. If a file cannot be read,
+    /// the others are still mapped.
     pub(super) fn preload(&mut self) -> Result<(), Error> {
         self.0.iter_mut().map(MmdbFile::preload).fold(Ok(()), Result::and)
     }
@@ -41,7 +41,7 @@ impl MmdbFiles {
         Ok(None)
     }
 
-    /// Looks at every network of each file.
+    /// Calls `look` for every network of each file.
     pub(super) fn verify(
         &self,
         look: impl Fn(&MmdbFile, &MmdbEntry<'_>) -> Result<(), Error>,

@@ -1,4 +1,4 @@
-//! Every layout in use, made with a writer of its own; and files that are none.
+//! Tests with files in every layout, and with files that are broken or of another kind.
 
 use std::fs;
 use std::fs::File;
@@ -105,7 +105,7 @@ fn a_file_of_another_kind_is_an_error() {
 }
 
 #[test]
-fn a_code_for_none_is_none() {
+fn a_code_for_unknown_is_no_country() {
     let rows = [("198.51.100.0/25", "ZZ"), ("198.51.100.128/25", "-")];
     let entries = rows.map(|(net, code)| (net, Value::map([("country_code", text(code))])));
     let file = write(IpVersion::V6, &entries);
@@ -133,7 +133,7 @@ fn a_broken_file_is_an_error_and_never_an_unknown_country() {
     assert!(open(&bytes[..bytes.len() / 2]).country(address).is_err(), "truncated");
     let message = open(&bytes[..20]).country(address).unwrap_err().to_string();
     assert!(message.contains(path.to_str().unwrap()), "{message}");
-    // Damage in the records: whatever is overwritten, the answer is GB or an error.
+    // Whichever byte is overwritten, there is a result or an `Error::Geo`.
     let mut errors = 0;
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
@@ -147,10 +147,10 @@ fn a_broken_file_is_an_error_and_never_an_unknown_country() {
     assert!(errors > 0, "no damage was noticed");
 }
 
-/// Where both branches of each node lead to the next, a short file has more networks than anybody
-/// could look at.
+/// If both branches of each node lead to the next node, a short file has more networks than can be
+/// read.
 #[test]
-fn a_file_of_endless_networks_is_damaged() {
+fn a_file_with_too_many_networks_is_an_error() {
     let country = Value::map([("country_code", text("GB"))]);
     // A path of 32 or 128 nodes, whose other branches lead to nothing.
     for (version, network, depth) in
@@ -213,12 +213,12 @@ fn every_layout_names_the_autonomous_system() {
     assert!(message.unwrap_err().to_string().ends_with("name an ASN file"));
 }
 
-/// One record in this layout.
+/// A record with this country code.
 fn code(code: &str) -> Value {
     Value::map([("country_code", text(code))])
 }
 
-/// Two files, each in one of the ways in which makers leave the other family out.
+/// Pairs of an IPv4 and an IPv6 file, each in a form that some maker uses.
 fn pairs() -> Vec<(&'static str, [tempfile::NamedTempFile; 2])> {
     let v4 = [("192.0.2.0/24", code("GB")), ("198.51.100.0/24", code("CN"))];
     let v6 = [("2001:db8:1::/48", code("GB")), ("2001:db8:2::/48", code("CN"))];
@@ -289,7 +289,7 @@ fn only_the_first_file_of_a_family_answers() {
     assert!(verified.iter().all(|file| file.families == Family::ALL));
 }
 
-/// One that cannot be read may be the one that knows, unless a file before it has answered.
+/// An unreadable file may be the one that has the address, unless an earlier file has answered.
 #[test]
 fn an_unreadable_file_of_a_pair_is_an_error_unless_an_earlier_one_answered() {
     let (_, [v4, v6]) = pairs().remove(0);
