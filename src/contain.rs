@@ -1,9 +1,9 @@
-//! Panics of the crates below us, caught where we call them.
+//! Catches panics of other crates where we call them.
 //!
 //! A driver, parser or hash crate that panics has failed for one server, file or stored password.
-//! So the panic is an ordinary error of that place, and the attempt goes on: the next server is
-//! tried, and the row is written. The text of a panic may hold parsed data, such as a password. So
-//! only the file and the line are reported.
+//! So the panic becomes an ordinary error of that place, and the attempt goes on: the next server
+//! is tried, and the row is written. The text of a panic may contain parsed data, such as a
+//! password. So only the file and the line are reported.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -33,18 +33,20 @@ impl fmt::Display for Panic {
     }
 }
 
-/// Notes each panic and prints nothing, because descriptor 2 may be a client.
+/// Installs a panic hook that prints nothing, because descriptor 2 may be the client's connection.
 pub fn install_hook() {
     std::panic::set_hook(Box::new(note));
 }
 
+/// Notes the place of a panic.
 fn note(info: &PanicHookInfo<'_>) {
     let at = info.location().map(describe);
     // The thread may be ending, and a panic in here would end the process.
     let _ = LATEST.try_with(|latest| latest.try_borrow_mut().map(|mut latest| *latest = at)).ok();
 }
 
-/// File and line, from the crate's directory on, without the directories of the build machine.
+/// The file and the line. The path starts at the crate's directory, without those of the build
+/// machine.
 fn describe(location: &Location<'_>) -> String {
     format!("{}:{}", shorten(location.file()), location.line())
 }
@@ -61,7 +63,7 @@ fn shorten(file: &str) -> &str {
 /// It panicked. Whatever it was changing is in an unknown state.
 #[cfg_attr(
     not(feature = "deliberate-panic"),
-    allow(unused_variables, reason = "only that feature asks for the name")
+    allow(unused_variables, reason = "only that feature uses the name")
 )]
 pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Panic> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -83,7 +85,7 @@ pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Pani
 pub struct Contained<T>(ManuallyDrop<T>);
 
 impl<T> Contained<T> {
-    /// Keeps a value.
+    /// Wraps a value.
     pub fn new(value: T) -> Self {
         Self(ManuallyDrop::new(value))
     }
@@ -109,22 +111,23 @@ impl<T> Drop for Contained<T> {
         // SAFETY: this is the only place that takes the value, it runs once, and nothing can use
         // the field after it.
         let value = unsafe { ManuallyDrop::take(&mut self.0) };
-        // The connection is closed in any case, and the caller has its answer.
+        // The caller already has its result, so a panic here changes nothing.
         let _ = catch("drop", || drop(value)).ok();
     }
 }
 
-/// Panics on demand, for tests of what follows a panic.
+/// Panics on demand, for tests.
 #[cfg(feature = "deliberate-panic")]
 pub mod deliberate {
-    #![allow(clippy::panic, reason = "what it is for")]
+    #![allow(clippy::panic, reason = "panics are the purpose of this module")]
 
     use std::sync::Mutex;
     use std::sync::PoisonError;
 
     static ARMED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-    /// From now on, these places panic, and no others: as `before-query` and `after-commit`.
+    /// Makes these places panic, and no others. A place is written as `before-query` or
+    /// `after-commit`.
     pub fn arm(places: Vec<String>) {
         *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
@@ -175,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn a_value_whose_drop_panics_is_dropped_once_and_quietly() {
+    fn a_panic_in_drop_is_contained() {
         let dropped = Rc::new(Cell::new(0));
         drop(Contained::new(Bomb(Rc::clone(&dropped))));
         assert_eq!(dropped.get(), 1);
-        // While another panic is on its way up, a second one that got out would end the process.
+        // During the unwinding of another panic, a second panic would end the process.
         let contained = Contained::new(Bomb(Rc::clone(&dropped)));
         let outcome = catch("test", move || {
             let _contained = contained;
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_is_told_without_the_builders_directories() {
+    fn the_place_is_reported_without_directories_of_the_build_machine() {
         for (file, want) in [
             (
                 "/root/.cargo/registry/src/index-1/mysql_common-0.37.3/src/scramble.rs",

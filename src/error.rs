@@ -1,7 +1,7 @@
-//! What can go wrong on *our* side, by who has to act.
+//! Errors on our side, with a variant for each place where the administrator has to act.
 //!
-//! A wrong password is no error, it is an answer. Each of these leads to "cannot tell", never to an
-//! acceptance; the texts go to Exim's log and to the administrator, so none of them ever holds a
+//! A wrong password is not an error but a decision. An error leads to "cannot tell" and never to an
+//! acceptance. The texts go to Exim's log and to the administrator, so they never contain a
 //! password or a hash.
 
 use std::path::PathBuf;
@@ -9,28 +9,28 @@ use std::sync::Arc;
 
 use crate::contain::Panic;
 
-/// Why an attempt cannot be decided.
+/// The reason why an attempt cannot be decided.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The configuration file: `what` starts with the line and the key where they are known.
+    /// The configuration file.
     #[error("{}: {what}", file.display())]
     Config {
         /// The file at fault.
         file: PathBuf,
-        /// Line, key and what to do.
+        /// The line and the key if they are known, then the fault and the remedy.
         what: String,
     },
     /// The call in Exim's configuration has the wrong arguments.
     #[error("{0}")]
     Call(String),
-    /// A database: away, too slow, or it refused a statement.
+    /// A database: it cannot be reached, is too slow, or refuses a statement.
     #[error("{place}: {what}")]
     Store {
         /// The host, socket or file.
         place: String,
-        /// What it said.
+        /// Its error message.
         what: String,
-        /// What a caller may have to know of it.
+        /// The kind of the fault, for callers that handle some kinds.
         fault: StoreFault,
     },
     /// The GeoIP file.
@@ -38,18 +38,18 @@ pub enum Error {
     Geo {
         /// The file at fault.
         file: PathBuf,
-        /// What is wrong with it.
+        /// The fault and the remedy.
         what: String,
     },
     /// The data of one account: a stored password or a rule that cannot be read.
     #[error("account {account}: {what}")]
     Account {
-        /// Whose data.
+        /// The login.
         account: String,
-        /// Which column or scheme, without its value.
+        /// The column or scheme at fault, without its value.
         what: String,
     },
-    /// Other attempts in progress left no room with a limit.
+    /// A limit has no room, because of other attempts in progress.
     #[error(
         "limit {limit}: other attempts in progress took all of its room for database.attempt_timeout"
     )]
@@ -57,10 +57,11 @@ pub enum Error {
         /// The limit's name.
         limit: Arc<str>,
     },
-    /// Failures have reached a limit, but earlier attempts of this host are not settled yet.
+    /// Failures have reached a limit, but the settlements of earlier attempts of this host still
+    /// wait.
     #[error(
-        "limit {limit}: the outcome of earlier attempts waits in this host's journal: `authpolicy flush` says what \
-         is in the way"
+        "limit {limit}: the outcome of earlier attempts waits in this host's journal: `authpolicy \
+         flush` prints the cause"
     )]
     Unsettled {
         /// The limit's name.
@@ -69,35 +70,35 @@ pub enum Error {
     /// A panic in our own code, caught before it ended the attempt.
     #[error("{0}, please report it")]
     Bug(Panic),
-    /// The system: a file, a user, a directory.
+    /// The operating system: a file, a user, a directory.
     #[error("{place}: {source}")]
     System {
-        /// What was being looked at.
+        /// The file, directory or resource at fault.
         place: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// What a database could not do.
+/// The kinds of faults of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreFault {
-    /// Answer: no host took us in, or said why not.
+    /// No host has answered, not even with an error.
     Unreachable,
-    /// Find a table.
+    /// The table is missing.
     NoTable,
-    /// Let us use a table, or say whether it is there.
+    /// The user has no right to use the table. The table may also be missing.
     Denied,
-    /// Take these values, now or later.
+    /// The table refuses these values for good.
     Row,
-    /// Read its own file, which is damaged.
+    /// The database file is damaged.
     Damaged,
-    /// Something else.
+    /// Any other fault.
     Other,
 }
 
 impl Error {
-    /// What a database could not do, if it is one that is at fault.
+    /// The kind of the fault, if a database is at fault.
     #[must_use]
     pub fn store_fault(&self) -> Option<StoreFault> {
         match self {
@@ -113,7 +114,7 @@ impl Error {
         }
     }
 
-    /// The limit that cannot tell now, if a limit is the reason.
+    /// The limit, if a limit is the reason.
     #[must_use]
     pub fn full_limit(&self) -> Option<&Arc<str>> {
         match self {
@@ -128,25 +129,25 @@ impl Error {
         }
     }
 
-    /// Whether there is no table, as far as we may see.
+    /// True if a table is missing, or this user may not use it.
     #[must_use]
     pub fn is_about_table(&self) -> bool {
         matches!(self.store_fault(), Some(StoreFault::NoTable | StoreFault::Denied))
     }
 
-    /// Says what to do about a table that is not there, or not for us.
+    /// Adds the remedy for a table that is missing, or that this user may not use.
     #[must_use]
     pub fn about_table(self, table: &str) -> Self {
         if let Self::Store { place, what, fault } = self {
             let what = match fault {
                 StoreFault::Denied => {
-                    let (rights, besides) = rights(table);
+                    let (rights, for_tool) = rights(table);
                     format!(
-                        "{what}: GRANT {rights} ON {table} to this user{besides}; if it is missing, \
-                         run `authpolicy db init` as one who may CREATE"
+                        "{what}: GRANT {rights} ON {table} to this user{for_tool}; if it is missing, \
+                         run `authpolicy db init` as a user who may CREATE tables"
                     )
                 }
-                // They hold what nobody wants to begin anew.
+                // These tables hold data that an empty new table would not replace.
                 StoreFault::NoTable if matches!(table, "account" | "connection_log") => {
                     format!("{what}: run `authpolicy db init`, or rename it back")
                 }
@@ -162,8 +163,8 @@ impl Error {
     }
 }
 
-/// What a table is used for, and by some verbs of the tool besides; the same stands in
-/// exim-config-examples/mariadb/schema.sql.
+/// The rights that the plugin needs on a table, and those that some commands of the tool need
+/// besides. exim-config-examples/mariadb/schema.sql must grant the same.
 fn rights(table: &str) -> (&'static str, &'static str) {
     match table {
         "account" => ("SELECT", ", for `authpolicy user` INSERT, UPDATE and DELETE, too"),

@@ -1,23 +1,24 @@
-//! What must never be printed, copied about or left in memory.
+//! Secrets, which must never be printed, copied or left in memory.
 //!
-//! `expose` is the only door, so that `grep expose` is the audit.
+//! `expose` is the only access to the bytes, so `grep expose` finds all uses.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A cleartext or stored password, or a key: wiped when dropped, unprintable.
+/// A cleartext password, a stored password or a key. It is wiped when it is dropped, and its debug
+/// output hides it.
 #[derive(Default)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes the bytes over; the caller keeps no copy.
+    /// Takes the bytes. The caller must not keep a copy.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes themselves, for hashing and comparing alone.
+    /// The bytes, only for hashing and comparing.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0

@@ -1,9 +1,9 @@
-//! Signals that our system calls would raise, and that would end Exim's process.
+//! Blocks signals that our system calls may raise, because they would end Exim's process.
 //!
-//! A write beyond `ulimit -f` raises SIGXFSZ, and one to a socket that the server has closed
-//! SIGPIPE. Both go to the thread that writes, and both calls also fail, with EFBIG and EPIPE. So
-//! the thread blocks the two signals while we work, discards those that have arrived, and restores
-//! its mask. That covers SQLite's writes, too, and leaves Exim's handlers alone.
+//! A write beyond `ulimit -f` raises SIGXFSZ. A write to a socket that the server has closed raises
+//! SIGPIPE. Both signals go to the thread that writes, and both calls also fail, with EFBIG and
+//! EPIPE. So the thread blocks the two signals while we work, discards those that have arrived, and
+//! restores its mask. This covers SQLite's writes, too, and does not change Exim's handlers.
 
 use std::ptr;
 
@@ -11,20 +11,21 @@ use nix::sys::signal::SigSet;
 use nix::sys::signal::SigmaskHow;
 use nix::sys::signal::Signal;
 
-/// More than can be pending: one of each kind for the thread, and one for the process.
-const MOST_PENDING: u32 = 8;
+/// More than can be pending: for each of the two signals, one for the thread and one for the
+/// process.
+const MAX_PENDING: u32 = 8;
 
 /// Blocks SIGXFSZ and SIGPIPE in this thread until it is dropped.
 pub struct BlockedSignals {
-    /// `None` where the mask could not be changed.
+    /// The mask before, or `None` if it could not be changed.
     before: Option<SigSet>,
 }
 
 impl BlockedSignals {
-    /// Blocks them.
+    /// Blocks the signals.
     #[must_use]
     pub fn new() -> Self {
-        Self { before: ours().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+        Self { before: blocked().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
     }
 }
 
@@ -39,16 +40,17 @@ impl Drop for BlockedSignals {
         let Some(before) = self.before else { return };
         // A signal that was blocked before must not be discarded.
         let mut raised = SigSet::empty();
-        ours().iter().filter(|signal| !before.contains(*signal)).for_each(|s| raised.add(s));
+        blocked().iter().filter(|signal| !before.contains(*signal)).for_each(|s| raised.add(s));
         if raised.iter().next().is_some() {
             discard(&raised);
         }
-        // The mask was valid when it was read.
+        // This cannot fail, because the mask was valid when it was read.
         let _ = before.thread_set_mask().ok();
     }
 }
 
-fn ours() -> SigSet {
+/// The signals that are blocked.
+fn blocked() -> SigSet {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);
     signals.add(Signal::SIGPIPE);
@@ -58,11 +60,12 @@ fn ours() -> SigSet {
 /// Takes pending signals without handling them.
 #[allow(unsafe_code, reason = "calls libc")]
 fn discard(signals: &SigSet) {
-    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    for _ in 0..MOST_PENDING {
-        // SAFETY: the set and the time outlive the call, and no information is asked for.
+    let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    for _ in 0..MAX_PENDING {
+        // SAFETY: the set and the time outlive the call, and information about the signal is not
+        // asked for.
         let taken =
-            unsafe { libc::sigtimedwait(signals.as_ref(), ptr::null_mut(), &raw const at_once) };
+            unsafe { libc::sigtimedwait(signals.as_ref(), ptr::null_mut(), &raw const no_wait) };
         let interrupted = nix::errno::Errno::last() == nix::errno::Errno::EINTR;
         if taken < 0 && !interrupted {
             return;
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_has_blocked_stays_blocked_and_pending() {
+    fn a_signal_that_was_blocked_before_stays_blocked_and_pending() {
         let mut host = SigSet::empty();
         host.add(Signal::SIGXFSZ);
         host.thread_block().unwrap();
