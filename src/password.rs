@@ -52,7 +52,8 @@ pub struct Settings {
     pub max_rounds: u32,
     /// The most memory of Argon2, scrypt and yescrypt, in KiB.
     pub max_argon2_memory: u32,
-    /// The iterations of SCRAM keys that are made from clear text, or for a name without an account.
+    /// The iterations of SCRAM keys made from clear text, and of those for a name without an
+    /// account.
     pub scram_iterations: u32,
 }
 
@@ -72,7 +73,7 @@ impl Default for Settings {
 
 impl Settings {
     /// Returns a fault if a cost is above its limit.
-    fn limit(&self, what: &str, has: u64, key: &str, most: u32) -> Result<(), Fault> {
+    fn check_limit(&self, what: &str, has: u64, key: &str, most: u32) -> Result<(), Fault> {
         if has <= u64::from(most) {
             return Ok(());
         }
@@ -200,8 +201,8 @@ fn split(stored: &[u8]) -> Option<(&str, &[u8])> {
     Some((name, rest.get(end.saturating_add(1)..)?))
 }
 
-/// A stored password of an unknown scheme. The word in braces may be part of a password in clear, so it
-/// is named only if it looks like a scheme, and never in a table of clear texts.
+/// A stored password of an unknown scheme. The word in braces may be part of a password in clear,
+/// so it is named only if it looks like a scheme, and never in a table of clear texts.
 fn unknown(name: &str, settings: &Settings) -> Fault {
     let is_clear = Scheme::find(&settings.default_scheme).is_none_or(|scheme| scheme.is_clear());
     let is_name = name.len() <= 32
@@ -283,8 +284,8 @@ fn verify(
 /// for too long. A single password has its own limit.
 const MAX_WORK: u64 = 5_000_000;
 
-/// True if a wrong password can be verified against one of several stored passwords, although another
-/// one cannot be read.
+/// True if a wrong password can be verified against one of several stored passwords, although
+/// another one cannot be read.
 #[must_use]
 pub fn is_guessable(stored: &[Secret], settings: &Settings) -> bool {
     check_total_work(stored, settings).is_ok()
@@ -323,8 +324,8 @@ pub fn describe(
     })
 }
 
-/// True if a copy may be kept outside of the database: it is a hash, and the hash itself is not good
-/// for logging in.
+/// True if a copy may be kept outside of the database: it is a hash, and the hash alone is not
+/// enough to log in.
 #[must_use]
 pub fn may_be_cached(stored: &Secret, settings: &Settings) -> bool {
     match Content::read(stored, settings) {

@@ -1,5 +1,5 @@
-//! Argon2 (RFC 9106) as PHC strings: `$argon2id$v=19$m=65536,t=3,p=1$salt$hash`. The string names the
-//! variant, whatever the label is, as in Dovecot.
+//! Argon2 (RFC 9106) as PHC strings: `$argon2id$v=19$m=65536,t=3,p=1$salt$hash`. The string names
+//! the variant, whatever the label is, as in Dovecot.
 
 use ::argon2::Algorithm;
 use ::argon2::Argon2;
@@ -34,7 +34,7 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
     let text = std::str::from_utf8(data).map_err(|_| malformed("Argon2"))?;
     let read = parse(text).ok_or_else(|| malformed("Argon2"))?;
     let (memory, most) = (u64::from(read.params.m_cost()), settings.max_argon2_memory);
-    settings.limit("an Argon2 memory in KiB", memory, "max_argon2_memory", most)?;
+    settings.check_limit("an Argon2 memory in KiB", memory, "max_argon2_memory", most)?;
     let work = memory.saturating_mul(u64::from(read.params.t_cost()));
     if work > u64::from(most).saturating_mul(MAX_PASSES) {
         return Err(Fault(format!(
@@ -93,7 +93,7 @@ pub(super) fn compute(
     let mut memory = Vec::new();
     memory
         .try_reserve_exact(params.block_count())
-        .map_err(|_| Fault(String::from("wants more memory for Argon2 than there is")))?;
+        .map_err(|_| Fault(String::from("needs more memory for Argon2 than is available")))?;
     memory.resize(params.block_count(), Block::default());
     let mut hash = Zeroizing::new(vec![0; params.output_len().unwrap_or(32)]);
     Argon2::new(algorithm, version, params)

@@ -1,7 +1,7 @@
 //! The formats of crypt(3): those that begin with `$` and a name, and two older ones.
 //!
-//! libcrypt does the work, except for SHA-crypt. It made most of these texts, it knows the history of
-//! each format (`$2x$`, and `$2a$` for passwords that are not ASCII), and nothing is faster.
+//! libcrypt does the work, except for SHA-crypt. It made most of these texts, it knows the history
+//! of each format (`$2x$`, and `$2a$` for passwords that are not ASCII), and nothing is faster.
 
 use zeroize::Zeroizing;
 
@@ -30,7 +30,7 @@ struct Format {
     name: &'static str,
     weak: bool,
     /// The bytes of a password that are used.
-    counts: usize,
+    used_length: usize,
     /// See [`Stored::work`].
     work: u64,
     /// The offset after the parameters.
@@ -63,11 +63,11 @@ pub(super) fn read(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>, 
     } else if text.starts_with("$md5") {
         sun_md5(text, settings)
     } else if text.starts_with("$3$$") && text.len() == 36 {
-        Ok(Format { name: "NTHASH", weak: true, counts: usize::MAX, work: 0, start: 4 })
+        Ok(Format { name: "NTHASH", weak: true, used_length: usize::MAX, work: 0, start: 4 })
     } else if text.len() == 20 && text.starts_with('_') && text.bytes().skip(1).all(is_radix64) {
         bsdi(text, settings)
     } else if text.len() == 13 && text.bytes().all(is_radix64) {
-        Ok(Format { name: "DES-CRYPT", weak: true, counts: DES_PASSWORD, work: 4, start: 0 })
+        Ok(Format { name: "DES-CRYPT", weak: true, used_length: DES_PASSWORD, work: 4, start: 0 })
     } else {
         Err(unknown())
     }?;
@@ -101,9 +101,15 @@ pub(super) fn bcrypt(data: &[u8], settings: &Settings) -> Result<Box<dyn Stored>
     if !(4..=31).contains(&cost) {
         return Err(malformed(name));
     }
-    settings.limit("a bcrypt cost", cost.into(), "max_bcrypt_cost", settings.max_bcrypt_cost)?;
+    settings.check_limit(
+        "a bcrypt cost",
+        cost.into(),
+        "max_bcrypt_cost",
+        settings.max_bcrypt_cost,
+    )?;
     let work = 55_u64.checked_shl(cost).unwrap_or(u64::MAX);
-    let format = Format { name: "BLF-CRYPT", weak: false, counts: BCRYPT_PASSWORD, work, start: 7 };
+    let format =
+        Format { name: "BLF-CRYPT", weak: false, used_length: BCRYPT_PASSWORD, work, start: 7 };
     Ok(Box::new(CryptHash { text: Zeroizing::new(text.to_owned()), format }))
 }
 
@@ -125,10 +131,10 @@ fn yescrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     }
     let memory = memory(exponent, block, 1).ok_or_else(malformed)?;
     let most = settings.max_argon2_memory;
-    settings.limit("a yescrypt memory in KiB", memory, "max_argon2_memory", most)?;
+    settings.check_limit("a yescrypt memory in KiB", memory, "max_argon2_memory", most)?;
     let start = prefix.len().saturating_add(parameters.len()).saturating_add(3);
     let work = memory.saturating_mul(8) / 10;
-    Ok(Format { name: "YESCRYPT", weak: false, counts: usize::MAX, work, start })
+    Ok(Format { name: "YESCRYPT", weak: false, used_length: usize::MAX, work, start })
 }
 
 /// Reads a number in yescrypt's format of variable length.
@@ -170,9 +176,9 @@ fn scrypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     let (exponent, block, lanes) = (number(3, 4)?, number(4, 9)?, number(9, 14)?);
     let memory = memory(exponent, block, lanes).ok_or_else(malformed)?;
     let most = settings.max_argon2_memory;
-    settings.limit("a scrypt memory in KiB", memory, "max_argon2_memory", most)?;
+    settings.check_limit("a scrypt memory in KiB", memory, "max_argon2_memory", most)?;
     let work = memory.saturating_mul(36) / 10;
-    Ok(Format { name: "SCRYPT", weak: false, counts: usize::MAX, work, start: 14 })
+    Ok(Format { name: "SCRYPT", weak: false, used_length: usize::MAX, work, start: 14 })
 }
 
 /// The memory of scrypt in KiB. All lanes are added, as if each had its own.
@@ -190,9 +196,9 @@ fn sha1_crypt(text: &str, settings: &Settings) -> Result<Format, Fault> {
     }
     let start = rounds.len().saturating_add(7);
     let rounds = rounds.parse::<u32>().map_err(|_| malformed("sha1crypt"))?;
-    settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
+    settings.check_limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
     let work = u64::from(rounds).saturating_mul(6) / 10;
-    Ok(Format { name: "SHA1-CRYPT", weak: false, counts: usize::MAX, work, start })
+    Ok(Format { name: "SHA1-CRYPT", weak: false, used_length: usize::MAX, work, start })
 }
 
 /// Reads `$md5[,rounds=N]$salt$[$]hash`. The format does 4096 rounds more than it names.
@@ -207,10 +213,10 @@ fn sun_md5(text: &str, settings: &Settings) -> Result<Format, Fault> {
         None if parameters.is_empty() => 0,
         None => return Err(malformed()),
     };
-    settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
+    settings.check_limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
     let work = u64::from(rounds).saturating_add(4096).saturating_mul(24) / 10;
     let start = parameters.len().saturating_add(5);
-    Ok(Format { name: "SUNMD5", weak: true, counts: usize::MAX, work, start })
+    Ok(Format { name: "SUNMD5", weak: true, used_length: usize::MAX, work, start })
 }
 
 /// Reads BSDi DES: `_`, four digits for the rounds, four of salt, and the hash.
@@ -220,16 +226,16 @@ fn bsdi(text: &str, settings: &Settings) -> Result<Format, Fault> {
         digit(c).map(|digit| rounds.saturating_mul(64).saturating_add(u64::from(digit)))
     });
     let rounds = rounds.ok_or_else(|| malformed("BSDi DES"))?;
-    settings.limit("a round count", rounds, "max_rounds", settings.max_rounds)?;
+    settings.check_limit("a round count", rounds, "max_rounds", settings.max_rounds)?;
     let work = rounds.saturating_mul(13) / 100;
-    Ok(Format { name: "BSDI-CRYPT", weak: true, counts: usize::MAX, work, start: 5 })
+    Ok(Format { name: "BSDI-CRYPT", weak: true, used_length: usize::MAX, work, start: 5 })
 }
 
 impl Stored for CryptHash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
-        let counts = password.get(..self.format.counts).unwrap_or(password);
-        libcrypt::verify(counts, &self.text, self.format.name)
+        let used = password.get(..self.format.used_length).unwrap_or(password);
+        libcrypt::verify(used, &self.text, self.format.name)
     }
 
     fn format(&self) -> Option<&'static str> {

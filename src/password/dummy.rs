@@ -1,10 +1,10 @@
 //! A dummy account, hashed for names without an account so that their answer takes as long.
 //!
-//! The right amount of work depends on the administrator's table, which cannot be asked for "the usual
-//! scheme". So the dummy is configured, or it is learnt: the costs of the most expensive account seen
-//! are kept in the state directory. The file has one line for each of its passwords: its format and
-//! costs, with salt and hash replaced. It contains no hash of any account. Until an account has been
-//! seen, the dummy is a hash as `user passwd` makes it.
+//! The right amount of work depends on the administrator's table, which cannot be asked for "the
+//! usual scheme". So the dummy is configured, or it is learnt: the costs of the most expensive
+//! account seen are kept in the state directory. The file has one line for each of its passwords:
+//! its format and costs, with salt and hash replaced. It contains no hash of any account. Until an
+//! account has been seen, the dummy is a hash as `user passwd` makes it.
 
 use std::fs;
 use std::io::Read;
@@ -24,8 +24,8 @@ const FILE_NAME: &str = "dummy-hash";
 const MAX_FILE: u64 = 4096;
 /// The most passwords of one account that the dummy copies.
 const MAX_PASSWORDS: usize = 8;
-/// If an account takes less than one in so many parts of the dummy's work, all of the dummy's work is
-/// added. The sum then differs from the dummy's work by less than the noise of a network.
+/// If an account takes less than one eighth of the dummy's work, all of the dummy's work is added.
+/// The sum then differs from the dummy's work by less than the noise of a network.
 const NEGLIGIBLE: u64 = 8;
 
 /// Stored passwords that belong to no account.
@@ -53,7 +53,7 @@ impl Dummy {
     /// Takes the costs of this account if it is more expensive.
     #[must_use]
     pub fn or_costlier(self, seen: &[Secret], settings: &Settings) -> Self {
-        match self.dearer(seen, settings) {
+        match self.costlier_lines(seen, settings) {
             Some(text) => Self { is_known: true, passwords: read(&text, settings), ..self },
             None => self,
         }
@@ -76,17 +76,17 @@ impl Dummy {
         }
     }
 
-    /// Stores the costs of this account if it is more expensive than the dummy. A file that cannot be
-    /// written is not a reason to refuse a client.
+    /// Stores the costs of this account if it is more expensive than the dummy. A file that cannot
+    /// be written is not a reason to refuse a client.
     pub fn learn(&self, seen: &[Secret], settings: &Settings) {
         let Some(file) = &self.file else { return };
-        if let Some(text) = self.dearer(seen, settings) {
+        if let Some(text) = self.costlier_lines(seen, settings) {
             let _ = write(file, &text).ok();
         }
     }
 
     /// The lines of the file for this account, if it is more expensive than the dummy.
-    fn dearer(&self, seen: &[Secret], settings: &Settings) -> Option<String> {
+    fn costlier_lines(&self, seen: &[Secret], settings: &Settings) -> Option<String> {
         let known = if self.is_known { self.work() } else { 0 };
         let seen: Vec<_> = seen
             .iter()
@@ -111,7 +111,7 @@ impl Dummy {
 fn read(text: &str, settings: &Settings) -> Vec<Content> {
     let lines = text.lines().take(MAX_PASSWORDS);
     let contents = lines.filter_map(|line| {
-        // A twin names its scheme, or has a prefix that does.
+        // A line names its scheme, or has a prefix that does.
         let settings = Settings { default_scheme: String::from("CRYPT"), ..settings.clone() };
         Content::read(&Secret::new(line.as_bytes().to_vec()), &settings).ok()
     });
@@ -156,38 +156,42 @@ mod tests {
         Secret::new(text.as_bytes().to_vec())
     }
 
-    fn bcrypt_of_nothing(cost: u32) -> String {
+    fn bcrypt_dummy(cost: u32) -> String {
         format!("$2y${cost:02}${}", ".".repeat(53))
     }
 
     #[test]
-    fn the_dearest_account_seen_is_remembered_and_nothing_of_its_hashes() {
+    fn the_costliest_account_is_learnt_without_its_hashes() {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::default();
-        let remember = |text: &str| {
+        let write_file = |text: &str| {
             let file = directory.path().join(FILE_NAME);
             let _ = fs::remove_file(&file);
             files::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
         };
-        let dearer = |seen: &[&str]| {
+        let costlier_lines = |seen: &[&str]| {
             let seen: Vec<_> = seen.iter().map(|text| stored(text)).collect();
-            Dummy::load(directory.path(), None, &settings).dearer(&seen, &settings)
+            Dummy::load(directory.path(), None, &settings).costlier_lines(&seen, &settings)
         };
-        let line = |cost| Some(bcrypt_of_nothing(cost) + "\n");
-        assert_eq!(dearer(&["{PLAIN}secret", "!"]), None, "they cost nothing");
-        assert_eq!(dearer(&[&bcrypt_of_nothing(4)]), line(4), "nothing better is known");
-        assert_eq!(dearer(&[ELEVEN]), line(11), "no hash of theirs");
-        remember(&bcrypt_of_nothing(11));
-        assert_eq!(dearer(&[ELEVEN]), None, "no dearer");
-        assert_eq!(dearer(&[&bcrypt_of_nothing(12)]), line(12));
-        let both = format!("{0}\n{0}\n", bcrypt_of_nothing(11));
-        assert_eq!(dearer(&[ELEVEN, "{PLAIN}x", ELEVEN]), Some(both), "all passwords count");
-        remember("garbage");
-        assert_eq!(dearer(&[ELEVEN]), line(11), "garbage is nothing");
+        let line = |cost| Some(bcrypt_dummy(cost) + "\n");
+        assert_eq!(costlier_lines(&["{PLAIN}secret", "!"]), None, "they cost nothing");
+        assert_eq!(costlier_lines(&[&bcrypt_dummy(4)]), line(4), "nothing costlier is known");
+        assert_eq!(costlier_lines(&[ELEVEN]), line(11), "salt and hash are replaced");
+        write_file(&bcrypt_dummy(11));
+        assert_eq!(costlier_lines(&[ELEVEN]), None, "not costlier");
+        assert_eq!(costlier_lines(&[&bcrypt_dummy(12)]), line(12));
+        let both = format!("{0}\n{0}\n", bcrypt_dummy(11));
+        assert_eq!(
+            costlier_lines(&[ELEVEN, "{PLAIN}x", ELEVEN]),
+            Some(both),
+            "all passwords count"
+        );
+        write_file("garbage");
+        assert_eq!(costlier_lines(&[ELEVEN]), line(11), "garbage is ignored");
         let torn = "$y$j9T$salt\0alt$M8B9s7Va8RYZhmIp6UymHdZUGBExDfYb1/xqutXpI52";
-        assert_eq!(dearer(&[torn]), None, "libcrypt would refuse it at once");
+        assert_eq!(costlier_lines(&[torn]), None, "libcrypt would refuse it at once");
         let no_digit = "$y$j9T$saltsalt$M8B9s7Va8RYZhmIp6UymHdZUGBExDfYb1/xqutXpI\u{3b1}";
-        assert_eq!(dearer(&[no_digit]), None, "no hash");
+        assert_eq!(costlier_lines(&[no_digit]), None, "not a hash");
     }
 
     #[test]
@@ -202,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_one_is_taken_and_nothing_learnt() {
+    fn a_configured_dummy_is_used_and_none_is_learnt() {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::default();
-        fs::write(directory.path().join(FILE_NAME), bcrypt_of_nothing(14)).unwrap();
+        fs::write(directory.path().join(FILE_NAME), bcrypt_dummy(14)).unwrap();
         let dummy = Dummy::load(directory.path(), Some(ELEVEN), &settings);
         let eleven = Content::read(&stored(ELEVEN), &settings).unwrap().work();
         assert_eq!(dummy.work(), eleven);
@@ -227,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_match_saves_no_work_where_the_attempt_is_refused_all_the_same() {
+    fn a_match_saves_no_work_if_the_attempt_is_refused_anyway() {
         let counted: &'static Cell<u32> = Box::leak(Box::default());
         let clear = Scheme::find("PLAIN").unwrap();
         let passwords = vec![Content::Password(clear, Box::new(CountingStored(counted)))];

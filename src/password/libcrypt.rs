@@ -1,7 +1,7 @@
 //! crypt(3), from the library that Exim has loaded for `crypteq` anyway.
 //!
-//! This calls `crypt_rn` of libxcrypt and not `crypt_r`. `crypt_rn` gets the size of the buffer, so that
-//! another implementation of the same name could not write beyond it.
+//! This calls `crypt_rn` of libxcrypt and not `crypt_r`. `crypt_rn` gets the size of the buffer, so
+//! that another implementation of the same name could not write beyond it.
 
 use std::ffi::CStr;
 use std::ffi::CString;
@@ -50,7 +50,8 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
     phrase.push(0);
     let phrase = CStr::from_bytes_with_nul(&phrase).ok()?;
     // The buffer is neither zeroed nor wiped as a whole, because that would take longer than DES.
-    // crypt_rn reads only bytes that it wrote, and wipes its scratch (libxcrypt's crypt.c, do_crypt).
+    // crypt_rn reads only bytes that it wrote, and wipes its scratch (libxcrypt's crypt.c,
+    // do_crypt).
     let mut data = MaybeUninit::<Data>::uninit();
     let size = c_int::try_from(size_of::<Data>()).ok()?;
     // SAFETY: both texts end with a NUL and outlive the call; `data` is ours alone, and the
@@ -68,13 +69,13 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
     seen.flatten()
 }
 
-/// Overwrites the stack below, where the functions just called have left data: libcrypt's MD5 leaves
-/// blocks of the password there, and sha1crypt the key of its HMAC.
+/// Overwrites the stack below, where the functions just called have left data: libcrypt's MD5
+/// leaves blocks of the password there, and sha1crypt the key of its HMAC.
 #[inline(never)]
 #[allow(unsafe_code, reason = "calls libc")]
 fn wipe_stack() {
     let mut room = MaybeUninit::<[u8; 8192]>::uninit();
-    // SAFETY: the room is ours, and as long.
+    // SAFETY: `room` is a local array, and the length is its own.
     unsafe { libc::explicit_bzero(room.as_mut_ptr().cast(), size_of_val(&room)) };
 }
 

@@ -55,7 +55,7 @@ pub fn hash(
     let Some((name, meaning, default)) = known else {
         let names: Vec<_> = NEW_SCHEMES.iter().map(|(name, ..)| *name).collect();
         return Err(Fault(format!(
-            "no new hash is made in {scheme}; known are {}",
+            "{scheme} is not supported for new hashes; supported are {}",
             names.join(", ")
         )));
     };
@@ -67,19 +67,21 @@ pub fn hash(
         true => settings.scram_iterations,
         false => *default,
     });
-    let of_it = |fault: Fault| Fault(format!("{name} {}", fault.0));
+    let with_name = |fault: Fault| Fault(format!("{name} {}", fault.0));
     match *name {
         "BLF-CRYPT" => {
             let most = settings.max_bcrypt_cost;
-            settings.limit("a cost", cost.into(), "max_bcrypt_cost", most).map_err(of_it)?;
+            settings
+                .check_limit("a cost", cost.into(), "max_bcrypt_cost", most)
+                .map_err(with_name)?;
         }
         DEFAULT_SCHEME => {
-            let nothing = Secret::new(argon2_of_nothing(cost).into_bytes());
-            Content::read(&nothing, settings).map_err(of_it)?;
+            let nothing = Secret::new(argon2_dummy(cost).into_bytes());
+            Content::read(&nothing, settings).map_err(with_name)?;
         }
         _ => {
             let most = settings.max_rounds;
-            settings.limit("a cost", cost.into(), "max_rounds", most).map_err(of_it)?;
+            settings.check_limit("a cost", cost.into(), "max_rounds", most).map_err(with_name)?;
         }
     }
     let made = contain::catch("hash", || make(name, cost, password));
@@ -87,11 +89,11 @@ pub fn hash(
     let stored = Secret::new(format!("{{{name}}}{made}").into_bytes());
     // A hash that its owner could not log in with must not be stored.
     let candidate = Candidate { password, login: "" };
-    if Content::read(&stored, settings).map_err(of_it)?.matches(candidate)? {
+    if Content::read(&stored, settings).map_err(with_name)?.matches(candidate)? {
         return Ok(stored);
     }
     Err(Fault(format!(
-        "{name} of cost {cost} takes no password of {} bytes",
+        "{name} of cost {cost} does not accept a password of {} bytes",
         password.expose().len()
     )))
 }
@@ -146,10 +148,10 @@ fn make(name: &str, cost: u32, password: &Secret) -> Result<String, Fault> {
 
 /// A hash of the default scheme and cost, made of zeros.
 pub(super) fn same_cost_dummy() -> String {
-    argon2_of_nothing(ARGON2_PASSES)
+    argon2_dummy(ARGON2_PASSES)
 }
 
-fn argon2_of_nothing(passes: u32) -> String {
+fn argon2_dummy(passes: u32) -> String {
     let (salt, hash) = ("A".repeat(22), "A".repeat(43));
     format!("{{ARGON2ID}}$argon2id$v=19$m={ARGON2_MEMORY},t={passes},p=1${salt}${hash}")
 }
@@ -157,7 +159,7 @@ fn argon2_of_nothing(passes: u32) -> String {
 fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], Fault> {
     let mut bytes = [0; LENGTH];
     let filled = getrandom::fill(&mut bytes);
-    filled.map_err(|_| Fault(String::from("the system gives no random salt")))?;
+    filled.map_err(|_| Fault(String::from("the system gives no random numbers")))?;
     Ok(bytes)
 }
 

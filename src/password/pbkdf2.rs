@@ -147,7 +147,7 @@ fn read(
     // A key of one or two bytes would match by chance.
     let read = read.filter(|read| read.rounds > 0 && (16..=64).contains(&read.key.len()));
     let read = read.ok_or_else(|| malformed(name))?;
-    settings.limit("a round count", read.rounds.into(), "max_rounds", settings.max_rounds)?;
+    settings.check_limit("a round count", read.rounds.into(), "max_rounds", settings.max_rounds)?;
     Ok(Box::new(read))
 }
 

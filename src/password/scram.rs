@@ -49,7 +49,12 @@ fn read(function: Function, data: &[u8], settings: &Settings) -> Result<Box<dyn 
     if iterations < MIN_ITERATIONS || !lengths || parts.next().is_some() {
         return Err(malformed());
     }
-    settings.limit("an iteration count", iterations.into(), "max_rounds", settings.max_rounds)?;
+    settings.check_limit(
+        "an iteration count",
+        iterations.into(),
+        "max_rounds",
+        settings.max_rounds,
+    )?;
     Ok(Box::new(StoredScram { function, iterations, salt, stored_key, server_key }))
 }
 
@@ -92,8 +97,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Empty keys, with which a driver asks for the password. Salt and iterations it needs in any
-    /// case.
+    /// Empty keys. A driver that gets them asks for the password. It needs salt and iterations in
+    /// any case.
     #[must_use]
     pub fn none() -> Self {
         Self::new(MIN_ITERATIONS, &[0; 16], &[], &[])

@@ -1,6 +1,6 @@
 //! SHA-256-crypt and SHA-512-crypt: `$5$` and `$6$`, `[rounds=N$]salt$hash` (Ulrich Drepper's
-//! specification, 2016). A crate does the work, because it is faster than libcrypt and takes passwords
-//! of any length. libcrypt does it for salts that the crate does not read.
+//! specification, 2016). A crate does the work, because it is faster than libcrypt and takes
+//! passwords of any length. libcrypt does it for salts that the crate does not read.
 
 use sha_crypt::Algorithm;
 use sha_crypt::CustomizedPasswordHasher;
@@ -29,14 +29,14 @@ const MAX_SALT: usize = 16;
 /// in each round.
 const BYTES_OF_A_ROUND: u32 = 32;
 /// The bytes of a password that are used in any case, whatever the limit.
-const LEAST_COUNTED: usize = 128;
+const MIN_USED_LENGTH: usize = 128;
 
 struct ShaCryptHash {
     text: Zeroizing<String>,
     is_sha512: bool,
     rounds: u32,
     /// The bytes of a password that are used. A longer one could take seconds.
-    counts: usize,
+    used_length: usize,
     has_plain_salt: bool,
     same_cost_dummy: Option<String>,
 }
@@ -60,15 +60,15 @@ pub(super) fn read(text: &str, settings: &Settings) -> Result<Box<dyn Stored>, F
     {
         return Err(malformed());
     }
-    settings.limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
+    settings.check_limit("a round count", rounds.into(), "max_rounds", settings.max_rounds)?;
     let start = text.len().saturating_sub(rest.len());
-    let counts =
+    let used_length =
         settings.max_rounds.checked_div(rounds).unwrap_or(0).saturating_mul(BYTES_OF_A_ROUND);
     Ok(Box::new(ShaCryptHash {
         text: Zeroizing::new(text.to_owned()),
         is_sha512,
         rounds,
-        counts: usize::try_from(counts).unwrap_or(usize::MAX).max(LEAST_COUNTED),
+        used_length: usize::try_from(used_length).unwrap_or(usize::MAX).max(MIN_USED_LENGTH),
         has_plain_salt: !salt.is_empty() && salt.bytes().all(is_radix64),
         same_cost_dummy: anonymous(text, start, '.')
             .map(|same_cost_dummy| same_cost_dummy.replacen("$$", "$.$", 1)),
@@ -97,14 +97,14 @@ pub(super) fn hash(
 impl Stored for ShaCryptHash {
     fn matches(&self, candidate: Candidate<'_>) -> Result<bool, Fault> {
         let password = candidate.password.expose();
-        let counted = password.get(..self.counts).unwrap_or(password);
+        let used = password.get(..self.used_length).unwrap_or(password);
         // A longer password takes the same work and does not match.
-        let is_whole = counted.len() == password.len();
+        let is_whole = used.len() == password.len();
         if !self.has_plain_salt {
-            let matches = libcrypt::verify(counted, &self.text, name(self.is_sha512))?;
+            let matches = libcrypt::verify(used, &self.text, name(self.is_sha512))?;
             return Ok(matches && is_whole);
         }
-        match ShaCrypt::default().verify_password(counted, &**self.text) {
+        match ShaCrypt::default().verify_password(used, &**self.text) {
             Ok(()) => Ok(is_whole),
             Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(false),
             Err(_) => Err(malformed(name(self.is_sha512))),

@@ -1,4 +1,4 @@
-//! Test vectors of other programs, and traps. tests/originals.rs asks those programs themselves.
+//! Test vectors of other programs, and malformed text. tests/originals.rs runs those programs.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn secret(text: &str) -> Secret {
 
 fn verify_with(settings: &Settings, stored: &[&str], password: &str) -> Result<bool, Fault> {
     let directory = tempfile::tempdir().unwrap();
-    // It is hashed often, so it is cheap.
+    // The dummy is hashed often, so it is a cheap one.
     let dummy = format!("$2y$04${}", ".".repeat(53));
     let dummy = Dummy::load(directory.path(), Some(&dummy), settings);
     let stored: Vec<_> = stored.iter().map(|text| secret(text)).collect();
@@ -55,7 +55,7 @@ const SHA512: &str = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uB
 const SHA512_ROUNDS: &str = "$6$rounds=10000$saltstringsaltst$OW1/O6BYHV6BcXZu8QVeXbDWra3Oeqh0sbHbbMCVNSnCM/UrjmM0Dp8vOuZeHBy/YTBmSK6H9qs/y3RnOaw5v.";
 
 #[test]
-fn what_others_hashed_is_accepted_and_a_near_miss_is_not() {
+fn hashes_of_other_programs_match_the_right_password_only() {
     let b = BCRYPT.trim_start_matches("$2y$");
     let mut rows: Vec<(String, &str)> = TEST.iter().map(|s| ((*s).to_owned(), "test")).collect();
     rows.extend([
@@ -119,7 +119,7 @@ fn a_locked_account_matches_nothing() {
 }
 
 #[test]
-fn what_cannot_be_understood_is_no_mismatch() {
+fn a_malformed_hash_is_a_fault_and_not_a_mismatch() {
     let b = BCRYPT.trim_start_matches("$2y$05$");
     let h = SHA512.trim_start_matches("$6$saltstring$");
     let mut rows: Vec<String> = [
@@ -161,7 +161,7 @@ fn what_cannot_be_understood_is_no_mismatch() {
 }
 
 #[test]
-fn rounds_with_a_sign_or_a_leading_zero_are_malformed_as_they_are_to_libcrypt() {
+fn rounds_with_a_sign_or_a_leading_zero_are_malformed_as_in_libcrypt() {
     for rounds in ["rounds=+10000", "rounds=010000"] {
         let stored = SHA512_ROUNDS.replace("rounds=10000", rounds);
         assert!(verify(&stored, "Hello world!").is_err(), "{stored}");
@@ -169,7 +169,7 @@ fn rounds_with_a_sign_or_a_leading_zero_are_malformed_as_they_are_to_libcrypt() 
 }
 
 #[test]
-fn more_work_than_a_limit_allows_is_not_done() {
+fn a_hash_above_a_limit_is_a_fault() {
     let settings = Settings {
         max_bcrypt_cost: 4,
         max_rounds: 1000,
@@ -200,7 +200,7 @@ fn more_work_than_a_limit_allows_is_not_done() {
 }
 
 #[test]
-fn a_long_password_is_no_way_to_make_sha_crypt_work_for_seconds() {
+fn a_long_password_cannot_make_sha_crypt_work_for_seconds() {
     let (long, longer) = ("x".repeat(128), "x".repeat(129));
     let settings = Settings::default();
     let verify = |max_rounds, password: &str| {
@@ -209,13 +209,13 @@ fn a_long_password_is_no_way_to_make_sha_crypt_work_for_seconds() {
         verify_with(&Settings { max_rounds, ..Settings::default() }, &[&text], password)
     };
     assert_eq!((verify(1000, &long), verify(1000, &longer)), (Ok(true), Ok(false)));
-    assert_eq!(verify(5000, &longer), Ok(true), "where there is room for it");
+    assert_eq!(verify(5000, &longer), Ok(true), "the limit allows the work");
 }
 
 #[test]
-fn more_passwords_than_an_attempt_has_time_for_are_no_mismatch() {
-    let dear = format!("$2y$14${}", ".".repeat(53));
-    let rows = vec![&*dear; 6];
+fn too_much_work_for_several_passwords_is_a_fault() {
+    let costly = format!("$2y$14${}", ".".repeat(53));
+    let rows = vec![&*costly; 6];
     let fault = verify_with(&Settings::default(), &rows, "x").unwrap_err();
     assert!(fault.0.contains("6 passwords"), "{}", fault.0);
 }
@@ -237,7 +237,7 @@ fn the_memory_of_yescrypt_and_scrypt_is_what_their_parameters_say() {
 }
 
 #[test]
-fn weak_schemes_are_taken_unless_told_otherwise() {
+fn weak_schemes_are_accepted_unless_the_settings_refuse_them() {
     let strict = Settings { allow_weak_schemes: false, ..Settings::default() };
     for stored in TEST {
         if stored.ends_with('.') {
@@ -268,7 +268,7 @@ fn weak_schemes_are_taken_unless_told_otherwise() {
 }
 
 #[test]
-fn a_fault_names_no_part_of_a_password_in_clear() {
+fn a_fault_contains_no_part_of_a_password_in_clear() {
     let fault = verify("{NO-SUCH}x", "test").unwrap_err();
     assert!(fault.0.contains("{NO-SUCH}"), "{}", fault.0);
     let fault = verify("{hunter2}x", "test").unwrap_err();
@@ -279,7 +279,7 @@ fn a_fault_names_no_part_of_a_password_in_clear() {
 }
 
 #[test]
-fn any_of_several_passwords_matches_and_a_broken_one_hides_no_match() {
+fn any_of_several_passwords_matches_even_if_another_one_is_broken() {
     let settings = Settings::default();
     let stored = ["{NO-SUCH}x", BCRYPT, "{PLAIN}other"];
     assert_eq!(verify_with(&settings, &stored, "test"), Ok(true));
@@ -290,7 +290,7 @@ fn any_of_several_passwords_matches_and_a_broken_one_hides_no_match() {
 }
 
 #[test]
-fn the_twin_of_a_stored_password_takes_the_same_work_and_keeps_nothing_of_it() {
+fn a_same_cost_dummy_takes_the_same_work_and_contains_no_hash() {
     let settings = Settings::default();
     for stored in TEST.iter().chain(&[
         SHA512,
