@@ -1,8 +1,8 @@
-//! The only exports: what Exim's `${dlfunc}` calls.
+//! The exported functions: everything that Exim's `${dlfunc}` can call.
 //!
-//! Each export is one line around [`call_contained`], which turns Exim's argument vector into slices, keeps
-//! panics inside and writes one answer. What an answer points to lives as long as the process.
-//! See `include/authpolicy.h` for the contract as C sees it, docs/exim.md for Exim's side.
+//! Each export is one call of [`call_contained`], which turns Exim's argument vector into slices,
+//! catches panics and sets the answer. An answer stays valid until the process ends.
+//! `include/authpolicy.h` has the contract for C, docs/exim.md describes Exim's side.
 #![allow(unsafe_code, reason = "the boundary to C")]
 
 mod broken;
@@ -27,31 +27,39 @@ use crate::session::Session;
 use crate::signals::BlockedSignals;
 use crate::verdict::reply::Reply;
 
-/// More arguments than this Exim miscounts: with eight, its `argc` is 16 or 17 and reads past the
-/// vector (expand.c, `read_subs`).
+/// The most arguments that Exim counts correctly. With eight, its `argc` is 16 or 17, which is
+/// beyond the end of the vector (expand.c, `read_subs`).
 const MAX_ARGUMENTS: c_int = 7;
 
-/// Exim is single-threaded; the lock is there for the type, and a panic must not poison it.
+/// Exim is single-threaded. The lock is there because a static needs one; a panic must not make it
+/// unusable.
 static SESSION: Mutex<Session> = Mutex::new(Session::new());
 
-/// `check`: authcid, password, remote, then up to four name=value. `yes` or `no`, or a failure
-/// when we cannot tell. Ends the attempt: one row, one log line.
+/// Decides an attempt whose password the client has sent (PLAIN, LOGIN).
+///
+/// - Arguments: authcid, password, remote, up to four named ones.
+/// - Answer: `yes` or `no`; FAIL if the plugin cannot tell.
+/// - Writes one row and one log line.
 ///
 /// # Safety
-/// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
+/// `answer` is NULL or valid for writing. `argv` holds `argc` NUL-terminated strings.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn check(
     answer: *mut *mut c_uchar,
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &CHECK) }
 }
 
-/// `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
-/// else `yes`. Remembered for this address and configuration until the connection ends. No row, no
-/// log line. Never fails.
+/// Decides what depends on the client's address alone, before the client gives a name.
+///
+/// - Arguments: remote, `config=`, `protocol=`.
+/// - Answer: `no` if a rule refuses the address for accounts without their own rules, else `yes`.
+///   Never fails; if the plugin cannot tell, the answer is `yes`, and the AUTH that follows gets 435.
+/// - Remembers the decision for this address and configuration until the connection ends.
+/// - Writes no row, and no log line unless there is an error in the call.
 ///
 /// # Safety
 /// As for `check`.
@@ -61,12 +69,15 @@ pub unsafe extern "C" fn allow(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &ALLOW) }
 }
 
-/// `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
-/// else. `yes` or `no`, or a failure when we cannot tell. One row, one log line.
+/// Decides an attempt whose password another program has proved.
+///
+/// - Arguments: authcid, remote, up to four named ones.
+/// - Answer: `yes` or `no`; FAIL if the plugin cannot tell.
+/// - Writes one row and one log line.
 ///
 /// # Safety
 /// As for `check`.
@@ -76,13 +87,16 @@ pub unsafe extern "C" fn authorize(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &AUTHORIZE) }
 }
 
-/// `finish`: authcid, remote, then up to four name=value. The canonical username, or the authcid.
-/// Ends the attempt: unless `authorize` decided it, one row and one log line of a wrong password.
-/// Never fails.
+/// Ends an attempt of a driver that uses `authorize`.
+///
+/// - Arguments: authcid, remote, up to four named ones.
+/// - Answer: the account's canonical name, or the authcid. Empty if there was no attempt. Never
+///   fails.
+/// - If `authorize` was not called, the proof was wrong: writes one row and one log line.
 ///
 /// # Safety
 /// As for `check`.
@@ -92,12 +106,16 @@ pub unsafe extern "C" fn finish(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &FINISH) }
 }
 
-/// `secret`: authcid, remote, then up to four name=value. The account's password, where it is
-/// stored in clear; a forced failure where there is none, or a failure when we cannot tell.
+/// Returns the password of an account, for a driver that checks the client's proof itself.
+///
+/// - Arguments: authcid, remote, up to four named ones.
+/// - Answer: the password, if the account has exactly one, stored in clear. FAIL_FORCED if there is
+///   none, or a limit refuses the attempt. FAIL if the plugin cannot tell.
+/// - Writes no row: `authorize` or `finish` does.
 ///
 /// # Safety
 /// As for `check`.
@@ -107,13 +125,17 @@ pub unsafe extern "C" fn secret(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &SECRET) }
 }
 
-/// `scram`: a field (salt, iter, stored_key, server_key), authcid, remote, then up to four
-/// name=value. That field of the account's SCRAM keys; of keys that nobody has where there is no
-/// account or a rule refuses; empty keys where we cannot tell. Never fails.
+/// Returns one of the account's SCRAM keys, for a driver that checks the client's proof itself.
+///
+/// - Arguments: a field (`salt`, `iter`, `stored_key` or `server_key`), authcid, remote, up to four
+///   named ones.
+/// - Answer: the field. Fake keys, which no password matches, if there is no account or a rule
+///   refuses the attempt. Empty if the plugin cannot tell. Never fails.
+/// - Writes no row: `authorize` or `finish` does.
 ///
 /// # Safety
 /// As for `check`.
@@ -123,11 +145,14 @@ pub unsafe extern "C" fn scram(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &SCRAM) }
 }
 
-/// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
+/// Returns the country of an address.
+///
+/// - Arguments: remote, `config=`.
+/// - Answer: the ISO 3166-1 alpha-2 code, or empty if the country is unknown. Never fails.
 ///
 /// # Safety
 /// As for `check`.
@@ -137,12 +162,15 @@ pub unsafe extern "C" fn country(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &COUNTRY) }
 }
 
-/// `last`: a field (status, reason, rule, country, asn, username, auth_ok, policy_reject). That fact
-/// of the latest verdict, or empty. Never fails.
+/// Returns one fact of the latest attempt in this SMTP connection.
+///
+/// - Argument: a field (`status`, `reason`, `rule`, `country`, `asn`, `username`, `auth_ok` or
+///   `policy_reject`).
+/// - Answer: the fact, or empty if there is none. Never fails.
 ///
 /// # Safety
 /// As for `check`.
@@ -152,12 +180,15 @@ pub unsafe extern "C" fn last(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &LAST) }
 }
 
-/// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
-/// files, for the processes that are forked from this one. Never fails.
+/// Reads the configuration and the GeoIP files in Exim's daemon, for all processes that it forks.
+///
+/// - Arguments: a value, which may be empty, and `config=`.
+/// - Answer: the value, unchanged. Never fails.
+/// - Connects to no database.
 ///
 /// # Safety
 /// As for `check`.
@@ -167,21 +198,24 @@ pub unsafe extern "C" fn preload(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     let code = unsafe { call_contained(answer, argc, argv, &PRELOAD) };
-    // The value itself, on every path: empty would be "no limit" to Exim.
+    // The value is returned even after a panic: Exim would read an empty answer as "no limit".
     if argc > 0 && !argv.is_null() && !answer.is_null() {
-        // SAFETY: there is a first argument.
+        // SAFETY: `argc` says that there is a first argument.
         let value = unsafe { argv.read() };
         if !value.is_null() {
-            // SAFETY: valid for writing by our own contract.
+            // SAFETY: `answer` is not NULL, so our caller promises that it is valid for writing.
             unsafe { answer.write(value) };
         }
     }
     code
 }
 
-/// `version`: no argument. `authpolicy` and the version. Never fails.
+/// Returns the name and the version of the plugin.
+///
+/// - Arguments: none.
+/// - Answer: `authpolicy` and the version. Never fails.
 ///
 /// # Safety
 /// As for `check`.
@@ -191,21 +225,23 @@ pub unsafe extern "C" fn version(
     argc: c_int,
     argv: *mut *mut c_uchar,
 ) -> c_int {
-    // SAFETY: our caller's promise is the one that `call_contained` asks for.
+    // SAFETY: our caller promises what `call_contained` requires.
     unsafe { call_contained(answer, argc, argv, &VERSION) }
 }
 
-/// A function of Exim's configuration.
+/// One exported function.
 struct ExportedFunction {
+    /// The name that Exim's configuration uses.
     name: &'static str,
+    /// Does the work. The arguments are `None` if the call is invalid.
     call: fn(&mut Session, Option<&[&[u8]]>) -> ReturnValue,
-    /// The answer where it panicked.
+    /// The return value after a panic in `call`.
     on_panic: fn() -> ReturnValue,
-    /// What the session says from then on.
+    /// Updates the session after a panic in `call`.
     after_panic: fn(&mut Session, Option<&[&[u8]]>),
 }
 
-/// One that never fails, and tells without deciding anything.
+/// The base of functions that never fail and decide nothing.
 const NEVER_FAILS: ExportedFunction = ExportedFunction {
     name: "",
     call: |_, _| ReturnValue::EMPTY,
@@ -253,10 +289,10 @@ const PRELOAD: ExportedFunction =
 const VERSION: ExportedFunction =
     ExportedFunction { name: "version", call: calls::version, ..NEVER_FAILS };
 
-/// Runs a function between Exim and the rest: arguments in, no panic out, one answer.
+/// Calls a function for Exim: reads the arguments, catches a panic, and sets the answer.
 ///
 /// # Safety
-/// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
+/// `answer` is NULL or valid for writing. `argv` holds `argc` NUL-terminated strings.
 unsafe fn call_contained(
     answer: *mut *mut c_uchar,
     argc: c_int,
@@ -265,9 +301,9 @@ unsafe fn call_contained(
 ) -> c_int {
     let _blocked = BlockedSignals::new();
     let returned = contain::catch("wall", || {
-        // The default hook would write to descriptor 2, which may be a client.
+        // The default hook would write to descriptor 2, which may be the client's connection.
         contain::install_hook();
-        // SAFETY: `argv` holds `argc` strings by our own contract.
+        // SAFETY: our caller promises that `argv` holds `argc` strings.
         let arguments = unsafe { arguments(argc, argv) };
         let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
         session.renew(std::process::id());
@@ -278,42 +314,43 @@ unsafe fn call_contained(
     });
     let ReturnValue { code, text } = returned.unwrap_or_else(|panic| {
         let reported = contain::catch("report", || calls::report_bug(function.name, &panic));
-        let forgotten = contain::catch("after-panic", || {
-            // SAFETY: as above.
+        let updated = contain::catch("after-panic", || {
+            // SAFETY: our caller promises that `argv` holds `argc` strings.
             let arguments = unsafe { arguments(argc, argv) };
             let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
             (function.after_panic)(&mut session, arguments.as_deref());
         });
-        // There is nobody left to tell of another panic.
-        let _ = reported.and(forgotten).ok();
+        // A second panic cannot be reported: reporting may be what panics.
+        let _ = reported.and(updated).ok();
         (function.on_panic)()
     });
     if !answer.is_null() {
-        // SAFETY: not null, and valid for writing by our own contract. Exim does not write to what
-        // it points to, so that pointing to constants is sound.
+        // SAFETY: `answer` is not NULL, so our caller promises that it is valid for writing. It may
+        // point to a constant, because Exim does not write to the text.
         unsafe { answer.write(text.as_ptr().cast_mut().cast::<c_uchar>()) };
     }
     code
 }
 
-/// Exim's argument vector as slices; `None` where there are more than Exim can count.
+/// Exim's argument vector as slices; `None` if one is NULL or there are more than Exim can count.
 ///
 /// # Safety
-/// `argv` holds `argc` NUL-terminated strings that nobody changes during the call.
+/// `argv` holds `argc` NUL-terminated strings, which do not change during the call.
 unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Option<Vec<&'a [u8]>> {
     if argc > MAX_ARGUMENTS || (argv.is_null() && argc > 0) {
         return None;
     }
     let mut arguments = Vec::new();
     for index in 0..usize::try_from(argc).unwrap_or(0) {
-        // SAFETY: `index` is below `argc`, up to which the vector is readable.
+        // SAFETY: `index` is below `argc`, the length of the vector.
         let slot = unsafe { argv.add(index) };
-        // SAFETY: as above.
+        // SAFETY: `slot` is in the vector.
         let text = unsafe { slot.read() };
         if text.is_null() {
             return None;
         }
-        // SAFETY: not null, NUL-terminated, and Exim's for the whole call by our own contract.
+        // SAFETY: it is not NULL, and our caller promises that it is NUL-terminated and does not
+        // change during the call.
         arguments.push(unsafe { CStr::from_ptr(text.cast::<c_char>()) }.to_bytes());
     }
     Some(arguments)

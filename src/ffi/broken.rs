@@ -1,7 +1,7 @@
-//! What holds after a panic: nothing of the attempt, and no way on with it but "cannot tell".
+//! The session after a panic: the attempt is forgotten, and its later calls cannot tell.
 //!
-//! A function may have panicked before its first line, so this starts from its arguments alone. An
-//! attempt that would have left a row leaves one for the panic, unless its own is recorded.
+//! A function may have panicked before it did anything, so this uses its arguments alone. The attempt
+//! gets a row that records the panic, unless its own row is already recorded.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;
@@ -18,7 +18,8 @@ use crate::session::DriverExchange;
 use crate::session::ScramExchange;
 use crate::session::Session;
 
-const WHY: &str = "internal error, see the line above";
+/// The error of the row and of later calls.
+const ERROR: &str = "internal error, see the line above";
 
 /// Ends an attempt as "cannot tell".
 pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) {
@@ -32,30 +33,30 @@ pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let is_attempt = session.authorized.is_none() && (has_name || session.exchange.is_some());
     session.begin();
     if is_attempt {
-        record(session, proved("finish", arguments));
+        record(session, proved_attempt("finish", arguments));
     }
 }
 
-/// Ends an attempt; `finish` is still to come, and must not call the proof wrong.
+/// Ends an attempt. The `finish` that follows must not record a wrong proof.
 pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
     session.authorized = argument(arguments, 0).map(|authcid| (authcid, String::new()));
-    record(session, proved("authorize", arguments));
+    record(session, proved_attempt("authorize", arguments));
 }
 
-/// `finish` will leave the row, and must not call the proof wrong.
+/// Makes `finish` record that the proof is unknown, not that it is wrong.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
-    session.exchange = argument(arguments, 0).map(|authcid| unknown(authcid, None));
+    session.exchange = argument(arguments, 0).map(|authcid| unknown_exchange(authcid, None));
 }
 
-fn proved(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt, Error>> {
-    let proof = Proof::Unknown(String::from(WHY));
+fn proved_attempt(function: &str, arguments: Option<&[&[u8]]>) -> Option<Result<Attempt, Error>> {
+    let proof = Proof::Unknown(String::from(ERROR));
     arguments.map(|arguments| Attempt::parse_proved(function, proof, arguments))
 }
 
-/// Leaves the row. There is none if the call in Exim's configuration is wrong, or if the
-/// configuration that it names cannot be read.
+/// Writes the row. There is none if the call in Exim's configuration is wrong, or if its
+/// `authpolicy.toml` cannot be read.
 fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
     let Some(Ok(mut attempt)) = attempt else { return };
     let start_time = calls::start_time();
@@ -69,17 +70,17 @@ fn record(session: &mut Session, attempt: Option<Result<Attempt, Error>>) {
     }
 }
 
-/// The other keys of the attempt are empty, too, and `secret` is no way round them.
+/// Makes the other keys of the attempt empty, and makes `secret` fail for it.
 pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) {
     session.begin();
     let keys = Some(ScramExchange { keys: Keys::none(), has_proof: false });
-    session.exchange = argument(arguments, 1).map(|authcid| unknown(authcid, keys));
+    session.exchange = argument(arguments, 1).map(|authcid| unknown_exchange(authcid, keys));
 }
 
-/// Whether rules refuse the address, its attempts do not know.
+/// Makes attempts of this address get 435, because it is unknown if rules refuse it.
 pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let remote = Remote::parse(&argument(arguments, 0).unwrap_or_default());
-    let error = Some(format!("allow: {WHY}"));
+    let error = Some(format!("allow: {ERROR}"));
     session.remember_allowed(None, remote.text(), Allowed { rule: None, error });
 }
 
@@ -87,7 +88,8 @@ fn argument(arguments: Option<&[&[u8]]>, index: usize) -> Option<Vec<u8>> {
     arguments?.get(index).map(|argument| argument.to_vec())
 }
 
-fn unknown(authcid: Vec<u8>, scram: Option<ScramExchange>) -> DriverExchange {
-    let proof = Proof::Unknown(String::from(WHY));
+/// An exchange whose proof could not be checked.
+fn unknown_exchange(authcid: Vec<u8>, scram: Option<ScramExchange>) -> DriverExchange {
+    let proof = Proof::Unknown(String::from(ERROR));
     DriverExchange { authcid, start: Instant::now(), proof, attempt_limits: None, scram }
 }

@@ -1,4 +1,4 @@
-//! What each export does, in safe code: the clock is read here, and nowhere below.
+//! The work of each export, in safe code. The clock is read here, and in no module below.
 #![forbid(unsafe_code)]
 
 use std::ffi::CStr;
@@ -32,16 +32,17 @@ use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
 use crate::verdict::reply::Reply;
 
-/// What Exim gets back.
+/// The return code and the answer of a function.
 pub(super) struct ReturnValue {
     pub(super) code: i32,
     pub(super) text: &'static CStr,
 }
 
 impl ReturnValue {
-    /// An answer of functions that never fail.
+    /// The empty answer.
     pub(super) const EMPTY: Self = Self { code: 0, text: c"" };
 
+    /// Success with this answer.
     pub(super) fn text(text: &'static CStr) -> Self {
         Self { code: 0, text }
     }
@@ -58,13 +59,14 @@ pub(super) fn mail_log() -> MailLog<'static> {
     MailLog::new(&host::log)
 }
 
-pub(super) fn miscounted() -> Error {
+/// The error of a call with more arguments than Exim counts correctly.
+pub(super) fn too_many_arguments() -> Error {
     Error::Call(String::from(
         "got more than 7 arguments, which Exim cannot count: correct the ${dlfunc} call",
     ))
 }
 
-/// Says that a call panicked.
+/// Logs that a call panicked.
 pub(super) fn report_bug(function: &str, panic: &Panic) {
     mail_log().bug(function, panic);
 }
@@ -73,14 +75,14 @@ pub(super) fn report_bug(function: &str, panic: &Panic) {
 pub(super) fn check(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let start = Instant::now();
     session.begin();
-    let attempt = arguments.ok_or_else(miscounted).and_then(Attempt::parse);
-    answer(session, "check", attempt, start, None)
+    let attempt = arguments.ok_or_else(too_many_arguments).and_then(Attempt::parse);
+    reply(session, "check", attempt, start, None)
 }
 
-/// The same for an attempt whose password somebody else has found right.
+/// Decides an attempt whose password another program has proved.
 pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
-    // A right proof that is refused takes as long as a wrong one: from the same start.
+    // A right proof that is refused must take as long as a wrong one, so both have the same start.
     let exchange =
         session.exchange.take().filter(|exchange| Some(&exchange.authcid) == authcid.as_ref());
     let start = exchange.as_ref().map_or_else(Instant::now, |exchange| exchange.start);
@@ -88,15 +90,16 @@ pub(super) fn authorize(session: &mut Session, arguments: Option<&[&[u8]]>) -> R
     session.begin();
     session.authorized = authcid.clone().map(|authcid| (authcid, String::new()));
     let attempt = arguments
-        .ok_or_else(miscounted)
+        .ok_or_else(too_many_arguments)
         .and_then(|arguments| Attempt::parse_proved("authorize", Proof::Proved, arguments));
-    let answer = answer(session, "authorize", attempt, start, attempt_limits);
+    let answer = reply(session, "authorize", attempt, start, attempt_limits);
     let username = session.last.as_ref().map(|verdict| verdict.username.clone());
     session.authorized = authcid.zip(username);
     answer
 }
 
-fn answer(
+/// Decides an attempt, and makes a refusal wait for `policy.failure_time`.
+fn reply(
     session: &mut Session,
     function: &str,
     attempt: Result<Attempt, Error>,
@@ -117,17 +120,17 @@ fn answer(
     reply.into()
 }
 
-/// Decides what hangs on the address alone, and remembers it for this connection.
+/// Decides what depends on the address alone, and remembers it for this connection.
 pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let attempt = arguments
-        .ok_or_else(miscounted)
+        .ok_or_else(too_many_arguments)
         .and_then(|arguments| Attempt::parse_address("allow", arguments));
     let attempt = match attempt {
         Ok(attempt) => attempt,
         Err(e) => {
             mail_log().trouble("allow", &e);
             let remote = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
-            let error = Some(format!("allow could not be asked: {e}"));
+            let error = Some(format!("the call of allow is invalid: {e}"));
             let allowed = Allowed { rule: None, error };
             session.remember_allowed(None, Remote::parse(remote).text(), allowed);
             return Reply::Accept.into();
@@ -143,47 +146,48 @@ pub(super) fn allow(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retur
     reply.into()
 }
 
-/// Ends an attempt of a driver that asks `authorize` after its own proof: where it did not come to
-/// that, the proof was wrong.
+/// Ends an attempt of a driver that calls `authorize` after a right proof. Without that call, the
+/// proof was wrong.
 pub(super) fn finish(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let authcid = arguments.and_then(<[_]>::first).copied().unwrap_or_default();
     let authorized = session.authorized.take();
     if authorized.is_some() {
-        // `authorize` has left the row.
+        // `authorize` has written the row.
         let ticket = Ticket::default();
         ticket.mark_recorded();
         session.ticket = Some(Arc::new(ticket));
     }
     let exchange = session.exchange.take().filter(|exchange| exchange.authcid == authcid);
-    // Without a name, somebody has begun a proof, or it is no attempt.
+    // A call without a name is an attempt only if an earlier call began one.
     if authcid.is_empty() && exchange.is_none() && authorized.is_none() {
         return ReturnValue::EMPTY;
     }
     let name = match authorized {
         Some((known, username)) => {
-            // Nobody becomes who was not authorized, whatever this call was told.
+            // Only the authorized name is returned, even if this call has another one.
             if !is_same_name(authcid, &known, &username) {
-                record_other(session, arguments);
+                record_other_name(session, arguments);
             }
             if username.is_empty() {
                 return ReturnValue::text(interned::tainted(&printable(&known)));
             }
             username
         }
-        None => fail(session, exchange, arguments),
+        None => record_failure(session, exchange, arguments),
     };
     let name = if name.is_empty() { printable(authcid) } else { name };
     ReturnValue::text(interned::tainted(&name))
 }
 
-/// True if `finish` came for the name that `authorize` decided about, or for the account's own.
+/// True if `finish` was called for the name that `authorize` decided about, or for the canonical
+/// name of its account.
 fn is_same_name(authcid: &[u8], authorized: &[u8], username: &str) -> bool {
     authcid.eq_ignore_ascii_case(authorized) || authcid.eq_ignore_ascii_case(username.as_bytes())
 }
 
-/// Records that `finish` was called for another name than `authorize`. Nothing is known about this name.
-/// `last` still returns the decision of `authorize`.
-fn record_other(session: &mut Session, arguments: Option<&[&[u8]]>) {
+/// Records that `finish` was called for another name than `authorize`. Nothing is known about this
+/// name. `last` still returns the decision of `authorize`.
+fn record_other_name(session: &mut Session, arguments: Option<&[&[u8]]>) {
     let what = "finish got another authcid than authorize: correct the ${dlfunc} call";
     let is_named = arguments.and_then(<[_]>::first).is_some_and(|authcid| !authcid.is_empty());
     let proof = Proof::Unknown(what.to_owned());
@@ -198,8 +202,8 @@ fn record_other(session: &mut Session, arguments: Option<&[&[u8]]>) {
     }
 }
 
-/// Records an attempt whose client gets no 235; answers the name of the account.
-fn fail(
+/// Records an attempt that `authorize` did not decide. Returns the name of the account.
+fn record_failure(
     session: &mut Session,
     exchange: Option<DriverExchange>,
     arguments: Option<&[&[u8]]>,
@@ -212,12 +216,12 @@ fn fail(
         (if gave_up { Proof::GivenUp } else { exchange.proof }, exchange.attempt_limits)
     });
     let attempt = arguments
-        .ok_or_else(miscounted)
+        .ok_or_else(too_many_arguments)
         .and_then(|arguments| Attempt::parse_proved("finish", proof, arguments));
     match attempt {
         Ok(mut attempt) => {
             let (_, failure_time) = decide(session, &mut attempt, attempt_limits);
-            // Whatever we say, the driver may have decided on a 535.
+            // The driver may have decided to reply 535, whatever our decision is.
             wait_for_failure_time(start, failure_time);
             session.last.as_ref().map(|verdict| verdict.username.clone()).unwrap_or_default()
         }
@@ -228,12 +232,12 @@ fn fail(
     }
 }
 
-/// A refusal does not leave before `failure_time` is over.
+/// Waits until `failure_time` has passed since the start of the attempt.
 fn wait_for_failure_time(start: Instant, failure_time: Duration) {
     std::thread::sleep(failure_time.saturating_sub(start.elapsed()));
 }
 
-/// The outcome, and how long a refusal takes at the least.
+/// Decides an attempt. Returns the reply, and the shortest time that a refusal must take.
 fn decide(
     session: &mut Session,
     attempt: &mut Attempt,
@@ -243,7 +247,7 @@ fn decide(
     attempt.ticket = Arc::new(check::ticket(start_time.time));
     session.ticket = Some(Arc::clone(&attempt.ticket));
     #[cfg(feature = "deliberate-panic")]
-    super::deliberate::in_decide();
+    super::deliberate::panic_in_decide();
     let config = attempt.options.config.as_deref();
     let earlier =
         EarlierCalls { allowed: session.allowed(config, &attempt.remote.text()), attempt_limits };
@@ -252,7 +256,7 @@ fn decide(
             let verdict = check::check(context(settings), attempt, start_time, earlier);
             (verdict, settings.config.failure_time)
         }
-        // Nobody knows where the row would go: the line is all there is.
+        // Without a configuration, there is no database for the row: the log line is the only record.
         Err(e) => {
             let verdict = Verdict::cannot_tell(attempt.shown.to_lowercase());
             mail_log().attempt(attempt, &verdict, Some(&e));
@@ -264,6 +268,7 @@ fn decide(
     (reply, failure_time)
 }
 
+/// The surroundings of an attempt under this configuration.
 pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
     Context {
         config: &settings.config,
@@ -275,15 +280,16 @@ pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
     }
 }
 
-/// Of this call, not of the attempt: what a client took to answer is no time of the databases.
-#[allow(clippy::disallowed_methods, reason = "this is where the clock is read")]
+/// The start of this call. It is not the start of the attempt, because `database.attempt_timeout` does
+/// not include the time that the client takes to reply.
+#[allow(clippy::disallowed_methods, reason = "the only place that reads the clock")]
 pub(super) fn start_time() -> StartTime {
     StartTime { time: SystemTime::now(), start: Instant::now() }
 }
 
-/// The country of an address.
+/// Returns the country of an address.
 pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
-    match look_up(session, arguments) {
+    match country_of(session, arguments) {
         Ok(code) => ReturnValue::text(interned::plain(&code)),
         Err(e) => {
             mail_log().trouble("country", &e);
@@ -292,9 +298,9 @@ pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> Ret
     }
 }
 
-fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String, Error> {
-    let [remote, options @ ..] = arguments.ok_or_else(miscounted)? else {
-        return Err(Error::Call(String::from("country wants an address, and got no argument")));
+fn country_of(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String, Error> {
+    let [remote, options @ ..] = arguments.ok_or_else(too_many_arguments)? else {
+        return Err(Error::Call(String::from("country needs an address, but got no argument: correct the ${dlfunc} call")));
     };
     let options = Options::parse(options)?;
     let settings = session.current_settings(options.config.as_deref())?;
@@ -307,7 +313,7 @@ fn look_up(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String,
     Ok(country.map(|country| country.to_string()).unwrap_or_default())
 }
 
-/// One fact of the latest verdict.
+/// Returns one fact of the latest verdict.
 pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let field = arguments.and_then(|arguments| arguments.first());
     let field = field.and_then(|field| std::str::from_utf8(field).ok()).unwrap_or_default();
@@ -316,30 +322,29 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Return
         Some(fact) if field == "username" => ReturnValue::text(interned::tainted(&fact)),
         Some(fact) => ReturnValue::text(interned::plain(&fact)),
         None => {
-            let what = "knows status, reason, rule, country, asn, username, auth_ok, policy_reject: \
-                        correct the ${dlfunc} call";
+            let what = "the field is not one of status, reason, rule, country, asn, username, auth_ok, \
+                        policy_reject: correct the ${dlfunc} call";
             mail_log().trouble("last", &Error::Call(what.to_owned()));
             ReturnValue::EMPTY
         }
     }
 }
 
-/// Reads what attempts will need, in the daemon that their processes are forked from; the value that
-/// Exim asked for comes back as it was. What is wrong with a file, the attempts will say: here it
-/// would be a line for each connection.
+/// Reads the configuration and the GeoIP files in the daemon that forks the processes of attempts. Does
+/// not report a wrong file, because each connection would write a line: the attempts report it.
 pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let options = arguments
-        .ok_or_else(miscounted)
+        .ok_or_else(too_many_arguments)
         .and_then(|arguments| Options::parse(arguments.get(1..).unwrap_or_default()));
     match options {
         Ok(options) => drop(session.preload(options.config.as_deref())),
         Err(e) => mail_log().trouble("preload", &e),
     }
-    // The boundary puts the value in its place.
+    // `super::preload` replaces this by the value.
     ReturnValue::EMPTY
 }
 
-/// Who we are.
+/// Returns the name and the version of the plugin.
 pub(super) fn version(_: &mut Session, _: Option<&[&[u8]]>) -> ReturnValue {
     ReturnValue::text(interned::plain(concat!("authpolicy ", env!("CARGO_PKG_VERSION"))))
 }

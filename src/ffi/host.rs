@@ -1,5 +1,6 @@
-//! What Exim offers to those it loads: found by name at run time, and done without where it is
-//! not there. Debian's binary exports the names (`nm -D`). Their types are those of `local_scan.h`,
+//! Exim's own functions and variables, found by name at run time. The plugin also works without them.
+//!
+//! Debian's binary exports the names (`nm -D`). Their types are those of `local_scan.h`,
 //! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for its
 //! version. If that is unknown, it calls nothing whose type depends on it.
 
@@ -41,131 +42,129 @@ type StoreGetPerm = unsafe extern "C" fn(c_int, *const c_void, *const c_char, c_
 const TAINTED: usize = 1;
 
 fn symbol(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: `name` is NUL-terminated; dlsym reads it and keeps nothing.
+    // SAFETY: `name` is NUL-terminated. dlsym reads it and keeps no pointer to it.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     (!found.is_null()).then_some(found)
 }
 
-/// The version of the Exim around us. A process asks once. Its children run the same program and
-/// need not ask.
+/// The version of the Exim that has loaded the plugin. A process asks once. Its children run the same
+/// program and need not ask.
 fn version() -> &'static HostVersion {
     static VERSION: OnceLock<HostVersion> = OnceLock::new();
-    VERSION.get_or_init(|| HostVersion::read(ask_version().as_deref()))
+    VERSION.get_or_init(|| HostVersion::read(query_version().as_deref()))
 }
 
-/// Has Exim expand `$version_number`, within the expansion that calls us. `None` if it exports no
-/// function for that.
-fn ask_version() -> Option<Vec<u8>> {
+/// Has Exim expand `$version_number`, within the expansion that calls the plugin. `None` if Exim
+/// exports no function for that.
+fn query_version() -> Option<Vec<u8>> {
     // The type of `expand_string` allows it to write to the text.
-    let mut question = *b"$version_number\0";
+    let mut text = *b"$version_number\0";
     let answer: *const c_char = if let Some(found) = symbol(c"expand_string_2") {
-        // SAFETY: a symbol of this name in Exim's process is the function of this type.
+        // SAFETY: a symbol of this name in Exim's process is a function of this type.
         let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString2>(found) };
         // SAFETY: the text is NUL-terminated and outlives the call; the second argument may be
         // NULL.
-        unsafe { expand(question.as_ptr().cast(), ptr::null_mut()) }
+        unsafe { expand(text.as_ptr().cast(), ptr::null_mut()) }
     } else {
         let found = symbol(c"expand_string")?;
-        // SAFETY: as above.
+        // SAFETY: a symbol of this name in Exim's process is a function of this type.
         let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString>(found) };
-        // SAFETY: as above, and it may be written to.
-        unsafe { expand(question.as_mut_ptr().cast()) }
+        // SAFETY: the text is NUL-terminated, outlives the call, and may be written to.
+        unsafe { expand(text.as_mut_ptr().cast()) }
     };
     if answer.is_null() {
         return None;
     }
-    // Copies at once: Exim uses the memory again when the expansion around us ends.
-    // SAFETY: it is not null, so it is NUL-terminated text, which does not change meanwhile.
+    // The copy is needed because Exim reuses the memory when the outer expansion ends.
+    // SAFETY: it is not NULL, so it is NUL-terminated text, which does not change during the copy.
     Some(unsafe { CStr::from_ptr(answer) }.to_bytes().to_vec())
 }
 
-/// Writes a line to Exim's main log, or to syslog's mail.info where Exim does not offer that or is
-/// of an unknown version.
+/// Writes a line to Exim's main log. If Exim exports no `log_write` or its version is unknown, writes to
+/// syslog's mail.info instead.
 pub(super) fn log(line: &str) {
     #[cfg(feature = "deliberate-panic")]
     super::deliberate::panic_on_log_line(line);
     let version = version();
     if let HostVersion::Unknown(answer) = version {
-        static SAID: AtomicBool = AtomicBool::new(false);
-        if !SAID.swap(true, Ordering::Relaxed) {
+        static REPORTED: AtomicBool = AtomicBool::new(false);
+        if !REPORTED.swap(true, Ordering::Relaxed) {
             MailLog::new(&to_syslog).unknown_version(answer.as_deref());
         }
     }
     match (version, symbol(c"log_write")) {
         (HostVersion::Unknown(_), _) | (_, None) => to_syslog(line),
         (HostVersion::UpTo4_99, Some(found)) => {
-            // SAFETY: a symbol of this name in an Exim of these versions is the function of this
-            // type.
+            // SAFETY: in these versions of Exim, a symbol of this name is a function of this type.
             let log_write = unsafe { std::mem::transmute::<*mut c_void, LogWrite>(found) };
-            let Some(line) = terminated(line) else { return };
-            // SAFETY: the format takes one string, and gets one that outlives the call.
+            let Some(line) = c_string(line) else { return };
+            // SAFETY: the format takes one string, and `line` outlives the call.
             unsafe { log_write(0, LOG_MAIN, c"%s".as_ptr(), line.as_ptr()) };
         }
         (HostVersion::From4_100, Some(found)) => {
-            // SAFETY: as above.
+            // SAFETY: in this version of Exim, a symbol of this name is a function of this type.
             let log_write = unsafe { std::mem::transmute::<*mut c_void, LogWriteFrom4100>(found) };
-            let Some(line) = terminated(line) else { return };
-            // SAFETY: as above.
+            let Some(line) = c_string(line) else { return };
+            // SAFETY: the format takes one string, and `line` outlives the call.
             unsafe { log_write(LOG_MAIN, c"%s".as_ptr(), line.as_ptr()) };
         }
     }
 }
 
 fn to_syslog(line: &str) {
-    let Some(line) = terminated(line) else { return };
-    // SAFETY: the format takes one string, and gets one that outlives the call. The connection that
-    // libc opens is close-on-exec.
+    let Some(line) = c_string(line) else { return };
+    // SAFETY: the format takes one string, and `line` outlives the call. The connection that libc
+    // opens is close-on-exec.
     unsafe { libc::syslog(libc::LOG_MAIL | libc::LOG_INFO, c"%s".as_ptr(), line.as_ptr()) };
 }
 
-/// No NUL can be in a line: what could contain one is escaped.
-fn terminated(line: &str) -> Option<CString> {
+/// The line as a C string. It contains no NUL, because control characters in it are escaped.
+fn c_string(line: &str) -> Option<CString> {
     CString::new(line).ok()
 }
 
-/// True if Exim plays through a dialogue for an administrator (`-bh`). Then there is no row.
+/// True if Exim simulates a dialogue for an administrator (`-bh`). Then there is no row.
 ///
-/// The variable is a `BOOL`, of four bytes or of one, and another variable may follow it at once.
-/// On a little-endian machine its first byte is the value in both.
+/// The variable is a `BOOL` of four bytes or of one, and another variable may follow it immediately. On
+/// a little-endian machine, its first byte is the value in both cases.
 pub(super) fn is_host_checking() -> bool {
     symbol(c"host_checking").is_some_and(|found| {
         let is_wide = cfg!(target_endian = "big") && *version() == HostVersion::UpTo4_99;
         if is_wide {
-            // SAFETY: a symbol of this name in an Exim of these versions is an unsigned int that
-            // lives as long as the process.
+            // SAFETY: in these versions of Exim, a symbol of this name is an unsigned int that exists
+            // until the process ends.
             unsafe { found.cast::<c_uint>().read_unaligned() != 0 }
         } else {
             // SAFETY: a symbol of this name in Exim's process is a variable of at least one byte
-            // that lives as long as the process.
+            // that exists until the process ends.
             unsafe { found.cast::<u8>().read() != 0 }
         }
     })
 }
 
-/// A copy that Exim treats like the client's own words, so that it refuses to use them as a file
-/// name; `None` where Exim does not track that (before 4.93, or built without the symbols), or is
-/// of an unknown version.
+/// A copy that Exim treats as tainted, so that it refuses to use the text as a file name. `None` if
+/// Exim does not track taint (before 4.93, or built without the symbols), or its version is unknown.
 pub(super) fn tainted(text: &CStr) -> Option<&'static CStr> {
     if matches!(version(), HostVersion::Unknown(_)) {
         return None;
     }
-    // Before 4.93 `store_get_perm_3` exists with another type; this one came with tracking.
+    // Before 4.93 `store_get_perm_3` has another type. This function exists only since then.
     symbol(c"string_copy_taint_function")?;
     let found = symbol(c"store_get_perm_3")?;
-    // SAFETY: a symbol of this name beside the one above, in an Exim of a known version, is the
+    // SAFETY: in a known version of Exim that has the function above, a symbol of this name is a
     // function of this type.
     let store_get_perm = unsafe { std::mem::transmute::<*mut c_void, StoreGetPerm>(found) };
     let bytes = text.to_bytes_with_nul();
     let size = c_int::try_from(bytes.len()).ok()?;
     let proto = ptr::without_provenance(TAINTED);
-    // SAFETY: a positive size; the name is static, and the memory is never given back.
+    // SAFETY: the size is positive, and the name is static. The memory is never freed.
     let memory = unsafe { store_get_perm(size, proto, c"authpolicy".as_ptr(), 0) };
     let memory = memory.cast::<u8>();
     if memory.is_null() {
         return None;
     }
-    // SAFETY: `size` fresh bytes, which cannot overlap with the text.
+    // SAFETY: the memory has `size` new bytes, so that it cannot overlap with the text.
     unsafe { memory.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-    // SAFETY: NUL-terminated by the copy just made; permanent store lives as long as the process.
+    // SAFETY: the copy ends with the NUL of the text. Permanent store is valid until the process ends.
     Some(unsafe { CStr::from_ptr(memory.cast::<c_char>()) })
 }

@@ -1,4 +1,4 @@
-//! Texts that outlive a call, as Exim keeps pointers to what it was answered.
+//! Texts that stay valid until the process ends, because Exim keeps pointers to answers.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -10,32 +10,32 @@ use std::sync::PoisonError;
 use super::host;
 use crate::secret::Secret;
 
-/// A text that lives as long as the process. Each is kept once: countries and facts are few, and
-/// names at most as many as attempts in one connection.
+/// A text that is valid until the process ends. Each is stored once. There are few countries and
+/// facts, and at most one name for each attempt of a connection.
 pub(super) fn plain(text: &str) -> &'static CStr {
-    static KEPT: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
+    static INTERNED: Mutex<BTreeSet<&'static CStr>> = Mutex::new(BTreeSet::new());
     let Ok(text) = CString::new(text) else { return c"" };
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    match kept.get(text.as_c_str()) {
+    let mut interned = INTERNED.lock().unwrap_or_else(PoisonError::into_inner);
+    match interned.get(text.as_c_str()) {
         Some(known) => known,
         None => {
             let fresh: &'static CStr = Box::leak(text.into_boxed_c_str());
-            kept.insert(fresh);
+            interned.insert(fresh);
             fresh
         }
     }
 }
 
-/// The same for what a client sent, which Exim must go on distrusting.
+/// A text that contains what a client sent. Exim treats it as tainted, if its version allows that.
 pub(super) fn tainted(text: &str) -> &'static CStr {
     let plain = plain(text);
     host::tainted(plain).unwrap_or(plain)
 }
 
-/// A password, for as long as the process lives: Exim may hold on to what it was given. Kept apart
-/// from the texts that are handed out twice.
+/// A password, valid until the process ends. It is not stored with the texts that are returned
+/// again.
 pub(super) fn secret(password: &Secret) -> Option<&'static CStr> {
-    // No client could prove that it has one with NUL in it.
+    // No client can prove a password that contains NUL.
     let text = CString::new(password.expose()).ok()?;
     Some(Box::leak(text.into_boxed_c_str()))
 }

@@ -1,4 +1,4 @@
-//! What drivers get that hold a client's proof against it themselves: a password, or SCRAM's keys.
+//! Passwords and SCRAM keys for drivers that check the client's proof themselves.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::calls::ReturnValue;
 use super::calls::context;
 use super::calls::mail_log;
-use super::calls::miscounted;
+use super::calls::too_many_arguments;
 use super::calls::start_time;
 use super::interned;
 use crate::attempt::Attempt;
@@ -22,23 +22,25 @@ use crate::session::ScramExchange;
 use crate::session::Session;
 use crate::verdict::reply::Reply;
 
+/// The reason in the row if the SCRAM keys cannot be read.
 const NO_KEYS: &str = "has keys that could not be asked for, see the line above";
 
-/// The password that a driver needs to prove for itself that the client has it.
+/// Returns the password that a driver needs to check the client's proof.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let start = Instant::now();
     let authcid = arguments.and_then(<[_]>::first).map(|authcid| authcid.to_vec());
-    let is_unknown = session.exchange.as_ref().is_some_and(|exchange| {
+    let has_no_keys = session.exchange.as_ref().is_some_and(|exchange| {
         let is_this = Some(&exchange.authcid) == authcid.as_ref() && exchange.scram.is_some();
         is_this && matches!(exchange.proof, Proof::Unknown(_) | Proof::LimitFull(_))
     });
-    if is_unknown {
-        // The keys are empty since nobody can tell: no other way round the policy.
+    if has_no_keys {
+        // The SCRAM keys are empty because the plugin cannot tell. The driver then asks for the
+        // password, which would bypass the policy.
         return Reply::CannotTell.into();
     }
     session.begin();
     let revealed = arguments
-        .ok_or_else(miscounted)
+        .ok_or_else(too_many_arguments)
         .and_then(|arguments| Attempt::parse_proved("secret", Proof::Awaited, arguments))
         .and_then(|attempt| {
             let config = attempt.options.config.as_deref();
@@ -58,7 +60,7 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retu
         Ok(Revealed::NoClearPassword(why)) => (no_secret(), Proof::Unknown(why)),
         Err(e) => {
             mail_log().trouble("secret", &e);
-            (Reply::CannotTell.into(), unknown(&e, "could not be asked for, see the line above"))
+            (Reply::CannotTell.into(), unknown_proof(&e, "could not be asked for, see the line above"))
         }
     };
     session.exchange = authcid.map(|authcid| DriverExchange {
@@ -71,24 +73,33 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retu
     answer
 }
 
-/// One of the keys that gsasl's SCRAM needs; all come from the first call of an attempt.
+/// Returns one of the keys that gsasl's SCRAM needs. All come from the first call of an attempt.
 pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
-    let Some([field, arguments @ ..]) = arguments else {
-        mail_log().trouble("scram", &miscounted());
-        return ReturnValue::EMPTY;
+    let (field, arguments) = match arguments {
+        Some([field, arguments @ ..]) => (field, arguments),
+        Some([]) => {
+            let what = "scram needs a field, authcid and remote, but got no argument: correct the \
+                        ${dlfunc} call";
+            mail_log().trouble("scram", &Error::Call(what.to_owned()));
+            return ReturnValue::EMPTY;
+        }
+        None => {
+            mail_log().trouble("scram", &too_many_arguments());
+            return ReturnValue::EMPTY;
+        }
     };
     let authcid = arguments.first().copied().unwrap_or_default();
-    let is_of_proof = matches!(*field, b"stored_key" | b"server_key");
-    // Salt and iterations come first: asked for after the proof, they begin another attempt.
+    let is_after_proof = matches!(*field, b"stored_key" | b"server_key");
+    // A driver asks for salt and iterations before the proof. After it, they begin another attempt.
     let continues = session.exchange.as_ref().is_some_and(|exchange| {
         let scram = exchange.scram.as_ref();
-        exchange.authcid == authcid && scram.is_some_and(|scram| is_of_proof || !scram.has_proof)
+        exchange.authcid == authcid && scram.is_some_and(|scram| is_after_proof || !scram.has_proof)
     });
     if !continues {
         session.exchange = Some(begin_scram(session, authcid, arguments));
     }
-    if is_of_proof {
-        note_proof(session, arguments);
+    if is_after_proof {
+        reserve_for_proof(session, arguments);
     }
     let Some(scram) = session.exchange.as_ref().and_then(|exchange| exchange.scram.as_ref()) else {
         return ReturnValue::EMPTY;
@@ -100,16 +111,17 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retur
         b"stored_key" => ReturnValue::text(interned::plain(&keys.stored_key)),
         b"server_key" => ReturnValue::text(interned::plain(&keys.server_key)),
         _ => {
-            let what = "knows salt, iter, stored_key, server_key: correct the ${dlfunc} call";
+            let what = "the field is not one of salt, iter, stored_key, server_key: correct the \
+                        ${dlfunc} call";
             mail_log().trouble("scram", &Error::Call(what.to_owned()));
             ReturnValue::EMPTY
         }
     }
 }
 
-/// Takes room for a guess when the client's proof has come, before the driver gets the keys to
-/// check it. Without room the driver gets no keys, and asks `secret`.
-fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
+/// Reserves room with the limits when the client's proof has come, before the driver gets the keys to
+/// check it. Without room, the driver gets no keys, and asks `secret`.
+fn reserve_for_proof(session: &mut Session, arguments: &[&[u8]]) {
     let Some(mut exchange) = session.exchange.take() else { return };
     let is_first =
         exchange.scram.as_mut().is_some_and(|scram| !std::mem::replace(&mut scram.has_proof, true));
@@ -129,7 +141,7 @@ fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
             Ok(false) => Some(Proof::Unchecked),
             Err(e) => {
                 mail_log().trouble("scram", &e);
-                Some(unknown(&e, NO_KEYS))
+                Some(unknown_proof(&e, NO_KEYS))
             }
         };
         if let Some(proof) = refused {
@@ -140,14 +152,15 @@ fn note_proof(session: &mut Session, arguments: &[&[u8]]) {
     session.exchange = Some(exchange);
 }
 
-/// A proof that could not be looked at, with the reason.
-fn unknown(e: &Error, why: &str) -> Proof {
+/// A proof that could not be checked, with the reason.
+fn unknown_proof(e: &Error, why: &str) -> Proof {
     if let Error::LimitFull { limit } = e {
         return Proof::LimitFull(Arc::clone(limit));
     }
     Proof::Unknown(why.to_owned())
 }
 
+/// Begins an attempt: finds the keys of the account.
 fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> DriverExchange {
     let start = Instant::now();
     session.begin();
@@ -163,7 +176,7 @@ fn begin_scram(session: &mut Session, authcid: &[u8], arguments: &[&[u8]]) -> Dr
         Ok(found) => (found.keys, found.proof),
         Err(e) => {
             mail_log().trouble("scram", &e);
-            (Keys::none(), unknown(&e, NO_KEYS))
+            (Keys::none(), unknown_proof(&e, NO_KEYS))
         }
     };
     let scram = Some(ScramExchange { keys, has_proof: false });

@@ -1,4 +1,4 @@
-//! The answers of real Exims, and texts that resemble them.
+//! The answers of real versions of Exim, and similar texts.
 
 use super::*;
 
@@ -95,7 +95,7 @@ fn an_answer_of_any_bytes_is_unknown_and_short() {
     let HostVersion::Unknown(Some(shown)) = HostVersion::read(Some(&[0xff; 1000])) else {
         panic!("known");
     };
-    assert_eq!(shown.chars().count(), SHOWN);
+    assert_eq!(shown.chars().count(), MAX_SHOWN);
     let HostVersion::Unknown(Some(shown)) = HostVersion::read(Some(b"4.\xc3")) else {
         panic!("known");
     };
