@@ -300,7 +300,9 @@ pub(super) fn country(session: &mut Session, arguments: Option<&[&[u8]]>) -> Ret
 
 fn country_of(session: &mut Session, arguments: Option<&[&[u8]]>) -> Result<String, Error> {
     let [remote, options @ ..] = arguments.ok_or_else(too_many_arguments)? else {
-        return Err(Error::Call(String::from("country needs an address, but got no argument: correct the ${dlfunc} call")));
+        return Err(Error::Call(String::from(
+            "country needs an address, but got no argument: correct the ${dlfunc} call",
+        )));
     };
     let options = Options::parse(options)?;
     let settings = session.current_settings(options.config.as_deref())?;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::calls::ReturnValue;
 use super::calls::context;
 use super::calls::mail_log;
-use super::calls::too_many_arguments;
 use super::calls::start_time;
+use super::calls::too_many_arguments;
 use super::interned;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
@@ -60,7 +60,10 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retu
         Ok(Revealed::NoClearPassword(why)) => (no_secret(), Proof::Unknown(why)),
         Err(e) => {
             mail_log().trouble("secret", &e);
-            (Reply::CannotTell.into(), unknown_proof(&e, "could not be asked for, see the line above"))
+            (
+                Reply::CannotTell.into(),
+                unknown_proof(&e, "could not be asked for, see the line above"),
+            )
         }
     };
     session.exchange = authcid.map(|authcid| DriverExchange {

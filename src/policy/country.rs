@@ -30,14 +30,14 @@ impl fmt::Debug for Country {
 /// A list of countries in a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Countries {
-    /// `*`: any country, and an unknown one.
+    /// `*`: any country, also an unknown one.
     Any,
-    /// These.
+    /// These countries.
     These(Vec<Country>),
 }
 
 impl Countries {
-    /// Whether a country is meant; `None` where that hangs on a country which is unknown.
+    /// True if the list contains the country; `None` if the country is unknown and the list is not `*`.
     pub(super) fn contain(&self, country: Option<Country>) -> Option<bool> {
         match (self, country) {
             (Self::Any, _) => Some(true),
@@ -47,7 +47,7 @@ impl Countries {
     }
 }
 
-/// As it is written in a configuration.
+/// Writes the list as in a configuration.
 impl fmt::Display for Countries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,4 +1,15 @@
-//! The decision: what the rules say, the state of the account and its password, put together.
+//! The decision, made from the result of the rules, the state of the account and its password.
+//!
+//! In this order:
+//!
+//! 1. A rule could not be applied: cannot tell.
+//! 2. A rule refuses, without `log_only`: reject, reason `policy`.
+//! 3. The account or its domain is disabled: reject, reason `disabled`.
+//! 4. The password is right, and its new country is refused: reject, reason `policy`.
+//! 5. The credentials decide.
+//!
+//! Two kinds of credentials come before this order: malformed ones are rejected with reason `client`,
+//! and ones that could not be checked give "cannot tell".
 
 use super::Layer;
 use super::NewCountry;
@@ -7,7 +18,7 @@ use super::PolicyResult;
 use super::Rule;
 use super::WhenRejected;
 
-/// What is known about the credentials.
+/// The result of checking the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credentials {
     /// The password is right.
@@ -16,32 +27,32 @@ pub enum Credentials {
     Wrong,
     /// There is no such account.
     NoAccount,
-    /// Not looked at.
+    /// The password was not checked.
     Unchecked,
-    /// The client sent nothing that could be checked.
+    /// The client sent an authcid or a password that cannot be valid.
     Malformed,
-    /// Something of ours is broken.
+    /// The password could not be checked, because something on the server's side is at fault.
     CannotTell,
 }
 
-/// The answer to the client.
+/// The kind of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum DecisionKind {
-    /// 235
+    /// The client gets 235.
     Accept,
-    /// 535
+    /// The client gets 535.
     Reject,
-    /// 435
+    /// The client gets 435.
     CannotTell,
 }
 
-/// Why an attempt was not simply accepted, as in `last{reason}` and the log.
+/// The reason for a decision other than a simple acceptance, as in `last{reason}` and the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Accepted, though a rule would have refused: `log_only`.
+    /// Accepted under `log_only`, although a rule refuses.
     WouldReject,
-    /// Accepted, from a country that the account has not been seen in.
+    /// Accepted from a new country: the account has not logged in from it before.
     NewCountry,
     /// Wrong password.
     Credentials,
@@ -51,9 +62,9 @@ pub enum Reason {
     Policy,
     /// The account is disabled.
     Disabled,
-    /// Nonsense from the client.
+    /// The client sent malformed credentials.
     Client,
-    /// We cannot tell.
+    /// The plugin cannot tell.
     Internal,
 }
 
@@ -74,24 +85,25 @@ impl Reason {
     }
 }
 
-/// What is decided about an attempt, and why.
+/// The decision about an attempt, with its reason and the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Decision {
-    /// What the client hears.
+    /// Accept, reject, or cannot tell.
     pub kind: DecisionKind,
-    /// Whether the credentials were right; `None` where nobody looked or could tell.
+    /// True if the credentials were right; `None` if they were not checked or could not be checked.
     pub auth_ok: Option<bool>,
-    /// Whether a rule refused; `None` where we did not get that far.
+    /// True if a rule refused or the account is disabled; `None` if that is not known.
     pub policy_reject: Option<bool>,
-    /// Why not simply accepted.
+    /// The reason; `None` if the attempt is simply accepted.
     pub reason: Option<Reason>,
-    /// The rule that refuses, or would under `log_only`.
+    /// The rule that refuses, or would refuse without `log_only`. For a new country that is only logged,
+    /// `policy.new_country`.
     pub rule: Option<Rule>,
 }
 
 impl Decision {
-    /// What holds when something of ours is broken.
+    /// The decision if a database, a file or the plugin itself is at fault.
     pub const CANNOT_TELL: Self = Self {
         kind: DecisionKind::CannotTell,
         auth_ok: None,
@@ -101,26 +113,30 @@ impl Decision {
     };
 }
 
-/// All that the decision hangs on.
+/// The facts that the decision is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionInput {
-    /// What the rules say.
+    /// The result of all rules together.
     pub policy_result: PolicyResult,
-    /// Whose rules say that the account is disabled.
+    /// The layer that disables the account; `None` if it is not disabled.
     pub disabled: Option<Layer>,
-    /// Whether the account has not been seen in this country, but in others.
+    /// True if the account has logged in from other countries, but not from this one.
     pub is_new_country: bool,
-    /// What is known about the password.
+    /// The result of checking the credentials.
     pub credentials: Credentials,
 }
 
-/// Whether the ruling refuses the client, whatever its password.
+/// True if a rule refuses the client, whatever its password.
 #[must_use]
 pub fn refuses(policy: &Policy, policy_result: &PolicyResult) -> bool {
     matches!(policy_result, PolicyResult::Refuse(_)) && !policy.log_only
 }
 
-/// Whether a refusal makes the password not worth looking at.
+/// True if the password is not checked. Then one of these holds:
+///
+/// - A rule cannot tell.
+/// - A limit refuses, without `log_only`.
+/// - Another rule refuses, without `log_only`, and `when_rejected` is `"skip"`.
 #[must_use]
 pub fn skips_password(policy: &Policy, policy_result: &PolicyResult) -> bool {
     match policy_result {
@@ -133,7 +149,7 @@ pub fn skips_password(policy: &Policy, policy_result: &PolicyResult) -> bool {
     }
 }
 
-/// Puts the ruling, the state of the account and the credentials together.
+/// Makes the decision; the module describes the order.
 pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
     let credentials = input.credentials;
     let refusing = match &input.policy_result {
@@ -145,7 +161,7 @@ pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
     };
     let new = new_country(policy, input);
     let refused = refuses(policy, &input.policy_result);
-    // A disabled account stays out under log_only too: that is no matter of trying out a policy.
+    // A disabled account is rejected under `log_only`, too, because it only tries out the rules.
     let (reason, rule) = match (refused, input.disabled, &new) {
         (true, _, _) => (Some(Reason::Policy), refusing),
         (false, Some(layer), _) => (Some(Reason::Disabled), Some(Rule::Disabled(layer))),
@@ -188,8 +204,9 @@ pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
     }
 }
 
-/// What a new country makes of a right password that nothing else refuses, or of one that nobody may
-/// find right: refused by policy, or accepted for one of the other reasons.
+/// The reason that a new country gives, if the password is right or was not checked. `Policy` refuses
+/// the attempt, the other reasons accept it. Default rules cannot admit a new country, but a rule of the
+/// account or its domain and an exception can.
 fn new_country(policy: &Policy, input: &DecisionInput) -> Option<Reason> {
     let admitted_by_name = match &input.policy_result {
         PolicyResult::Pass(Some(rule)) => {

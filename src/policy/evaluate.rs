@@ -1,4 +1,4 @@
-//! What each rule says about an attempt, before anybody looks at its password.
+//! The result of each rule for an attempt, and of all rules together, before the password is checked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use super::Rule;
 use super::Rules;
 use crate::address::Address;
 
-/// What a file says about an address.
+/// The result of looking up an address in a GeoIP file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GeoLookup<T> {
-    /// It knows this, or that there is nothing to know.
+    /// The file was read. `None` if it has no entry for the address.
     Read(Option<T>),
-    /// There is no such file, or it cannot be read.
+    /// No such file is configured, or it cannot be read.
     Unavailable,
 }
 
 impl<T: Copy> GeoLookup<T> {
-    /// What is known.
+    /// The entry, if the file was read and has one.
     #[must_use]
     pub fn known(&self) -> Option<T> {
         match self {
@@ -34,21 +34,21 @@ impl<T: Copy> GeoLookup<T> {
     }
 }
 
-/// An allowance for a time, which admits what the rules below would refuse.
+/// An allowance for a time. It admits a client that the layers would refuse.
 #[derive(Debug, Clone)]
 pub struct Exception {
     /// Countries to admit.
     pub countries: Option<Countries>,
     /// Networks to admit.
     pub networks: Option<Vec<IpNet>>,
-    /// When it ends, in seconds since 1970.
+    /// The end, in seconds since 1970.
     pub until: i64,
 }
 
-/// What is known of an attempt before its password is looked at.
+/// The facts about an attempt that are known before its password is checked.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// Where it comes from; `None` on this machine.
+    /// The client's address; `None` for a dialogue on this machine.
     pub address: Option<Address>,
     /// The country of that address.
     pub country: GeoLookup<Country>,
@@ -56,59 +56,59 @@ pub struct Facts {
     pub asn: GeoLookup<u32>,
     /// The protocol, in upper case.
     pub protocol: String,
-    /// When, in milliseconds since 1970.
+    /// The time of the attempt, in milliseconds since 1970.
     pub now: i64,
-    /// What `allow` refused in this connection.
+    /// The rule by which `allow` refused this address in this connection.
     pub refused_before: Option<Rule>,
-    /// Each limit that was looked at, and whether it is crossed.
+    /// The names of the limits that were checked; true if the limit is reached.
     pub limits: Vec<(Arc<str>, bool)>,
     /// The account's exceptions.
     pub exceptions: Vec<Exception>,
 }
 
 impl Facts {
-    /// When, in seconds since 1970.
+    /// The time of the attempt, in seconds since 1970.
     #[must_use]
     pub fn seconds(&self) -> i64 {
         self.now.div_euclid(1000)
     }
 
-    /// Whether this is beyond a limit.
+    /// True if a limit is reached.
     #[must_use]
     pub fn has_reached_limit(&self) -> bool {
         self.refused_before.as_ref().is_some_and(Rule::is_limit)
             || self.limits.iter().any(|(_, is_reached)| *is_reached)
     }
 
-    /// Whether the address is exempt from the rules about countries and ASNs, and from limits per
-    /// remote.
+    /// True if the address is in `policy.trusted_networks`. Such an address is exempt from the rules
+    /// about countries and autonomous systems, and from limits per remote.
     #[must_use]
     pub fn is_trusted(&self, policy: &Policy) -> bool {
         self.address.is_some_and(|address| address.is_admitted_by(&policy.trusted_networks))
     }
 }
 
-/// What one rule says.
+/// The result of one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleResult {
-    /// There is no such rule.
-    Nothing,
-    /// It does not hold for this address.
+    /// The rule is not set.
+    NotSet,
+    /// The rule does not apply to this address.
     Exempt,
-    /// It has no objection.
+    /// The rule neither admits nor refuses; the next rule is applied.
     Passes,
-    /// It admits, and no weaker rule is asked.
+    /// The rule admits; later rules are not applied.
     Admits,
-    /// It refuses, and no weaker rule is asked.
+    /// The rule refuses; later rules are not applied.
     Refuses,
-    /// It asks for a fact that nobody can know now.
+    /// The rule needs a fact that is unavailable.
     CannotTell,
 }
 
 impl fmt::Display for RuleResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Nothing => "nothing",
+            Self::NotSet => "nothing",
             Self::Exempt => "exempt",
             Self::Passes => "passes",
             Self::Admits => "admits",
@@ -118,54 +118,56 @@ impl fmt::Display for RuleResult {
     }
 }
 
-/// A rule, and what it says.
+/// A rule with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvaluatedRule {
-    /// Which.
+    /// The rule.
     pub rule: Rule,
-    /// What.
+    /// Its result.
     pub result: RuleResult,
 }
 
-/// What the rules say together.
+/// The result of all rules together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum PolicyResult {
-    /// No rule objects; this one admits, if any does.
+    /// No rule refuses. The rule, if any, is the one that admits.
     Pass(Option<Rule>),
     /// This rule refuses.
     Refuse(Rule),
-    /// This rule asks for what cannot be known.
+    /// This rule needs a fact that is unavailable.
     CannotTell(Rule),
 }
 
-/// Holds the rules against the facts.
+/// Applies the rules to the facts.
 pub fn apply_rules(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> PolicyResult {
     combine(policy, &evaluate(policy, layers, facts))
 }
 
-/// The first rule that decides, decides. Under `log_only` a refusal keeps nobody out, and so hides
-/// nothing that cannot be known.
+/// Combines the results of the rules: the first that admits, refuses or cannot tell decides.
+///
+/// Under `log_only` a refusal is only logged, so the search goes on. If a later rule cannot tell, the
+/// result is "cannot tell".
 pub fn combine(policy: &Policy, evaluated: &[EvaluatedRule]) -> PolicyResult {
-    let mut refusing = None;
+    let mut refused_by = None;
     for EvaluatedRule { rule, result } in evaluated {
         match result {
-            RuleResult::Nothing | RuleResult::Exempt | RuleResult::Passes => {}
+            RuleResult::NotSet | RuleResult::Exempt | RuleResult::Passes => {}
             RuleResult::Refuses if policy.log_only => {
-                refusing.get_or_insert(rule);
+                refused_by.get_or_insert(rule);
             }
             RuleResult::Refuses => return PolicyResult::Refuse(rule.clone()),
             RuleResult::Admits => {
                 let admitted = PolicyResult::Pass(Some(rule.clone()));
-                return refusing.map_or(admitted, |rule| PolicyResult::Refuse(rule.clone()));
+                return refused_by.map_or(admitted, |rule| PolicyResult::Refuse(rule.clone()));
             }
             RuleResult::CannotTell => return PolicyResult::CannotTell(rule.clone()),
         }
     }
-    refusing.map_or(PolicyResult::Pass(None), |rule| PolicyResult::Refuse(rule.clone()))
+    refused_by.map_or(PolicyResult::Pass(None), |rule| PolicyResult::Refuse(rule.clone()))
 }
 
-/// What each rule says, in the order in which they are asked.
+/// Evaluates each rule, in the order of application.
 #[must_use]
 pub fn evaluate(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> Vec<EvaluatedRule> {
     let mut evaluated = Vec::with_capacity(16);
@@ -190,8 +192,9 @@ pub fn evaluate(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> V
         add(Rule::DenyCountries(*layer), place.deny_countries(rules));
         add(Rule::AllowNets(*layer), place.allow_nets(rules));
         add(Rule::AllowCountries(*layer), place.allow_countries(rules));
-        if place.is_unknown_to(rules) {
-            // A list of countries says nothing of an unknown one: the policy does, in its place.
+        if place.needs_unknown_country_rule(rules) {
+            // A list of countries cannot contain an unknown one. `policy.unknown_country` decides here,
+            // before the weaker layers.
             add(Rule::UnknownCountry, place.unknown_country(policy.reject_unknown_country));
             add(Rule::AllowCountries(*layer), RuleResult::Admits);
         }
@@ -203,7 +206,7 @@ pub fn evaluate(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> V
 
 fn deny_networks(policy: &Policy, facts: &Facts) -> RuleResult {
     match facts.address {
-        _ if policy.deny_networks.is_empty() => RuleResult::Nothing,
+        _ if policy.deny_networks.is_empty() => RuleResult::NotSet,
         Some(address) if address.is_denied_by(&policy.deny_networks) => RuleResult::Refuses,
         Some(_) | None => RuleResult::Passes,
     }
@@ -211,7 +214,7 @@ fn deny_networks(policy: &Policy, facts: &Facts) -> RuleResult {
 
 fn deny_asns(policy: &Policy, facts: &Facts) -> RuleResult {
     match facts.asn {
-        _ if policy.deny_asns.is_empty() => RuleResult::Nothing,
+        _ if policy.deny_asns.is_empty() => RuleResult::NotSet,
         _ if facts.address.is_none() || facts.is_trusted(policy) => RuleResult::Exempt,
         GeoLookup::Unavailable => RuleResult::CannotTell,
         GeoLookup::Read(Some(asn)) if policy.deny_asns.contains(&asn) => RuleResult::Refuses,
@@ -219,20 +222,20 @@ fn deny_asns(policy: &Policy, facts: &Facts) -> RuleResult {
     }
 }
 
-/// The strongest layer that speaks of protocols.
+/// The result of the strongest layer that has a list of protocols.
 fn protocols(layers: &[(Layer, &Rules)], facts: &Facts) -> (Layer, RuleResult) {
-    let speaks = |(layer, rules): &(Layer, &Rules)| {
+    let contains = |(layer, rules): &(Layer, &Rules)| {
         rules.protocols.as_ref().map(|list| (*layer, list.contains(&facts.protocol)))
     };
-    match layers.iter().find_map(speaks) {
+    match layers.iter().find_map(contains) {
         Some((layer, true)) => (layer, RuleResult::Passes),
         Some((layer, false)) => (layer, RuleResult::Refuses),
-        None => (Layer::Default, RuleResult::Nothing),
+        None => (Layer::Default, RuleResult::NotSet),
     }
 }
 
 fn exception(facts: &Facts) -> RuleResult {
-    let fits = |exception: &Exception| {
+    let matches = |exception: &Exception| {
         let network = exception.networks.as_ref().zip(facts.address);
         let is_trusted = facts.address.is_none_or(Address::may_admit);
         let country = facts.country.known().filter(|_| is_trusted);
@@ -241,15 +244,16 @@ fn exception(facts: &Facts) -> RuleResult {
             && (network.is_some_and(|(networks, address)| address.is_admitted_by(networks))
                 || country.is_some_and(|(list, country)| list.contain(Some(country)) == Some(true)))
     };
-    match facts.exceptions.iter().any(fits) {
+    match facts.exceptions.iter().any(matches) {
         true => RuleResult::Admits,
-        false if facts.exceptions.is_empty() => RuleResult::Nothing,
+        false if facts.exceptions.is_empty() => RuleResult::NotSet,
         false => RuleResult::Passes,
     }
 }
 
-/// Where the client is, as the rules about places see it.
+/// The client's place, for the rules of the layers and the rules about countries.
 struct ClientPlace<'a> {
+    /// True if the rules about countries do not apply to the client.
     is_exempt: bool,
     facts: &'a Facts,
 }
@@ -257,7 +261,7 @@ struct ClientPlace<'a> {
 impl ClientPlace<'_> {
     fn deny_countries(&self, rules: &Rules) -> RuleResult {
         match (&rules.deny_countries, self.facts.country) {
-            (None, _) => RuleResult::Nothing,
+            (None, _) => RuleResult::NotSet,
             _ if self.is_exempt => RuleResult::Exempt,
             (Some(_), GeoLookup::Unavailable) => RuleResult::CannotTell,
             (Some(list), GeoLookup::Read(country)) if list.contain(country) == Some(true) => {
@@ -268,7 +272,7 @@ impl ClientPlace<'_> {
     }
 
     fn allow_nets(&self, rules: &Rules) -> RuleResult {
-        let Some(networks) = &rules.allow_nets else { return RuleResult::Nothing };
+        let Some(networks) = &rules.allow_nets else { return RuleResult::NotSet };
         match self.facts.address.is_some_and(|address| address.is_admitted_by(networks)) {
             false => RuleResult::Refuses,
             true if rules.allow_countries.is_none() => RuleResult::Admits,
@@ -278,7 +282,7 @@ impl ClientPlace<'_> {
 
     fn allow_countries(&self, rules: &Rules) -> RuleResult {
         match (&rules.allow_countries, self.facts.country) {
-            (None, _) => RuleResult::Nothing,
+            (None, _) => RuleResult::NotSet,
             _ if self.is_exempt => RuleResult::Exempt,
             (Some(Countries::Any), _) => RuleResult::Admits,
             (Some(_), GeoLookup::Unavailable) => RuleResult::CannotTell,
@@ -290,8 +294,8 @@ impl ClientPlace<'_> {
         }
     }
 
-    /// Whether the country is unknown and these rules name some.
-    fn is_unknown_to(&self, rules: &Rules) -> bool {
+    /// True if the country is unknown and these rules list the allowed countries.
+    fn needs_unknown_country_rule(&self, rules: &Rules) -> bool {
         !self.is_exempt
             && self.facts.country == GeoLookup::Read(None)
             && matches!(rules.allow_countries, Some(Countries::These(_)))
@@ -299,7 +303,7 @@ impl ClientPlace<'_> {
 
     fn unknown_country(&self, reject: bool) -> RuleResult {
         match self.facts.country {
-            _ if !reject => RuleResult::Nothing,
+            _ if !reject => RuleResult::NotSet,
             _ if self.is_exempt => RuleResult::Exempt,
             GeoLookup::Unavailable => RuleResult::CannotTell,
             GeoLookup::Read(None) => RuleResult::Refuses,
@@ -307,10 +311,11 @@ impl ClientPlace<'_> {
         }
     }
 
-    /// Whether it is new is known when the password is found right.
+    /// Only makes sure that the country is available: [`super::decide`] applies this rule when the
+    /// password is known to be right.
     fn new_country(&self, new_country: NewCountry) -> RuleResult {
         match (new_country, self.facts.country) {
-            (NewCountry::Ignore, _) => RuleResult::Nothing,
+            (NewCountry::Ignore, _) => RuleResult::NotSet,
             _ if self.is_exempt => RuleResult::Exempt,
             (NewCountry::Reject, GeoLookup::Unavailable) => RuleResult::CannotTell,
             (NewCountry::Reject | NewCountry::Log, _) => RuleResult::Passes,

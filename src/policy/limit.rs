@@ -1,4 +1,4 @@
-//! Limits: how much guessing is too much, and by whom.
+//! Limits on failed attempts.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use ipnet::IpNet;
 use crate::address::Address;
 use crate::secret::Secret;
 
-/// Whose attempts are counted together.
+/// The subject of a limit: all attempts of one subject are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Per {
-    /// Those of an address, or of its network.
+    /// An address, or its network.
     Remote,
-    /// Those at an account, whether it exists or not.
+    /// An account, also one that does not exist.
     Account,
-    /// Those of an address at an account.
+    /// An address and an account together.
     AccountAndRemote,
 }
 
@@ -31,10 +31,10 @@ impl fmt::Display for Per {
     }
 }
 
-/// What is counted of the attempts that fail.
+/// The values of failed attempts that a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// Each.
+    /// All failures.
     Failures,
     /// Distinct wrong passwords.
     Passwords,
@@ -58,35 +58,35 @@ impl fmt::Display for Count {
     }
 }
 
-/// What happens to an attempt beyond a limit.
+/// The action on an attempt if the limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// It is refused before its password is looked at.
+    /// Refuse it before its password is checked.
     Reject,
-    /// It has to wait.
+    /// Make it wait for this time.
     Delay(Duration),
 }
 
 /// One `[[policy.limit]]`.
 #[derive(Debug, Clone)]
 pub struct Limit {
-    /// As in `last{rule}` and in the log.
+    /// The name, as in `last{rule}` and in the log.
     pub name: Arc<str>,
-    /// Whose attempts are counted together.
+    /// The subject.
     pub per: Per,
-    /// What is counted.
+    /// The counted values.
     pub count: Count,
-    /// So many are borne.
+    /// The limit is reached when this many values have failed.
     pub max: u32,
-    /// For how long one counts.
+    /// The time for which a failure counts.
     pub within: Duration,
-    /// What happens beyond it.
+    /// The action if the limit is reached.
     pub action: Action,
 }
 
 impl Limit {
-    /// Whether it holds for an attempt; `known_good` is an address that the account has logged in
-    /// from.
+    /// True if the limit applies to an attempt. `is_trusted`: the address is in
+    /// `policy.trusted_networks`. `is_known_good`: it is a known good address of the account.
     #[must_use]
     pub fn applies(&self, is_trusted: bool, is_known_good: bool) -> bool {
         match self.per {
@@ -97,41 +97,41 @@ impl Limit {
     }
 }
 
-/// All limits, and what they have in common.
+/// All limits, and their common settings.
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// In the order of the configuration.
+    /// The limits, in the order of the configuration.
     pub list: Vec<Limit>,
-    /// IPv4 addresses of one network of this length count as one.
+    /// IPv4 addresses in one network of this prefix length count as one.
     pub ipv4_prefix: u8,
-    /// The same for IPv6.
+    /// IPv6 addresses in one network of this prefix length count as one.
     pub ipv6_prefix: u8,
-    /// For how long an address stays exempt from limits per account after a login; zero: never.
+    /// The time for which an address stays known good after a login. Zero: no address is known good.
     pub known_good: Duration,
-    /// Keys the fingerprints of passwords.
+    /// The key of the fingerprints of passwords.
     pub hash_nonce: Arc<Secret>,
 }
 
 impl Limits {
-    /// Whether a limit counts countries.
+    /// True if a limit counts countries.
     #[must_use]
     pub fn want_country(&self) -> bool {
         self.list.iter().any(|limit| limit.count == Count::Countries)
     }
 
-    /// Whether an address may be exempt from any limit since the account has logged in from it.
+    /// True if known good addresses are exempt from any limit, and so must be looked up.
     #[must_use]
     pub fn want_known_good(&self) -> bool {
         !self.known_good.is_zero() && self.list.iter().any(|limit| limit.per == Per::Account)
     }
 
-    /// The name under which an address is counted.
+    /// The subject that a client's address counts for: its effective address, or that address's network.
     #[must_use]
     pub fn remote(&self, address: Address) -> String {
         self.network(address.effective())
     }
 
-    /// The name of the network that is counted as one and has this address.
+    /// The subject for this address: the address, or its network if the prefix length is shorter.
     #[must_use]
     pub fn network(&self, address: IpAddr) -> String {
         let (address, prefix) = match address {

@@ -1,5 +1,5 @@
-//! Names, and lists of countries and networks, as administrators write them, in the configuration and in
-//! the columns of an account.
+//! Names, and lists of countries, networks and protocols, as administrators write them in the
+//! configuration and in the columns of an account.
 
 use ipnet::IpNet;
 
@@ -7,39 +7,39 @@ use crate::address;
 use crate::policy::Countries;
 use crate::policy::Country;
 
-/// True if a name has only printable ASCII characters. Databases may take other characters for one of
-/// these, or not see them at all.
+/// True if a name has only printable ASCII characters. A database may treat another character as equal
+/// to one of these, or ignore it.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
-/// The words of such a list.
+/// The words of a list, which are separated by commas, semicolons or blanks.
 #[must_use]
 pub fn words(text: &str) -> Vec<&str> {
     let separates = |c: char| c == ',' || c == ';' || c.is_whitespace();
     text.split(separates).filter(|word| !word.is_empty()).collect()
 }
 
-/// Reads country codes separated by commas, semicolons or blanks; `*` is any. An empty list says
-/// nothing.
+/// Reads country codes separated by commas, semicolons or blanks. `*` is any country. Returns `None` for
+/// an empty list.
 ///
 /// # Errors
-/// A word is no two-letter code.
+/// A word is not a two-letter code.
 pub fn countries(text: &str) -> Result<Option<Countries>, String> {
     let mut list = Vec::new();
     let mut any = false;
     for word in words(text) {
         match Country::parse(word) {
             _ if word == "*" => any = true,
-            // It looks right, and would admit nobody.
+            // This frequent mistake is a two-letter code, but no address has it.
             _ if word.eq_ignore_ascii_case("UK") => {
-                return Err(String::from("\"UK\" is no ISO 3166-1 code: Great Britain is GB"));
+                return Err(String::from("\"UK\" is not an ISO 3166-1 code: write GB"));
             }
             Some(country) => list.push(country),
             None => {
                 let word = word.escape_debug();
-                return Err(format!("\"{word}\" is no two-letter country code such as GB"));
+                return Err(format!("\"{word}\" is not a two-letter country code such as GB"));
             }
         }
     }
@@ -50,7 +50,7 @@ pub fn countries(text: &str) -> Result<Option<Countries>, String> {
     })
 }
 
-/// Reads networks separated by commas, semicolons or blanks. An empty list says nothing.
+/// Reads networks separated by commas, semicolons or blanks. Returns `None` for an empty list.
 ///
 /// # Errors
 /// A word is neither an address nor a network.
@@ -59,22 +59,25 @@ pub fn networks(text: &str) -> Result<Option<Vec<IpNet>>, String> {
     Ok((!list.is_empty()).then_some(list))
 }
 
-/// Reads names of protocols separated by commas, semicolons or blanks, in any case of letters. An
-/// empty list says nothing.
+/// Reads names of protocols separated by commas, semicolons or blanks, in upper or lower case. Returns
+/// `None` for an empty list.
 #[must_use]
 pub fn protocols(text: &str) -> Option<Vec<String>> {
     let list: Vec<_> = words(text).into_iter().map(str::to_uppercase).collect();
     (!list.is_empty()).then_some(list)
 }
 
-/// Reads one network, or an address as a network of one.
+/// Reads one network. A single address is a network, too.
 ///
 /// # Errors
-/// It is neither.
+/// The text is neither a network nor an address.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
     net.map(address::canonical).map_err(|_| {
-        format!("\"{}\" is no network such as 192.0.2.0/24 or 2001:db8::/32", text.escape_debug())
+        format!(
+            "\"{}\" is not a network such as 192.0.2.0/24 or 2001:db8::/32",
+            text.escape_debug()
+        )
     })
 }
 
@@ -83,7 +86,7 @@ mod tests {
     use super::network;
 
     #[test]
-    fn a_network_is_read_in_every_form() {
+    fn network_reads_every_form() {
         for (text, want) in [
             ("192.0.2.0/24", "192.0.2.0/24"),
             ("192.0.2.7", "192.0.2.7/32"),

@@ -1,34 +1,34 @@
-//! Which rule wins over which.
+//! The precedence of the rules.
 
 #![allow(clippy::too_many_lines, reason = "a table is as long as it is")]
 
 use super::tests::PASS;
 use super::tests::Place;
 use super::tests::at;
+use super::tests::countries;
 use super::tests::facts;
 use super::tests::gb_only;
 use super::tests::nets;
-use super::tests::these;
 use super::*;
 
-/// Each rule against the next in the order of the decision: the first that decides is named.
+/// Removes the rule that decides, one after another: the next rule of the order decides then.
 #[test]
-fn the_order_of_the_rules() {
+fn rules_decide_in_order() {
     let all = Policy {
         deny_networks: nets("203.0.113.0/24").unwrap(),
         deny_asns: vec![64496],
         default: Rules {
             protocols: Some(vec![String::from("IMAP")]),
-            deny_countries: these("CN"),
+            deny_countries: countries("CN"),
             allow_nets: nets("192.0.2.0/24"),
-            allow_countries: these("GB"),
+            allow_countries: countries("GB"),
             ..Rules::default()
         },
         ..Policy::default()
     };
-    let domain = Rules { deny_countries: these("CN"), ..Rules::default() };
-    let own = Rules { deny_countries: these("CN"), ..Rules::default() };
-    let exception = Exception { countries: these("CN"), networks: None, until: 1001 };
+    let domain = Rules { deny_countries: countries("CN"), ..Rules::default() };
+    let own = Rules { deny_countries: countries("CN"), ..Rules::default() };
+    let exception = Exception { countries: countries("CN"), networks: None, until: 1001 };
     let mut policy = all;
     policy.domains.insert(String::from("example.com"), domain);
     policy.accounts.insert(String::from("u@example.com"), own);
@@ -45,7 +45,7 @@ fn the_order_of_the_rules() {
             PolicyResult::Refuse(rule)
             | PolicyResult::CannotTell(rule)
             | PolicyResult::Pass(Some(rule)) => rule,
-            PolicyResult::Pass(None) => panic!("nobody decides, and not {want}"),
+            PolicyResult::Pass(None) => panic!("no rule decides, but {want} should"),
         };
         assert_eq!(got, want);
     };
@@ -91,22 +91,22 @@ fn the_order_of_the_rules() {
 }
 
 #[test]
-fn a_trusted_network_is_exempt_from_countries_and_asns_alone() {
+fn a_trusted_network_is_exempt_from_countries_and_asns_only() {
     let mut policy = Policy { deny_asns: vec![64496], reject_unknown_country: true, ..gb_only() };
     let inside = Place::Known("10.1.2.3".parse().unwrap(), Country::parse("CN"));
     let facts = Facts { asn: GeoLookup::Read(Some(64496)), ..facts(inside) };
-    let judged = |policy: &Policy| apply_rules(policy, &policy.layers("u", None), &facts);
-    assert_eq!(judged(&policy), PASS);
+    let result = |policy: &Policy| apply_rules(policy, &policy.layers("u", None), &facts);
+    assert_eq!(result(&policy), PASS);
     policy.default.protocols = Some(vec![String::from("IMAP")]);
-    assert_eq!(judged(&policy), PolicyResult::Refuse(Rule::Protocols(Layer::Default)));
+    assert_eq!(result(&policy), PolicyResult::Refuse(Rule::Protocols(Layer::Default)));
     policy.deny_networks = nets("10.1.0.0/16").unwrap();
-    assert_eq!(judged(&policy), PolicyResult::Refuse(Rule::DenyNetworks));
+    assert_eq!(result(&policy), PolicyResult::Refuse(Rule::DenyNetworks));
 }
 
 #[test]
-fn an_exception_fits_by_country_or_network_until_it_ends() {
+fn an_exception_admits_by_country_or_network_until_it_ends() {
     let exception = |codes: Option<&str>, list: Option<&str>, until| Exception {
-        countries: codes.and_then(these),
+        countries: codes.and_then(countries),
         networks: list.and_then(nets),
         until,
     };
@@ -118,7 +118,7 @@ fn an_exception_fits_by_country_or_network_until_it_ends() {
         ("another country", vec![exception(Some("ES"), None, 1001)], &refused),
         ("by network", vec![exception(None, Some("203.0.113.0/24"), 1001)], &admitted),
         ("another network", vec![exception(None, Some("192.0.2.0/24"), 1001)], &refused),
-        ("over", vec![exception(Some("FR"), None, 1000)], &refused),
+        ("expired", vec![exception(Some("FR"), None, 1000)], &refused),
         (
             "one of them",
             vec![exception(Some("FR"), None, 900), exception(Some("FR"), None, 1100)],

@@ -1,4 +1,4 @@
-//! What holds for every policy, account and place there is, tried on all that differ in kind.
+//! Properties of all policies, accounts and places, tested with every combination of their kinds.
 
 use std::net::IpAddr;
 
@@ -7,14 +7,14 @@ use ipnet::IpNet;
 use super::tests::CANNOT_TELL;
 use super::tests::PASS;
 use super::tests::Place;
+use super::tests::apply_to_place;
 use super::tests::decision_input;
 use super::tests::facts;
-use super::tests::judge_place;
 use super::*;
 use crate::address::is_public;
 
-/// Every state of a list of countries.
-fn lists() -> Vec<Option<Countries>> {
+/// Every kind of list of countries.
+fn country_lists() -> Vec<Option<Countries>> {
     let country = |code| Country::parse(code).unwrap();
     vec![
         None,
@@ -25,10 +25,11 @@ fn lists() -> Vec<Option<Countries>> {
     ]
 }
 
+/// Every combination of rules of one layer.
 fn layers(nets: &[Option<Vec<IpNet>>]) -> Vec<Rules> {
     let mut layers = Vec::new();
-    for allow_countries in lists() {
-        for deny_countries in lists() {
+    for allow_countries in country_lists() {
+        for deny_countries in country_lists() {
             for allow_nets in nets {
                 layers.push(Rules {
                     allow_countries: allow_countries.clone(),
@@ -55,8 +56,8 @@ fn places() -> Vec<Place> {
     places
 }
 
-/// Calls with every combination of a policy, an account or none, and a place.
-fn each(mut look: impl FnMut(&Policy, Option<&Rules>, Place)) {
+/// Calls `test` with every combination of a policy, the account's rules or none, and a place.
+fn for_each_combination(mut test: impl FnMut(&Policy, Option<&Rules>, Place)) {
     let mut accounts = vec![None];
     accounts
         .extend(layers(&[None, nets("10.0.0.0/8"), nets("203.0.113.0/24")]).into_iter().map(Some));
@@ -71,7 +72,7 @@ fn each(mut look: impl FnMut(&Policy, Option<&Rules>, Place)) {
             };
             for account in &accounts {
                 for place in places() {
-                    look(&policy, account.as_ref(), place);
+                    test(&policy, account.as_ref(), place);
                 }
             }
         }
@@ -87,25 +88,26 @@ const CREDENTIALS: [Credentials; 6] = [
     Credentials::CannotTell,
 ];
 
-/// The same list with one country more, for each place where a list of allowances stands.
-fn with_one_more(list: Option<&Countries>) -> Option<Countries> {
+/// A list of allowed countries with two more countries.
+fn with_more_countries(list: Option<&Countries>) -> Option<Countries> {
     let Some(Countries::These(list)) = list else { return list.cloned() };
     let more = ["GB", "CN"].map(|code| Country::parse(code).unwrap());
     Some(Countries::These(list.iter().copied().chain(more).collect()))
 }
 
 #[test]
-fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
+fn adding_an_allowance_never_causes_a_refusal() {
     let mut passed = 0_u32;
-    each(|policy, account, place| {
-        if judge_place(policy, account, place) != PASS {
+    for_each_combination(|policy, account, place| {
+        if apply_to_place(policy, account, place) != PASS {
             return;
         }
         passed += 1;
         let mut wider = policy.clone();
-        wider.default.allow_countries = with_one_more(policy.default.allow_countries.as_ref());
+        wider.default.allow_countries =
+            with_more_countries(policy.default.allow_countries.as_ref());
         wider.trusted_networks.push("203.0.113.0/24".parse().unwrap());
-        assert_eq!(judge_place(&wider, account, place), PASS, "{wider:?} {account:?} {place:?}");
+        assert_eq!(apply_to_place(&wider, account, place), PASS, "{wider:?} {account:?} {place:?}");
         let exception = Exception {
             countries: Some(Countries::Any),
             networks: nets("0.0.0.0/0"),
@@ -116,29 +118,29 @@ fn adding_an_allowance_never_turns_an_acceptance_into_a_refusal() {
         assert!(matches!(apply_rules(policy, &layers, &excepted), PolicyResult::Pass(_)));
         let mut own = account.cloned();
         if let Some(own) = &mut own {
-            own.allow_countries = with_one_more(own.allow_countries.as_ref());
+            own.allow_countries = with_more_countries(own.allow_countries.as_ref());
             if let Some(nets) = &mut own.allow_nets {
                 nets.push("0.0.0.0/0".parse().unwrap());
             }
         }
-        assert_eq!(judge_place(policy, own.as_ref(), place), PASS, "{own:?} {place:?}");
+        assert_eq!(apply_to_place(policy, own.as_ref(), place), PASS, "{own:?} {place:?}");
     });
     assert!(passed > 1000, "{passed}");
 }
 
 #[test]
 fn a_trusted_network_is_never_refused_by_country() {
-    each(|policy, account, place| {
+    for_each_combination(|policy, account, place| {
         let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };
         if policy.trusted_networks.iter().any(|net| net.contains(&address)) {
-            let policy_result = judge_place(policy, account, place);
+            let policy_result = apply_to_place(policy, account, place);
             let by_network = PolicyResult::Refuse(Rule::AllowNets(Layer::Account));
             assert!([PASS, by_network].contains(&policy_result), "{policy:?} {account:?}");
         }
     });
 }
 
-/// The same place, by an address that carries its IPv4 address.
+/// The place of a client whose address carries the IPv4 address of `place`.
 fn carried_by(place: Place, prefix: &str, suffix: &str) -> Place {
     let carrying = |address: IpAddr| {
         let IpAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
@@ -153,52 +155,52 @@ fn carried_by(place: Place, prefix: &str, suffix: &str) -> Place {
 }
 
 #[test]
-fn translated_clients_are_judged_by_ipv4_and_6to4_never_admits_more() {
+fn translated_clients_count_as_ipv4_and_6to4_admits_no_more_clients() {
     let mut differ = 0_u32;
-    each(|policy, account, place| {
+    for_each_combination(|policy, account, place| {
         let (Place::Known(address, _) | Place::Unreadable(address)) = place else { return };
-        // Translators carry no private addresses by default.
+        // By default, addresses of translators do not carry private addresses.
         if !is_public(address) {
             return;
         }
-        let want = judge_place(policy, account, place);
+        let want = apply_to_place(policy, account, place);
         for prefix in ["64:ff9b::", "::ffff:0:"] {
             let place = carried_by(place, prefix, "");
             assert_eq!(
-                judge_place(policy, account, place),
+                apply_to_place(policy, account, place),
                 want,
                 "{policy:?} {account:?} {place:?}"
             );
         }
         let tunnel = carried_by(place, "2002:", "::1");
-        let policy_result = judge_place(policy, account, tunnel);
+        let policy_result = apply_to_place(policy, account, tunnel);
         assert!(policy_result != PASS || want == PASS, "{policy:?} {account:?} {tunnel:?}");
         differ += u32::from(policy_result != want);
         let mut denying = policy.clone();
         denying.deny_networks.push("203.0.113.0/24".parse().unwrap());
         let refused = PolicyResult::Refuse(Rule::DenyNetworks);
-        assert!(policy.log_only || judge_place(&denying, account, tunnel) == refused);
+        assert!(policy.log_only || apply_to_place(&denying, account, tunnel) == refused);
     });
     assert!(differ > 100, "{differ}");
 }
 
 #[test]
 fn log_only_never_refuses_a_right_password_for_its_place() {
-    each(|policy, account, place| {
-        let policy_result = judge_place(policy, account, place);
+    for_each_combination(|policy, account, place| {
+        let policy_result = apply_to_place(policy, account, place);
         let decision = decide(policy, &decision_input(&policy_result, false, Credentials::Right));
         if policy.log_only {
             assert_ne!(decision.kind, DecisionKind::Reject, "{policy:?} {account:?} {place:?}");
         }
         let would = decision.reason == Some(Reason::WouldReject);
-        assert!(!would || policy.log_only, "marked as what it is, and nowhere else");
+        assert!(!would || policy.log_only, "only log_only gives the reason would-reject");
     });
 }
 
-/// What `allow` and limits said before.
-type Crossing = (Option<Rule>, Vec<(std::sync::Arc<str>, bool)>);
+/// The earlier refusal by `allow`, and the limits with their state.
+type LimitState = (Option<Rule>, Vec<(std::sync::Arc<str>, bool)>);
 
-fn crossings() -> Vec<Crossing> {
+fn limit_states() -> Vec<LimitState> {
     let limit = |is_reached| vec![("limit".into(), is_reached)];
     vec![
         (None, limit(false)),
@@ -209,26 +211,26 @@ fn crossings() -> Vec<Crossing> {
 }
 
 #[test]
-fn what_is_beyond_a_limit_is_refused_and_under_log_only_nobody_is() {
-    each(|policy, account, place| {
-        for (refused_before, limits) in crossings() {
+fn a_reached_limit_refuses_except_under_log_only() {
+    for_each_combination(|policy, account, place| {
+        for (refused_before, limits) in limit_states() {
             let facts = Facts { refused_before, limits, ..facts(place) };
             if policy.log_only && matches!(place, Place::Unreadable(_)) {
                 continue;
             }
             let layers = policy.layers("u@example.com", account);
             let policy_result = apply_rules(policy, &layers, &facts);
-            let crossed = facts.has_reached_limit() || facts.refused_before.is_some();
+            let is_refused = facts.has_reached_limit() || facts.refused_before.is_some();
             assert_eq!(
                 matches!(&policy_result, PolicyResult::Refuse(rule) if rule.is_final()),
-                crossed,
-                "the account has no say: {policy:?} {account:?}"
+                is_refused,
+                "no account overrides it: {policy:?} {account:?}"
             );
             let decision =
                 decide(policy, &decision_input(&policy_result, false, Credentials::Right));
             if policy.log_only {
                 assert_ne!(decision.kind, DecisionKind::Reject);
-            } else if crossed {
+            } else if is_refused {
                 assert_eq!(decision.kind, DecisionKind::Reject);
             }
         }
@@ -236,7 +238,7 @@ fn what_is_beyond_a_limit_is_refused_and_under_log_only_nobody_is() {
 }
 
 #[test]
-fn who_is_exempt_from_which_limit() {
+fn exemptions_from_limits() {
     let limit = |per| Limit {
         name: "limit".into(),
         per,
@@ -247,18 +249,18 @@ fn who_is_exempt_from_which_limit() {
     };
     for is_trusted in [false, true] {
         for is_known_good in [false, true] {
-            let holds = |per| limit(per).applies(is_trusted, is_known_good);
-            assert_eq!(holds(Per::Remote), !is_trusted, "a trusted network never");
-            assert_eq!(holds(Per::Account), !is_known_good);
-            assert!(holds(Per::AccountAndRemote));
+            let applies = |per| limit(per).applies(is_trusted, is_known_good);
+            assert_eq!(applies(Per::Remote), !is_trusted, "trusted networks are exempt");
+            assert_eq!(applies(Per::Account), !is_known_good);
+            assert!(applies(Per::AccountAndRemote));
         }
     }
 }
 
 #[test]
 fn nothing_but_a_right_password_is_accepted_and_no_error_ever() {
-    each(|policy, account, place| {
-        let policy_result = judge_place(policy, account, place);
+    for_each_combination(|policy, account, place| {
+        let policy_result = apply_to_place(policy, account, place);
         for credentials in CREDENTIALS {
             for disabled in [false, true] {
                 let decision =
@@ -266,7 +268,7 @@ fn nothing_but_a_right_password_is_accepted_and_no_error_ever() {
                 let accepted = decision.kind == DecisionKind::Accept;
                 let one_zero =
                     (decision.auth_ok, decision.policy_reject) == (Some(true), Some(false));
-                assert_eq!(accepted, one_zero, "1, 0 means accepted and nothing else");
+                assert_eq!(accepted, one_zero, "only an accepted attempt has 1, 0");
                 if accepted {
                     assert_eq!((credentials, disabled), (Credentials::Right, false));
                     assert_ne!(policy_result, CANNOT_TELL);
@@ -277,13 +279,13 @@ fn nothing_but_a_right_password_is_accepted_and_no_error_ever() {
 }
 
 #[test]
-fn no_account_is_under_the_default_rules_as_one_without_rules() {
-    each(|policy, account, place| {
+fn a_missing_account_is_treated_like_one_without_rules() {
+    for_each_combination(|policy, account, place| {
         if account.is_none() {
             let without = Rules::default();
             assert_eq!(
-                judge_place(policy, None, place),
-                judge_place(policy, Some(&without), place)
+                apply_to_place(policy, None, place),
+                apply_to_place(policy, Some(&without), place)
             );
         }
     });

@@ -1,4 +1,4 @@
-//! The rules that administrators give: the account's, its domain's, and the default ones.
+//! The rules of the administrator: those of an account, those of its domain, and the default ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use super::Limits;
 use super::Per;
 use crate::address::Nat64;
 
-/// Whose rules, the strongest first.
+/// A layer of rules, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// The account's own, from a column of the query or from the configuration.
+    /// The account's own rules, from columns of `accounts.query` or from `policy.account`.
     Account,
-    /// Its domain's.
+    /// The rules of the account's domain, from `policy.domain`.
     Domain,
-    /// Those of accounts without rules of their own.
+    /// The default rules, in `[policy]` itself.
     Default,
 }
 
@@ -33,84 +33,86 @@ impl fmt::Display for Layer {
     }
 }
 
-/// The rules of one layer. `None` is "says nothing".
+/// The rules of one layer. `None` if a rule is not set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The protocols that may log in, in upper case; no others may.
+    /// The only protocols that may log in, in upper case.
     pub protocols: Option<Vec<String>>,
-    /// The networks that may log in; all others may not.
+    /// The only networks that may log in.
     pub allow_nets: Option<Vec<IpNet>>,
     /// The countries that may not log in.
     pub deny_countries: Option<Countries>,
-    /// The countries that may log in; all others may not.
+    /// The only countries that may log in.
     pub allow_countries: Option<Countries>,
-    /// Whether nobody may log in at all.
+    /// True if all attempts are rejected.
     pub disabled: bool,
 }
 
 impl Rules {
-    /// Whether these rules ask for a country.
+    /// True if these rules need the client's country.
     #[must_use]
     pub fn want_country(&self) -> bool {
         matches!(self.allow_countries, Some(Countries::These(_))) || self.deny_countries.is_some()
     }
 }
 
-/// When a refusal by country or network is found before the password was looked at.
+/// The value of `policy.when_rejected`: the handling of the password if a rule other than a limit
+/// refuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenRejected {
-    /// Check the password all the same, so that the row says whether it was right.
+    /// Check the password, so that the row says if it was right.
     #[default]
     Verify,
-    /// Do not.
+    /// Do not check it.
     Skip,
 }
 
-/// What becomes of a right password from a country that the account has not been seen in.
+/// The value of `policy.new_country`: the handling of a right password from a new country.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NewCountry {
-    /// Nobody looks.
+    /// Do not look for new countries.
     #[default]
     Ignore,
-    /// It is accepted, and the line says so.
+    /// Accept it, and name the new country in the log line.
     Log,
-    /// It is refused, unless the account or its domain admits the place.
+    /// Reject it, unless a rule of the account or its domain, or an exception, admits the client.
     Reject,
 }
 
 /// The policy of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Networks that nobody logs in from, whatever an account says.
+    /// The networks that may not log in to any account. No account can override this.
     pub deny_networks: Vec<IpNet>,
-    /// Autonomous systems that nobody logs in from, whatever an account says.
+    /// The autonomous systems that may not log in to any account. No account can override this.
     pub deny_asns: Vec<u32>,
-    /// Rules of single accounts, by name in lower case.
+    /// The rules of single accounts, by name in lower case.
     pub accounts: BTreeMap<String, Rules>,
-    /// Rules of domains, in lower case.
+    /// The rules of domains, by name in lower case.
     pub domains: BTreeMap<String, Rules>,
-    /// What holds where no stronger rule speaks.
+    /// The default rules, for all attempts that no stronger layer decides.
     pub default: Rules,
-    /// Refuse a client whose country is unknown, where no rule of the account speaks.
+    /// True if a client whose country is unknown is refused, unless a stronger rule admits it.
     pub reject_unknown_country: bool,
-    /// Networks exempt from the rules about countries and ASNs, and from limits per remote.
+    /// The networks that are exempt from rules about countries and autonomous systems, and from limits
+    /// per remote.
     pub trusted_networks: Vec<IpNet>,
-    /// The prefixes of addresses that carry an IPv4 address by NAT64.
+    /// The prefixes of NAT64, whose addresses carry an IPv4 address.
     pub nat64: Nat64,
-    /// What happens to the password of a refused attempt.
+    /// The handling of the password of a refused attempt.
     pub when_rejected: WhenRejected,
-    /// What becomes of a login from a country that the account has not been seen in.
+    /// The handling of a login from a new country.
     pub new_country: NewCountry,
-    /// For how long an account counts as seen in a country.
+    /// The time until a country is new again for an account.
     pub country_memory: Duration,
-    /// How much guessing is too much.
+    /// The limits.
     pub limits: Limits,
-    /// Decide and log, refuse nobody.
+    /// True if refusals by rules are only logged, to try out the policy.
     pub log_only: bool,
 }
 
 impl Policy {
-    /// Whether any rule of the configuration asks for a country.
+    /// True if any rule of the configuration needs the client's country.
     #[must_use]
     pub fn wants_country(&self) -> bool {
         let mut layers = self.accounts.values().chain(self.domains.values());
@@ -121,8 +123,8 @@ impl Policy {
             || self.limits.want_country()
     }
 
-    /// True if anything is kept or decided by the account's name: rules of domains and accounts, limits
-    /// per account with their known good addresses, and new countries.
+    /// True if a rule or a table of the plugin depends on the account's name: rules of domains and
+    /// accounts, limits per account with their known good addresses, and new countries.
     #[must_use]
     pub fn depends_on_names(&self) -> bool {
         !self.accounts.is_empty()
@@ -131,10 +133,10 @@ impl Policy {
             || self.limits.list.iter().any(|limit| limit.per != Per::Remote)
     }
 
-    /// The rules that hold for an account, the strongest first; `own` are those of its columns.
+    /// The rules for an account, the strongest first. `own` are those from columns of `accounts.query`.
     #[must_use]
     pub fn layers<'a>(&'a self, name: &str, own: Option<&'a Rules>) -> Vec<(Layer, &'a Rules)> {
-        // Many databases do not see blanks at the end when they compare.
+        // Many databases ignore blanks at the end of a text when they compare.
         let name = name.trim().to_lowercase();
         let domain = name.rsplit_once('@').and_then(|(_, domain)| self.domains.get(domain));
         let mut layers = Vec::with_capacity(4);
@@ -146,7 +148,7 @@ impl Policy {
     }
 }
 
-/// A rule, as it is named in `last{rule}` and in the log.
+/// A rule. `Display` writes its name in `last{rule}` and in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// `policy.deny_networks`
@@ -157,7 +159,7 @@ pub enum Rule {
     Limit(Arc<str>),
     /// `protocols`
     Protocols(Layer),
-    /// An exception that admits for a time.
+    /// An exception of the account, which admits for a time.
     Exception,
     /// `allow_nets`
     AllowNets(Layer),
@@ -174,19 +176,19 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Whether it holds for an address whatever the account, so that `allow` may be final.
+    /// True if no account can override the rule. If `allow` refuses by such a rule, it is final.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::DenyNetworks | Self::DenyAsns | Self::Limit(_))
     }
 
-    /// Whether it is about the number of attempts.
+    /// True if the rule is a limit.
     #[must_use]
     pub fn is_limit(&self) -> bool {
         matches!(self, Self::Limit(_))
     }
 
-    /// Whether an exception can overturn it: a rule of a layer about countries or networks.
+    /// True if an exception may override the rule: a rule about countries or networks in a layer.
     #[must_use]
     pub fn exceptions_may_override(&self) -> bool {
         matches!(
