@@ -1,12 +1,12 @@
 //! A client's address, and the IPv4 address that it carries.
 //!
 //! A translator between IPv4 and IPv6 writes a client's IPv4 address into the IPv6 address that the
-//! server sees. Such a client is judged and counted by the IPv4 address. Otherwise it would escape
-//! rules about that address, and share one counter with everybody behind the translator. Rows and
-//! lines have the source address, because packets have it.
+//! server sees. Rules and limits use the IPv4 address of such a client. Otherwise the client would
+//! escape rules about that address, and share one counter with all clients of the translator. Rows
+//! and lines have the source address, because the packets have it.
 //!
-//! Only this module knows the forms. Teredo (2001::/32) and `::a.b.c.d` are no longer routed, and carry
-//! nothing here.
+//! Only this module knows the forms. It ignores Teredo (2001::/32) and `::a.b.c.d`, which are no
+//! longer routed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -71,7 +71,8 @@ impl Address {
         self.carried
     }
 
-    /// The address for countries, autonomous systems and limits: the carried one, else the source address.
+    /// The address for countries, autonomous systems and limits: the carried one, else the source
+    /// address.
     #[must_use]
     pub fn effective(self) -> IpAddr {
         self.carried.map_or(self.source, |(v4, _)| v4.into())
@@ -80,25 +81,25 @@ impl Address {
     /// True if a list of denied networks contains the source address or the carried address.
     #[must_use]
     pub fn is_denied_by(self, networks: &[IpNet]) -> bool {
-        holds(networks, self.source) || holds(networks, self.effective())
+        contain(networks, self.source) || contain(networks, self.effective())
     }
 
-    /// True if what admits may go by the effective address: it is the source address, or its form is
+    /// True if the effective address may admit the client: it is the source address, or its form is
     /// trusted.
     #[must_use]
     pub fn may_admit(self) -> bool {
         self.carried.is_none_or(|(_, form)| form.admits())
     }
 
-    /// True if a list of admitted networks contains the source address, or a carried address whose form
-    /// is trusted.
+    /// True if a list of admitted networks contains the source address, or a carried address whose
+    /// form is trusted.
     #[must_use]
     pub fn is_admitted_by(self, networks: &[IpNet]) -> bool {
-        holds(networks, self.source) || self.may_admit() && holds(networks, self.effective())
+        contain(networks, self.source) || self.may_admit() && contain(networks, self.effective())
     }
 }
 
-fn holds(networks: &[IpNet], address: IpAddr) -> bool {
+fn contain(networks: &[IpNet], address: IpAddr) -> bool {
     networks.iter().any(|net| net.contains(&address))
 }
 
@@ -164,7 +165,7 @@ impl Nat64 {
 }
 
 /// The IPv4 address after a prefix of this length (RFC 6052 §2.2). It skips octet 8, which is zero
-/// in each address that a translator makes. What comes after it does not matter.
+/// in each address that a translator makes. The octets after the IPv4 address can have any value.
 fn embedded(v6: Ipv6Addr, prefix_length: u8) -> Option<Ipv4Addr> {
     let [_, _, _, _, o4, o5, o6, o7, o8, o9, o10, o11, o12, o13, o14, o15] = v6.octets();
     let v4 = match prefix_length {
@@ -211,8 +212,8 @@ fn can_be_a_client(v4: Ipv4Addr) -> bool {
     (1..224).contains(&a) && !v4.is_loopback() && !v4.is_link_local()
 }
 
-/// True if an address can be reached over the Internet, and so can have a country. For documentation
-/// networks and unassigned IPv6 addresses, the GeoIP file decides.
+/// True if an address can be reached over the Internet, and so can have a country. For
+/// documentation networks and unassigned IPv6 addresses, the GeoIP file decides.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {

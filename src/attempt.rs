@@ -1,7 +1,7 @@
-//! One AUTH, from the bytes that Exim passes to typed values.
+//! One attempt, read from the arguments that Exim passes.
 //!
-//! Whose fault a bad argument is matters: what the client can send is the client's nonsense and
-//! gets 535 and a row; what only the administrator's configuration can get wrong is an error.
+//! A malformed argument may be the client's fault or the administrator's. The client's gets 535 and
+//! a row. The administrator's is an error: the call in Exim's configuration is wrong.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use std::sync::atomic::Ordering;
 use crate::error::Error;
 use crate::secret::Secret;
 
-/// The longest authcid in bytes that is looked up; an address has at most 254 (RFC 5321 §4.5.3.1).
+/// The longest authcid, in bytes. A mail address has at most 254 (RFC 5321 §4.5.3.1).
 pub const MAX_AUTHCID: usize = 255;
-/// The longest password in bytes that is hashed: longer ones would cost CPU time, not safety.
+/// The longest password, in bytes. To hash a longer one would take CPU time without being safer.
 pub const MAX_PASSWORD: usize = 1024;
 
-/// Where the client is.
+/// The remote: the client's address as Exim passes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remote {
-    /// A dialogue without a network, as under `exim -bs`.
+    /// A dialogue on this machine, such as `exim -bs`: there is no address.
     Local,
-    /// The client's address; IPv4 where it was IPv4-mapped IPv6.
+    /// The client's address. An IPv4-mapped IPv6 address becomes IPv4.
     Address(IpAddr),
-    /// Exim passed something that is no address.
+    /// A text that is not an address.
     Unusable(String),
 }
 
@@ -40,7 +40,7 @@ impl Remote {
         }
     }
 
-    /// The canonical text, as it stands in the row.
+    /// The canonical text, as in the row.
     #[must_use]
     pub fn text(&self) -> String {
         match self {
@@ -51,16 +51,16 @@ impl Remote {
     }
 }
 
-/// The arguments that may follow the positional ones as `name=value`.
+/// The named arguments (`name=value`), which follow the positional ones.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// The configuration file, in place of `/etc/authpolicy.toml`.
+    /// The configuration file, instead of `/etc/authpolicy.toml`.
     pub config: Option<String>,
-    /// What the row's `protocol` says.
+    /// The `protocol` of the row.
     pub protocol: Option<String>,
     /// The SASL mechanism.
     pub mechanism: Option<String>,
-    /// The TLS cipher; empty in clear.
+    /// The TLS cipher; empty for a connection in clear.
     pub tls: Option<String>,
     /// The client's HELO name.
     pub helo: Option<String>,
@@ -72,7 +72,8 @@ impl Options {
     /// Reads `name=value` arguments.
     ///
     /// # Errors
-    /// An argument without a known name, or a name given twice: the administrator's mistake.
+    /// An argument without a known name, or a name that is given twice. Both are mistakes in Exim's
+    /// configuration.
     pub fn parse(arguments: &[&[u8]]) -> Result<Self, Error> {
         let mut options = Self::default();
         for argument in arguments {
@@ -85,7 +86,7 @@ impl Options {
                 "tls" => &mut options.tls,
                 "helo" => &mut options.helo,
                 "authzid" => &mut options.authzid,
-                // The argument itself may be a password in the wrong place: not shown.
+                // The argument is not shown, because it may be a password in the wrong place.
                 _ => {
                     return Err(Error::Call(String::from(
                         "an argument after the positional ones is not one of config=, protocol=, \
@@ -93,7 +94,7 @@ impl Options {
                     )));
                 }
             };
-            // A path and an identity are used as they are; the rest ends in rows.
+            // The path and the identity are used unchanged. The other values are stored in rows.
             let value = match name {
                 "config" | "authzid" => value.to_owned(),
                 _ => printable(value.as_bytes()),
@@ -108,30 +109,31 @@ impl Options {
     }
 }
 
-/// What there is to hold against the account.
+/// The client's proof that it knows the password, or the result of checking it elsewhere.
 #[derive(Debug)]
 pub enum Proof {
     /// The cleartext password that the client sent.
     Password(Secret),
-    /// Somebody else is about to look at it.
+    /// A driver of Exim will check the proof.
     Awaited,
-    /// Somebody else has found the client's proof right.
+    /// Another program has checked the proof, and it was right.
     Proved,
-    /// Somebody else has found it wrong.
+    /// Another program has checked the proof, and it was wrong.
     Refuted,
-    /// Nobody could look at it, for this reason.
+    /// The proof could not be checked, for this reason.
     Unknown(String),
-    /// It could not be looked at, because other attempts took all the room of this limit.
+    /// The proof could not be checked, because other attempts took all the room of this limit.
     LimitFull(Arc<str>),
-    /// Nobody looked at it, since the client was refused before.
+    /// The proof was not checked, because the client had been refused before.
     Unchecked,
-    /// The client did not wait for anybody to look at it.
+    /// The client gave up before it sent a proof.
     GivenUp,
 }
 
 impl Proof {
-    /// Whether it may be one at all. A password may be any bytes, since old clients send Latin-1.
-    fn is_sized(&self) -> bool {
+    /// True if the password has a valid length. Any bytes are valid, because old clients send
+    /// Latin-1.
+    fn has_valid_length(&self) -> bool {
         match self {
             Self::Password(password) => (1..=MAX_PASSWORD).contains(&password.expose().len()),
             Self::Awaited
@@ -145,11 +147,11 @@ impl Proof {
     }
 }
 
-/// The row of an attempt. It gets its id before anything can fail, and a note when it is recorded.
-/// So an attempt that ends with a panic still leaves one row, and never two.
+/// The row of an attempt: its id, and whether it is recorded. The id is set before anything can
+/// fail. So an attempt that ends with a panic still gets one row, and never two.
 #[derive(Debug, Default)]
 pub struct Ticket {
-    /// The id of the row, if it has one already.
+    /// The id of the row; `None` if there is none.
     pub id: Option<String>,
     is_recorded: AtomicBool,
 }
@@ -176,20 +178,20 @@ impl Ticket {
 /// One attempt to authenticate.
 #[derive(Debug)]
 pub struct Attempt {
-    /// The authentication identity as the client sent it; `None` where its words are nonsense
-    /// that nobody needs to look up.
+    /// The authentication identity as the client sent it; `None` if the attempt is malformed, so
+    /// that no account can match.
     pub authcid: Option<String>,
     /// The authcid in a form that can be printed and stored. Empty if `is_unnamed`.
     pub shown: String,
-    /// True if the password may stand in the place of a name, so that neither name is kept.
+    /// True if the authcid or the authzid may be the password. Then neither is kept.
     pub is_unnamed: bool,
-    /// The password, or what somebody else found about it.
+    /// The password, or the result of checking a proof elsewhere.
     pub proof: Proof,
     /// The client's address.
     pub remote: Remote,
-    /// What else Exim told.
+    /// The named arguments.
     pub options: Options,
-    /// Its row.
+    /// The row of the attempt.
     pub ticket: Arc<Ticket>,
 }
 
@@ -197,11 +199,11 @@ impl Attempt {
     /// Reads `authcid`, `password`, `remote` and the named arguments.
     ///
     /// # Errors
-    /// The call in Exim's configuration is wrong. Nothing that a client sends leads here.
+    /// The call in Exim's configuration is wrong. A client cannot cause this error.
     pub fn parse(arguments: &[&[u8]]) -> Result<Self, Error> {
         let [authcid, password, remote, options @ ..] = arguments else {
             return Err(Error::Call(format!(
-                "check wants authcid, password and remote, and got {} arguments: correct the \
+                "check needs authcid, password and remote, but got {} arguments: correct the \
                  ${{dlfunc}} call",
                 arguments.len()
             )));
@@ -209,28 +211,28 @@ impl Attempt {
         Self::new(authcid, Proof::Password(Secret::new(password.to_vec())), remote, options)
     }
 
-    /// Reads `authcid`, `remote` and the named arguments of a function that comes after the proof.
+    /// Reads `authcid`, `remote` and the named arguments of a function without a password.
     ///
     /// # Errors
     /// As for `parse`.
     pub fn parse_proved(name: &str, proof: Proof, arguments: &[&[u8]]) -> Result<Self, Error> {
         let [authcid, remote, options @ ..] = arguments else {
             return Err(Error::Call(format!(
-                "{name} wants authcid and remote, and got {} arguments: correct the ${{dlfunc}} call",
+                "{name} needs authcid and remote, but got {} arguments: correct the ${{dlfunc}} call",
                 arguments.len()
             )));
         };
         Self::new(authcid, proof, remote, options)
     }
 
-    /// Reads the `remote` and the named arguments of a function that asks for an address alone.
+    /// Reads `remote` and the named arguments of a function without an authcid.
     ///
     /// # Errors
     /// As for `parse`.
     pub fn parse_address(name: &str, arguments: &[&[u8]]) -> Result<Self, Error> {
         let [remote, options @ ..] = arguments else {
             return Err(Error::Call(format!(
-                "{name} wants an address, and got no argument: correct the ${{dlfunc}} call"
+                "{name} needs an address, but got no argument: correct the ${{dlfunc}} call"
             )));
         };
         Self::new(b"", Proof::Unchecked, remote, options)
@@ -238,13 +240,14 @@ impl Attempt {
 
     fn new(authcid: &[u8], proof: Proof, remote: &[u8], options: &[&[u8]]) -> Result<Self, Error> {
         let mut options = Options::parse(options)?;
-        let sent = valid_name(authcid, options.authzid.as_deref()).filter(|_| proof.is_sized());
-        let is_unnamed = sent.is_none() && may_be_password(&proof, options.authzid.as_deref());
+        let name =
+            valid_name(authcid, options.authzid.as_deref()).filter(|_| proof.has_valid_length());
+        let is_unnamed = name.is_none() && may_be_password(&proof, options.authzid.as_deref());
         if is_unnamed {
             options.authzid = None;
         }
         Ok(Self {
-            authcid: sent,
+            authcid: name,
             shown: if is_unnamed { String::new() } else { printable(authcid) },
             is_unnamed,
             proof,
@@ -255,9 +258,11 @@ impl Attempt {
     }
 }
 
-/// True if the client, or a LOGIN that is wired like PLAIN, may have put the password in the place of a
-/// name: the password is empty, or there is an authorization identity beside a password that is blank
-/// or that identity again.
+/// True if the authcid or the authzid may be the password, because the client mixed them up or
+/// LOGIN is configured with the variables of PLAIN. This is assumed if one of these holds:
+///
+/// - The password is empty.
+/// - There is an authzid, and the password is blank or equal to it.
 fn may_be_password(proof: &Proof, authzid: Option<&str>) -> bool {
     let Proof::Password(password) = proof else { return false };
     let (password, authzid) = (password.expose(), authzid.unwrap_or_default());
@@ -265,20 +270,20 @@ fn may_be_password(proof: &Proof, authzid: Option<&str>) -> bool {
     password.is_empty() || !authzid.is_empty() && (is_blank || password == authzid.as_bytes())
 }
 
-/// The authcid, if it can be one.
+/// The authcid, if it is valid.
 fn valid_name(authcid: &[u8], authzid: Option<&str>) -> Option<String> {
     let authcid = std::str::from_utf8(authcid).ok()?;
     let authzid = authzid.unwrap_or_default();
     let same_identity = authzid.is_empty() || authzid.to_lowercase() == authcid.to_lowercase();
-    let sized = (1..=MAX_AUTHCID).contains(&authcid.len());
-    (same_identity && sized).then(|| authcid.to_owned())
+    let has_valid_length = (1..=MAX_AUTHCID).contains(&authcid.len());
+    (same_identity && has_valid_length).then(|| authcid.to_owned())
 }
 
-/// Makes text out of whatever was sent or stored: at most [`MAX_AUTHCID`] characters, control
-/// characters and bytes that are no UTF-8 replaced by `?`.
+/// Makes printable text of any bytes: at most [`MAX_AUTHCID`] characters, with `?` in place of
+/// control characters and of bytes that are not UTF-8.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
-    // Four bytes a character at the most: a megabyte is not decoded to be thrown away.
+    // A character has at most four bytes. More are not needed, and would only take time to decode.
     let head = bytes.get(..MAX_AUTHCID.saturating_mul(4)).unwrap_or(bytes);
     String::from_utf8_lossy(head)
         .chars()
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sends_is_never_an_error() {
+    fn nothing_that_a_client_sends_is_an_error() {
         let long = vec![b'a'; MAX_AUTHCID + 1];
         let long_password = vec![b'a'; MAX_PASSWORD + 1];
         let rows: [(&str, &[u8], &[u8], bool); 8] = [
@@ -315,10 +320,10 @@ mod tests {
             ("a Latin-1 password", b"u@example.com", b"caf\xe9", true),
             ("an empty authcid", b"", b"secret", false),
             ("an empty password", b"u", b"", false),
-            ("an over-long authcid", &long, b"secret", false),
-            ("an over-long password", b"u", &long_password, false),
-            ("an authcid that is no text", b"caf\xe9", b"secret", false),
-            ("a control character is text", b"a\x01b", b"secret", true),
+            ("an authcid that is too long", &long, b"secret", false),
+            ("a password that is too long", b"u", &long_password, false),
+            ("an authcid that is not UTF-8", b"caf\xe9", b"secret", false),
+            ("an authcid with a control character", b"a\x01b", b"secret", true),
         ];
         for (name, authcid, password, valid_name) in rows {
             let attempt = Attempt::parse(&[authcid, password, b"192.0.2.1"]).unwrap();
@@ -328,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_in_the_place_of_a_name_is_not_kept() {
+    fn a_name_that_may_be_the_password_is_not_kept() {
         let hidden: [(&[u8], &[u8]); 5] = [
             (b"", b"authzid=hunter2"),
             (b"", b"authzid=p@example.com"),
@@ -379,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_administrators_mistakes_are_errors() {
+    fn wrong_calls_are_errors() {
         let rows: [&[&[u8]]; 4] = [
             &[],
             &[b"u", b"p"],

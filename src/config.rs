@@ -1,7 +1,8 @@
-//! `authpolicy.toml`: read, check, refuse by name.
+//! Reads and checks `authpolicy.toml`.
 //!
-//! A typo must not switch a rule off: unknown keys and impossible combinations are errors that name
-//! file, line and key. Nothing is opened or connected here; that is for the first attempt.
+//! A typo must not switch a rule off: unknown keys and impossible combinations are errors, with
+//! file, line and key. This module reads only this file. The first attempt opens the files and
+//! databases that it names.
 
 mod file;
 mod limit;
@@ -30,23 +31,24 @@ use crate::password;
 use crate::policy::Policy;
 use crate::secret::Secret;
 
-/// Where the configuration is unless an argument says otherwise.
+/// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/authpolicy.toml";
 
-/// The account query of the embedded default.
+/// The default `accounts.query`.
 pub const DEFAULT_QUERY: &str =
     "SELECT password, allow_countries FROM account WHERE username = :user AND active = 1";
 
-/// The same for a name whose password somebody else looks at: an account that is not found has the
-/// default rules then, so that a disabled one must be found.
+/// The default `accounts.query` of attempts whose password another program proves. It also finds
+/// disabled accounts, because the default rules would admit an account that is not found.
 pub const DEFAULT_QUERY_OF_PROVED: &str = "SELECT password, allow_countries, \
      CASE WHEN active = 1 THEN 0 ELSE 1 END AS disabled FROM account WHERE username = :user";
 
-/// The default `log.insert`, for the embedded database and for a server. A server cuts texts to the length of
-/// their columns; the embedded database does not.
+/// The default `log.insert`, for the embedded database and for a server. A server cuts texts to the
+/// length of their columns; the embedded database does not.
 ///
-/// If a host's clock is wrong, the database may be unable to express its time: MariaDB before 11.5 has no times after
-/// January 2038, and FROM_UNIXTIME is an error in strict mode. Then the row gets the database's time.
+/// If a host's clock is wrong, its time may be out of the database's range. MariaDB before 11.5 has
+/// no times after January 2038, and FROM_UNIXTIME is an error in strict mode. Then the row gets the
+/// database's time.
 const DEFAULT_LOG_INSERT: (&str, &str) = (
     "INSERT INTO connection_log (datetime, protocol, username, remote_ip, country, auth_ok, \
      policy_reject) VALUES (COALESCE(datetime(:time, 'unixepoch'), datetime('now')), substr(:protocol, 1, 10), \
@@ -56,11 +58,11 @@ const DEFAULT_LOG_INSERT: (&str, &str) = (
      :protocol, :username, :remote_ip, :country, :auth_ok, :policy_reject)",
 );
 
-/// The statement parameters that `accounts.query` may name.
+/// The parameters that `accounts.query` may use.
 pub const QUERY_PARAMETERS: &[&str] =
     &["user", "login", "local_part", "domain", "remote", "protocol", "tls"];
 
-/// The statement parameters that `log.insert` may name.
+/// The parameters that `log.insert` may use.
 pub const INSERT_PARAMETERS: &[&str] = &[
     "time",
     "protocol",
@@ -77,85 +79,87 @@ pub const INSERT_PARAMETERS: &[&str] = &[
     "helo",
 ];
 
-/// How long things with databases may take.
+/// The time-outs of `[database]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// Until a host has taken us in.
+    /// The longest time to connect to one server.
     pub connect: Duration,
-    /// Until a statement is answered.
+    /// The longest time of one statement.
     pub query: Duration,
-    /// Over everything an attempt does with databases.
+    /// The longest time of all database work of an attempt.
     pub attempt: Duration,
 }
 
-/// Where accounts are found, and how.
+/// The user database: `[accounts]`.
 #[derive(Debug, Clone)]
 pub struct Accounts {
-    /// The database that holds them.
+    /// The database of the accounts.
     pub database: Database,
-    /// Whether the configuration has an `[accounts]` table at all.
+    /// True if the configuration has a section `[accounts]`.
     pub are_given: bool,
-    /// The administrator's statement.
+    /// `accounts.query`, the statement that finds an account.
     pub query: String,
-    /// The administrator's statement for all accounts, for the tool alone.
+    /// `accounts.list`, the statement that lists all accounts. Only the tool uses it.
     pub list: Option<String>,
-    /// Whether it is the embedded default, so that the account table is ours.
+    /// True if `query` is the default, so that the table is the plugin's own `account`.
     pub query_is_default: bool,
-    /// How stored passwords are read.
+    /// The settings for stored passwords.
     pub passwords: password::Settings,
-    /// A stored password that belongs to nobody, where it is not to be learnt.
+    /// `accounts.dummy_hash`, the stored password for accounts that do not exist. If it is `None`,
+    /// the plugin learns one.
     pub dummy_hash: Option<Arc<Secret>>,
-    /// How many processes of this host may hash at the same time, where that is given.
+    /// The number of processes of this host that may hash at the same time; `None` if it is not
+    /// given.
     pub max_parallel_hashes: Option<u32>,
-    /// For how long an account that has logged in is served while no host can be reached.
+    /// The time for which a cached account can be used while no server can be reached.
     pub serve_stale: Option<Duration>,
-    /// What is appended to a login without `@`.
+    /// The domain that is appended to a login without `@`.
     pub default_domain: String,
 }
 
 impl Accounts {
-    /// The configured dummy.
+    /// `accounts.dummy_hash` as text.
     #[must_use]
     pub fn dummy_hash(&self) -> Option<&str> {
         self.dummy_hash.as_ref().and_then(|text| std::str::from_utf8(text.expose()).ok())
     }
 }
 
-/// When rows reach the log's database.
+/// The time at which rows reach the log's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Before the answer, unless the database fails.
+    /// Before the reply, unless the database fails.
     Direct,
-    /// Later: an attempt leaves its row in the journal.
+    /// Later: an attempt writes its row to the journal.
     Journal,
 }
 
-/// What the journal survives.
+/// The faults that rows in the journal survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// The end of any process.
     Process,
-    /// A loss of power, too.
+    /// A loss of power, also.
     Disk,
 }
 
-/// Where rows go, and how.
+/// The log of attempts: `[log]`.
 #[derive(Debug, Clone)]
 pub struct Log {
-    /// The database that holds them.
+    /// The database of the rows.
     pub database: Database,
-    /// The statement.
+    /// The statement that stores a row.
     pub insert: String,
-    /// What the row's `protocol` says.
+    /// The `protocol` in the row.
     pub protocol: String,
-    /// When they get there.
+    /// The time at which rows reach the database.
     pub delivery: Delivery,
 }
 
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The file it was read from.
+    /// The configuration file.
     pub path: PathBuf,
     /// `[accounts]`
     pub accounts: Accounts,
@@ -175,8 +179,8 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// `state.durability`
     pub durability: Durability,
-    /// A rule for a name that is not printable ASCII: its line and what is wrong with it, unless the
-    /// account query returns `username`.
+    /// The message about a rule for a name that is not printable ASCII, with its line. Such a rule
+    /// is wrong unless `accounts.query` returns `username`.
     pub ambiguous_rule: Option<String>,
 }
 
@@ -184,25 +188,24 @@ impl Config {
     /// Reads and checks the file.
     ///
     /// # Errors
-    /// It cannot be read, others may write it, everyone may read a password in it, or a key is
-    /// wrong; the message names file, line and key.
+    /// The file cannot be read, others may write it, everyone may read a password in it, or a key
+    /// is wrong. The message has file, line and key.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let config_error = |what: String| Error::Config { file: path.to_owned(), what };
-        // Without waiting for whoever might write to a FIFO of this name.
+        // If the path is a FIFO, this does not wait for a writer.
         let mut options = File::options();
         options.read(true).custom_flags(libc::O_NONBLOCK);
-        let mut file = options.open(path).map_err(|e| config_error(unreadable(&e)))?;
+        let mut file = options.open(path).map_err(|e| config_error(cannot_open(&e)))?;
         let meta = file.metadata().map_err(|e| config_error(format!("cannot be read: {e}")))?;
         let owner = Uid::from_raw(meta.uid());
         let me = Uid::effective();
         if !meta.is_file() {
             return Err(config_error(String::from("is not a regular file")));
         }
-        // Root trusts what root names; what Exim's user will say of it, the tool finds out as
-        // Exim's user.
+        // Root may load a file of any owner. The tool checks it again as Exim's user.
         if !(owner.is_root() || owner == me || me.is_root()) {
             return Err(config_error(format!(
-                "belongs to uid {owner}, who may write it: chown it to root"
+                "belongs to uid {owner}, which may write it: chown it to root"
             )));
         }
         if meta.mode() & 0o022 != 0 {
@@ -215,9 +218,9 @@ impl Config {
         file.read_to_end(&mut bytes).map_err(|e| config_error(format!("cannot be read: {e}")))?;
         let text = String::from_utf8(bytes).map_err(|e| config_error(not_utf8(&e)))?;
         let config = Self::parse(path, &text)?;
-        if let Some(secret) = config.secret().filter(|_| meta.mode() & 0o004 != 0) {
+        if let Some(kind) = config.secret_kind().filter(|_| meta.mode() & 0o004 != 0) {
             return Err(config_error(format!(
-                "everyone may read the {secret} in it (mode {:04o}): chmod 640 and chgrp it to the \
+                "everyone may read the {kind} in it (mode {:04o}): chmod 640 and chgrp it to the \
                  group of Exim's user",
                 meta.mode() & 0o7777
             )));
@@ -228,7 +231,7 @@ impl Config {
     /// Checks the text of a configuration.
     ///
     /// # Errors
-    /// A key is wrong; the message names line and key.
+    /// A key is wrong. The message has line and key.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let read = || {
             let file = file::File::parse(text).map_err(|problem| problem.locate(text))?;
@@ -239,13 +242,13 @@ impl Config {
         let mut config = contain::catch("config", read)
             .unwrap_or_else(|panic| Err(format!("cannot be read: {panic}, please report it")))
             .map_err(|what| Error::Config { file: path.to_owned(), what })?;
-        config.accounts.database.remember_in(&config.state_directory);
-        config.log.database.remember_in(&config.state_directory);
+        config.accounts.database.cache_addresses_in(&config.state_directory);
+        config.log.database.cache_addresses_in(&config.state_directory);
         Ok(config)
     }
 
-    /// What in it is nobody else's business.
-    fn secret(&self) -> Option<&'static str> {
+    /// The kind of secret in the file, for a message; `None` if there is none.
+    fn secret_kind(&self) -> Option<&'static str> {
         if self.accounts.database.holds_password() || self.log.database.holds_password() {
             return Some("database password");
         }
@@ -254,15 +257,15 @@ impl Config {
     }
 }
 
-/// Names the line of the first byte that is not UTF-8.
+/// The message about the first byte that is not UTF-8, with its line.
 fn not_utf8(e: &FromUtf8Error) -> String {
     let good = e.as_bytes().iter().take(e.utf8_error().valid_up_to());
     let line = good.filter(|&&byte| byte == b'\n').count().saturating_add(1);
     format!("line {line}: has a byte that is not UTF-8: save the file as UTF-8")
 }
 
-/// Why the file cannot be opened, and what to do.
-fn unreadable(e: &std::io::Error) -> String {
+/// The message about a file that cannot be opened, with the remedy.
+fn cannot_open(e: &std::io::Error) -> String {
     match e.raw_os_error() {
         Some(libc::EACCES) => format!(
             "cannot be read by uid {}: {e}: chgrp it to the group of Exim's user, and chmod 640; the \
@@ -270,8 +273,8 @@ fn unreadable(e: &std::io::Error) -> String {
             Uid::effective()
         ),
         Some(libc::ENOENT) => format!(
-            "cannot be read: {e}: make it, or name another one, to Exim with config= and to the tool \
-             with --config"
+            "cannot be read: {e}: create it, or name another file with config= in Exim and --config of the \
+             tool"
         ),
         Some(_) | None => format!("cannot be read: {e}"),
     }

@@ -57,7 +57,8 @@ pub unsafe extern "C" fn check(
 ///
 /// - Arguments: remote, `config=`, `protocol=`.
 /// - Answer: `no` if a rule refuses the address for accounts without their own rules, else `yes`.
-///   Never fails; if the plugin cannot tell, the answer is `yes`, and the AUTH that follows gets 435.
+///   Never fails; if the plugin cannot tell, the answer is `yes`, and the AUTH that follows gets
+///   435.
 /// - Remembers the decision for this address and configuration until the connection ends.
 /// - Writes no row, and no log line unless there is an error in the call.
 ///

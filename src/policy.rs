@@ -1,8 +1,8 @@
 //! The rules, the facts, and the decision. Pure: no database, no clock.
 //!
 //! Rules come in layers: the account's own, its domain's, and the default ones. The plugin applies
-//! them in a fixed order, the strongest layer first. The first rule that admits or refuses ends the search, so
-//! that a stronger layer can admit what a weaker one refuses, and refuse what it admits.
+//! them in a fixed order, the strongest layer first. The first rule that admits or refuses ends the
+//! search, so that a stronger layer can admit what a weaker one refuses, and refuse what it admits.
 //! docs/reference.md describes the order ("The order of the rules").
 
 mod country;

@@ -83,7 +83,7 @@ fn accounts_are_added_changed_disabled_and_deleted() {
         let uk = ["user", "add", "v@example.com", "--allow-countries", "UK"];
         assert!(run(&site, &uk, "x").2.contains("Great Britain is GB"));
         let (status, _, stderr) = run(&site, &add, "x");
-        assert_eq!((status, stderr.contains("\"Spain\" is no two-letter")), (2, true));
+        assert_eq!((status, stderr.contains("\"Spain\" is not a two-letter")), (2, true));
     }
 }
 

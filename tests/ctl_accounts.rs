@@ -101,7 +101,7 @@ fn accounts_list_lists_weak_passwords_of_any_table() {
             ("SELECT address AS username FROM mailbox", "returns no column named password"),
             ("SELECT secret AS password FROM mailbox", "returns no column named username"),
             ("SELECT username, password FROM no_such_table", "no_such_table"),
-            ("SELECT password FROM mailbox WHERE address = :user", "asks for :user"),
+            ("SELECT password FROM mailbox WHERE address = :user", "uses :user"),
         ] {
             site.write_config(&without_list);
             with_list(&site, list);

@@ -1,4 +1,4 @@
-//! Each form of an address that carries another one, and what looks like one and is none.
+//! Each form of an address that carries an IPv4 address, and addresses that only look like one.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn nat64(list: &str) -> Nat64 {
     Nat64::new(&nets(list)).unwrap()
 }
 
-/// The carried address and its form, or nothing.
+/// The form and the carried address; empty if there is none.
 fn carried(nat64: &Nat64, address: &str) -> String {
     let carried = nat64.read(ip(address)).carried();
     carried.map(|(v4, form)| format!("{form} {v4}")).unwrap_or_default()
@@ -42,7 +42,7 @@ fn nat64_prefixes_of_every_length_follow_rfc_6052() {
     }
 }
 
-/// No translator makes such an address, so it is of somebody who has a part of the prefix.
+/// No translator makes an address with these bits set. So it belongs to a host inside the prefix.
 #[test]
 fn nat64_needs_zero_bits_64_to_71_and_ignores_the_suffix() {
     for (prefix, address) in LENGTHS.into_iter().take(5) {
@@ -64,7 +64,7 @@ fn default_forms_that_carry_an_address() {
         ("::ffff:0:122.11.169.35", "siit 122.11.169.35"),
         ("2002:7a0b:a923::1", "6to4 122.11.169.35"),
         ("2002:7a0b:a923:ffff:1:2:3:4", "6to4 122.11.169.35"),
-        // One number beside these prefixes.
+        // Addresses just outside these prefixes.
         ("64:ff9b:0:0:0:1:7a0b:a923", ""),
         ("64:ff9b:1::122.11.169.35", ""),
         ("64:ff9a::122.11.169.35", ""),
@@ -72,12 +72,12 @@ fn default_forms_that_carry_an_address() {
         ("::ffff:1:122.11.169.35", ""),
         ("::1:ffff:0:122.11.169.35", ""),
         ("2003:7a0b:a923::1", ""),
-        // Teredo, with the server's address and the client's, and `::a.b.c.d`.
+        // Teredo, with the addresses of server and client, and `::a.b.c.d`.
         ("2001:0:7a0b:a923:0:0:85f4:56dc", ""),
         ("::122.11.169.35", ""),
         ("2001:db8::1", ""),
         ("122.11.169.35", ""),
-        // IPv4 as it always was.
+        // An IPv4-mapped address is IPv4, and carries nothing.
         ("::ffff:122.11.169.35", ""),
     ] {
         assert_eq!(carried(&Nat64::default(), address), want, "{address}");
@@ -108,7 +108,7 @@ const RESERVED: [&str; 8] = [
     "240.0.0.1",
     "255.255.255.255",
 ];
-/// The neighbours of all of them.
+/// The public addresses next to the private and reserved networks.
 const PUBLIC: [&str; 12] = [
     "1.0.0.0",
     "9.255.255.255",
@@ -164,8 +164,8 @@ fn private_carried_addresses_count_only_under_configured_prefixes() {
     }
 }
 
-/// Networks that refuse hold for both forms. Networks that admit hold for the one that came, and for
-/// the carried one if a translator vouches for it.
+/// A denied network refuses both the source address and the carried address. An allowed network
+/// admits the source address, and the carried address if its form is trusted.
 #[test]
 fn networks_deny_by_both_addresses_and_admit_by_trusted_forms() {
     for (address, network, denies, admits) in [

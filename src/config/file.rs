@@ -1,4 +1,4 @@
-//! The file as it is written: its keys and their defaults, and how each is checked.
+//! The keys of the file, their defaults and their checks.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -30,8 +30,9 @@ use crate::password::Settings;
 use crate::secret::Secret;
 use crate::sql;
 
-/// So many who hash at once are no bound on any host, and can still be tried one by one.
-const MOST_SLOTS: u32 = 1024;
+/// The highest `accounts.max_parallel_hashes`. No host has so many CPUs, and an attempt can still
+/// try the slots one by one.
+const MAX_SLOTS: u32 = 1024;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,7 +47,7 @@ pub(super) struct File {
     log: LogTable,
     #[serde(default)]
     state: StateTable,
-    // Sections of other programs, which check them.
+    // Sections of other programs, which check these themselves.
     #[serde(rename = "policyd")]
     _policyd: Option<IgnoredAny>,
     #[serde(rename = "report")]
@@ -55,7 +56,7 @@ pub(super) struct File {
     _notify: Option<IgnoredAny>,
 }
 
-/// One URL, or a list of them.
+/// One URL, or a list of URLs.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a database URL in quotes, or a list of them")]
 enum Urls {
@@ -91,7 +92,7 @@ struct AccountsTable {
     default_domain: String,
 }
 
-/// One file, or a list of them.
+/// One file, or a list of files.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a path in quotes, or a list of them")]
 enum Paths {
@@ -124,7 +125,7 @@ struct StateTable {
 
 impl File {
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        toml::from_str(text).map_err(|e| problem::reader(&e, text))
+        toml::from_str(text).map_err(|e| problem::from_toml(&e, text))
     }
 
     /// The first rule for a name that is not printable ASCII.
@@ -146,12 +147,12 @@ impl File {
             return Err(Problem::Key("policy", "deny_asns", what));
         }
         let timeouts = Timeouts {
-            connect: limit("connect_timeout", self.database.connect_timeout.as_deref(), 2)?,
-            query: limit("query_timeout", self.database.query_timeout.as_deref(), 3)?,
-            attempt: limit("attempt_timeout", self.database.attempt_timeout.as_deref(), 5)?,
+            connect: timeout("connect_timeout", self.database.connect_timeout.as_deref(), 2)?,
+            query: timeout("query_timeout", self.database.query_timeout.as_deref(), 3)?,
+            attempt: timeout("attempt_timeout", self.database.attempt_timeout.as_deref(), 5)?,
         };
         if timeouts.attempt < timeouts.connect {
-            let what = "is shorter than connect_timeout".to_owned();
+            let what = "is shorter than connect_timeout: make it at least as long".to_owned();
             return Err(Problem::Key("database", "attempt_timeout", what));
         }
         let (state_directory, durability) = self.state.check()?;
@@ -182,29 +183,32 @@ impl AccountsTable {
         let query = self.query.as_deref().unwrap_or(DEFAULT_QUERY);
         let parameters = statement("accounts", "query", query, QUERY_PARAMETERS)?;
         if !parameters.iter().any(|name| ["user", "login", "local_part"].contains(name)) {
-            // It would return every account's password, and any of them would do.
-            let what = "asks for no name: it must use :user, :login or :local_part".to_owned();
+            // The statement would find all accounts, and the password of any of them would be
+            // right.
+            let what = "does not use the name: add :user, :login or :local_part".to_owned();
             return Err(Problem::Key("accounts", "query", what));
         }
         let list = self.list.as_deref().unwrap_or_default();
         if let Some(name) = sql::parameters(list).first() {
-            let what = format!("asks for :{name}: remove it, because the list is of all accounts");
+            let what =
+                format!("uses :{name}: remove it, because this statement lists all accounts");
             return Err(Problem::Key("accounts", "list", what));
         }
         let passwords = self.passwords()?;
         let dummy = self.dummy_hash.as_deref();
         if dummy.is_some_and(|text| Dummy::load(Path::new(""), Some(text), &passwords).work() == 0)
         {
-            // Not the text itself: it may be somebody's hash.
-            let what = "is no well-formed stored password that takes work to check and is below the limits";
+            // The text is not shown, because it may be the hash of an account.
+            let what = "is not a stored password that takes work to check, or exceeds max_bcrypt_cost, max_rounds or \
+                        max_argon2_memory: make one with `authpolicy hash`";
             return Err(Problem::Key("accounts", "dummy_hash", what.to_owned()));
         }
-        if self.max_parallel_hashes.is_some_and(|count| !(1..=MOST_SLOTS).contains(&count)) {
-            let what = format!("is not between 1 and {MOST_SLOTS}");
+        if self.max_parallel_hashes.is_some_and(|count| !(1..=MAX_SLOTS).contains(&count)) {
+            let what = format!("is not between 1 and {MAX_SLOTS}");
             return Err(Problem::Key("accounts", "max_parallel_hashes", what));
         }
         if self.default_domain.contains('@') {
-            let what = "is a domain without @".to_owned();
+            let what = "contains an @: write the domain alone".to_owned();
             return Err(Problem::Key("accounts", "default_domain", what));
         }
         let database = match &self.url {
@@ -216,7 +220,7 @@ impl AccountsTable {
         let serve_stale = serve_stale.transpose()?;
         if serve_stale.is_some() && matches!(database, Database::Sqlite(_)) {
             let what =
-                "is for servers: the embedded database is no host that can be away".to_owned();
+                "is only for database servers: remove it with an embedded database".to_owned();
             return Err(Problem::Key("accounts", "serve_stale", what));
         }
         Ok(Accounts {
@@ -240,7 +244,7 @@ impl AccountsTable {
         let default_scheme = self.default_scheme.clone().unwrap_or(default.default_scheme);
         if !password::is_scheme(&default_scheme) {
             let what = format!(
-                "\"{}\" is no known scheme; known are {}",
+                "\"{}\" is not a known scheme; known are {}",
                 default_scheme.escape_debug(),
                 password::names()
             );
@@ -253,17 +257,17 @@ impl AccountsTable {
         }
         let max_rounds = self.max_rounds.unwrap_or(default.max_rounds);
         let max_argon2_memory = self.max_argon2_memory.unwrap_or(default.max_argon2_memory);
-        for (key, value, least) in
+        for (key, value, min) in
             [("max_rounds", max_rounds, 1000), ("max_argon2_memory", max_argon2_memory, 64)]
         {
-            if value < least {
-                let what = format!("is less than {least}, which no stored password comes below");
+            if value < min {
+                let what = format!("is less than {min}, the least that a stored password can have");
                 return Err(Problem::Key("accounts", key, what));
             }
         }
-        let most = max_rounds.max(4096);
-        let scram_iterations = self.scram_iterations.unwrap_or(default.scram_iterations.min(most));
-        if !(4096..=most).contains(&scram_iterations) {
+        let max = max_rounds.max(4096);
+        let scram_iterations = self.scram_iterations.unwrap_or(default.scram_iterations.min(max));
+        if !(4096..=max).contains(&scram_iterations) {
             let what = "is not between 4096 and max_rounds".to_owned();
             return Err(Problem::Key("accounts", "scram_iterations", what));
         }
@@ -297,7 +301,7 @@ impl LogTable {
             None | Some("direct") => Delivery::Direct,
             Some("journal") => Delivery::Journal,
             Some(_) => {
-                let what = "is \"direct\" or \"journal\"".to_owned();
+                let what = "is not one of \"direct\", \"journal\"".to_owned();
                 return Err(Problem::Key("log", "delivery", what));
             }
         };
@@ -313,7 +317,7 @@ impl StateTable {
             None | Some("process") => Ok((directory, Durability::Process)),
             Some("disk") => Ok((directory, Durability::Disk)),
             Some(_) => {
-                let what = "is \"process\" or \"disk\"".to_owned();
+                let what = "is not one of \"process\", \"disk\"".to_owned();
                 Err(Problem::Key("state", "durability", what))
             }
         }
@@ -328,7 +332,7 @@ fn urls(table: &'static str, urls: &Urls) -> Result<Database, Problem> {
     Database::parse(list).map_err(|what| Problem::Key(table, "url", what))
 }
 
-/// The files of a key of `[geoip]`; none if it is not given.
+/// The files of a key of `[geoip]`; empty if the key is not given.
 fn paths(key: &'static str, paths: Option<Paths>) -> Result<Vec<PathBuf>, Problem> {
     let list = match paths {
         None => return Ok(Vec::new()),
@@ -352,11 +356,12 @@ fn absolute(table: &'static str, key: &'static str, path: &Path) -> Result<(), P
     if path.is_absolute() {
         return Ok(());
     }
-    Err(Problem::Key(table, key, String::from("wants an absolute path")))
+    Err(Problem::Key(table, key, String::from("is a relative path: write an absolute one")))
 }
 
-/// A time-out, in seconds unless given; zero would mean "none" to the operating system.
-fn limit(key: &'static str, text: Option<&str>, default: u64) -> Result<Duration, Problem> {
+/// A time-out, with its default in seconds. It cannot be zero, because that is "no time-out" to the
+/// operating system.
+fn timeout(key: &'static str, text: Option<&str>, default: u64) -> Result<Duration, Problem> {
     match text.map(|text| duration("database", key, text)).transpose()? {
         None => Ok(Duration::from_secs(default)),
         Some(duration) if duration < Duration::from_millis(10) => {
@@ -366,6 +371,7 @@ fn limit(key: &'static str, text: Option<&str>, default: u64) -> Result<Duration
     }
 }
 
+/// The parameters of a statement, which must all be known.
 fn statement<'a>(
     table: &'static str,
     key: &'static str,

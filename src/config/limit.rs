@@ -1,4 +1,4 @@
-//! `[[policy.limit]]` as it is written.
+//! The keys of `[[policy.limit]]` and their checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,11 @@ use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Per;
 
-/// Of 4096 truncated hashes, so many different ones are about as many passwords.
-const MOST_PASSWORDS: u32 = 1000;
+/// The highest `max` of a limit that counts passwords. It counts truncated hashes, of which there
+/// are
+/// 4096. Up to this number, few different passwords have the same hash.
+const MAX_PASSWORDS: u32 = 1000;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LimitTable {
@@ -30,7 +33,9 @@ impl LimitTable {
     pub(super) fn check(&self) -> Result<Limit, String> {
         let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         if !(1..=32).contains(&self.name.len()) || !self.name.bytes().all(plain) {
-            return Err(String::from("name: wants 1 to 32 letters, digits, hyphens, underscores"));
+            return Err(String::from(
+                "name: is not 1 to 32 letters, digits, hyphens and underscores",
+            ));
         }
         let per = choose(
             &self.per,
@@ -63,11 +68,11 @@ impl LimitTable {
             return Err(format!("count: \"{count}\" makes no sense with per = \"{per}\""));
         }
         if self.max == 0 {
-            return Err(String::from("max: is 0, which would refuse everybody"));
+            return Err(String::from("max: is 0, which would refuse all clients"));
         }
-        if count == Count::Passwords && self.max > MOST_PASSWORDS {
+        if count == Count::Passwords && self.max > MAX_PASSWORDS {
             return Err(format!(
-                "max: is more than {MOST_PASSWORDS}, which 12 bits cannot tell apart"
+                "max: is more than {MAX_PASSWORDS}, the most passwords that 12-bit hashes can tell apart"
             ));
         }
         let within = time("within", &self.within, Duration::from_secs(30 * 24 * 3600))?;
@@ -78,11 +83,13 @@ impl LimitTable {
     fn action(&self) -> Result<Action, String> {
         match (self.action.as_deref().unwrap_or("reject"), &self.delay) {
             ("reject", None) => Ok(Action::Reject),
-            ("reject", Some(_)) => Err(String::from("delay: goes with action = \"delay\"")),
+            ("reject", Some(_)) => Err(String::from("delay: needs action = \"delay\"")),
             ("delay", Some(text)) => {
                 time("delay", text, Duration::from_secs(60)).map(Action::Delay)
             }
-            ("delay", None) => Err(String::from("delay: is missing, as \"3s\"")),
+            ("delay", None) => {
+                Err(String::from("delay: is missing: add one, such as delay = \"3s\""))
+            }
             (other, _) => {
                 let other = other.escape_debug();
                 Err(format!("action: \"{other}\" is not one of \"reject\", \"delay\""))
@@ -91,10 +98,13 @@ impl LimitTable {
     }
 }
 
-fn time(key: &str, text: &str, most: Duration) -> Result<Duration, String> {
+/// A duration from 1 ms to `max`.
+fn time(key: &str, text: &str, max: Duration) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time >= Duration::from_millis(1) && time <= most => Ok(time),
-        Ok(_) => Err(format!("{key}: is not between 1ms and {}", format_duration(most))),
-        Err(_) => Err(format!("{key}: \"{}\" is no duration such as \"10m\"", text.escape_debug())),
+        Ok(time) if time >= Duration::from_millis(1) && time <= max => Ok(time),
+        Ok(_) => Err(format!("{key}: is not between 1ms and {}", format_duration(max))),
+        Err(_) => {
+            Err(format!("{key}: \"{}\" is not a duration such as \"10m\"", text.escape_debug()))
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `[policy]` as it is written: rules of all layers, and limits.
+//! The keys of `[policy]` and their checks: the rules of all layers, and limits.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -24,8 +24,8 @@ use crate::policy::WhenRejected;
 use crate::policy::lists;
 use crate::secret::Secret;
 
-/// An attempt costs statements for each.
-const MOST_LIMITS: usize = 16;
+/// The most limits, because each costs an attempt several statements.
+const MAX_LIMITS: usize = 16;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -92,12 +92,12 @@ struct RulesTable {
 }
 
 impl PolicyTable {
-    /// Whether a rule is given that asks for autonomous systems.
+    /// True if a rule needs autonomous systems.
     pub(super) fn wants_asn(&self) -> bool {
         !self.deny_asns.is_empty()
     }
 
-    /// The key that asks for a country, for a message.
+    /// The key that needs a country, for a message.
     pub(super) fn country_key(&self) -> &'static str {
         let keys = [
             ("deny_countries", !self.deny_countries.is_empty()),
@@ -107,7 +107,7 @@ impl PolicyTable {
             ("limit", self.limit.iter().any(|limit| limit.get_ref().count == "countries")),
             ("domain", !self.domain.is_empty()),
         ];
-        keys.iter().find(|(_, asks)| *asks).map_or("account", |(key, _)| key)
+        keys.iter().find(|(_, needs_country)| *needs_country).map_or("account", |(key, _)| key)
     }
 
     /// The first rule for a name that is not printable ASCII, in the order of the file.
@@ -124,7 +124,7 @@ impl PolicyTable {
         let what = format!(
             "policy.{key}.\"{}\": the name has characters other than printable ASCII, and accounts.query has no \
              column username, or an empty one. Another spelling of the name may find the account, and the rule would \
-             not hold for it: return the name as it is stored, AS username",
+             not apply to it: return the name as it is stored, AS username",
             name.escape_debug()
         );
         Some(Problem::At(Some(table.span().start), what))
@@ -202,12 +202,12 @@ impl PolicyTable {
                 Problem::At(Some(table.span().start), format!("policy.limit \"{name}\": {what}"))
             };
             if !names.insert(&limit.name) {
-                return Err(problem(String::from("the name is given twice")));
+                return Err(problem(String::from("the name is given twice: change one")));
             }
             list.push(limit.check().map_err(problem)?);
         }
-        if list.len() > MOST_LIMITS {
-            let what = format!("are more than {MOST_LIMITS} limits");
+        if list.len() > MAX_LIMITS {
+            let what = format!("has more than {MAX_LIMITS} limits: remove some");
             return Err(Problem::Key("policy", "limit", what));
         }
         let known_good = self.known_good.as_deref().unwrap_or("30d");
@@ -225,10 +225,10 @@ impl PolicyTable {
         let mut tables = limits.list.iter().zip(&self.limit);
         match tables.find(|(limit, _)| self.hash_nonce.is_empty() && needs_nonce(limit)) {
             None => Ok(limits),
-            // Where it is not given, it has no line.
+            // A missing key has no line, so the message has the line of the limit.
             Some((limit, table)) => {
                 let what = "policy.hash_nonce: is needed to count passwords, and for limits per \
-                            account unless known_good is \"0s\": give it any secret text, the same \
+                            account unless known_good is \"0s\": set it to any secret text, the same \
                             on all hosts of this database";
                 let what = format!("policy.limit \"{}\": {what}", limit.name);
                 Err(Problem::At(Some(table.span().start), what))
@@ -244,7 +244,10 @@ impl Asn {
             Self::Text(text) => {
                 let digits = text.strip_prefix("AS").or_else(|| text.strip_prefix("as"));
                 digits.unwrap_or(text).parse().map_err(|_| {
-                    format!("\"{}\" is no autonomous system such as AS64496", text.escape_debug())
+                    format!(
+                        "\"{}\" is not an autonomous system such as AS64496",
+                        text.escape_debug()
+                    )
                 })
             }
         }
@@ -252,7 +255,7 @@ impl Asn {
 }
 
 impl RulesTable {
-    /// The rules, or which key is wrong and how.
+    /// The rules; or the wrong key, with the message.
     fn check(&self) -> Result<Rules, (&'static str, String)> {
         let of = |key: &'static str| move |what: String| (key, what);
         let countries = |list: &[String]| joined(list).and_then(|list| lists::countries(&list));
@@ -268,6 +271,7 @@ impl RulesTable {
     }
 }
 
+/// The rules of all accounts or of all domains, by name in lower case.
 fn layer(
     key: &'static str,
     default_domain: &str,
@@ -281,29 +285,35 @@ fn layer(
         };
         let rules = table.get_ref().check();
         let rules = rules.map_err(|(key, what)| problem(format!("{key}: {what}")))?;
-        // A rule that never holds is a typo.
-        let is_one = !name.is_empty()
+        // A rule for a name that no account can have never applies, so it is a typo.
+        let is_valid = !name.is_empty()
             && !name.contains(|c: char| c.is_whitespace() || c == '*')
             && !name.starts_with('.')
             && !name.ends_with('.');
         let name = match (key, name.split_once('@')) {
-            ("domain", None) if is_one => name.to_lowercase(),
+            ("domain", None) if is_valid => name.to_lowercase(),
             ("domain", _) => {
-                return Err(problem(String::from("is no domain such as \"example.com\"")));
+                return Err(problem(String::from("is not a domain such as \"example.com\"")));
             }
-            (_, Some((local_part, _))) if is_one && !local_part.is_empty() => name.to_lowercase(),
-            (_, None) if is_one && default_domain.is_empty() => name.to_lowercase(),
-            (_, None) if is_one => format!("{}@{default_domain}", name.to_lowercase()),
-            _ => return Err(problem(String::from("is no account such as \"mike@example.com\""))),
+            (_, Some((local_part, _))) if is_valid && !local_part.is_empty() => name.to_lowercase(),
+            (_, None) if is_valid && default_domain.is_empty() => name.to_lowercase(),
+            (_, None) if is_valid => format!("{}@{default_domain}", name.to_lowercase()),
+            _ => {
+                return Err(problem(String::from(
+                    "is not an account such as \"mike@example.com\"",
+                )));
+            }
         };
         if layer.insert(name, rules).is_some() {
-            return Err(problem(String::from("is given twice, in other letters")));
+            return Err(problem(String::from(
+                "is given twice, in upper and lower case: remove one",
+            )));
         }
     }
     Ok(layer)
 }
 
-/// A list as one text. An element that says nothing is a mistake: it would switch the rule off.
+/// A list as one text. An empty element is an error, because it would switch the rule off.
 fn joined(list: &[String]) -> Result<String, String> {
     match list.iter().any(|text| lists::words(text).is_empty()) {
         true => Err(String::from("has an empty element: remove it, or the key")),
@@ -311,12 +321,13 @@ fn joined(list: &[String]) -> Result<String, String> {
     }
 }
 
-fn prefix(key: &'static str, given: Option<u8>, default: u8, most: u8) -> Result<u8, Problem> {
+/// A prefix length.
+fn prefix(key: &'static str, given: Option<u8>, default: u8, max: u8) -> Result<u8, Problem> {
     let prefix = given.unwrap_or(default);
-    if (1..=most).contains(&prefix) {
+    if (1..=max).contains(&prefix) {
         return Ok(prefix);
     }
-    Err(Problem::Key("policy", key, format!("is not between 1 and {most}")))
+    Err(Problem::Key("policy", key, format!("is not between 1 and {max}")))
 }
 
 fn networks(key: &'static str, list: &[String]) -> Result<Option<Vec<ipnet::IpNet>>, Problem> {

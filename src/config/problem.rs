@@ -1,12 +1,12 @@
-//! What is wrong with a configuration, and where it stands: file, line and key.
+//! Messages about errors in a configuration, with line and key.
 
 use toml::de::DeTable;
 
-/// What is wrong, and where.
+/// An error in a configuration, with its place.
 pub(super) enum Problem {
-    /// A place in the text.
+    /// An error at this offset in the text, if it is known.
     At(Option<usize>, String),
-    /// A table and key.
+    /// An error in this key of this table.
     Key(&'static str, &'static str, String),
 }
 
@@ -33,12 +33,12 @@ impl Problem {
                 });
                 let table = table.last().map(|name| format!("{name}.")).unwrap_or_default();
                 match written.split_once('=').map(|(key, _)| key.trim()) {
-                    // Whatever was written there is a secret.
+                    // The value is not shown, because it is a secret.
                     Some("hash_nonce") if !what.starts_with("duplicate key") => {
-                        format!("line {line}: {table}hash_nonce: wants a text in quotes")
+                        format!("line {line}: {table}hash_nonce: is not a text in quotes")
                     }
                     Some(key) if is_key(key) => {
-                        format!("line {line}: {table}{key}: {}", in_words(key, &what))
+                        format!("line {line}: {table}{key}: {}", without_rust_types(key, &what))
                     }
                     None if written.trim_start().starts_with('[') => {
                         format!(
@@ -57,6 +57,7 @@ impl Problem {
     }
 }
 
+/// The offset of a key in the text.
 fn key_offset(text: &str, table: &str, key: &str) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let (_, value) = document.get_ref().get_key_value(table)?;
@@ -64,14 +65,14 @@ fn key_offset(text: &str, table: &str, key: &str) -> Option<usize> {
     Some(key.span().start)
 }
 
-/// Only what is a key for certain: in a broken line it could be part of a URL.
+/// True if the text is certainly a key. In a line with a syntax error, it may be a part of a URL.
 fn is_key(key: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
     !key.is_empty() && key.bytes().all(plain)
 }
 
-/// What the TOML reader expects, to somebody who writes no Rust.
-fn in_words(key: &str, what: &str) -> String {
+/// Replaces the names of Rust types in a message of the TOML parser by plain words.
+fn without_rust_types(key: &str, what: &str) -> String {
     let Some((head, expected)) = what.rsplit_once(", expected ") else { return what.to_owned() };
     let expected = match expected {
         "u8" | "u32" => match key {
@@ -93,21 +94,20 @@ fn in_words(key: &str, what: &str) -> String {
     format!("{head}, expected {expected}")
 }
 
-/// What the TOML reader says, with the key that it only points at.
-pub(super) fn reader(e: &toml::de::Error, text: &str) -> Problem {
+/// The error of the TOML parser, with the key if the parser only gives its place.
+pub(super) fn from_toml(e: &toml::de::Error, text: &str) -> Problem {
     let span = e.span();
     let at = span.as_ref().map(|span| span.start);
     let key = span.and_then(|span| text.get(span)).filter(|key| is_key(key));
     match (e.message(), key) {
         ("duplicate key", Some(key)) => {
-            Problem::At(at, format!("duplicate key `{key}`: it stands further up, too"))
+            Problem::At(at, format!("duplicate key `{key}`: it is also given above"))
         }
         (message, _) => Problem::At(at, without_value(message)),
     }
 }
 
-/// A message of the TOML reader without the value it complains of, which may be a URL with a
-/// password.
+/// A message of the TOML parser without the wrong value, which may be a URL with a password.
 fn without_value(message: &str) -> String {
     match (message.find("string \""), message.rfind("\", expected")) {
         (Some(start), Some(end)) if start < end => {

@@ -1,4 +1,4 @@
-//! The configuration: its keys, its defaults, and who may read or write the file.
+//! The keys of the configuration, their defaults, and the permissions of the file.
 
 mod refused;
 
@@ -23,23 +23,23 @@ fn only_the_database_is_required() {
 }
 
 #[test]
-fn a_rule_for_a_name_in_other_letters_is_noted_with_its_line() {
-    let noted = |text: &str| parse(&format!("{MINIMAL}{text}")).unwrap().ambiguous_rule;
+fn a_rule_for_a_name_beyond_ascii_is_noted_with_its_line() {
+    let message = |text: &str| parse(&format!("{MINIMAL}{text}")).unwrap().ambiguous_rule;
     let rule = "[policy.account.\"mike@example.com\"]\ndisabled = true\n";
-    assert_eq!(noted(rule), None);
+    assert_eq!(message(rule), None);
     for (name, key) in [
         ("domain.\"ex\u{e1}mple.com\"", "domain"),
         ("account.\"stra\u{df}e@example.com\"", "account"),
         ("account.\"mi\\u0001ke@example.com\"", "account"),
     ] {
         let text = format!("{rule}[policy.{name}]\ndisabled = true\n");
-        let told = noted(&text).unwrap();
-        assert!(told.starts_with(&format!("line 5: policy.{key}.\"")), "{told}");
-        assert!(!told.contains(char::is_control), "{told}");
+        let message = message(&text).unwrap();
+        assert!(message.starts_with(&format!("line 5: policy.{key}.\"")), "{message}");
+        assert!(!message.contains(char::is_control), "{message}");
     }
     let default = format!("[accounts]\ndefault_domain = \"ex\u{e1}mple.com\"\n{rule}");
-    assert_eq!(noted(&default), None, "the rule names its domain");
-    assert!(noted(&format!("{default}[policy.account.mike]\ndisabled = true\n")).is_some());
+    assert_eq!(message(&default), None, "the rule has its own domain");
+    assert!(message(&format!("{default}[policy.account.mike]\ndisabled = true\n")).is_some());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn every_key_is_read() {
 }
 
 #[test]
-fn sections_of_other_programs_are_ignored_and_no_others() {
+fn only_sections_of_other_programs_are_ignored() {
     let sections =
         "[policyd]\nlisten = 1\n[report]\n[[report.page]]\nx = [{ y = 1.5 }]\n[[notify]]\n";
     let config = parse(&format!("{MINIMAL}{sections}")).unwrap();
@@ -125,7 +125,7 @@ fn a_file_that_others_may_write_or_read_a_password_in_is_refused() {
         Config::load(&path)
     };
     let secret = "[database]\nurl = \"mysql://exim:hunter2@localhost/mail\"\n";
-    assert!(load(MINIMAL, 0o644).is_ok(), "the first is accepted");
+    assert!(load(MINIMAL, 0o644).is_ok(), "a correct file is accepted");
     assert!(load(secret, 0o640).is_ok());
     for (text, mode, want) in [
         (MINIMAL, 0o666, "others may write it (mode 0666)"),

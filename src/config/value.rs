@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 
+/// A duration of at most one hour.
 pub(super) fn duration(
     table: &'static str,
     key: &'static str,
@@ -12,7 +13,7 @@ pub(super) fn duration(
     up_to(Duration::from_secs(3600), "an hour", text).map_err(|what| Problem::Key(table, key, what))
 }
 
-/// For how long something is remembered.
+/// A duration of at most ten years, for things that are remembered.
 pub(super) fn long_duration(
     table: &'static str,
     key: &'static str,
@@ -22,18 +23,19 @@ pub(super) fn long_duration(
         .map_err(|what| Problem::Key(table, key, what))
 }
 
-fn up_to(most: Duration, called: &str, text: &str) -> Result<Duration, String> {
+/// A duration of at most `max`; `max_text` is its name in a message.
+fn up_to(max: Duration, max_text: &str, text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration <= most => Ok(duration),
-        Ok(_) => Err(format!("is longer than {called}")),
+        Ok(duration) if duration <= max => Ok(duration),
+        Ok(_) => Err(format!("is longer than {max_text}")),
         Err(_) => {
             let text = text.escape_debug();
-            Err(format!("\"{text}\" is no duration such as \"500ms\" or \"2s\""))
+            Err(format!("\"{text}\" is not a duration such as \"500ms\" or \"2s\""))
         }
     }
 }
 
-/// A word of `[policy]`; the first of them unless given.
+/// The value of a key of `[policy]` that takes one of several words. The first word is the default.
 pub(super) fn choice<T: Copy>(
     key: &'static str,
     text: Option<&str>,
@@ -43,7 +45,7 @@ pub(super) fn choice<T: Copy>(
     choose(text.unwrap_or(first), choices).map_err(|what| Problem::Key("policy", key, what))
 }
 
-/// The value of a word.
+/// The value that belongs to a word.
 pub(super) fn choose<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Result<T, String> {
     let found = choices.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! The session after a panic: the attempt is forgotten, and its later calls cannot tell.
 //!
-//! A function may have panicked before it did anything, so this uses its arguments alone. The attempt
-//! gets a row that records the panic, unless its own row is already recorded.
+//! A function may have panicked before it did anything, so this uses its arguments alone. The
+//! attempt gets a row that records the panic, unless its own row is already recorded.
 #![forbid(unsafe_code)]
 
 use std::time::Instant;

@@ -256,7 +256,8 @@ fn decide(
             let verdict = check::check(context(settings), attempt, start_time, earlier);
             (verdict, settings.config.failure_time)
         }
-        // Without a configuration, there is no database for the row: the log line is the only record.
+        // Without a configuration, there is no database for the row: the log line is the only
+        // record.
         Err(e) => {
             let verdict = Verdict::cannot_tell(attempt.shown.to_lowercase());
             mail_log().attempt(attempt, &verdict, Some(&e));
@@ -280,8 +281,8 @@ pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
     }
 }
 
-/// The start of this call. It is not the start of the attempt, because `database.attempt_timeout` does
-/// not include the time that the client takes to reply.
+/// The start of this call. It is not the start of the attempt, because `database.attempt_timeout`
+/// does not include the time that the client takes to reply.
 #[allow(clippy::disallowed_methods, reason = "the only place that reads the clock")]
 pub(super) fn start_time() -> StartTime {
     StartTime { time: SystemTime::now(), start: Instant::now() }
@@ -332,8 +333,9 @@ pub(super) fn last(session: &mut Session, arguments: Option<&[&[u8]]>) -> Return
     }
 }
 
-/// Reads the configuration and the GeoIP files in the daemon that forks the processes of attempts. Does
-/// not report a wrong file, because each connection would write a line: the attempts report it.
+/// Reads the configuration and the GeoIP files in the daemon that forks the processes of attempts.
+/// Does not report a wrong file, because each connection would write a line: the attempts report
+/// it.
 pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
     let options = arguments
         .ok_or_else(too_many_arguments)

@@ -1,4 +1,5 @@
-//! Exim's own functions and variables, found by name at run time. The plugin also works without them.
+//! Exim's own functions and variables, found by name at run time. The plugin also works without
+//! them.
 //!
 //! Debian's binary exports the names (`nm -D`). Their types are those of `local_scan.h`,
 //! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for its
@@ -47,8 +48,8 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     (!found.is_null()).then_some(found)
 }
 
-/// The version of the Exim that has loaded the plugin. A process asks once. Its children run the same
-/// program and need not ask.
+/// The version of the Exim that has loaded the plugin. A process asks once. Its children run the
+/// same program and need not ask.
 fn version() -> &'static HostVersion {
     static VERSION: OnceLock<HostVersion> = OnceLock::new();
     VERSION.get_or_init(|| HostVersion::read(query_version().as_deref()))
@@ -80,8 +81,8 @@ fn query_version() -> Option<Vec<u8>> {
     Some(unsafe { CStr::from_ptr(answer) }.to_bytes().to_vec())
 }
 
-/// Writes a line to Exim's main log. If Exim exports no `log_write` or its version is unknown, writes to
-/// syslog's mail.info instead.
+/// Writes a line to Exim's main log. If Exim exports no `log_write` or its version is unknown,
+/// writes to syslog's mail.info instead.
 pub(super) fn log(line: &str) {
     #[cfg(feature = "deliberate-panic")]
     super::deliberate::panic_on_log_line(line);
@@ -125,14 +126,14 @@ fn c_string(line: &str) -> Option<CString> {
 
 /// True if Exim simulates a dialogue for an administrator (`-bh`). Then there is no row.
 ///
-/// The variable is a `BOOL` of four bytes or of one, and another variable may follow it immediately. On
-/// a little-endian machine, its first byte is the value in both cases.
+/// The variable is a `BOOL` of four bytes or of one, and another variable may follow it
+/// immediately. On a little-endian machine, its first byte is the value in both cases.
 pub(super) fn is_host_checking() -> bool {
     symbol(c"host_checking").is_some_and(|found| {
         let is_wide = cfg!(target_endian = "big") && *version() == HostVersion::UpTo4_99;
         if is_wide {
-            // SAFETY: in these versions of Exim, a symbol of this name is an unsigned int that exists
-            // until the process ends.
+            // SAFETY: in these versions of Exim, a symbol of this name is an unsigned int that
+            // exists until the process ends.
             unsafe { found.cast::<c_uint>().read_unaligned() != 0 }
         } else {
             // SAFETY: a symbol of this name in Exim's process is a variable of at least one byte
@@ -143,7 +144,8 @@ pub(super) fn is_host_checking() -> bool {
 }
 
 /// A copy that Exim treats as tainted, so that it refuses to use the text as a file name. `None` if
-/// Exim does not track taint (before 4.93, or built without the symbols), or its version is unknown.
+/// Exim does not track taint (before 4.93, or built without the symbols), or its version is
+/// unknown.
 pub(super) fn tainted(text: &CStr) -> Option<&'static CStr> {
     if matches!(version(), HostVersion::Unknown(_)) {
         return None;
@@ -165,6 +167,7 @@ pub(super) fn tainted(text: &CStr) -> Option<&'static CStr> {
     }
     // SAFETY: the memory has `size` new bytes, so that it cannot overlap with the text.
     unsafe { memory.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-    // SAFETY: the copy ends with the NUL of the text. Permanent store is valid until the process ends.
+    // SAFETY: the copy ends with the NUL of the text. Permanent store is valid until the process
+    // ends.
     Some(unsafe { CStr::from_ptr(memory.cast::<c_char>()) })
 }

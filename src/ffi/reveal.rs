@@ -122,8 +122,8 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retur
     }
 }
 
-/// Reserves room with the limits when the client's proof has come, before the driver gets the keys to
-/// check it. Without room, the driver gets no keys, and asks `secret`.
+/// Reserves room with the limits when the client's proof has come, before the driver gets the keys
+/// to check it. Without room, the driver gets no keys, and asks `secret`.
 fn reserve_for_proof(session: &mut Session, arguments: &[&[u8]]) {
     let Some(mut exchange) = session.exchange.take() else { return };
     let is_first =

@@ -16,7 +16,8 @@ fn call_with_count(export: Export, arguments: &[&[u8]], argc: c_int) -> (c_int, 
     let mut argv: Vec<*mut c_uchar> = owned.iter().map(|a| a.as_ptr().cast_mut().cast()).collect();
     argv.push(ptr::null_mut());
     let mut answer: *mut c_uchar = ptr::null_mut();
-    // SAFETY: `answer` is a local variable. `argv` holds the strings of `owned`, and a NULL after them.
+    // SAFETY: `answer` is a local variable. `argv` holds the strings of `owned`, and a NULL after
+    // them.
     let code = unsafe { export(&raw mut answer, argc, argv.as_mut_ptr()) };
     assert!(!answer.is_null(), "every return sets an answer");
     // SAFETY: an answer is NUL-terminated and valid until the process ends.

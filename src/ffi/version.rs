@@ -1,7 +1,7 @@
 //! The version of the Exim that has loaded the plugin. The types of Exim's exports depend on it.
 //!
-//! The names of the exports do not tell the version: Debian's 4.100.1 exports the same names as 4.99,
-//! with other types.
+//! The names of the exports do not tell the version: Debian's 4.100.1 exports the same names as
+//! 4.99, with other types.
 #![forbid(unsafe_code)]
 
 /// The last 4.x that has `log_write(selector, flags, format, ...)` and a `BOOL` of four bytes.
@@ -37,8 +37,8 @@ impl HostVersion {
     }
 }
 
-/// The second number of a release, `4.N` or `4.N.P`; `None` for anything else. Release candidates and
-/// snapshots have longer names, and may have other types.
+/// The second number of a release, `4.N` or `4.N.P`; `None` for anything else. Release candidates
+/// and snapshots have longer names, and may have other types.
 fn minor(version: &[u8]) -> Option<u32> {
     let mut parts = version.split(|byte| *byte == b'.');
     let (major, minor, patch) = (parts.next()?, parts.next()?, parts.next());

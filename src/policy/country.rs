@@ -37,7 +37,8 @@ pub enum Countries {
 }
 
 impl Countries {
-    /// True if the list contains the country; `None` if the country is unknown and the list is not `*`.
+    /// True if the list contains the country; `None` if the country is unknown and the list is not
+    /// `*`.
     pub(super) fn contain(&self, country: Option<Country>) -> Option<bool> {
         match (self, country) {
             (Self::Any, _) => Some(true),

@@ -8,8 +8,8 @@
 //! 4. The password is right, and its new country is refused: reject, reason `policy`.
 //! 5. The credentials decide.
 //!
-//! Two kinds of credentials come before this order: malformed ones are rejected with reason `client`,
-//! and ones that could not be checked give "cannot tell".
+//! Two kinds of credentials come before this order: malformed ones are rejected with reason
+//! `client`, and ones that could not be checked give "cannot tell".
 
 use super::Layer;
 use super::NewCountry;
@@ -97,8 +97,8 @@ pub struct Decision {
     pub policy_reject: Option<bool>,
     /// The reason; `None` if the attempt is simply accepted.
     pub reason: Option<Reason>,
-    /// The rule that refuses, or would refuse without `log_only`. For a new country that is only logged,
-    /// `policy.new_country`.
+    /// The rule that refuses, or would refuse without `log_only`. For a new country that is only
+    /// logged, `policy.new_country`.
     pub rule: Option<Rule>,
 }
 
@@ -161,7 +161,7 @@ pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
     };
     let new = new_country(policy, input);
     let refused = refuses(policy, &input.policy_result);
-    // A disabled account is rejected under `log_only`, too, because it only tries out the rules.
+    // `log_only` only tries out rules. It does not enable a disabled account.
     let (reason, rule) = match (refused, input.disabled, &new) {
         (true, _, _) => (Some(Reason::Policy), refusing),
         (false, Some(layer), _) => (Some(Reason::Disabled), Some(Rule::Disabled(layer))),
@@ -204,9 +204,9 @@ pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
     }
 }
 
-/// The reason that a new country gives, if the password is right or was not checked. `Policy` refuses
-/// the attempt, the other reasons accept it. Default rules cannot admit a new country, but a rule of the
-/// account or its domain and an exception can.
+/// The reason that a new country gives, if the password is right or was not checked. `Policy`
+/// refuses the attempt, the other reasons accept it. Default rules cannot admit a new country, but
+/// a rule of the account or its domain and an exception can.
 fn new_country(policy: &Policy, input: &DecisionInput) -> Option<Reason> {
     let admitted_by_name = match &input.policy_result {
         PolicyResult::Pass(Some(rule)) => {

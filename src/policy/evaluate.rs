@@ -1,4 +1,5 @@
-//! The result of each rule for an attempt, and of all rules together, before the password is checked.
+//! The result of each rule for an attempt, and of all rules together, before the password is
+//! checked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -80,8 +81,8 @@ impl Facts {
             || self.limits.iter().any(|(_, is_reached)| *is_reached)
     }
 
-    /// True if the address is in `policy.trusted_networks`. Such an address is exempt from the rules
-    /// about countries and autonomous systems, and from limits per remote.
+    /// True if the address is in `policy.trusted_networks`. Such an address is exempt from the
+    /// rules about countries and autonomous systems, and from limits per remote.
     #[must_use]
     pub fn is_trusted(&self, policy: &Policy) -> bool {
         self.address.is_some_and(|address| address.is_admitted_by(&policy.trusted_networks))
@@ -146,8 +147,8 @@ pub fn apply_rules(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -
 
 /// Combines the results of the rules: the first that admits, refuses or cannot tell decides.
 ///
-/// Under `log_only` a refusal is only logged, so the search goes on. If a later rule cannot tell, the
-/// result is "cannot tell".
+/// Under `log_only` a refusal is only logged, so the search goes on. If a later rule cannot tell,
+/// the result is "cannot tell".
 pub fn combine(policy: &Policy, evaluated: &[EvaluatedRule]) -> PolicyResult {
     let mut refused_by = None;
     for EvaluatedRule { rule, result } in evaluated {
@@ -193,8 +194,8 @@ pub fn evaluate(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> V
         add(Rule::AllowNets(*layer), place.allow_nets(rules));
         add(Rule::AllowCountries(*layer), place.allow_countries(rules));
         if place.needs_unknown_country_rule(rules) {
-            // A list of countries cannot contain an unknown one. `policy.unknown_country` decides here,
-            // before the weaker layers.
+            // A list of countries cannot contain an unknown one. `policy.unknown_country` decides
+            // here, before the weaker layers.
             add(Rule::UnknownCountry, place.unknown_country(policy.reject_unknown_country));
             add(Rule::AllowCountries(*layer), RuleResult::Admits);
         }

@@ -106,7 +106,8 @@ pub struct Limits {
     pub ipv4_prefix: u8,
     /// IPv6 addresses in one network of this prefix length count as one.
     pub ipv6_prefix: u8,
-    /// The time for which an address stays known good after a login. Zero: no address is known good.
+    /// The time for which an address stays known good after a login. Zero: no address is known
+    /// good.
     pub known_good: Duration,
     /// The key of the fingerprints of passwords.
     pub hash_nonce: Arc<Secret>,
@@ -125,7 +126,8 @@ impl Limits {
         !self.known_good.is_zero() && self.list.iter().any(|limit| limit.per == Per::Account)
     }
 
-    /// The subject that a client's address counts for: its effective address, or that address's network.
+    /// The subject that a client's address counts for: its effective address, or that address's
+    /// network.
     #[must_use]
     pub fn remote(&self, address: Address) -> String {
         self.network(address.effective())

@@ -7,8 +7,8 @@ use crate::address;
 use crate::policy::Countries;
 use crate::policy::Country;
 
-/// True if a name has only printable ASCII characters. A database may treat another character as equal
-/// to one of these, or ignore it.
+/// True if a name has only printable ASCII characters. A database may treat another character as
+/// equal to one of these, or ignore it.
 #[must_use]
 pub fn is_plain_name(name: &str) -> bool {
     name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
@@ -21,8 +21,8 @@ pub fn words(text: &str) -> Vec<&str> {
     text.split(separates).filter(|word| !word.is_empty()).collect()
 }
 
-/// Reads country codes separated by commas, semicolons or blanks. `*` is any country. Returns `None` for
-/// an empty list.
+/// Reads country codes separated by commas, semicolons or blanks. `*` is any country. Returns
+/// `None` for an empty list.
 ///
 /// # Errors
 /// A word is not a two-letter code.
@@ -59,8 +59,8 @@ pub fn networks(text: &str) -> Result<Option<Vec<IpNet>>, String> {
     Ok((!list.is_empty()).then_some(list))
 }
 
-/// Reads names of protocols separated by commas, semicolons or blanks, in upper or lower case. Returns
-/// `None` for an empty list.
+/// Reads names of protocols separated by commas, semicolons or blanks, in upper or lower case.
+/// Returns `None` for an empty list.
 #[must_use]
 pub fn protocols(text: &str) -> Option<Vec<String>> {
     let list: Vec<_> = words(text).into_iter().map(str::to_uppercase).collect();

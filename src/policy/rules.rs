@@ -94,8 +94,8 @@ pub struct Policy {
     pub default: Rules,
     /// True if a client whose country is unknown is refused, unless a stronger rule admits it.
     pub reject_unknown_country: bool,
-    /// The networks that are exempt from rules about countries and autonomous systems, and from limits
-    /// per remote.
+    /// The networks that are exempt from rules about countries and autonomous systems, and from
+    /// limits per remote.
     pub trusted_networks: Vec<IpNet>,
     /// The prefixes of NAT64, whose addresses carry an IPv4 address.
     pub nat64: Nat64,
@@ -133,7 +133,8 @@ impl Policy {
             || self.limits.list.iter().any(|limit| limit.per != Per::Remote)
     }
 
-    /// The rules for an account, the strongest first. `own` are those from columns of `accounts.query`.
+    /// The rules for an account, the strongest first. `own` are those from columns of
+    /// `accounts.query`.
     #[must_use]
     pub fn layers<'a>(&'a self, name: &str, own: Option<&'a Rules>) -> Vec<(Layer, &'a Rules)> {
         // Many databases ignore blanks at the end of a text when they compare.

@@ -245,8 +245,8 @@ fn the_accounts_own_rules_override_the_default() {
     }
 }
 
-/// Each row: situation, policy, its result, disabled, credentials; then the decision with its `auth_ok`,
-/// `policy_reject` and reason.
+/// Each row: situation, policy, its result, disabled, credentials; then the decision with its
+/// `auth_ok`, `policy_reject` and reason.
 #[test]
 fn decisions_and_their_log_rows() {
     use DecisionKind::{Accept, CannotTell, Reject};

@@ -1,12 +1,12 @@
-//! Each wrong configuration has its own message, with line and key. No message shows a secret.
+//! Wrong configurations: each has its own message, with line and key. No message shows a secret.
 
 #![allow(clippy::too_many_lines, reason = "a table is as long as it is")]
 
 use super::*;
 
-/// Texts that are appended to the minimal configuration, or replace it, each with its message.
+/// Texts that are appended to the minimal configuration, or that replace it, with their messages.
 #[test]
-fn bad_configurations_name_line_and_key() {
+fn messages_have_line_and_key() {
     let appended = [
         (
             "[policy]\nalow_countries = []",
@@ -28,7 +28,7 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[accounts]\nquery = \"a\"\n\nquery = \"b\"",
-            "line 6: accounts.query: duplicate key `query`: it stands further up, too",
+            "line 6: accounts.query: duplicate key `query`: it is also given above",
         ),
         (
             "[policy]\nhash_nonce = \"hunter2\"\nhash_nonce = \"hunter2\"",
@@ -58,11 +58,11 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[policy]\nallow_countries = [\"GBR\"]",
-            "line 4: policy.allow_countries: \"GBR\" is no two-letter",
+            "line 4: policy.allow_countries: \"GBR\" is not a two-letter",
         ),
         (
             "[policy]\ntrusted_networks = [\"10/8\"]",
-            "line 4: policy.trusted_networks: \"10/8\" is no network",
+            "line 4: policy.trusted_networks: \"10/8\" is not a network",
         ),
         (
             "[policy]\nlog_only = true\nnat64_prefixes = [\"64:ff9b::/96\", \"64:ff9b:1::/49\"]",
@@ -82,7 +82,7 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[policy]\nnat64_prefixes = [\"x\"]",
-            "line 4: policy.nat64_prefixes: \"x\" is no network",
+            "line 4: policy.nat64_prefixes: \"x\" is not a network",
         ),
         (
             "[policy]\nnat64_prefixes = [\"\"]",
@@ -92,11 +92,14 @@ fn bad_configurations_name_line_and_key() {
             "[policy]\nnat64_prefixes = \"64:ff9b::/96\"",
             "line 4: policy.nat64_prefixes: invalid type: text, expected a list in [ ]",
         ),
-        ("[policy]\nfailure_time = \"500\"", "line 4: policy.failure_time: \"500\" is no duration"),
+        (
+            "[policy]\nfailure_time = \"500\"",
+            "line 4: policy.failure_time: \"500\" is not a duration",
+        ),
         ("[policy]\nfailure_time = \"2h\"", "line 4: policy.failure_time: is longer than an hour"),
         (
             "[accounts]\nquery = \"SELECT password FROM a\"",
-            "line 4: accounts.query: asks for no name",
+            "line 4: accounts.query: does not use the name",
         ),
         (
             "[accounts]\nquery = \"SELECT :usr\"",
@@ -104,12 +107,9 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[accounts]\ndefault_scheme = \"ROT13\"",
-            "line 4: accounts.default_scheme: \"ROT13\" is no known",
+            "line 4: accounts.default_scheme: \"ROT13\" is not a known",
         ),
-        (
-            "[accounts]\ndefault_domain = \"@x\"",
-            "line 4: accounts.default_domain: is a domain without @",
-        ),
+        ("[accounts]\ndefault_domain = \"@x\"", "line 4: accounts.default_domain: contains an @"),
         (
             "[accounts]\nmax_parallel_hashes = 0",
             "line 4: accounts.max_parallel_hashes: is not between 1 and 1024",
@@ -121,7 +121,7 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[accounts]\nurl = \"postgres://u:hunter2@h/d\"",
-            "line 4: accounts.url: begins with neither",
+            "line 4: accounts.url: does not begin with",
         ),
         (
             "[log]\ninsert = \"INSERT INTO l VALUES (:user)\"",
@@ -129,11 +129,11 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h\"",
-            "line 4: log.url: names no database after the host",
+            "line 4: log.url: has no database name after the host",
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h/d?sokcet=/x\"",
-            "line 4: log.url: is no mysql://user",
+            "line 4: log.url: is not mysql://user",
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h/d?root_cert_path=/ca&danger_accept_invalid_certs=true\"",
@@ -141,20 +141,20 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h/d?danger_skip_domain_validation=true\"",
-            "line 4: log.url: wants TLS and names no authority to trust: add root_cert_path=FILE. The public ones are \
+            "line 4: log.url: asks for TLS and names no authority to trust: add root_cert_path=FILE. The public ones are \
              in /etc/ssl/certs/ca-certificates.crt",
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h/d?cert_chain_path=/c&priv_key_path=/k\"",
-            "line 4: log.url: wants TLS and names no authority to trust",
+            "line 4: log.url: asks for TLS and names no authority to trust",
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h/d?require_ssl=true\"",
-            "line 4: log.url: wants TLS by an option that the driver does not know",
+            "line 4: log.url: asks for TLS by an option that the driver does not know",
         ),
         (
             "[log]\nurl = \"mysql://exim:hunter2@h/d?socket=/s&ssl-mode=REQUIRED\"",
-            "line 4: log.url: wants TLS by an option that the driver does not know",
+            "line 4: log.url: asks for TLS by an option that the driver does not know",
         ),
         (
             "[log]\nurl = \"mysql://exim:12/hunter2@h/d\"",
@@ -166,25 +166,34 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[log]\nurl = \"mysql://exim:p@ss#hunter2@h/d\"",
-            "line 4: log.url: has a #: in user and password, write %23",
+            "line 4: log.url: contains a #: in user and password, write %23",
         ),
         (
             "[log]\nurl = \"mysql://u:hunter2@h/d?root_cert_path=/a,mysql://u:hunter2@i/d\"",
-            "line 4: log.url: has a second URL in it",
+            "line 4: log.url: contains a second URL",
         ),
         (
             "[log]\nurl = \"mysql://u:hunter2@h/d?root_cert_path=ca.pem\"",
-            "line 4: log.url: has a relative root_cert_path: write an absolute path",
+            "line 4: log.url: has a relative path in root_cert_path: write an absolute one",
         ),
-        ("[log]\nurl = []", "line 4: log.url: names no database"),
+        ("[log]\nurl = []", "line 4: log.url: is an empty list: name a database"),
         (
             "[log]\nurl = [\"sqlite:/a\", \"sqlite:/b\"]",
-            "line 4: log.url: an embedded database stands alone",
+            "line 4: log.url: has an embedded database in a list",
         ),
-        ("[log]\nurl = \"sqlite:relative.db\"", "line 4: log.url: wants an absolute path"),
-        ("[state]\ndirectory = \"state\"", "line 4: state.directory: wants an absolute path"),
+        (
+            "[log]\nurl = \"sqlite:relative.db\"",
+            "line 4: log.url: is a relative path: write an absolute one",
+        ),
+        (
+            "[state]\ndirectory = \"state\"",
+            "line 4: state.directory: is a relative path: write an absolute one",
+        ),
         ("[policy]\ndeny_asns = [1]", "line 4: policy.deny_asns: needs [geoip] asn_database"),
-        ("[policy]\ndeny_asns = [\"ASx\"]", "line 4: policy.deny_asns: \"ASx\" is no autonomous"),
+        (
+            "[policy]\ndeny_asns = [\"ASx\"]",
+            "line 4: policy.deny_asns: \"ASx\" is not an autonomous",
+        ),
         ("[policy]\nnew_country = \"log\"", "line 4: policy.new_country: a country rule needs"),
         (
             "[policy.domain.\"example.com\"]\nallow_countries = [\"GB\"]",
@@ -192,7 +201,7 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[policy.account.\"u@example.com\"]\nallow_nets = [\"10/8\"]",
-            "line 3: policy.account.\"u@example.com\": allow_nets: \"10/8\" is no network",
+            "line 3: policy.account.\"u@example.com\": allow_nets: \"10/8\" is not a network",
         ),
         (
             "[policy.domain.\"example.com\"]\nallow = [\"GB\"]",
@@ -200,11 +209,11 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[policy.domain.\"@example.com\"]\ndisabled = true",
-            "line 3: policy.domain.\"@example.com\": is no domain such as",
+            "line 3: policy.domain.\"@example.com\": is not a domain such as",
         ),
         (
             "[policy.account.\"mike@example.com \"]\ndisabled = true",
-            "line 3: policy.account.\"mike@example.com \": is no account such as",
+            "line 3: policy.account.\"mike@example.com \": is not an account such as",
         ),
         (
             "[policy.domain.\"a.example\"]\n[policy.domain.\"A.example\"]",
@@ -221,15 +230,15 @@ fn bad_configurations_name_line_and_key() {
         ),
         (
             "[policy.domain.\"a.example.\"]\ndisabled = true",
-            "line 3: policy.domain.\"a.example.\": is no domain such as",
+            "line 3: policy.domain.\"a.example.\": is not a domain such as",
         ),
-        ("[policy]\nhash_nonce = 5443", "line 4: policy.hash_nonce: wants a text in quotes"),
+        ("[policy]\nhash_nonce = 5443", "line 4: policy.hash_nonce: is not a text in quotes"),
         ("[policy]\ncountry_memory = \"0s\"", "line 4: policy.country_memory: is 0, which would"),
         ("[policy]\nipv6_prefix = 129", "line 4: policy.ipv6_prefix: is not between 1 and 128"),
-        ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: wants an absolute path"),
+        ("[geoip]\ndatabase = \"x.mmdb\"", "line 4: geoip.database: is a relative path"),
         (
             "[geoip]\nasn_database = [\"/a\", \"x\"]",
-            "line 4: geoip.asn_database: wants an absolute path",
+            "line 4: geoip.asn_database: is a relative path",
         ),
         ("[geoip]\ndatabase = []", "line 4: geoip.database: is an empty list: name a file"),
         (
@@ -246,7 +255,7 @@ fn bad_configurations_name_line_and_key() {
         ("[database]\nurl = [\n\"mysql://u:hunter2\\q@h/d?socket=/x\"]", "line 3: "),
         (
             "[database]\nurl = \"mysql://u:1?hunter2=x@h/d\"",
-            "line 2: database.url: is no mysql://user",
+            "line 2: database.url: is not mysql://user",
         ),
         ("[database]\nurl = 5", "line 2: database.url: expected a database URL in quotes"),
         (
@@ -271,16 +280,16 @@ fn bad_configurations_name_line_and_key() {
     }
 }
 
-/// A limit that is right, and what each line of it may not be.
+/// A correct limit, and the message for each wrong value in it.
 #[test]
-fn bad_limits_are_named() {
+fn wrong_limits_have_messages() {
     const GOOD: &str = "[policy]\nhash_nonce = \"x\"\n[[policy.limit]]\nname = \"guessing\"\n\
                         per = \"account\"\ncount = \"failures\"\nmax = 10\nwithin = \"10m\"\n";
     let config = parse(&format!("{MINIMAL}{GOOD}")).unwrap();
     let limit = config.policy.limits.list.first().unwrap();
     assert_eq!((&*limit.name, limit.max, limit.within.as_secs()), ("guessing", 10, 600));
     for (good, bad, want) in [
-        ("\"guessing\"", "\"a.b\"", "name: wants 1 to 32 letters"),
+        ("\"guessing\"", "\"a.b\"", "name: is not 1 to 32 letters"),
         ("\"account\"", "\"network\"", "per: \"network\" is not one of"),
         ("\"failures\"", "\"successes\"", "count: \"successes\" is not one of"),
         (
@@ -288,11 +297,11 @@ fn bad_limits_are_named() {
             "\"accounts\"",
             "count: \"accounts\" makes no sense with per = \"account\"",
         ),
-        ("max = 10", "max = 0", "max: is 0, which would refuse everybody"),
+        ("max = 10", "max = 0", "max: is 0, which would refuse all clients"),
         ("\"10m\"", "\"60d\"", "within: is not between 1ms and 30days"),
         ("max = 10", "max = 10\naction = \"drop\"", "action: \"drop\" is not one of"),
         ("max = 10", "max = 10\naction = \"delay\"", "delay: is missing"),
-        ("max = 10", "max = 10\ndelay = \"3s\"", "delay: goes with action"),
+        ("max = 10", "max = 10\ndelay = \"3s\"", "delay: needs action"),
     ] {
         let text = format!("{MINIMAL}{}", GOOD.replace(good, bad));
         let message = parse(&text).unwrap_err().to_string();
