@@ -139,7 +139,7 @@ pub enum Delivery {
 pub enum Durability {
     /// The end of any process.
     Process,
-    /// A loss of power, also.
+    /// The end of any process, and a loss of power.
     Disk,
 }
 

@@ -30,8 +30,8 @@ use crate::password::Settings;
 use crate::secret::Secret;
 use crate::sql;
 
-/// The highest `accounts.max_parallel_hashes`. No host has so many CPUs, and an attempt can still
-/// try the slots one by one.
+/// The highest `accounts.max_parallel_hashes`. A higher one would not restrict any host. An attempt
+/// tries the slots one by one.
 const MAX_SLOTS: u32 = 1024;
 
 #[derive(Deserialize)]
@@ -185,7 +185,8 @@ impl AccountsTable {
         if !parameters.iter().any(|name| ["user", "login", "local_part"].contains(name)) {
             // The statement would find all accounts, and the password of any of them would be
             // right.
-            let what = "does not use the name: add :user, :login or :local_part".to_owned();
+            let what =
+                "does not use the name of the account: add :user, :login or :local_part".to_owned();
             return Err(Problem::Key("accounts", "query", what));
         }
         let list = self.list.as_deref().unwrap_or_default();
@@ -199,7 +200,7 @@ impl AccountsTable {
         if dummy.is_some_and(|text| Dummy::load(Path::new(""), Some(text), &passwords).work() == 0)
         {
             // The text is not shown, because it may be the hash of an account.
-            let what = "is not a stored password that takes work to check, or exceeds max_bcrypt_cost, max_rounds or \
+            let what = "is malformed, takes no work to check, or exceeds max_bcrypt_cost, max_rounds or \
                         max_argon2_memory: make one with `authpolicy hash`";
             return Err(Problem::Key("accounts", "dummy_hash", what.to_owned()));
         }
@@ -208,7 +209,7 @@ impl AccountsTable {
             return Err(Problem::Key("accounts", "max_parallel_hashes", what));
         }
         if self.default_domain.contains('@') {
-            let what = "contains an @: write the domain alone".to_owned();
+            let what = "contains an @: write only the domain".to_owned();
             return Err(Problem::Key("accounts", "default_domain", what));
         }
         let database = match &self.url {
@@ -220,7 +221,7 @@ impl AccountsTable {
         let serve_stale = serve_stale.transpose()?;
         if serve_stale.is_some() && matches!(database, Database::Sqlite(_)) {
             let what =
-                "is only for database servers: remove it with an embedded database".to_owned();
+                "needs a database server: remove it, because this database is embedded".to_owned();
             return Err(Problem::Key("accounts", "serve_stale", what));
         }
         Ok(Accounts {

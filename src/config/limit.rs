@@ -12,9 +12,8 @@ use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Per;
 
-/// The highest `max` of a limit that counts passwords. It counts truncated hashes, of which there
-/// are
-/// 4096. Up to this number, few different passwords have the same hash.
+/// The highest `max` of a limit that counts passwords. It counts hashes of 12 bits, and so 4096
+/// values at most. Up to this number, few different passwords have the same hash.
 const MAX_PASSWORDS: u32 = 1000;
 
 #[derive(Deserialize)]

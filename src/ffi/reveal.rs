@@ -23,7 +23,7 @@ use crate::session::Session;
 use crate::verdict::reply::Reply;
 
 /// The reason in the row if the SCRAM keys cannot be read.
-const NO_KEYS: &str = "has keys that could not be asked for, see the line above";
+const NO_KEYS: &str = "has SCRAM keys that the driver could not get, see the line above";
 
 /// Returns the password that a driver needs to check the client's proof.
 pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> ReturnValue {
@@ -62,7 +62,10 @@ pub(super) fn secret(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retu
             mail_log().trouble("secret", &e);
             (
                 Reply::CannotTell.into(),
-                unknown_proof(&e, "could not be asked for, see the line above"),
+                unknown_proof(
+                    &e,
+                    "has a password that the driver could not get, see the line above",
+                ),
             )
         }
     };

@@ -132,7 +132,7 @@ pub fn refuses(policy: &Policy, policy_result: &PolicyResult) -> bool {
     matches!(policy_result, PolicyResult::Refuse(_)) && !policy.log_only
 }
 
-/// True if the password is not checked. Then one of these holds:
+/// True if the password is not checked, for one of these reasons:
 ///
 /// - A rule cannot tell.
 /// - A limit refuses, without `log_only`.
