@@ -215,7 +215,7 @@ fn can_be_a_client(v4: Ipv4Addr) -> bool {
 /// True if an address can be reached over the Internet, and so can have a country. For
 /// documentation networks and unassigned IPv6 addresses, the GeoIP file decides.
 #[must_use]
-pub fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let octets = v4.octets();
@@ -237,7 +237,7 @@ pub fn is_public(address: IpAddr) -> bool {
 
 /// Converts an IPv4-mapped network to IPv4; returns other networks unchanged.
 #[must_use]
-pub fn canonical(network: IpNet) -> IpNet {
+pub(crate) fn canonical(network: IpNet) -> IpNet {
     let mapped = match network {
         IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)),
         IpNet::V4(_) => None,

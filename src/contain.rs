@@ -34,7 +34,7 @@ impl fmt::Display for Panic {
 }
 
 /// Installs a panic hook that prints nothing, because descriptor 2 may be the client's connection.
-pub fn install_hook() {
+pub(crate) fn install_hook() {
     std::panic::set_hook(Box::new(note));
 }
 
@@ -65,7 +65,7 @@ fn shorten(file: &str) -> &str {
     not(feature = "deliberate-panic"),
     allow(unused_variables, reason = "only that feature uses the name")
 )]
-pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Panic> {
+pub(crate) fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Panic> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         #[cfg(feature = "deliberate-panic")]
         deliberate::panic_if_armed("before", place);
@@ -82,11 +82,11 @@ pub fn catch<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Pani
 }
 
 /// A value of another crate whose drop may panic, such as a connection that says goodbye.
-pub struct Contained<T>(ManuallyDrop<T>);
+pub(crate) struct Contained<T>(ManuallyDrop<T>);
 
 impl<T> Contained<T> {
     /// Wraps a value.
-    pub fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         Self(ManuallyDrop::new(value))
     }
 }
@@ -118,7 +118,7 @@ impl<T> Drop for Contained<T> {
 
 /// Panics on demand, for tests.
 #[cfg(feature = "deliberate-panic")]
-pub mod deliberate {
+pub(crate) mod deliberate {
     #![allow(clippy::panic, reason = "panics are the purpose of this module")]
 
     use std::sync::Mutex;
@@ -128,12 +128,12 @@ pub mod deliberate {
 
     /// Makes these places panic, and no others. A place is written as `before-query` or
     /// `after-commit`.
-    pub fn arm(places: Vec<String>) {
+    pub(crate) fn arm(places: Vec<String>) {
         *ARMED.lock().unwrap_or_else(PoisonError::into_inner) = places;
     }
 
     /// Panics if this place is armed.
-    pub fn panic_if_armed(moment: &str, place: &str) {
+    pub(crate) fn panic_if_armed(moment: &str, place: &str) {
         let armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if armed.iter().any(|armed| *armed == format!("{moment}-{place}")) {
             panic!("a deliberate panic");

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::contain;
 use crate::contain::Panic;
 
 /// The reason why an attempt cannot be decided.
@@ -161,6 +162,16 @@ impl Error {
         }
         self
     }
+}
+
+/// Runs a whole program. A panic becomes an error that names only its file and line, because its text
+/// may hold a password.
+///
+/// # Errors
+/// The program panicked.
+pub fn catch_panic<T>(program: impl FnOnce() -> T) -> Result<T, Error> {
+    contain::install_hook();
+    contain::catch("tool", program).map_err(Error::Bug)
 }
 
 /// The rights that the plugin needs on a table, and those that some commands of the tool need

@@ -1,15 +1,15 @@
-//! authpolicy: an AUTH decided inside Exim, from the password to the log row.
+//! authpolicy: decides each SMTP AUTH inside Exim, from the password to the log row.
 //!
-//! Exim asks one question; the plugin answers yes, no, or "cannot tell", and never anything else.
-//! No attempt goes unrecorded, and nobody gets in because something broke.
+//! Exim asks one question. The plugin answers yes, no, or "cannot tell", and never anything else.
+//! Each attempt is recorded, and no error ever leads to an acceptance.
 //!
-//! An attempt passes from `attempt` through `check`, which asks `account`, `policy` and `tables`, to
-//! `verdict` and `row`. The modules in reading order:
+//! An attempt passes from `attempt` through `check`, which asks `account`, `policy` and `tables`,
+//! to `verdict` and `row`. The modules in reading order:
 //!
 //! - [`ffi`]: the exports that `${dlfunc}` calls, and the only way in
-//! - [`attempt`]: the arguments of one AUTH command, typed; [`address`]: the client's address, and the
+//! - [`attempt`]: the arguments of one AUTH command, typed; `address`: the client's address, and the
 //!   IPv4 address that it carries
-//! - [`session`]: the state that lives as long as the process
+//! - `session`: the state that lives as long as the process
 //! - [`check`]: the story of an attempt, one verb a line
 //! - [`account`]: the account query and its columns; the accounts cached on this host
 //! - [`policy`]: rules, facts and the decision, without I/O
@@ -18,19 +18,37 @@
 //! - [`row`]: the way of a row into the log's table, and the journal
 //! - [`password`]: the comparison of a password with a stored one
 //! - [`geo`]: the country and the autonomous system of an address
-//! - [`store`]: SQLite and MariaDB; [`sql`] finds the parameters of a statement
+//! - [`store`]: SQLite and MariaDB; `sql` finds the parameters of a statement
 //! - [`state`]: the state directory, with the slots for hashing
-//! - [`config`], [`secret`], [`error`]: used by all of them; [`contain`] catches panics of other
-//!   crates, [`signals`] keeps system calls from ending the process
+//! - [`config`], [`secret`], [`error`]: used by all of them; `contain` catches panics of other
+//!   crates, `signals` keeps system calls from ending the process
 //!
-//! The `authpolicy` tool is the package in `tool/`.
+//! # The tool
+//!
+//! The `authpolicy` tool is the package in `tool/`. It uses only these modules
+//! (`tests/layering.rs` checks this list):
+//!
+//! - [`account`]: the name and the query parameters of an account; cached accounts, to delete them
+//! - [`attempt`]: a trial attempt, a typed address, and the maximum length of a password
+//! - [`check`]: the decision about a trial attempt, with the facts and the rules
+//! - [`config`]: the configuration
+//! - [`error`]: errors, and panics as errors
+//! - [`geo`]: lookups in the GeoIP files, and their verification
+//! - [`password`]: new stored passwords, their schemes, and the time that a check takes
+//! - [`policy`]: the effective rules, to print them; lists of countries and networks
+//! - [`row`]: the journal, and the delivery of its rows
+//! - [`secret`]: passwords, wiped after use
+//! - [`state`]: the slots for hashing, to check that their file can be made
+//! - [`store`]: the databases, their tables, backup and restore
+//! - [`tables`]: counters, known good addresses and exceptions
+//! - [`verdict`]: the reply and the log line
 
 pub mod account;
-pub mod address;
+pub(crate) mod address;
 pub mod attempt;
 pub mod check;
 pub mod config;
-pub mod contain;
+pub(crate) mod contain;
 pub mod error;
 pub mod ffi;
 pub mod geo;
@@ -38,9 +56,9 @@ pub mod password;
 pub mod policy;
 pub mod row;
 pub mod secret;
-pub mod session;
-pub mod signals;
-pub mod sql;
+pub(crate) mod session;
+pub(crate) mod signals;
+pub(crate) mod sql;
 pub mod state;
 pub mod store;
 pub mod tables;

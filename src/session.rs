@@ -27,7 +27,7 @@ use crate::verdict::Verdict;
 
 /// What this process knows.
 #[derive(Default)]
-pub struct Session {
+pub(crate) struct Session {
     pid: u32,
     settings: Vec<(PathBuf, LoadedConfig)>,
     /// The verdict of the latest attempt, for `last`.
@@ -52,7 +52,7 @@ struct AllowedRemote {
 }
 
 /// What `finish` has to know of calls of `secret` and `scram`.
-pub struct DriverExchange {
+pub(crate) struct DriverExchange {
     /// As Exim passed it.
     pub authcid: Vec<u8>,
     /// When the attempt began.
@@ -66,7 +66,7 @@ pub struct DriverExchange {
 }
 
 /// The keys of one attempt: the driver asks for each by itself.
-pub struct ScramExchange {
+pub(crate) struct ScramExchange {
     /// They.
     pub keys: Keys,
     /// Whether the client's proof has come, so that the driver asked for what it needs to check it.
@@ -74,7 +74,7 @@ pub struct ScramExchange {
 }
 
 /// One configuration, and the GeoIP files it names.
-pub struct LoadedConfig {
+pub(crate) struct LoadedConfig {
     /// `authpolicy.toml`
     pub config: Config,
     /// The files of `geoip.database`.
@@ -131,7 +131,7 @@ impl LoadedConfig {
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         let before = Stamp::of(path);
         let config = Config::load(path)?;
         let read_from = FileStamps::of_config(&config, before);
@@ -148,7 +148,7 @@ impl LoadedConfig {
 impl Session {
     /// Nothing known yet.
     #[must_use]
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             pid: 0,
             settings: Vec::new(),
@@ -161,7 +161,7 @@ impl Session {
     }
 
     /// Forgets what a parent process knew, but for what it read from files that are still the same.
-    pub fn renew(&mut self, pid: u32) {
+    pub(crate) fn renew(&mut self, pid: u32) {
         if self.pid != pid {
             self.pid = pid;
             self.last = None;
@@ -174,7 +174,7 @@ impl Session {
 
     /// Forgets the attempt before: what `last` says until we know better, and after a panic, is
     /// that we cannot tell.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.last = Some(Verdict::cannot_tell(String::new()));
         self.authorized = None;
         self.exchange = None;
@@ -182,7 +182,12 @@ impl Session {
 
     /// Keeps a decision of `allow` for this connection. Without a configuration it holds for all of
     /// them.
-    pub fn remember_allowed(&mut self, config: Option<&Path>, remote: String, allowed: Allowed) {
+    pub(crate) fn remember_allowed(
+        &mut self,
+        config: Option<&Path>,
+        remote: String,
+        allowed: Allowed,
+    ) {
         self.allowed.retain(|known| known.config.as_deref() != config);
         let config = config.map(Path::to_owned);
         self.allowed.push(AllowedRemote { config, remote, allowed });
@@ -190,7 +195,7 @@ impl Session {
 
     /// Returns the latest decision of `allow` for this address and this configuration.
     #[must_use]
-    pub fn allowed(&self, config: Option<&str>, remote: &str) -> Option<Allowed> {
+    pub(crate) fn allowed(&self, config: Option<&str>, remote: &str) -> Option<Allowed> {
         let config = path(config);
         let is_this = |known: &&AllowedRemote| {
             known.remote == remote && known.config.as_deref().is_none_or(|known| known == config)
@@ -209,7 +214,10 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
-    pub fn current_settings(&mut self, config: Option<&str>) -> Result<&LoadedConfig, Error> {
+    pub(crate) fn current_settings(
+        &mut self,
+        config: Option<&str>,
+    ) -> Result<&LoadedConfig, Error> {
         let pid = self.pid;
         for (_, settings) in &mut self.settings {
             let is_inherited = settings.preloaded_by.is_some_and(|by| by != pid);
@@ -222,7 +230,7 @@ impl Session {
     ///
     /// # Errors
     /// The configuration or a GeoIP file cannot be read, or is wrong; an attempt will say so.
-    pub fn preload(&mut self, config: Option<&str>) -> Result<(), Error> {
+    pub(crate) fn preload(&mut self, config: Option<&str>) -> Result<(), Error> {
         self.recheck();
         let pid = self.pid;
         let settings = self.settings_mut(config)?;
@@ -235,7 +243,7 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
-    pub fn settings(&mut self, config: Option<&str>) -> Result<&LoadedConfig, Error> {
+    pub(crate) fn settings(&mut self, config: Option<&str>) -> Result<&LoadedConfig, Error> {
         self.settings_mut(config).map(|settings| &*settings)
     }
 
@@ -260,7 +268,7 @@ impl Session {
 
 /// The path of the configuration that a call names, or of the default one.
 #[must_use]
-pub fn path(config: Option<&str>) -> &Path {
+pub(crate) fn path(config: Option<&str>) -> &Path {
     Path::new(config.unwrap_or(config::DEFAULT_PATH))
 }
 

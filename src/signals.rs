@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 const MAX_PENDING: u32 = 8;
 
 /// Blocks SIGXFSZ and SIGPIPE in this thread until it is dropped.
-pub struct BlockedSignals {
+pub(crate) struct BlockedSignals {
     /// The mask before, or `None` if it could not be changed.
     before: Option<SigSet>,
 }
@@ -24,7 +24,7 @@ pub struct BlockedSignals {
 impl BlockedSignals {
     /// Blocks the signals.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { before: blocked().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
     }
 }

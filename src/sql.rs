@@ -18,7 +18,7 @@ impl<'a> Sql<'a> {
     ///
     /// ```compile_fail
     /// let user = String::from("' OR '1'='1");
-    /// authpolicy::sql::Sql::of(&["SELECT password FROM account WHERE username = '", &user, "'"]);
+    /// authpolicy::store::Sql::of(&["SELECT password FROM account WHERE username = '", &user, "'"]);
     /// ```
     #[must_use]
     pub fn of(pieces: &[&'static str]) -> Self {
@@ -40,7 +40,7 @@ impl From<&'static str> for Sql<'_> {
 
 /// The names after a `:` outside of quotes and comments, in order, repeated as they stand.
 #[must_use]
-pub fn parameters(sql: &str) -> Vec<&str> {
+pub(crate) fn parameters(sql: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = sql;
     while let Some(start) = rest.find([':', '\'', '"', '`', '-', '#', '/']) {

@@ -35,7 +35,7 @@ use crate::contain;
 use crate::contain::Panic;
 use crate::error::Error;
 use crate::error::StoreFault;
-use crate::sql::Sql;
+pub use crate::sql::Sql;
 
 /// How often a transaction is tried that others are in the way of; `attempt_timeout` ends it
 /// sooner.

@@ -13,6 +13,8 @@
 #[allow(unreachable_pub, reason = "shared code of tests")]
 mod imports;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use imports::Crate;
@@ -60,10 +62,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("signals", &[]),
 ];
 
-/// The modules of the library that the tool uses.
+/// The modules of the library that the tool uses. The documentation of src/lib.rs has the same
+/// list.
 const TOOL: &[&str] = &[
-    "account", "address", "attempt", "check", "config", "contain", "error", "geo", "password",
-    "policy", "row", "secret", "signals", "sql", "state", "store", "tables", "verdict",
+    "account", "attempt", "check", "config", "error", "geo", "password", "policy", "row", "secret",
+    "state", "store", "tables", "verdict",
 ];
 
 /// Where unsafe code may stand.
@@ -146,17 +149,32 @@ fn no_module_uses_a_module_that_uses_it() {
     assert_eq!(planted.circle(), None);
 }
 
-#[test]
-fn the_tool_uses_the_documented_modules_alone() {
-    let tool = tool();
-    for (module, code) in tool.modules() {
-        for (at, _) in code.match_indices("authpolicy::") {
-            let used = code[at..].split("::").nth(1).unwrap();
-            let used: String =
-                used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            assert!(TOOL.contains(&&*used), "{} uses {used}", module.join("/"));
+/// The modules of the library that another crate uses.
+fn library_modules_in(user: &Crate) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for (_, code) in user.modules() {
+        for (at, path) in code.match_indices("authpolicy::") {
+            let rest = &code[at + path.len()..];
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            used.insert(rest[..end].to_owned());
         }
     }
+    used
+}
+
+#[test]
+fn the_tool_uses_exactly_the_documented_modules() {
+    let wanted: BTreeSet<_> = TOOL.iter().map(|module| (*module).to_owned()).collect();
+    assert_eq!(library_modules_in(&tool()), wanted);
+    let planted = planted(&[("a", "use authpolicy::ffi;"), ("b", "authpolicy::geo::Geo")]);
+    assert_eq!(library_modules_in(&planted).into_iter().collect::<Vec<_>>(), ["ffi", "geo"]);
+
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs");
+    let text = fs::read_to_string(path).unwrap();
+    let (_, documented) = text.split_once("//! # The tool\n").unwrap();
+    let documented = documented.lines().filter_map(|line| line.strip_prefix("//! - [`"));
+    let documented: Vec<_> = documented.filter_map(|line| Some(line.split_once("`]")?.0)).collect();
+    assert_eq!(documented, TOOL);
 }
 
 #[test]

@@ -29,9 +29,9 @@ use authpolicy::password::Candidate;
 use authpolicy::password::Dummy;
 use authpolicy::policy::NewCountry;
 use authpolicy::secret::Secret;
-use authpolicy::sql::Sql;
 use authpolicy::state::slots;
 use authpolicy::state::slots::Slots;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 

@@ -15,8 +15,8 @@ use authpolicy::config::Config;
 use authpolicy::config::DEFAULT_QUERY_OF_PROVED;
 use authpolicy::error::Error;
 use authpolicy::policy::lists;
-use authpolicy::sql::Sql;
 use authpolicy::store::Deadline;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 

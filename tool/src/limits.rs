@@ -12,7 +12,7 @@ use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::policy::Limit;
 use authpolicy::policy::lists;
-use authpolicy::sql::Sql;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 use authpolicy::tables::counters;

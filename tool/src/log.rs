@@ -7,8 +7,8 @@ use clap::Args;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::policy::lists;
-use authpolicy::sql::Sql;
 use authpolicy::store::Row;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 

@@ -30,16 +30,17 @@ use std::time::UNIX_EPOCH;
 
 use clap::Parser;
 use clap::Subcommand;
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
 
 use authpolicy::attempt::MAX_PASSWORD;
 use authpolicy::config::Config;
 use authpolicy::config::DEFAULT_PATH;
 use authpolicy::config::Timeouts;
-use authpolicy::contain;
+use authpolicy::error;
 use authpolicy::error::Error;
 use authpolicy::password::Settings;
 use authpolicy::secret::Secret;
-use authpolicy::signals::BlockedSignals;
 use authpolicy::store::Deadline;
 
 /// Whether the answer is yes.
@@ -97,13 +98,11 @@ enum Configured {
 }
 
 fn main() -> ExitCode {
-    contain::install_hook();
-    // A write beyond `ulimit -f` is reported as an error, and does not end the tool.
-    let _blocked = BlockedSignals::new();
-    contain::catch("tool", act).unwrap_or_else(|panic| fail(&Error::Bug(panic)))
+    error::catch_panic(act).unwrap_or_else(|e| fail(&e))
 }
 
 fn act() -> ExitCode {
+    block_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -116,6 +115,16 @@ fn act() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(e) => fail(&e),
     }
+}
+
+/// Blocks the signals that a failed write raises. The write still fails, so that the tool can
+/// report it: beyond `ulimit -f`, or to a connection that the server has closed.
+fn block_signals() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGXFSZ);
+    signals.add(Signal::SIGPIPE);
+    // If the mask cannot be changed, such a write ends the tool.
+    let _ = signals.thread_block().ok();
 }
 
 fn fail(e: &Error) -> ExitCode {

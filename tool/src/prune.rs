@@ -8,7 +8,7 @@ use authpolicy::account::cached;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::row::delivery;
-use authpolicy::sql::Sql;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 use authpolicy::tables::counters;

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use clap::Args;
 
-use authpolicy::address::Address;
 use authpolicy::attempt::Attempt;
 use authpolicy::attempt::Remote;
 use authpolicy::check;
@@ -102,7 +101,7 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
     let Explanation { facts, is_known_good, evaluated, input } = explanation;
     let address = facts.address.map(|address| address.source().to_string());
     say(&format!("fact.address={}", address.as_deref().unwrap_or("local")));
-    if let Some((v4, form)) = facts.address.and_then(Address::carried) {
+    if let Some((v4, form)) = facts.address.and_then(|address| address.carried()) {
         say(&format!("fact.carried={v4}"));
         say(&format!("fact.carried_by={form}"));
     }

@@ -19,8 +19,8 @@ use authpolicy::config::Timeouts;
 use authpolicy::error::Error;
 use authpolicy::error::StoreFault;
 use authpolicy::policy::NewCountry;
-use authpolicy::sql::Sql;
 use authpolicy::store::Deadline;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 

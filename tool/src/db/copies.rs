@@ -25,9 +25,9 @@ use crate::say;
 use authpolicy::config::Config;
 use authpolicy::config::Database;
 use authpolicy::error::Error;
-use authpolicy::sql::Sql;
 use authpolicy::store;
 use authpolicy::store::Incoming;
+use authpolicy::store::Sql;
 
 /// A database of the configuration.
 #[derive(Clone, ValueEnum)]

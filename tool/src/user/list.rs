@@ -11,8 +11,8 @@ use authpolicy::password;
 use authpolicy::password::Settings;
 use authpolicy::policy::lists;
 use authpolicy::secret::Secret;
-use authpolicy::sql::Sql;
 use authpolicy::store::Row;
+use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 
