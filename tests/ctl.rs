@@ -123,7 +123,7 @@ fn test_explains_the_decision_and_writes_no_row() {
         assert!(text.starts_with(&in_order.concat()), "{text}");
         assert_eq!(run(&site, &["test", "u@example.com", ""], "secret").0, 0, "local");
         let (status, _, stderr) = run(&site, &["test", "u@example.com", "GB"], "secret");
-        assert_eq!((status, stderr.contains("is no address")), (2, true), "{stderr}");
+        assert_eq!((status, stderr.contains("is not an IP address")), (2, true), "{stderr}");
         site.sql("UPDATE account SET password = '{NO-SUCH}x'");
         let (status, text, _) = run(&site, &["test", "u@example.com", GB], "secret");
         assert_eq!((status, text.contains("unknown scheme")), (2, true), "{text}");

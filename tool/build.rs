@@ -1,7 +1,8 @@
-//! Link arguments: the tool, like the plugin, calls these functions through the library's C files.
+//! Link arguments. The tool, like the plugin, calls these functions through the C files of the
+//! library.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // The root's build.rs has the same.
+    // The build.rs of the plugin has the same arguments.
     println!("cargo::rustc-link-arg-bins=-Wl,--wrap=connect,--wrap=recv,--wrap=getaddrinfo");
 }

@@ -1,4 +1,5 @@
-//! `authpolicy config`: checks what the configuration says and names, and prints what is in force.
+//! `authpolicy config`: checks the configuration with the files and databases that it names, and
+//! prints the effective settings.
 
 mod accounts;
 mod embedded;
@@ -37,22 +38,22 @@ use authpolicy::store::Value;
 
 use super::Done;
 use super::flush;
+use super::long_deadline;
 use super::owner;
-use super::patience;
 use super::say;
 use super::user;
 
 pub(super) fn run(config: Config) -> Done {
-    // Root alone may look into Exim's processes.
+    // Only root can see the files that Exim's processes keep open.
     let holders = embedded::find_holders(&config);
     let config = &owner::become_owner(config)?;
     print::print(config);
     let (servers, reached) = servers::check(config);
     let hashed = if reached.accounts { Some(time_costliest_hash(config)) } else { None };
-    let dearest = hashed.as_ref().and_then(|hashed| hashed.as_ref().ok()).copied();
+    let costliest_hash = hashed.as_ref().and_then(|hashed| hashed.as_ref().ok()).copied();
     let log_is_reached = !reached.log.is_empty();
-    let with_accounts = |check: fn(&Config) -> _| with(reached.accounts, || check(config));
-    let with_log = |check: fn(&Config) -> _| with(log_is_reached, || check(config));
+    let with_accounts = |check: fn(&Config) -> _| if_reached(reached.accounts, || check(config));
+    let with_log = |check: fn(&Config) -> _| if_reached(log_is_reached, || check(config));
     let checks = [
         ("sections", Ok(sections::check(config))),
         ("servers", servers),
@@ -63,8 +64,8 @@ pub(super) fn run(config: Config) -> Done {
         ("accounts_list", with_accounts(user::check)),
         ("log", with_log(check_log)),
         ("tables", with_log(check_tables)),
-        ("writes", with(log_is_reached, || writes::check(config, &reached.log))),
-        ("journal", owner::may_enter(config).and_then(|()| flush::check(config))),
+        ("writes", if_reached(log_is_reached, || writes::check(config, &reached.log))),
+        ("journal", owner::check_entry(config).and_then(|()| flush::check(config))),
         ("names", with_accounts(accounts::check_names)),
         ("serve_stale", Ok(check_serve_stale(config))),
         ("geoip", geoip::check(config)),
@@ -76,14 +77,19 @@ pub(super) fn run(config: Config) -> Done {
             ),
         ),
         ("max_parallel_hashes", check_slots(config)),
-        ("limits", with(log_is_reached, || limits::check(config, dearest.unwrap_or_default()))),
+        (
+            "limits",
+            if_reached(log_is_reached, || {
+                limits::check(config, costliest_hash.unwrap_or_default())
+            }),
+        ),
     ];
     let mut failed: Vec<(&str, Error)> = Vec::new();
     for (what, result) in checks {
         match result {
             Ok(found) => say(&format!("check.{what}={found}")),
             Err(e) => {
-                // Each cause once: several checks need the same file or table.
+                // Several checks may need the same file or table: each cause is printed once.
                 match failed.iter().find(|(_, other)| other.to_string() == e.to_string()) {
                     Some((first, _)) => say(&format!("check.{what}=failed, see check.{first}")),
                     None => say(&format!("check.{what}=failed {e}")),
@@ -95,8 +101,11 @@ pub(super) fn run(config: Config) -> Done {
     failed.into_iter().next().map_or(Ok(true), |(_, e)| Err(e))
 }
 
-/// Makes a check if the server that it needs can be reached.
-fn with(is_reached: bool, check: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
+/// Runs a check if the server that it needs has been reached.
+fn if_reached(
+    is_reached: bool,
+    check: impl FnOnce() -> Result<String, Error>,
+) -> Result<String, Error> {
     if is_reached { check() } else { Ok(skipped()) }
 }
 
@@ -110,23 +119,23 @@ fn time_costliest_hash(config: &Config) -> Result<Duration, Error> {
     let settings = &accounts.passwords;
     let mut dummy = Dummy::load(&config.state_directory, accounts.dummy_hash(), settings);
     if accounts.query_is_default {
-        let mut store = Store::open(&accounts.database, patience(config))?;
+        let mut store = Store::open(&accounts.database, long_deadline(config))?;
         for mut row in store.query("SELECT password FROM account", &[])? {
             if let Some(Value::Text(stored)) = row.take("password") {
                 dummy = dummy.or_costlier(&[stored], settings);
             }
         }
     }
-    // The longest that is hashed: SHA-crypt takes longer for longer ones.
-    let nobody = Secret::new(vec![b'x'; MAX_PASSWORD]);
+    // The longest password allowed, because SHA-crypt takes longer for longer ones.
+    let password = Secret::new(vec![b'x'; MAX_PASSWORD]);
     let start = Instant::now();
-    dummy.top_up(0, Candidate { password: &nobody, login: "" });
+    dummy.top_up(0, Candidate { password: &password, login: "" });
     Ok(start.elapsed())
 }
 
-/// Compares the cost of a refusal for the most expensive account known with `failure_time`.
-fn check_failure_time(config: &Config, dearest: Duration) -> String {
-    let time = Duration::from_millis(u64::try_from(dearest.as_millis()).unwrap_or(0));
+/// Warns if checking the costliest stored password takes longer than `failure_time`.
+fn check_failure_time(config: &Config, costliest_hash: Duration) -> String {
+    let time = Duration::from_millis(u64::try_from(costliest_hash.as_millis()).unwrap_or(0));
     let (time, floor) = (time.max(Duration::from_millis(1)), config.failure_time);
     let found = format!("the dearest stored password known takes {}", format_duration(time));
     if time < floor {
@@ -141,14 +150,14 @@ fn check_failure_time(config: &Config, dearest: Duration) -> String {
     )
 }
 
-/// How many hash at the same time.
-fn parallel(config: &Config) -> u32 {
+/// The number of attempts that may hash at the same time.
+fn max_parallel_hashes(config: &Config) -> u32 {
     config.accounts.max_parallel_hashes.unwrap_or_else(slots::default_count)
 }
 
-/// Makes the file of the slots, where it can be made.
+/// Makes the file of the hashing slots and takes a slot, if that is possible.
 fn check_slots(config: &Config) -> Result<String, Error> {
-    let slots = Slots::open(&config.state_directory, Some(parallel(config)));
+    let slots = Slots::open(&config.state_directory, Some(max_parallel_hashes(config)));
     match slots.and_then(|slots| slots.take()) {
         Ok(_) => Ok(String::from("ok")),
         Err(e) if config.accounts.max_parallel_hashes.is_some() => Err(e),
@@ -158,8 +167,8 @@ fn check_slots(config: &Config) -> Result<String, Error> {
 
 fn check_log(config: &Config) -> Result<String, Error> {
     let log = &config.log;
-    let mut store = Store::open(&log.database, patience(config))?;
-    // Looked at first, since who may not use a table may not see that it is there either.
+    let mut store = Store::open(&log.database, long_deadline(config))?;
+    // This comes first, because a user without rights on a table may not see that it exists.
     store.prepare(Sql::configured(&log.insert)).map_err(|e| about_log(config, e))?;
     if let Database::Sqlite(path) = &log.database {
         check_writable(path)?;
@@ -173,13 +182,14 @@ fn check_log(config: &Config) -> Result<String, Error> {
     Ok(String::from("ok the statement fits the table"))
 }
 
-/// Says what to do about the log's table if it is ours.
+/// Adds to an error what to do about the log's table, if it is the one that `db init` makes.
 fn about_log(config: &Config, e: Error) -> Error {
     let is_known = config.log.insert.contains("connection_log");
     if is_known { e.about_table("connection_log") } else { e }
 }
 
-/// SQLite opens what it may only read, too, and says so with the first row.
+/// Fails if the embedded database cannot be written. SQLite would open it, and fail at the first
+/// row.
 fn check_writable(path: &Path) -> Result<(), Error> {
     let beside = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
     let directory = path.parent().unwrap_or(path).to_owned();
@@ -194,8 +204,8 @@ fn check_writable(path: &Path) -> Result<(), Error> {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(e) => {
                 let what = format!(
-                    "{}, and the embedded database must be writable with all beside it: chown it to \
-                     uid {}, Exim's user, chmod {mode}",
+                    "{}, but the embedded database and all files beside it must be writable: chown it to \
+                     uid {}, Exim's user, and chmod it to {mode}",
                     e.desc(),
                     Uid::effective()
                 );
@@ -207,7 +217,7 @@ fn check_writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A table whose rows are not stored with their marks, or not at all.
+/// Returns a table without transactions, where a row and its mark may not be stored together.
 fn table_without_transactions(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
     // All of SQLite's are.
     let sql = store.dialect(
@@ -226,43 +236,48 @@ fn table_without_transactions(config: &Config, store: &mut Store) -> Result<Opti
     Ok(names.find(|name| name != "connection_log" || insert.contains(name)))
 }
 
-/// What plugin and tool do with each table of ours.
-const OF_DELIVERED: &[&str] = &[
+/// The statements of the plugin and the tool on each of the plugin's own tables.
+const DELIVERED_STATEMENTS: &[&str] = &[
     "INSERT INTO authpolicy_delivered (id) VALUES ('')",
     "SELECT id FROM authpolicy_delivered",
     "DELETE FROM authpolicy_delivered",
 ];
-const OF_COUNT: &[&str] = &[
+const COUNT_STATEMENTS: &[&str] = &[
     "REPLACE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
      VALUES ('', '', '', '', '', 0)",
     "SELECT expires FROM authpolicy_count",
     "UPDATE authpolicy_count SET expires = expires",
 ];
-const OF_SEEN: &[&str] = &[
+const SEEN_STATEMENTS: &[&str] = &[
     "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
      VALUES ('', '', '', '', 0)",
     "SELECT fingerprint FROM authpolicy_seen",
     "UPDATE authpolicy_seen SET fingerprint = fingerprint",
 ];
-const OF_EXCEPTION: &[&str] = &[
+const EXCEPTION_STATEMENTS: &[&str] = &[
     "SELECT expires FROM authpolicy_exception",
     "INSERT INTO authpolicy_exception (username, expires) VALUES ('', 0)",
     "DELETE FROM authpolicy_exception",
 ];
 
-/// Has statements on the tables of ours looked at, not run.
+/// Prepares the statements on the plugin's own tables without running them.
 fn check_tables(config: &Config) -> Result<String, Error> {
     let policy = &config.policy;
     let limits = !policy.limits.list.is_empty();
     let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     let mut found = Vec::new();
     let mut all_fit = true;
     for (table, statements, is_needed, otherwise) in [
-        ("authpolicy_delivered", OF_DELIVERED, false, "a row may be stored twice after an outage"),
-        ("authpolicy_count", OF_COUNT, limits, "there can be no limit"),
-        ("authpolicy_seen", OF_SEEN, seen, "there can be no known_good or new_country"),
-        ("authpolicy_exception", OF_EXCEPTION, false, "exceptions may be missing"),
+        (
+            "authpolicy_delivered",
+            DELIVERED_STATEMENTS,
+            false,
+            "a row may be stored twice after an outage",
+        ),
+        ("authpolicy_count", COUNT_STATEMENTS, limits, "there can be no limit"),
+        ("authpolicy_seen", SEEN_STATEMENTS, seen, "there can be no known_good or new_country"),
+        ("authpolicy_exception", EXCEPTION_STATEMENTS, false, "exceptions may be missing"),
     ] {
         let checked = statements.iter().try_for_each(|sql| store.prepare(*sql).map(|_| ()));
         match checked {
@@ -275,11 +290,11 @@ fn check_tables(config: &Config) -> Result<String, Error> {
             Err(e) => return Err(e.about_table(table)),
         }
     }
-    let said = if all_fit { "ok:" } else { "warning" };
-    Ok(format!("{said} {}", found.join(", ")))
+    let result = if all_fit { "ok:" } else { "warning" };
+    Ok(format!("{result} {}", found.join(", ")))
 }
 
-/// Whether anybody would be served by what is remembered.
+/// Warns if `serve_stale` has no effect, because limits need the same database.
 fn check_serve_stale(config: &Config) -> String {
     let is_wanted = config.accounts.serve_stale.is_some();
     let (limits, log) = (&config.policy.limits.list, &config.log.database);

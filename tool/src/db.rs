@@ -1,4 +1,5 @@
-//! `authpolicy db`: makes what is missing and leaves alone what is there; backup and restore.
+//! `authpolicy db`: makes missing databases and tables; backs up and restores the embedded
+//! database.
 
 mod copies;
 mod source;
@@ -15,17 +16,17 @@ use authpolicy::store::schema::Schema;
 use self::copies::BackupArguments;
 use self::copies::RestoreArguments;
 use super::Done;
+use super::long_deadline;
 use super::owner;
-use super::patience;
 use super::say;
 
 #[derive(Subcommand)]
 pub(super) enum DbCommand {
-    /// Make the databases' tables where they are missing; what exists is never altered.
+    /// Create the missing databases and tables; existing ones are never altered.
     Init,
-    /// Copy the embedded database, as it is now, to a new file; Exim may run.
+    /// Copy the embedded database to a new file, while Exim may be running.
     Backup(BackupArguments),
-    /// Put a backup in the embedded database's place; Exim may run.
+    /// Replace the embedded database by a backup, while Exim may be running.
     Restore(RestoreArguments),
 }
 
@@ -45,21 +46,21 @@ pub(super) fn run(config: Config, command: &DbCommand) -> Done {
 
 fn init(config: &Config) -> Done {
     let accounts = &config.accounts;
-    // With a query of the administrator's own, the accounts are in a table of their own.
+    // With another query, the accounts are in a table of the administrator.
     if accounts.query_is_default {
         store::create(&accounts.database)?;
-        let mut store = Store::open(&accounts.database, patience(config))?;
-        make(&mut store, &schema::ACCOUNT)?;
+        let mut store = Store::open(&accounts.database, long_deadline(config))?;
+        make_table(&mut store, &schema::ACCOUNT)?;
     }
     store::create(&config.log.database)?;
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     for schema in &schema::LOG {
-        make(&mut store, schema)?;
+        make_table(&mut store, schema)?;
     }
     Ok(true)
 }
 
-fn make(store: &mut Store, schema: &Schema) -> Result<(), Error> {
+fn make_table(store: &mut Store, schema: &Schema) -> Result<(), Error> {
     let made = store.create_table(schema)?;
     let what = if made { "made" } else { "exists, left as it is" };
     say(&format!("table={} {what}", schema.table));

@@ -1,4 +1,5 @@
-//! `authpolicy exception`: allowances of an account for a time, such as a journey.
+//! `authpolicy exception`: temporary exceptions of an account from rules about countries and
+//! networks, such as for a journey.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -21,7 +22,7 @@ use authpolicy::store::Store;
 use authpolicy::store::Value;
 
 use super::Done;
-use super::patience;
+use super::long_deadline;
 use super::say;
 use super::seconds_before_now;
 use super::timestamp;
@@ -30,17 +31,17 @@ const DAY: i64 = 24 * 3600;
 
 #[derive(Subcommand)]
 pub(super) enum ExceptionCommand {
-    /// Admit an account from countries or networks, whatever rules about places say, until a day is
-    /// over.
+    /// Let an account log in from countries or networks that the rules refuse, until the end of a
+    /// day.
     Add(AddException),
-    /// List the exceptions, those that have ended too.
+    /// List the exceptions, including those that have ended.
     List {
-        /// Only those of this account.
+        /// List only the exceptions of this account.
         name: Option<String>,
     },
     /// Delete an exception.
     Del {
-        /// Its number, as listed.
+        /// The number of the exception, as `list` shows it.
         id: u32,
     },
 }
@@ -48,21 +49,21 @@ pub(super) enum ExceptionCommand {
 #[derive(Args)]
 #[command(group(ArgGroup::new("places").required(true).multiple(true).args(["countries", "networks"])))]
 pub(super) struct AddException {
-    /// The account, as mike@example.com; as it stands in the log.
+    /// The account as the log shows it, such as mike@example.com.
     name: String,
-    /// Countries to admit, as ES,FR.
+    /// The countries to admit, such as ES,FR.
     #[arg(long, value_name = "LIST")]
     countries: Option<String>,
-    /// Networks to admit, as 192.0.2.0/24.
+    /// The networks to admit, such as 192.0.2.0/24.
     #[arg(long, value_name = "LIST")]
     networks: Option<String>,
-    /// The last day, as 2027-06-30 (UTC), or for how long, as 14d.
+    /// The last day in UTC, such as 2027-06-30, or a duration, such as 14d.
     #[arg(long, value_name = "DAY")]
     until: String,
 }
 
 pub(super) fn run(config: &Config, command: &ExceptionCommand) -> Done {
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     run_command(config, &mut store, command).map_err(|e| e.about_table("authpolicy_exception"))
 }
 
@@ -85,15 +86,14 @@ fn account(config: &Config, name: &str) -> String {
 
 fn add(config: &Config, store: &mut Store, exception: &AddException) -> Done {
     let account = account(config, &exception.name);
-    let wrong = |what: String| Error::Account { account: account.clone(), what };
+    let fail = |what: String| Error::Account { account: account.clone(), what };
     let text = |list: &Option<String>| list.as_deref().map_or(Value::Null, Value::text);
     let countries = exception.countries.as_deref().unwrap_or_default();
     let networks = exception.networks.as_deref().unwrap_or_default();
-    let countries = lists::countries(countries)
-        .map_err(|what| wrong(format!("--countries: {what}")))?
-        .is_some();
+    let countries =
+        lists::countries(countries).map_err(|what| fail(format!("--countries: {what}")))?.is_some();
     let networks =
-        lists::networks(networks).map_err(|what| wrong(format!("--networks: {what}")))?.is_some();
+        lists::networks(networks).map_err(|what| fail(format!("--networks: {what}")))?.is_some();
     if account.is_empty() {
         return Err(Error::Call(String::from("the account's name is empty")));
     }
@@ -102,14 +102,16 @@ fn add(config: &Config, store: &mut Store, exception: &AddException) -> Done {
         return Err(Error::Config { file: config.path.clone(), what });
     }
     if !countries && !networks {
-        return Err(wrong(String::from("--countries or --networks must name one at least")));
+        return Err(fail(String::from(
+            "--countries and --networks are empty: give a country or a network",
+        )));
     }
     let lengths = [&exception.countries, &exception.networks];
     if lengths.into_iter().flatten().any(|list| list.len() > 255) {
-        return Err(wrong(String::from("a list has more than 255 characters: add two exceptions")));
+        return Err(fail(String::from("a list has more than 255 characters: add two exceptions")));
     }
     let now = seconds_before_now(Duration::ZERO);
-    let expires = end(&exception.until, now).map_err(wrong)?;
+    let expires = parse_end(&exception.until, now).map_err(fail)?;
     if let Some(warning) = warn(config, &account) {
         eprintln!("authpolicy: warning: {warning}");
     }
@@ -131,10 +133,10 @@ fn add(config: &Config, store: &mut Store, exception: &AddException) -> Done {
     Ok(true)
 }
 
-/// Returns a warning if the account query finds no such account, or returns another name. This is not an
-/// error, because the account may be created later.
+/// Returns a warning if the account query finds no such account, or returns another name. This is
+/// not an error, because the account may be created later.
 fn warn(config: &Config, account: &str) -> Option<String> {
-    match find(config, account) {
+    match find_username(config, account) {
         Ok(None) => {
             Some(format!("accounts.query finds no account {account:?}: check the spelling"))
         }
@@ -154,13 +156,14 @@ fn warn(config: &Config, account: &str) -> Option<String> {
     }
 }
 
-/// Returns the `username` of an account, if the query finds it; empty without such a column.
-fn find(config: &Config, account: &str) -> Result<Option<String>, Error> {
+/// Returns the `username` of an account if the query finds it; empty if the query has no such
+/// column.
+fn find_username(config: &Config, account: &str) -> Result<Option<String>, Error> {
     let accounts = &config.accounts;
     let attempt = Attempt::parse(&[account.as_bytes(), b"-", b"", b"tls=yes"])?;
     let login = Login::new(account, &accounts.default_domain);
     let query = match accounts.query_is_default {
-        // It finds disabled accounts, too.
+        // This query also finds disabled accounts.
         true => DEFAULT_QUERY_OF_PROVED.into(),
         false => Sql::configured(&accounts.query),
     };
@@ -170,8 +173,8 @@ fn find(config: &Config, account: &str) -> Result<Option<String>, Error> {
     Ok(rows.first().map(|row| row.text("username")))
 }
 
-/// When an exception is over: with the day that is named, or so long from now.
-fn end(text: &str, now: i64) -> Result<i64, String> {
+/// Returns the end of an exception in seconds since 1970: the end of a day, or a duration from now.
+fn parse_end(text: &str, now: i64) -> Result<i64, String> {
     let midnight = humantime::parse_rfc3339_weak(&format!("{text} 00:00:00"));
     let end = match (midnight, humantime::parse_duration(text)) {
         (Ok(day), _) => {
@@ -181,12 +184,12 @@ fn end(text: &str, now: i64) -> Result<i64, String> {
         (Err(_), Ok(time)) => now.saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)),
         (Err(_), Err(_)) => {
             return Err(format!(
-                "--until: {text:?} is neither a day such as 2027-06-30 nor a time such as 14d"
+                "--until: {text:?} is not a day such as 2027-06-30 or a duration such as 14d"
             ));
         }
     };
     if end <= now {
-        return Err(format!("--until: {text} is over"));
+        return Err(format!("--until: {text} is in the past: give a later day"));
     }
     Ok(end)
 }

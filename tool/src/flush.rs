@@ -1,4 +1,5 @@
-//! `authpolicy flush`: stores the rows that wait in the journal, and says what is left in it.
+//! `authpolicy flush`: stores the rows that are waiting in the journal, and prints the number left
+//! in it.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -25,16 +26,16 @@ use super::say;
 use super::seconds_before_now;
 use super::timestamp;
 
-/// How long one transaction may take: nobody waits for it.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// The time for which files of another process are tried again, and the pause before each try. An
-/// attempt that delivers has a file for at most 200 ms.
-const HELD: Duration = Duration::from_secs(1);
-const HELD_PAUSE: Duration = Duration::from_millis(100);
+/// The time for one transaction. It is long, because no client waits.
+const TRANSACTION_TIME: Duration = Duration::from_secs(60);
+/// The time for which files locked by another process are tried again, and the pause before each
+/// try. An attempt that delivers locks a file for at most 200 ms.
+const LOCKED_TIME: Duration = Duration::from_secs(1);
+const LOCKED_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub(super) struct FlushArguments {
-    /// Try those again that were set aside, too: the database has been mended.
+    /// Also try the rows again that were set aside; use it after the database has been corrected.
     #[arg(long)]
     set_aside: bool,
 }
@@ -53,7 +54,7 @@ pub(super) fn run(config: &Config, arguments: &FlushArguments) -> Done {
     let journal = Journal::new(state, durability, MailLog::new(&log));
     let backlog = journal.backlog()?;
     let (delivered, marks) = match journal.has_rows() {
-        true => work(config, &journal, &backlog, &progress)?,
+        true => deliver(config, &journal, &backlog, &progress)?,
         false => (Delivered::default(), Ok(())),
     };
     progress.finish();
@@ -79,15 +80,15 @@ pub(super) fn run(config: &Config, arguments: &FlushArguments) -> Done {
     marks.map(|()| left == 0)
 }
 
-/// Delivers until no row of the backlog waits, or a pass gets none of them out of the journal. Also
-/// deletes old marks; says how that went.
-fn work(
+/// Delivers until no row of the backlog waits, or until a pass gets none of them out of the
+/// journal. Also deletes old marks; returns the result of that separately.
+fn deliver(
     config: &Config,
     journal: &Journal<'_>,
     backlog: &Backlog,
     progress: &Progress,
 ) -> Result<(Delivered, Result<(), Error>), Error> {
-    let timeouts = Timeouts { attempt: PATIENCE, ..config.timeouts };
+    let timeouts = Timeouts { attempt: TRANSACTION_TIME, ..config.timeouts };
     let deadline = || Deadline::new(Instant::now(), timeouts);
     let mut stores = Stores::new(config, deadline());
     let report = |rows| progress.add(u64::try_from(rows).unwrap_or(0));
@@ -106,22 +107,22 @@ fn work(
             break;
         }
         if left >= before {
-            // The clock decides and not the number of tries, because rows that fail may take long.
+            // Time is the limit and not the number of tries, because rows that fail may take long.
             let since: &mut Instant = stuck_since.get_or_insert_with(Instant::now);
-            if !is_locked || since.elapsed() >= HELD {
+            if !is_locked || since.elapsed() >= LOCKED_TIME {
                 break;
             }
-            std::thread::sleep(HELD_PAUSE);
+            std::thread::sleep(LOCKED_PAUSE);
         }
         pace = Pace::of_flush_again(timeouts);
     }
-    // Where only `flush` delivers, nobody else does it.
+    // With `log.delivery = "journal"`, no attempt deletes old marks.
     stores.replace_deadline(deadline());
     let marks = stores.log().and_then(delivery::prune).map(drop);
     Ok((all, marks))
 }
 
-/// What `authpolicy config` says of the journal.
+/// Checks the journal for `authpolicy config`.
 pub(super) fn check(config: &Config) -> Result<String, Error> {
     let directory = &config.state_directory;
     if !directory.exists() {
@@ -145,13 +146,16 @@ fn describe(journal: &Journal<'_>, journal_status: &JournalStatus) -> String {
     let since = since.map(|since| format!(" since {}", timestamp(since))).unwrap_or_default();
     let mut parts = Vec::new();
     if *waiting > 0 {
-        parts.push(format!("{}{since}: run `authpolicy flush`", rows(*waiting, "waits", "wait")));
+        parts.push(format!(
+            "{}{since}: run `authpolicy flush`",
+            describe_rows(*waiting, "waits", "wait")
+        ));
     }
     if *set_aside > 0 {
         parts.push(format!(
             "{} set aside in {}/set-aside: it has the reasons; when they are mended, run \
              `authpolicy flush --set-aside`",
-            rows(*set_aside, "is", "are"),
+            describe_rows(*set_aside, "is", "are"),
             journal.directory().display()
         ));
     }
@@ -159,6 +163,6 @@ fn describe(journal: &Journal<'_>, journal_status: &JournalStatus) -> String {
     format!("warning {}", parts.join("; "))
 }
 
-fn rows(count: usize, one: &str, more: &str) -> String {
+fn describe_rows(count: usize, one: &str, more: &str) -> String {
     if count == 1 { format!("1 row {one}") } else { format!("{count} rows {more}") }
 }

@@ -1,4 +1,4 @@
-//! `authpolicy geoip lookup`: what the GeoIP files say.
+//! `authpolicy geoip lookup`: looks up an address in the GeoIP files.
 
 use clap::Subcommand;
 
@@ -13,7 +13,8 @@ use super::say;
 
 #[derive(Subcommand)]
 pub(super) enum GeoipCommand {
-    /// Print the country of an address, and its autonomous system; exit status 1 where it is unknown.
+    /// Print the country and the autonomous system of an address; the exit status is 1 if the
+    /// country is unknown.
     Lookup {
         /// The address.
         ip: String,
@@ -23,7 +24,7 @@ pub(super) enum GeoipCommand {
 pub(super) fn run(config: &Config, command: &GeoipCommand) -> Done {
     let GeoipCommand::Lookup { ip } = command;
     let Remote::Address(address) = Remote::parse(ip.as_bytes()) else {
-        return Err(Error::Call(format!("{ip:?} is no address")));
+        return Err(Error::Call(format!("{ip:?} is not an IP address")));
     };
     let Some(geo) = Geo::from_paths(&config.geoip) else {
         let what = String::from("has no [geoip] database");

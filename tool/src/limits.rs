@@ -1,4 +1,4 @@
-//! `authpolicy limits`: who is beyond which limit now, and forgiveness.
+//! `authpolicy limits`: shows the limits that have been reached, and clears counters.
 
 use std::time::Duration;
 
@@ -20,40 +20,40 @@ use authpolicy::tables::counters::Clock;
 use authpolicy::tables::seen;
 
 use super::Done;
+use super::long_deadline;
 use super::milliseconds_now;
-use super::patience;
 use super::say;
 use super::span;
 
 #[derive(Subcommand)]
 pub(super) enum LimitsCommand {
-    /// Forget what was counted, so that who is named may try again.
+    /// Delete counted failures, so that an account or address can try again.
     Clear(Clear),
 }
 
 #[derive(Args)]
-#[command(group(ArgGroup::new("whose").required(true).multiple(true).args(["account", "remote", "all"])))]
+#[command(group(ArgGroup::new("subject").required(true).multiple(true).args(["account", "remote", "all"])))]
 pub(super) struct Clear {
-    /// Of this account; its addresses are no longer known good.
+    /// Clear the counters of this account; its addresses are no longer known good.
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
-    /// Of this address, or of the network that it counts with; `local` for this machine. What is
-    /// counted per account stays.
+    /// Clear the counters of this address, or of the network that it is counted in; `local` for
+    /// this machine. Counters per account stay.
     #[arg(long, value_name = "IP")]
     remote: Option<String>,
-    /// Of everybody; no address of any account is known good then.
+    /// Clear all counters; no address is known good any more.
     #[arg(long, conflicts_with_all = ["account", "remote"])]
     all: bool,
 }
 
 pub(super) fn run(config: &Config, command: Option<&LimitsCommand>) -> Done {
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     if config.policy.limits.list.is_empty() {
         eprintln!("authpolicy: the configuration has no [[policy.limit]]");
     }
     let done = match command {
         None => list(config, &mut store),
-        Some(LimitsCommand::Clear(whose)) => clear(config, &mut store, whose),
+        Some(LimitsCommand::Clear(subject)) => clear(config, &mut store, subject),
     };
     done.map_err(|e| e.about_table("authpolicy_count"))
 }
@@ -86,13 +86,14 @@ fn list(config: &Config, store: &mut Store) -> Done {
     Ok(found)
 }
 
-/// The time in whole seconds until an entry ends, from milliseconds. It is rounded up, so that the entry ends
-/// no later than printed. Another host's clock may be ahead, so it is at most `within`.
+/// The time in whole seconds until an entry ends, from milliseconds. It is rounded up, so that the
+/// entry ends no later than printed. Another host's clock may be ahead, so it is at most `within`.
 fn time_until_below(left: u64, within: Duration) -> Duration {
     Duration::from_secs(left.div_ceil(1000)).min(within)
 }
 
-/// Who is beyond a limit, and why; `left` in milliseconds, until the oldest entry ends.
+/// Describes a limit that has been reached. `left` is the time until the oldest entry ends, in
+/// milliseconds.
 fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) -> String {
     let or_any = |text: &str| if text.is_empty() { "*".to_owned() } else { text.to_owned() };
     let left = time_until_below(left, limit.within);
@@ -108,15 +109,15 @@ fn describe(limit: &Limit, account: &str, remote: &str, count: &str, left: u64) 
     )
 }
 
-fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
-    let account = whose
+fn clear(config: &Config, store: &mut Store, subject: &Clear) -> Done {
+    let account = subject
         .account
         .as_deref()
         .map(|name| counters::name(Login::new(name, &config.accounts.default_domain).key()));
-    let remote = match whose.remote.as_deref() {
+    let remote = match subject.remote.as_deref() {
         None => None,
         Some("local") => Some(String::from("local")),
-        // As `limits` prints it.
+        // A network, as `limits` prints it.
         Some(net) if net.contains('/') => match lists::network(net) {
             Ok(net) => Some(config.policy.limits.network(net.addr())),
             Err(what) => return Err(Error::Call(format!("--remote: {what}"))),
@@ -126,7 +127,7 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
                 Some(config.policy.limits.remote(config.policy.nat64.read(address)))
             }
             Remote::Local | Remote::Unusable(_) => {
-                return Err(Error::Call(format!("--remote: {text:?} is no address")));
+                return Err(Error::Call(format!("--remote: {text:?} is not an IP address")));
             }
         },
     };
@@ -135,7 +136,7 @@ fn clear(config: &Config, store: &mut Store, whose: &Clear) -> Done {
         Some(account) => {
             seen::forget(store, account, remote.as_deref())?;
         }
-        None if whose.all => {
+        None if subject.all => {
             store.execute("UPDATE authpolicy_seen SET fingerprint = ''", &[])?;
         }
         None => {}

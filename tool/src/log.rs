@@ -1,4 +1,4 @@
-//! `authpolicy log`: recent attempts, or who is attacked from where.
+//! `authpolicy log`: shows recent attempts, or a summary of refused ones.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use authpolicy::store::Store;
 use authpolicy::store::Value;
 
 use super::Done;
-use super::patience;
+use super::long_deadline;
 use super::progress::Progress;
 use super::say;
 use super::since;
@@ -21,28 +21,28 @@ use super::span;
 
 #[derive(Args)]
 pub(super) struct LogArguments {
-    /// Only this account; % stands for any text.
+    /// Show only this account; % stands for any text.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Only this address, or network such as 192.0.2.0/24; % stands for any text.
+    /// Show only this address, or a network such as 192.0.2.0/24; % stands for any text.
     #[arg(long, value_name = "IP")]
     remote: Option<String>,
-    /// Only this country.
+    /// Show only this country.
     #[arg(long, value_name = "CODE")]
     country: Option<String>,
-    /// Only attempts that were not accepted.
+    /// Show only attempts that were not accepted.
     #[arg(long)]
     refused: bool,
-    /// Only attempts with the right password that policy refused: a password has leaked.
+    /// Show only attempts that policy refused although the password was right: it may have leaked.
     #[arg(long)]
     leaked: bool,
-    /// Only the last while, as 24h.
+    /// Show only the attempts of this last period, such as 24h.
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     since: Option<Duration>,
-    /// At most so many lines, the newest.
+    /// The maximum number of lines; the newest are shown.
     #[arg(long, short = 'n', default_value_t = 50, value_name = "N")]
     limit: u32,
-    /// Which accounts are attacked, from which countries and addresses.
+    /// Count the refused attempts by account, by country and by address.
     #[arg(long)]
     summary: bool,
 }
@@ -65,7 +65,7 @@ impl Filter {
 }
 
 pub(super) fn run(config: &Config, arguments: &LogArguments) -> Done {
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     let filter = filter(&mut store, arguments)?;
     let shown = match arguments.summary {
         true => summarize(&mut store, &filter),
@@ -78,7 +78,7 @@ pub(super) fn run(config: &Config, arguments: &LogArguments) -> Done {
     Ok(true)
 }
 
-/// Says which filters match no row.
+/// Describes the filters that match no row.
 fn describe_nothing(arguments: &LogArguments) -> String {
     let is_known = |text: &String| text.contains('%') || lists::network(text).is_ok();
     let is_known = arguments.remote.as_ref().is_some_and(is_known);
@@ -127,8 +127,8 @@ fn filter(store: &mut Store, arguments: &LogArguments) -> Result<Filter, Error> 
     Ok(filter)
 }
 
-/// Adds the filter for `--remote`: an address, a network, or a pattern. The column may also hold other
-/// texts: "" for a dialogue on this machine, and whatever Exim passed instead of an address.
+/// Adds the filter for `--remote`: an address, a network, or a pattern. The column may also hold
+/// other texts: "" for a dialogue on this machine, and whatever Exim passed instead of an address.
 fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), Error> {
     let Ok(network) = lists::network(text) else {
         let text = Value::text(&text.to_lowercase());
@@ -177,7 +177,7 @@ fn list(store: &mut Store, filter: &Filter) -> Done {
     Ok(!rows.is_empty())
 }
 
-/// NULL is shown as `-`, as in the log line.
+/// Formats a value; NULL is `-`, as in the log line.
 fn cell(row: &Row, column: &str) -> String {
     match row.get(column) {
         None | Some(Value::Null) => String::from("-"),
@@ -196,7 +196,7 @@ fn summarize(store: &mut Store, filter: &Filter) -> Done {
     Ok(found)
 }
 
-/// Attempts that were not accepted, by one column.
+/// Prints the attempts that were not accepted, grouped by one column.
 fn print_group(store: &mut Store, filter: &Filter, title: &str, column: &'static str) -> Done {
     let sql = [
         &["SELECT ", column],
@@ -233,7 +233,8 @@ fn print_group(store: &mut Store, filter: &Filter, title: &str, column: &'static
     Ok(!lines.is_empty())
 }
 
-/// Columns as wide as their widest cell. What clients sent stays on its line.
+/// Prints columns as wide as their widest cell. Control characters are replaced, so that a row
+/// stays on one line.
 fn print_table(titles: &[&str], lines: &[Vec<String>]) {
     let clean = |text: &str| text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     let titles: Vec<String> = titles.iter().map(|&title| title.to_owned()).collect();

@@ -1,6 +1,7 @@
-//! The `authpolicy` tool: one file a verb, over the same library that Exim loads.
+//! The `authpolicy` tool: one file for each verb. It uses the library that Exim loads.
 //!
-//! Exit status 0 is yes or done, 1 no, 2 could not tell. Passwords come from standard input alone.
+//! The exit status is 0 for yes or done, 1 for no, and 2 for cannot tell. Passwords are read only
+//! from standard input.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool prints")]
 
 mod config;
@@ -43,10 +44,10 @@ use authpolicy::password::Settings;
 use authpolicy::secret::Secret;
 use authpolicy::store::Deadline;
 
-/// Whether the answer is yes.
+/// True if the answer is yes.
 type Done = Result<bool, Error>;
 
-/// Look after authpolicy: accounts, the log, and what is in force.
+/// Manage authpolicy: check the configuration, manage accounts and exceptions, and read the log.
 #[derive(Parser)]
 #[command(name = "authpolicy", version, max_term_width = 100)]
 struct Cli {
@@ -59,49 +60,50 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a stored password; the password is read from standard input.
+    /// Make a stored password from a password read from standard input.
     Hash(hash::HashArguments),
     #[command(flatten)]
     Configured(Configured),
 }
 
-/// What needs a configuration.
+/// The verbs that need a configuration.
 #[derive(Subcommand)]
 enum Configured {
-    /// Check the configuration, what it names, and print what is in force.
+    /// Check the configuration and print the effective settings.
     Config,
-    /// Look after the databases.
+    /// Create the databases, back up the embedded one, and restore it.
     #[command(subcommand)]
     Db(db::DbCommand),
-    /// Look after the accounts of the embedded account table.
+    /// Manage the accounts of the table that `authpolicy db init` creates.
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Decide an attempt as Exim would, without a row; the password is read from standard input.
+    /// Try a login and explain the decision, without a row in the log; the password is read from
+    /// standard input.
     Test(test::TestArguments),
     /// Show recent attempts.
     Log(log::LogArguments),
-    /// Look after exceptions from the rules about places.
+    /// Manage exceptions from the rules about countries and networks.
     #[command(subcommand)]
     Exception(exception::ExceptionCommand),
-    /// Show who is beyond which limit.
+    /// Show the limits that have been reached, with the account or address of each.
     Limits {
         #[command(subcommand)]
         verb: Option<limits::LimitsCommand>,
     },
-    /// Store the rows that wait in the journal.
+    /// Store the rows that are waiting in the journal.
     Flush(flush::FlushArguments),
     /// Delete old rows of the log.
     Prune(prune::PruneArguments),
-    /// Ask the GeoIP file.
+    /// Look up addresses in the GeoIP files.
     #[command(subcommand)]
     Geoip(geoip::GeoipCommand),
 }
 
 fn main() -> ExitCode {
-    error::catch_panic(act).unwrap_or_else(|e| fail(&e))
+    error::catch_panic(run).unwrap_or_else(|e| fail(&e))
 }
 
-fn act() -> ExitCode {
+fn run() -> ExitCode {
     block_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -137,7 +139,7 @@ fn dispatch(cli: Cli) -> Done {
     let verb = match cli.verb {
         Command::Configured(verb) => verb,
         Command::Hash(arguments) => {
-            // It needs no configuration, but heeds the limits of one that can be read.
+            // No configuration is needed. If there is one, its limits on the cost of hashes apply.
             let settings = match std::fs::File::open(&cli.config) {
                 Ok(_) => Config::load(&cli.config)?.accounts.passwords,
                 Err(_) => Settings::default(),
@@ -147,7 +149,7 @@ fn dispatch(cli: Cli) -> Done {
     };
     let config = Config::load(&cli.config)?;
     let config = match verb {
-        // It touches nothing of the state directory.
+        // This verb does not use the state directory.
         Configured::Geoip(_) => config,
         Configured::Db(verb) => return db::run(config, &verb),
         Configured::Config => return config::run(config),
@@ -160,7 +162,7 @@ fn dispatch(cli: Cli) -> Done {
         | Configured::Prune(_) => owner::become_owner(config)?,
     };
     match verb {
-        // Done above.
+        // These have returned above.
         Configured::Config | Configured::Db(_) => Ok(true),
         Configured::User(verb) => user::run(&config, &verb),
         Configured::Test(arguments) => test::run(&config, &arguments),
@@ -173,33 +175,33 @@ fn dispatch(cli: Cli) -> Done {
     }
 }
 
-/// Prints a line; a reader that has gone away, as `| head` does, is no error.
+/// Prints a line. It is not an error if the reader has gone away, as `| head` does.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}").ok();
 }
 
-/// Time for an administrator's statement, which may walk through a long log.
-fn patience(config: &Config) -> Deadline {
+/// The deadline for an administrator's statement, which may read a long log.
+fn long_deadline(config: &Config) -> Deadline {
     let hours = Duration::from_secs(24 * 3600);
     let timeouts = Timeouts { query: hours, attempt: hours, ..config.timeouts };
     Deadline::new(Instant::now(), timeouts)
 }
 
-/// Seconds since 1970, `ago` before now.
+/// The time `ago` before now, in seconds since 1970.
 #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
 fn seconds_before_now(ago: Duration) -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.saturating_sub(ago).as_secs()).unwrap_or(0)
 }
 
-/// Milliseconds since 1970, now.
+/// The present time, in milliseconds since 1970.
 #[allow(clippy::disallowed_methods, reason = "the tool compares clocks")]
 fn milliseconds_now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(0)
 }
 
-/// Seconds since 1970 as a date.
+/// Formats seconds since 1970 as a date.
 fn timestamp(seconds: i64) -> String {
     let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let time = UNIX_EPOCH.checked_add(since);
@@ -217,22 +219,22 @@ fn span(time: Duration) -> String {
     }
 }
 
-/// Reads a password: asked for at a terminal, else the one line of standard input.
+/// Asks for a password at a terminal; otherwise reads one line from standard input.
 fn read_password(prompt: &str) -> Result<Secret, Error> {
     let unreadable = |source| Error::System { place: String::from("standard input"), source };
     if std::io::stdin().is_terminal() {
         let password = rpassword::prompt_password(prompt).map_err(unreadable)?;
         return Ok(Secret::new(password.into_bytes()));
     }
-    // Room for all of it at once: growing would leave copies behind.
+    // Allocated at once: a growing buffer would leave copies of the password in memory.
     let mut bytes = Vec::with_capacity(MAX_PASSWORD.saturating_mul(2));
-    let most = u64::try_from(MAX_PASSWORD).unwrap_or(0).saturating_add(2);
-    std::io::stdin().take(most).read_to_end(&mut bytes).map_err(unreadable)?;
+    let max_length = u64::try_from(MAX_PASSWORD).unwrap_or(0).saturating_add(2);
+    std::io::stdin().take(max_length).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
     }
     let password = Secret::new(bytes);
-    // Typed twice, it would be stored as one of two lines, and nobody could log in.
+    // A password given twice would be stored as one text of two lines, which no login matches.
     if password.expose().contains(&b'\n') {
         let what = "has more than one line: give the password once, on one line";
         return Err(unreadable(std::io::Error::other(what)));

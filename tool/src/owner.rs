@@ -1,6 +1,6 @@
-//! Root leaves nothing behind: the tool becomes the owner of the state directory, Exim's user,
-//! before it touches anything there. A database that root has touched would turn each AUTH into
-//! a 435.
+//! The change of user: as root, the tool becomes the owner of the state directory, Exim's user,
+//! before it uses a file there. Files that root has made in a database's directory would make each
+//! AUTH a 435.
 
 mod directories;
 
@@ -22,22 +22,22 @@ use authpolicy::config::Config;
 use authpolicy::config::Database;
 use authpolicy::error::Error;
 
-/// Becomes the owner of the state directory, and reads the configuration again as that user, who
-/// is the one that has to be able to.
+/// Becomes the owner of the state directory. Reads the configuration again as that user, because
+/// Exim has to be able to read it.
 pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if !Uid::effective().is_root() {
-        return reachable(config);
+        return check_access(config);
     }
     let directory = &config.state_directory;
     let place = directory.display().to_string();
     let Ok(meta) = directory.symlink_metadata() else {
-        return missing(config, place);
+        return without_directory(config, place);
     };
     let fail = |source| Error::System { place: place.clone(), source };
     if meta.uid() == 0 || !meta.is_dir() {
         return Err(fail(io::Error::other(
-            "is no directory of Exim's user: chown it, as `chown -R Debian-exim: DIRECTORY`, or \
+            "is not a directory of Exim's user: chown it, as with `chown -R Debian-exim: DIRECTORY`, or \
              correct state.directory",
         )));
     }
@@ -56,11 +56,11 @@ pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
         let source = io::Error::other(format!("as Exim's user, {name} (uid {uid}): {e}"));
         Error::System { place: String::from("the configuration"), source }
     })?;
-    reachable(config)
+    check_access(config)
 }
 
-/// Without an embedded database there is nothing yet that root could spoil.
-fn missing(config: Config, place: String) -> Result<Config, Error> {
+/// Fails if there is an embedded database. Without one, root makes no file of the wrong owner.
+fn without_directory(config: Config, place: String) -> Result<Config, Error> {
     if !is_embedded(&config) {
         return Ok(config);
     }
@@ -69,13 +69,13 @@ fn missing(config: Config, place: String) -> Result<Config, Error> {
     Err(Error::System { place, source })
 }
 
-/// A directory with the database in it has to let us in: to who may not enter it, all that is there
-/// seems to be missing.
-fn reachable(config: Config) -> Result<Config, Error> {
+/// Fails if this user may not enter a state directory that has an embedded database. The database
+/// would only seem to be missing.
+fn check_access(config: Config) -> Result<Config, Error> {
     let directory = &config.state_directory;
     let is_there = |database: &&Database| matches!(database, Database::Sqlite(path) if path.starts_with(directory));
     if [&config.accounts.database, &config.log.database].iter().any(is_there) {
-        may_enter(&config)?;
+        check_entry(&config)?;
     }
     Ok(config)
 }
@@ -85,18 +85,17 @@ fn is_embedded(config: &Config) -> bool {
     databases.iter().any(|database| matches!(database, Database::Sqlite(_)))
 }
 
-/// Names the state directory, or one above it, that does not let this user in.
-pub(super) fn may_enter(config: &Config) -> Result<(), Error> {
+/// Fails if this user may not enter the state directory. The error names it, or the directory above
+/// it that is closed.
+pub(super) fn check_entry(config: &Config) -> Result<(), Error> {
     let directory = &config.state_directory;
     let mut from_above: Vec<_> = directory.ancestors().collect();
     from_above.reverse();
     let closed = |path: &&&Path| access(**path, AccessFlags::X_OK) == Err(Errno::EACCES);
     let Some(closed) = from_above.iter().find(closed) else { return Ok(()) };
     let what = match closed == directory {
-        true => {
-            "is state.directory, which must be a directory of Exim's user: chown it, and chmod 700"
-        }
-        false => "is above state.directory: chmod o+x, so that Exim's user gets through",
+        true => "it is state.directory: chown it to Exim's user, and chmod it to 700",
+        false => "it is above state.directory: let Exim's user through with chmod o+x",
     };
     let uid = Uid::effective();
     let source = io::Error::other(format!("may not be entered by uid {uid}: {what}"));

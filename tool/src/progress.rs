@@ -1,4 +1,4 @@
-//! Progress of long work: the amount done, the rate, and the time left. It is shown only on standard
+//! Progress of long work: the amount done, the rate, and the time left. It is shown on standard
 //! error, and only at a terminal.
 
 use std::io::IsTerminal;
@@ -8,7 +8,7 @@ use indicatif::ProgressStyle;
 
 const COUNTED: &str = "{msg}: {human_pos} of {human_len}, {per_sec:.0}, {eta} left";
 const UNCOUNTED: &str = "{msg}: {human_pos}, {per_sec:.0}";
-const SAID: &str = "{msg} ...";
+const STEP: &str = "{msg} ...";
 
 /// One line at the terminal; it is erased when the work is done.
 pub(super) struct Progress(Option<ProgressBar>);
@@ -27,15 +27,15 @@ impl Progress {
         let total = total()?;
         drop(counting);
         let style = if total.is_some() { COUNTED } else { UNCOUNTED };
-        Ok(Self::shown(total, what, style))
+        Ok(Self::start(total, what, style))
     }
 
-    /// Names work of unknown length.
+    /// Shows the name of work of unknown length.
     pub(super) fn of_step(what: &str) -> Self {
-        if std::io::stderr().is_terminal() { Self::shown(None, what, SAID) } else { Self(None) }
+        if std::io::stderr().is_terminal() { Self::start(None, what, STEP) } else { Self(None) }
     }
 
-    fn shown(total: Option<u64>, what: &str, style: &str) -> Self {
+    fn start(total: Option<u64>, what: &str, style: &str) -> Self {
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
         let style = ProgressStyle::with_template(style);
         let bar = bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

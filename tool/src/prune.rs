@@ -1,4 +1,4 @@
-//! `authpolicy prune`: deletes old rows of the log, in batches that block no AUTH for long.
+//! `authpolicy prune`: deletes old rows of the log, in small batches, so that no AUTH waits long.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use authpolicy::tables::counters;
 use authpolicy::tables::seen;
 
 use super::Done;
-use super::patience;
+use super::long_deadline;
 use super::progress::Progress;
 use super::say;
 use super::seconds_before_now;
 use super::since;
 
-/// Rows a statement: some ten milliseconds of locks.
+/// The number of rows that a statement deletes. It locks them for some ten milliseconds.
 const BATCH: i64 = 5000;
 
 #[derive(Args)]
 pub(super) struct PruneArguments {
-    /// How long rows are kept, as 90d; at least a day.
-    #[arg(long, value_parser = days, value_name = "DURATION")]
+    /// The age up to which rows are kept, such as 90d; at least a day.
+    #[arg(long, value_parser = at_least_a_day, value_name = "DURATION")]
     keep: Duration,
 }
 
-/// A duration that deletes nobody's log by a slip of the hand.
-fn days(text: &str) -> Result<Duration, String> {
+/// Parses a duration of at least a day, so that a typing error cannot delete the whole log.
+fn at_least_a_day(text: &str) -> Result<Duration, String> {
     let day = Duration::from_secs(24 * 3600);
     let keep = humantime::parse_duration(text).map_err(|e| e.to_string())?;
-    if keep < day { Err(String::from("at least a day, as 90d")) } else { Ok(keep) }
+    if keep < day { Err(String::from("must be at least a day, such as 90d")) } else { Ok(keep) }
 }
 
 pub(super) fn run(config: &Config, arguments: &PruneArguments) -> Done {
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     let before = || {
         let batch = [("batch", Value::Int(BATCH))];
         since::parameters(arguments.keep).into_iter().chain(batch).collect::<Vec<_>>()
@@ -51,7 +51,8 @@ pub(super) fn run(config: &Config, arguments: &PruneArguments) -> Done {
         let counted = counted.map_err(|e| e.about_table("connection_log"))?;
         Ok::<_, Error>(counted.first().and_then(|row| row.text("n").parse().ok()))
     })?;
-    // By primary key: the oldest rows come first, and the table has no other index.
+    // In the order of the primary key: the oldest rows come first, and the table has no other
+    // index.
     let delete = match store {
         Store::Sqlite(_) => [
             "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log WHERE datetime < ",
@@ -79,7 +80,7 @@ pub(super) fn run(config: &Config, arguments: &PruneArguments) -> Done {
     Ok(true)
 }
 
-/// Deletes from the tables of ours what no longer counts, where they are there.
+/// Deletes expired entries from the plugin's own tables, if they exist.
 fn prune_own_tables(config: &Config, store: &mut Store) -> Result<(), Error> {
     let now = seconds_before_now(Duration::ZERO);
     while delivery::prune(store)? > 0 {}

@@ -1,4 +1,4 @@
-//! `authpolicy test`: the code that Exim runs, on the administrator's words, without a row.
+//! `authpolicy test`: decides a trial attempt with the code that Exim runs, without a row.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -39,21 +39,21 @@ use super::say;
 
 #[derive(Args)]
 pub(super) struct TestArguments {
-    /// The authcid.
+    /// The user name, as a client would send it.
     user: String,
-    /// The client's address; "" for a local dialogue.
+    /// The address of the client; "" for a dialogue on this machine.
     ip: String,
-    /// As over TLS, for a query that asks for :tls.
+    /// Assume an encrypted connection, for an account query that uses :tls.
     #[arg(long)]
     tls: bool,
-    /// As another protocol, for rules and a query that ask for it.
+    /// Assume this protocol, for rules and for an account query that uses :protocol.
     #[arg(long, value_name = "NAME")]
     protocol: Option<String>,
 }
 
 pub(super) fn run(config: &Config, arguments: &TestArguments) -> Done {
     if let Remote::Unusable(text) = Remote::parse(arguments.ip.as_bytes()) {
-        return Err(Error::Call(format!("{text}: is no address")));
+        return Err(Error::Call(format!("{text}: is not an IP address")));
     }
     let password = read_password("Password: ")?;
     let (user, ip) = (arguments.user.as_bytes(), arguments.ip.as_bytes());
@@ -65,8 +65,8 @@ pub(super) fn run(config: &Config, arguments: &TestArguments) -> Done {
     let geo = Geo::from_paths(&config.geoip);
     let asns = Asns::from_paths(&config.asn_database);
     let line = RefCell::new(String::new());
-    let keep = |text: &str| text.clone_into(&mut line.borrow_mut());
-    let log = MailLog::new(&keep);
+    let capture = |text: &str| text.clone_into(&mut line.borrow_mut());
+    let log = MailLog::new(&capture);
     let context = Context {
         config,
         geo: geo.as_ref(),
@@ -96,7 +96,7 @@ pub(super) fn run(config: &Config, arguments: &TestArguments) -> Done {
     }
 }
 
-/// The facts, what each rule says in the order in which they are asked, and the one that decides.
+/// Prints the facts, the result of each rule in the order of evaluation, and the rule that decides.
 fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanation) {
     let Explanation { facts, is_known_good, evaluated, input } = explanation;
     let address = facts.address.map(|address| address.source().to_string());
@@ -135,7 +135,8 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
         say(&format!("rule={rule} says={result}"));
     }
     for limit in &config.policy.limits.list {
-        let is_evaluated = evaluated.iter().any(|w| w.rule == Rule::Limit(Arc::clone(&limit.name)));
+        let is_evaluated =
+            evaluated.iter().any(|known| known.rule == Rule::Limit(Arc::clone(&limit.name)));
         if limit.action == Action::Reject && !is_evaluated {
             say(&format!("rule={} says=exempt", limit.name));
         }
@@ -146,7 +147,7 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
     say(&format!("decides={}", decides(verdict, &input.policy_result)));
 }
 
-/// The rule that decides, or what else does.
+/// Returns the rule that decides, or another reason.
 fn decides(verdict: &Verdict, policy_result: &PolicyResult) -> String {
     let decision = &verdict.decision;
     let rule = decision.rule.as_ref().filter(|_| decision.reason != Some(Reason::NewCountry));

@@ -1,4 +1,5 @@
-//! `authpolicy user`: the accounts of our own table, and a list of the administrator's.
+//! `authpolicy user`: manages the accounts of the table that `db init` makes; lists those of any
+//! table.
 
 mod list;
 
@@ -17,16 +18,16 @@ use authpolicy::store::Value;
 pub(super) use self::list::check;
 use super::Done;
 use super::hash;
-use super::patience;
+use super::long_deadline;
 use super::say;
 
 #[derive(Subcommand)]
 pub(super) enum UserCommand {
-    /// Add an account; its password is read from standard input.
+    /// Add an account; the password is read from standard input.
     Add(AddUser),
-    /// Change a password; the new one is read from standard input.
+    /// Change the password of an account; the new one is read from standard input.
     Passwd {
-        /// The account, as mike@example.com.
+        /// The account, such as mike@example.com.
         name: String,
         #[command(flatten)]
         hash: hash::HashArguments,
@@ -36,19 +37,20 @@ pub(super) enum UserCommand {
         /// The account.
         name: String,
     },
-    /// Keep an account from logging in.
+    /// Disable an account, so that it cannot log in.
     Disable {
         /// The account.
         name: String,
     },
-    /// Let a disabled account log in again.
+    /// Enable a disabled account.
     Enable {
         /// The account.
         name: String,
     },
     /// List the accounts.
     List {
-        /// Only those whose stored password is weak, in clear, or not understood; with its scheme.
+        /// List only accounts whose stored password is weak, in clear text, or unreadable, with its
+        /// scheme.
         #[arg(long)]
         weak: bool,
     },
@@ -56,9 +58,10 @@ pub(super) enum UserCommand {
 
 #[derive(Args)]
 pub(super) struct AddUser {
-    /// The account, as mike@example.com.
+    /// The account, such as mike@example.com.
     name: String,
-    /// The countries it may log in from, as GB,IE; * for any. Without it the default rules hold.
+    /// The countries that the account may log in from, such as GB,IE; * for any. By default, the
+    /// rules of the configuration apply.
     #[arg(long, value_name = "LIST")]
     allow_countries: Option<String>,
     #[command(flatten)]
@@ -77,7 +80,7 @@ pub(super) fn run(config: &Config, command: &UserCommand) -> Done {
         };
         return Err(Error::Config { file: config.path.clone(), what: what.to_owned() });
     }
-    let mut store = Store::open(&config.accounts.database, patience(config))?;
+    let mut store = Store::open(&config.accounts.database, long_deadline(config))?;
     let name = |name: &str| Login::new(name, &config.accounts.default_domain).user().to_owned();
     let done = match command {
         UserCommand::Add(account) => add(config, &mut store, &name(&account.name), account),
@@ -91,7 +94,7 @@ pub(super) fn run(config: &Config, command: &UserCommand) -> Done {
             let name = name(typed);
             let sql = "DELETE FROM account WHERE username = :name";
             let done = change(&mut store, &name, sql, None);
-            done.and_then(|done| forget_exceptions(config, &name).map(|()| done))
+            done.and_then(|done| delete_exceptions(config, &name).map(|()| done))
         }
         UserCommand::Disable { name: typed } => {
             let sql = "UPDATE account SET active = 0 WHERE username = :name";
@@ -154,9 +157,9 @@ fn change(store: &mut Store, name: &str, sql: &'static str, stored: Option<Secre
     Ok(true)
 }
 
-/// Who gets the name later, does not get its exceptions.
-fn forget_exceptions(config: &Config, name: &str) -> Result<(), Error> {
-    let mut store = Store::open(&config.log.database, patience(config))?;
+/// Deletes the exceptions of a deleted account, because another account may get its name later.
+fn delete_exceptions(config: &Config, name: &str) -> Result<(), Error> {
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     let sql = "DELETE FROM authpolicy_exception WHERE username = :name";
     match store.execute(sql, &[("name", Value::text(name))]) {
         Ok(_) => Ok(()),
@@ -171,6 +174,7 @@ fn exists(store: &mut Store, name: &str) -> Result<bool, Error> {
 }
 
 fn new_hash(config: &Config, name: &str, hash: &hash::HashArguments) -> Result<Secret, Error> {
-    let made = hash.read(&format!("New password for {name}: "), &config.accounts.passwords);
+    let made =
+        hash.read_and_hash(&format!("New password for {name}: "), &config.accounts.passwords);
     made.map_err(|what| Error::Account { account: name.to_owned(), what })
 }

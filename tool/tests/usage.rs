@@ -31,7 +31,7 @@ fn help_names_every_verb() {
 }
 
 #[test]
-fn version_is_the_packages() {
+fn version_is_that_of_the_package() {
     let output = tool(&["--version"]);
     assert!(output.status.success());
     let version = format!("authpolicy {}\n", env!("CARGO_PKG_VERSION"));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::patience;
+use crate::long_deadline;
 use crate::seconds_before_now;
 use authpolicy::account::Login;
 use authpolicy::config::Config;
@@ -18,18 +18,18 @@ use authpolicy::store::Store;
 use authpolicy::store::Value;
 use authpolicy::tables::exception;
 
-/// Names by which only LIKE or REGEXP find an account.
+/// Names that find an account only if the query uses LIKE or REGEXP.
 const PATTERNS: [&str; 4] = ["%", "%@%", "_", ".*"];
-/// The same for GLOB, which only SQLite has.
+/// A name that finds an account only with GLOB, which only SQLite has.
 const GLOB: &str = "*";
-/// The most domains that are tried.
-const MOST_DOMAINS: usize = 8;
-/// An address for queries that ask for one (RFC 5737).
+/// The maximum number of domains that are tried.
+const MAX_DOMAINS: usize = 8;
+/// The value of `:remote` (RFC 5737).
 const REMOTE: &str = "192.0.2.1";
 
 /// Runs the account query for an empty name and for patterns.
 pub(super) fn check(config: &Config) -> Result<String, Error> {
-    let mut store = Store::open(&config.accounts.database, patience(config))?;
+    let mut store = Store::open(&config.accounts.database, long_deadline(config))?;
     let parameters = QUERY_PARAMETERS.iter().map(|name| (*name, Value::text("")));
     let found = find(config, &mut store, &parameters.collect::<Vec<_>>())?;
     if !found.columns.iter().any(|name| name == "password") {
@@ -52,8 +52,9 @@ fn query_error(config: &Config, what: String) -> Error {
     Error::Config { file: config.path.clone(), what: format!("accounts.query: {what}") }
 }
 
-/// Fails if the query finds an account for a pattern. `returns_row_for_any_name` is true if the query returns a
-/// row for any name, as a query for a single value does. Then only a row with a password counts.
+/// Fails if the query finds an account for a pattern. `returns_row_for_any_name` is true if the
+/// query returns a row for any name, as a query for a single value does. Then only a row with a
+/// password counts.
 fn try_patterns(
     config: &Config,
     store: &mut Store,
@@ -77,8 +78,8 @@ fn try_patterns(
     Ok(())
 }
 
-/// The patterns with the parameters of an attempt: alone, as each parameter, and in some domains that
-/// the configuration names, for a query that compares only the local part with LIKE.
+/// The patterns with the parameters of an attempt: alone, as each parameter, and in some domains
+/// that the configuration names, for a query that compares only the local part with LIKE.
 fn attempts(config: &Config, store: &Store) -> Vec<(String, Vec<(&'static str, Value)>)> {
     let glob = store.dialect(GLOB, "");
     let patterns: Vec<_> = PATTERNS.into_iter().chain([glob]).filter(|p| !p.is_empty()).collect();
@@ -101,7 +102,7 @@ fn domains(config: &Config) -> Vec<&str> {
     let of_accounts = of_accounts.map(|(_, domain)| domain);
     let default = std::iter::once(&*config.accounts.default_domain);
     let all = default.chain(policy.domains.keys().map(String::as_str)).chain(of_accounts);
-    all.filter(|domain| !domain.is_empty()).take(MOST_DOMAINS).collect()
+    all.filter(|domain| !domain.is_empty()).take(MAX_DOMAINS).collect()
 }
 
 fn as_attempt(config: &Config, name: &str) -> (String, Vec<(&'static str, Value)>) {
@@ -123,10 +124,11 @@ fn bind(config: &Config, names: [&str; 4]) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Warns if the database may find an account by spellings that rules and limits treat as several names.
+/// Warns if the database may find an account by spellings that rules and limits treat as several
+/// names.
 pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     let accounts = &config.accounts;
-    let mut store = Store::open(&accounts.database, patience(config))?;
+    let mut store = Store::open(&accounts.database, long_deadline(config))?;
     if accounts.query_is_default {
         return check_default_names(config, &mut store);
     }
@@ -154,7 +156,8 @@ pub(super) fn check_names(config: &Config) -> Result<String, Error> {
     ))
 }
 
-/// Warns if the table of the default query is not the one that `db init` makes, which compares bytes.
+/// Warns if the table of the default query is not the one that `db init` makes, which compares
+/// bytes.
 fn check_default_names(config: &Config, store: &mut Store) -> Result<String, Error> {
     // SQLite compares bytes, too.
     let sql = store.dialect(
@@ -177,13 +180,13 @@ fn check_default_names(config: &Config, store: &mut Store) -> Result<String, Err
     ))
 }
 
-/// True if anything is kept or decided by name. An exception that cannot be read counts as none;
-/// `check.tables` says why.
+/// True if a rule, a limit or a record depends on names of accounts. Exceptions count only if their
+/// table can be read; otherwise `check.tables` reports it.
 fn depends_on_names(config: &Config) -> bool {
     if config.policy.depends_on_names() {
         return true;
     }
     let now = seconds_before_now(Duration::ZERO);
-    let store = Store::open(&config.log.database, patience(config));
+    let store = Store::open(&config.log.database, long_deadline(config));
     store.and_then(|mut store| exception::any_in_force(&mut store, now)).unwrap_or(false)
 }

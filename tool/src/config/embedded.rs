@@ -6,15 +6,16 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::patience;
+use crate::long_deadline;
 use crate::progress::Progress;
 use authpolicy::config::Config;
 use authpolicy::config::Database;
 use authpolicy::error::Error;
 use authpolicy::store::Store;
 
-/// An attempt closes the database sooner, unless its hash is very expensive.
-const LONG: Duration = Duration::from_secs(1);
+/// The pause before the second look at a process. An attempt closes the database sooner, unless its
+/// hash is very expensive.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// An Exim process that keeps a database open.
 #[derive(PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub(super) struct Holder {
     database: PathBuf,
 }
 
-/// Reads all of each embedded database, and warns of processes that keep one open.
+/// Reads the whole of each embedded database, and warns of processes that keep one open.
 pub(super) fn check(config: &Config, holders: &[Holder]) -> Result<String, Error> {
     let databases = embedded(config);
     if databases.is_empty() {
@@ -32,7 +33,7 @@ pub(super) fn check(config: &Config, holders: &[Holder]) -> Result<String, Error
     for path in databases {
         let database = Database::Sqlite(path.to_owned());
         let _progress = Progress::of_step(&format!("reading all of {}", path.display()));
-        Store::open(&database, patience(config)).and_then(|mut store| store.check())?;
+        Store::open(&database, long_deadline(config)).and_then(|mut store| store.check())?;
     }
     let Some(Holder { pid, database }) = holders.first() else {
         return Ok(String::from("ok the database is whole"));
@@ -55,11 +56,11 @@ fn embedded(config: &Config) -> Vec<&Path> {
     paths.collect()
 }
 
-/// The Exim processes that keep an embedded database open; empty if we may not look.
+/// The Exim processes that keep an embedded database open; empty if this user may not see them.
 pub(super) fn find_holders(config: &Config) -> Vec<Holder> {
     let mut holders: Vec<_> = embedded(config).into_iter().flat_map(holders_of).collect();
     if !holders.is_empty() {
-        std::thread::sleep(LONG);
+        std::thread::sleep(PAUSE);
         let later: Vec<_> = embedded(config).into_iter().flat_map(holders_of).collect();
         holders.retain(|holder| later.contains(holder));
     }

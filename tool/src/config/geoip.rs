@@ -15,13 +15,13 @@ use authpolicy::geo::Verified;
 
 const DAY: u64 = 24 * 3600;
 
-/// The age of a file in days that has missed two monthly updates.
-const MOST_DAYS: u64 = 60;
+/// The age in days of a file that has missed two monthly updates.
+const MAX_DAYS: u64 = 60;
 
 /// The columns of an account that hold rules about countries.
 const COLUMNS: [&str; 2] = ["allow_countries", "deny_countries"];
 
-/// Reads all of the files.
+/// Reads the whole of each file.
 pub(super) fn check(config: &Config) -> Result<String, Error> {
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let now = SystemTime::now();
@@ -57,18 +57,18 @@ fn describe(file: &Verified) -> String {
     format!("type={kind:?} built={built} holds={families} file={path}")
 }
 
-/// Warns of a file that was built more than `MOST_DAYS` ago.
+/// Warns of a file that was built more than `MAX_DAYS` ago.
 fn age_warning(file: &Verified, now: SystemTime) -> Option<String> {
     let built = UNIX_EPOCH.checked_add(Duration::from_secs(file.built))?;
     let days = now.duration_since(built).ok()?.as_secs().checked_div(DAY)?;
     let path = file.path.display();
-    (days > MOST_DAYS).then(|| {
+    (days > MAX_DAYS).then(|| {
         format!("{path} was built {days} days ago, and addresses change hands: fetch a newer one, as by \
              fetch-geoip --refresh --from db-ip")
     })
 }
 
-/// Warns of the families that no file of this key has networks of.
+/// Warns of each address family for which no file of this key has networks.
 fn family_warnings(key: &str, what: &str, files: &[Verified]) -> Vec<String> {
     let is_missing = |family: &Family| !files.iter().any(|file| file.families.contains(family));
     let paths: Vec<_> = files.iter().map(|file| file.path.display().to_string()).collect();

@@ -1,11 +1,11 @@
-//! Checks of what could make limits count wrongly.
+//! Checks for conditions that make limits count wrongly.
 
 use std::time::Duration;
 
 use humantime::format_duration;
 
+use crate::long_deadline;
 use crate::milliseconds_now;
-use crate::patience;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::store::Store;
@@ -30,12 +30,12 @@ pub(super) fn check(config: &Config, costliest_hash: Duration) -> Result<String,
     })
 }
 
-/// A warning if attempts may hash for longer than their lease. Then they count as failures
-/// meanwhile.
+/// Returns a warning if an attempt may take longer than its lease. It would count as a failure
+/// until it ends.
 fn outlasts_lease(config: &Config, costliest_hash: Duration) -> Option<String> {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
-    let slots = super::parallel(config);
+    let slots = super::max_parallel_hashes(config);
     let timeouts = &config.timeouts;
     let hash = costliest_hash.saturating_mul(slots.div_ceil(cpus.max(1)));
     let longest = hash.saturating_add(timeouts.attempt).saturating_add(timeouts.query);
@@ -52,9 +52,10 @@ fn outlasts_lease(config: &Config, costliest_hash: Duration) -> Option<String> {
     })
 }
 
-/// Hosts that share limits compare their clocks through the table.
+/// Returns a warning if the clocks of this host and of the database server differ. Hosts that share
+/// limits compare their times in the table.
 fn check_clock(config: &Config) -> Result<Option<String>, Error> {
-    let mut store = Store::open(&config.log.database, patience(config))?;
+    let mut store = Store::open(&config.log.database, long_deadline(config))?;
     // The embedded database has this host's clock.
     let sql = store.dialect(
         "",
@@ -67,7 +68,7 @@ fn check_clock(config: &Config) -> Result<Option<String>, Error> {
     let rows = store.query(sql, &[])?;
     let after = milliseconds_now();
     let theirs = rows.first().and_then(|row| row.text("now").parse::<i64>().ok());
-    // The server read its clock between the two.
+    // The server read its clock between `before` and `after`.
     let off = theirs.map_or(0, |theirs| {
         if theirs < before {
             before.abs_diff(theirs)

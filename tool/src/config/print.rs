@@ -1,4 +1,5 @@
-//! What is in force, as keys of the configuration; no password, nonce or hash among it.
+//! Prints the effective settings as keys of the configuration, without passwords, nonces and
+//! hashes.
 
 use humantime::format_duration;
 use std::path::PathBuf;
@@ -13,16 +14,16 @@ use authpolicy::policy::NewCountry;
 use authpolicy::policy::Rules;
 use authpolicy::policy::WhenRejected;
 
-use super::parallel;
+use super::max_parallel_hashes;
 use crate::say;
 use crate::span;
 
-/// A list as it is written, or nothing.
+/// Joins a list with commas.
 fn listed<T: ToString>(list: &[T]) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The rules of one layer, as keys of its table.
+/// Prints the rules of one layer as keys of its table.
 fn print_rules(table: &str, rules: &Rules) {
     let countries = |list: &Option<Countries>| list.as_ref().map(ToString::to_string);
     for (key, value) in [
@@ -79,7 +80,7 @@ fn print_limits(limits: &Limits) {
     if limits.list.is_empty() {
         return;
     }
-    // The nonce is nobody else's business.
+    // The nonce is secret.
     let nonce = if limits.hash_nonce.expose().is_empty() { "" } else { "given" };
     for (key, value) in [
         ("ipv4_prefix", limits.ipv4_prefix.to_string()),
@@ -105,7 +106,7 @@ pub(super) fn print(config: &Config) {
     let files =
         |paths: &[PathBuf]| listed(&paths.iter().map(|path| path.display()).collect::<Vec<_>>());
     let passwords = &config.accounts.passwords;
-    // It may be somebody's hash.
+    // It may be the stored password of a real account.
     let dummy_hash = if config.accounts.dummy_hash.is_some() { "given" } else { "learnt" };
     let delivery = match config.log.delivery {
         Delivery::Direct => "direct",
@@ -128,7 +129,7 @@ pub(super) fn print(config: &Config) {
         ("accounts.max_bcrypt_cost", passwords.max_bcrypt_cost.to_string()),
         ("accounts.max_rounds", passwords.max_rounds.to_string()),
         ("accounts.max_argon2_memory", passwords.max_argon2_memory.to_string()),
-        ("accounts.max_parallel_hashes", parallel(config).to_string()),
+        ("accounts.max_parallel_hashes", max_parallel_hashes(config).to_string()),
         ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.serve_stale", config.accounts.serve_stale.map(span).unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! Looks for rules in `[policyd]`, which is easily written for `[policy]`, and is ignored.
+//! Finds rules that stand in `[policyd]` by mistake. The plugin ignores this section.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ const KEYS: [&str; 9] = [
     "unknown_country",
 ];
 
-/// Warns of rules that are not in force.
+/// Warns of rules that have no effect.
 pub(super) fn check(config: &Config) -> String {
     let text = fs::read_to_string(&config.path).unwrap_or_default();
     match misplaced(&text) {

@@ -1,10 +1,10 @@
-//! Checks of the servers of a list, because attempts silently pass over a server that they cannot
-//! use. Also checks the names of their hosts, because some ways to look a name up have no time-out.
+//! Checks each server of a list, because attempts silently pass over a server that they cannot use.
+//! Also checks the names of their hosts, because some ways to look up a name have no time-out.
 
 use std::fs;
 use std::net::IpAddr;
 
-use crate::patience;
+use crate::long_deadline;
 use authpolicy::config::Config;
 use authpolicy::config::Database;
 use authpolicy::config::DatabaseUrl;
@@ -15,8 +15,8 @@ use authpolicy::store::Store;
 /// The file that says how names are looked up.
 const NSSWITCH: &str = "/etc/nsswitch.conf";
 
-/// Modules of nsswitch.conf that answer at once, or under a deadline.
-const IN_TIME: &[&str] =
+/// Modules of nsswitch.conf that answer at once, or before a deadline.
+const TIMELY_MODULES: &[&str] =
     &["files", "dns", "myhostname", "mdns_minimal", "mdns4_minimal", "mdns6_minimal"];
 
 /// Warns of host names whose lookup may take longer than `connect_timeout`.
@@ -53,7 +53,7 @@ fn modules_without_limit(text: &str) -> Vec<&str> {
     let line = line.and_then(|line| line.split('#').next()).unwrap_or_default();
     // The words in brackets are actions, not modules.
     let words = line.split(['[', ']']).step_by(2).flat_map(str::split_whitespace);
-    words.filter(|word| !IN_TIME.contains(word)).collect()
+    words.filter(|word| !TIMELY_MODULES.contains(word)).collect()
 }
 
 /// The databases that can be opened; an embedded one always counts.
@@ -77,22 +77,23 @@ pub(super) fn check(config: &Config) -> (Result<String, Error>, ReachableServers
     for connections in &all {
         failed.extend(connections.failed.iter().cloned());
     }
-    let said = if let Some(place) = all.iter().find_map(|connections| connections.whole_failure()) {
+    let result = if let Some(place) = all.iter().find_map(|connections| connections.whole_failure())
+    {
         Err(Error::Store { place, what: failed.join("; "), fault: StoreFault::Other })
     } else if failed.is_empty() {
         Ok(String::from("ok"))
     } else {
         Ok(format!("warning attempts pass over these servers: {}", failed.join("; ")))
     };
-    (said, reached)
+    (result, reached)
 }
 
 /// The connections to the servers of one database.
 struct Connections {
     reached: Vec<Database>,
-    /// The `place` of the last failure, which stands for all servers together.
+    /// The `place` of the last failure, used in the error if no server can be reached.
     place: String,
-    /// The reasons, each with its server.
+    /// The failures, each with its server.
     failed: Vec<String>,
 }
 
@@ -115,7 +116,7 @@ fn connect_to_each(config: &Config, database: &Database) -> Connections {
     };
     for host in hosts {
         let server = Database::MySql(vec![host.clone()]);
-        match Store::open(&server, patience(config)) {
+        match Store::open(&server, long_deadline(config)) {
             Ok(_) => connections.reached.push(server),
             Err(Error::Store { place, what, .. }) => {
                 connections.place = place;

@@ -1,5 +1,5 @@
-//! Trial writes: runs the statements of attempts in transactions that are rolled back, because a server may
-//! accept a statement and then refuse to run it.
+//! Trial writes: runs the statements of attempts in transactions that are rolled back, because a
+//! server may accept a statement and then refuse to run it.
 
 mod obstacle;
 mod result;
@@ -24,35 +24,37 @@ use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 
-/// The time for all trial writes on one server. A statement has only its time in an attempt: another process may hold
-/// a lock.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time for all trial writes on one server. Each statement has only the time that it has in an
+/// attempt, because another process may hold a lock.
+const TRIAL_TIME: Duration = Duration::from_secs(60);
 
-/// What attempts write to the tables of ours; each touches its own row alone.
-const OF_DELIVERED: &[&str] = &[
+/// The statements that attempts run on the plugin's own tables. Each of them changes only a row of
+/// this trial.
+const DELIVERED_STATEMENTS: &[&str] = &[
     "INSERT INTO authpolicy_delivered (id) VALUES ('config')",
     "DELETE FROM authpolicy_delivered WHERE id = 'config'",
 ];
-const OF_COUNT: &[&str] = &[
+const COUNT_STATEMENTS: &[&str] = &[
     "REPLACE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
      VALUES ('', '', '', 'config', 'config', 0)",
     "DELETE FROM authpolicy_count WHERE rule = '' AND account = '' AND remote = '' \
      AND value = 'config' AND attempt = 'config'",
 ];
-const OF_SEEN: &[&str] = &[
+const SEEN_STATEMENTS: &[&str] = &[
     "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
      VALUES ('', 'config', '', '', 0)",
     "UPDATE authpolicy_seen SET fingerprint = 'x' \
      WHERE account = '' AND remote = 'config' AND country = ''",
 ];
-/// Attempts only read this table, and an INSERT would leave a gap in the numbers that administrators use.
-const OF_EXCEPTION: &[&str] = &["DELETE FROM authpolicy_exception WHERE id = 0"];
+/// Attempts only read this table, and an INSERT would leave a gap in the numbers that
+/// administrators use.
+const EXCEPTION_STATEMENTS: &[&str] = &["DELETE FROM authpolicy_exception WHERE id = 0"];
 
 /// Tries the writes on each of these servers of the log's database.
 pub(super) fn check(config: &Config, servers: &[Database]) -> Result<String, Error> {
     let mut results = Results::default();
     for server in servers {
-        let attempt = config.timeouts.attempt.max(PATIENCE);
+        let attempt = config.timeouts.attempt.max(TRIAL_TIME);
         let deadline = Deadline::new(Instant::now(), Timeouts { attempt, ..config.timeouts });
         let is_first = results.is_empty();
         let opened = Store::open(server, deadline).map_err(Failure::from);
@@ -68,28 +70,29 @@ pub(super) fn check(config: &Config, servers: &[Database]) -> Result<String, Err
 struct Trial<'a> {
     config: &'a Config,
     store: Store,
-    /// True for the server that the other checks use: they report what it cannot prepare.
+    /// True for the server that the other checks use. If it cannot prepare a statement, these have
+    /// reported that.
     is_first: bool,
     warnings: Vec<String>,
-    /// What is not tried because triggers cannot be seen.
+    /// The tables and statements that are not tried, because triggers cannot be seen.
     unseen: Vec<&'static str>,
 }
 
 impl Trial<'_> {
-    /// Returns the warnings.
+    /// Runs all trials; returns the warnings.
     fn run(mut self) -> Result<Vec<String>, Failure> {
         let policy = &self.config.policy;
         let limits = !policy.limits.list.is_empty();
         let seen = policy.limits.want_known_good() || policy.new_country != NewCountry::Ignore;
         self.try_insert()?;
-        self.try_table("authpolicy_delivered", OF_DELIVERED, false)?;
+        self.try_table("authpolicy_delivered", DELIVERED_STATEMENTS, false)?;
         if limits {
-            self.try_table("authpolicy_count", OF_COUNT, true)?;
+            self.try_table("authpolicy_count", COUNT_STATEMENTS, true)?;
         }
         if seen {
-            self.try_table("authpolicy_seen", OF_SEEN, true)?;
+            self.try_table("authpolicy_seen", SEEN_STATEMENTS, true)?;
         }
-        self.try_table("authpolicy_exception", OF_EXCEPTION, false)?;
+        self.try_table("authpolicy_exception", EXCEPTION_STATEMENTS, false)?;
         if !self.unseen.is_empty() {
             let names = self.unseen.join(", ");
             self.warnings.push(format!("{names} not tried, because this user cannot see triggers"));
@@ -111,10 +114,10 @@ impl Trial<'_> {
         let row: Vec<_> =
             INSERT_PARAMETERS.iter().map(|name| (*name, sample(config, name))).collect();
         let tried = self.store.dry_run(|store| store.insert(insert(), &row));
-        tried.map_err(|e| refused("log.insert", e).into())
+        tried.map_err(|e| with_subject("log.insert", e).into())
     }
 
-    /// True if nothing of a row by `log.insert` stays behind; otherwise adds a warning.
+    /// True if the row of `log.insert` can be rolled back completely; otherwise adds a warning.
     fn may_try_insert(&mut self) -> Result<bool, Error> {
         let insert = &self.config.log.insert;
         let Some(target) = target::of(insert) else {
@@ -129,7 +132,7 @@ impl Trial<'_> {
             return Ok(self.skip_insert(&format!("it may call the stored function {name}")));
         }
         let obstacle = obstacle::find(&mut self.store, target.table)?;
-        Ok(self.is_free(obstacle, "log.insert", target.table))
+        Ok(self.has_no_obstacle(obstacle, "log.insert", target.table))
     }
 
     /// Adds a warning; returns false.
@@ -138,7 +141,7 @@ impl Trial<'_> {
         false
     }
 
-    /// Tries what attempts write to a table of ours.
+    /// Tries the statements of attempts on one of the plugin's own tables.
     fn try_table(
         &mut self,
         table: &'static str,
@@ -150,13 +153,13 @@ impl Trial<'_> {
             return self.cannot_use(table, e.about_table(table), is_needed);
         }
         let obstacle = obstacle::find(&mut self.store, table)?;
-        if !self.is_free(obstacle, table, "it") {
+        if !self.has_no_obstacle(obstacle, table, "it") {
             return Ok(());
         }
         let tried = self.store.dry_run(|store| {
             statements.iter().try_for_each(|sql| store.execute(*sql, &[]).map(drop))
         });
-        tried.map_err(|e| refused(table, e).into())
+        tried.map_err(|e| with_subject(table, e).into())
     }
 
     /// Fails if the table is needed; otherwise adds a warning, unless check.tables has one.
@@ -173,7 +176,12 @@ impl Trial<'_> {
     }
 
     /// True without an obstacle; otherwise adds a warning.
-    fn is_free(&mut self, obstacle: Option<Obstacle>, subject: &'static str, table: &str) -> bool {
+    fn has_no_obstacle(
+        &mut self,
+        obstacle: Option<Obstacle>,
+        subject: &'static str,
+        table: &str,
+    ) -> bool {
         let reason = match obstacle {
             None => return true,
             Some(Obstacle::Unseen) => {
@@ -189,7 +197,7 @@ impl Trial<'_> {
 }
 
 /// Adds the statement or table to an error.
-fn refused(subject: &str, e: Error) -> Error {
+fn with_subject(subject: &str, e: Error) -> Error {
     let Error::Store { place, what, fault } = e else { return e };
     let reason = match fault == StoreFault::Row {
         true => "the table refuses an ordinary row, so that rows would be set aside: ",
@@ -198,7 +206,8 @@ fn refused(subject: &str, e: Error) -> Error {
     Error::Store { place, what: format!("{subject}: {reason}{what}"), fault }
 }
 
-/// The parameters of the trial row: a wrong password for an example account from an example address.
+/// The parameters of the trial row: a wrong password for an example account from an example
+/// address.
 fn sample(config: &Config, parameter: &str) -> Value {
     match parameter {
         "time" => Value::Int(seconds_before_now(Duration::ZERO)),

@@ -18,8 +18,8 @@ use nix::unistd::Uid;
 
 use super::source;
 use crate::Done;
+use crate::long_deadline;
 use crate::owner;
-use crate::patience;
 use crate::progress::Progress;
 use crate::say;
 use authpolicy::config::Config;
@@ -38,14 +38,14 @@ enum DatabaseName {
 
 #[derive(Args)]
 struct DatabaseArgument {
-    /// Which database, where accounts and log are in two embedded ones.
+    /// The database, if accounts and log are in two embedded databases.
     #[arg(long, value_enum)]
     of: Option<DatabaseName>,
 }
 
 #[derive(Args)]
 pub(crate) struct BackupArguments {
-    /// The new file; `-` is standard output.
+    /// The new file; `-` for standard output.
     file: PathBuf,
     #[command(flatten)]
     which: DatabaseArgument,
@@ -53,13 +53,13 @@ pub(crate) struct BackupArguments {
 
 #[derive(Args)]
 pub(crate) struct RestoreArguments {
-    /// The file that `backup` made. If a file of this name and `-wal` is beside it, it is read, too.
+    /// The file that `backup` has written. A file with this name and `-wal` beside it is read, too.
     file: PathBuf,
     #[command(flatten)]
     which: DatabaseArgument,
 }
 
-/// The chosen database, and the statements that have to fit it.
+/// The chosen database, and the configured statements that its tables must fit.
 struct ChosenDatabase<'a> {
     path: &'a Path,
     statements: Vec<Sql<'a>>,
@@ -80,7 +80,10 @@ pub(super) fn back_up(config: Config, copy: &BackupArguments) -> Done {
         false => write(config, &copy.which, &file),
     };
     if done.is_err() && file.set_len(0).is_ok() && fs::remove_file(&copy.file).is_err() {
-        eprintln!("authpolicy: {} is left behind, empty: delete it", copy.file.display());
+        eprintln!(
+            "authpolicy: {} is empty and could not be deleted: delete it",
+            copy.file.display()
+        );
     }
     let length = done.and_then(|_| file.metadata().map_err(|source| system(&copy.file, source)))?;
     say(&format!("database={}", database.display()));
@@ -93,12 +96,12 @@ fn write(config: Config, which: &DatabaseArgument, file: &File) -> Done {
     let config = owner::become_owner(config)?;
     let chosen = choose(&config, which)?;
     let _progress = Progress::of_step(&format!("copying {}", chosen.path.display()));
-    store::back_up(chosen.path, file, patience(&config))?;
+    store::back_up(chosen.path, file, long_deadline(&config))?;
     Ok(true)
 }
 
-/// Does the work of `write` in a child process. The child becomes Exim's user, so that this process stays
-/// root and can delete the file after a failure.
+/// Does the work of `write` in a child process. The child becomes Exim's user, so that this process
+/// stays root and can delete the file after a failure.
 fn write_by_child(config: &Config, copy: &BackupArguments, file: &File) -> Done {
     let of = copy.which.of.as_ref().and_then(ValueEnum::to_possible_value);
     let of = of.iter().flat_map(|of| ["--of", of.get_name()]);
@@ -113,10 +116,10 @@ fn write_by_child(config: &Config, copy: &BackupArguments, file: &File) -> Done 
     if ran.status.success() {
         return Ok(true);
     }
-    let told = String::from_utf8_lossy(&ran.stderr);
-    let told = told.trim_end().trim_start_matches("authpolicy: ");
+    let message = String::from_utf8_lossy(&ran.stderr);
+    let message = message.trim_end().trim_start_matches("authpolicy: ");
     let ended = || format!("the backup process failed: {}", ran.status);
-    Err(Error::Call(if told.is_empty() { ended() } else { told.to_owned() }))
+    Err(Error::Call(if message.is_empty() { ended() } else { message.to_owned() }))
 }
 
 /// Puts a file in the database's place.
@@ -132,7 +135,7 @@ pub(super) fn restore(config: Config, copy: &RestoreArguments) -> Done {
     let chosen = choose(&config, &copy.which)?;
     let progress = Progress::of_step(&format!("restoring {}", chosen.path.display()));
     let from = Incoming { name: &copy.file, file: &file, wal: wal.as_ref() };
-    let aside = store::restore(chosen.path, &from, &chosen.statements, patience(&config))?;
+    let aside = store::restore(chosen.path, &from, &chosen.statements, long_deadline(&config))?;
     progress.finish();
     say(&format!("restored={}", chosen.path.display()));
     if let Some(aside) = aside {
@@ -141,17 +144,17 @@ pub(super) fn restore(config: Config, copy: &RestoreArguments) -> Done {
     Ok(true)
 }
 
-/// The embedded database of the configuration; with two of them, the one that `--of` names.
+/// Chooses the embedded database of the configuration; if there are two, the one that `--of` names.
 fn choose<'a>(config: &'a Config, which: &DatabaseArgument) -> Result<ChosenDatabase<'a>, Error> {
     let embedded = |database: &'a Database| match database {
         Database::Sqlite(path) => Some(path.as_path()),
         Database::MySql(_) => None,
     };
     let (accounts, log) = (embedded(&config.accounts.database), embedded(&config.log.database));
-    let wrong = |what: &str| Error::Config { file: config.path.clone(), what: String::from(what) };
+    let fail = |what: &str| Error::Config { file: config.path.clone(), what: String::from(what) };
     let path = match (which.of.as_ref(), accounts, log) {
         (None, Some(accounts), Some(log)) if accounts != log => {
-            return Err(wrong("names two embedded databases: add --of accounts or --of log"));
+            return Err(fail("names two embedded databases: add --of accounts or --of log"));
         }
         (None, Some(path), _) | (None, None, Some(path)) => path,
         (Some(DatabaseName::Accounts), Some(path), _)
@@ -159,8 +162,8 @@ fn choose<'a>(config: &'a Config, which: &DatabaseArgument) -> Result<ChosenData
         (None, None, None)
         | (Some(DatabaseName::Accounts), None, _)
         | (Some(DatabaseName::Log), _, None) => {
-            return Err(wrong(
-                "names no embedded database here: copy the server's with its own tools, as \
+            return Err(fail(
+                "names no embedded database here: use the tools of the database server, such as \
                  mariadb-dump",
             ));
         }
@@ -192,7 +195,8 @@ fn is_elsewhere(config: &Config, file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a file for the caller alone. An existing file must belong to the caller and be empty.
+/// Makes a file that only the caller can use. An existing file must belong to the caller and be
+/// empty.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);

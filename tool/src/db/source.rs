@@ -1,5 +1,5 @@
-//! The files that `authpolicy db restore` reads. The caller may be root, and the directory may be one in
-//! which other users can write. So a file that another user could have written is refused.
+//! The files that `authpolicy db restore` reads. The caller may be root, and other users may be
+//! able to write to the directory. So a file that another user could have written is refused.
 
 use std::fs::File;
 use std::fs::Metadata;
@@ -14,8 +14,8 @@ use nix::errno::Errno;
 
 use authpolicy::error::Error;
 
-/// Opens a backup, and the WAL beside it if there is one. The backup must belong to one of these users, and
-/// the WAL to the owner of the backup.
+/// Opens a backup, and the WAL beside it if there is one. The backup must belong to one of these
+/// users, and the WAL to the owner of the backup.
 pub(super) fn open(
     path: &Path,
     owners: &[u32],
@@ -85,7 +85,7 @@ fn not_regular() -> io::Error {
     io::Error::other("is not a regular file")
 }
 
-/// Refuses the database itself. To close it during the restore would drop the locks that SQLite has on it.
+/// Refuses the database itself. Closing it during the restore would drop SQLite's locks on it.
 fn is_not_database(meta: &Metadata, database: &Path) -> io::Result<()> {
     let id = |meta: &Metadata| (meta.dev(), meta.ino());
     for known in [database, &with_wal(database)] {

@@ -23,7 +23,7 @@ use authpolicy::config::Config;
 use authpolicy::config::Database;
 use authpolicy::error::Error;
 
-/// What distributions call Exim's user.
+/// The names that distributions give to Exim's user.
 const EXIM_USERS: &[&str] = &["Debian-exim", "exim", "mailnull"];
 
 /// The users whose files the tool trusts: root, the caller, and Exim's user.
@@ -46,12 +46,14 @@ pub(crate) fn make_state_directory(directory: &Path) -> Result<(), Error> {
     };
     if !Uid::effective().is_root() {
         return DirBuilder::new().mode(0o700).create(directory).map_err(|e| {
-            fail(format!("cannot be made: {e}: make what is above it, or correct state.directory"))
+            fail(format!(
+                "cannot be made: {e}: make the directory above it, or correct state.directory"
+            ))
         });
     }
     let user = known_user().ok_or_else(|| {
         fail(String::from(
-            "is missing, and Exim's user is not known: make it with `install -d -m 700 -o USER`, or correct \
+            "is missing, and Exim's user is unknown: make it with `install -d -m 700 -o USER`, or correct \
              state.directory",
         ))
     })?;
@@ -59,13 +61,13 @@ pub(crate) fn make_state_directory(directory: &Path) -> Result<(), Error> {
         .map_err(|e| missing_directory(directory, &e, user.uid, "state.directory"))
 }
 
-/// Exim's user, by the names that distributions use.
+/// Finds Exim's user by the names that distributions give to it.
 fn known_user() -> Option<User> {
     EXIM_USERS.iter().find_map(|name| User::from_name(name).ok().flatten())
 }
 
-/// As root, makes the directories of embedded databases that are missing, for the owner of the state
-/// directory.
+/// As root, makes the directories of embedded databases that are missing, for the owner of the
+/// state directory.
 pub(crate) fn make_database_directories(config: &Config) -> Result<(), Error> {
     let Ok(state) = config.state_directory.symlink_metadata() else { return Ok(()) };
     if !Uid::effective().is_root() || state.uid() == 0 || !state.is_dir() {
@@ -87,7 +89,8 @@ pub(crate) fn make_database_directories(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes one directory, mode 0700. Only root may write above it, so that no other user can put a link there.
+/// Makes one directory, mode 0700. Only root may write above it, so that no other user can put a
+/// link there.
 fn make_owned_by(directory: &Path, uid: Uid, gid: Gid) -> io::Result<()> {
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());

@@ -1,7 +1,7 @@
 //! `authpolicy user list`: the accounts, and those whose stored password is weak.
 
 use crate::Done;
-use crate::patience;
+use crate::long_deadline;
 use crate::progress::Progress;
 use crate::say;
 use authpolicy::attempt::printable;
@@ -56,12 +56,12 @@ pub(super) fn weak(config: &Config, store: &mut Store) -> Done {
     Ok(!lines.is_empty())
 }
 
-/// Reads all accounts, one at a time, because there may be millions. The callers print afterwards, because
-/// a server does not wait while a pager blocks.
+/// Reads all accounts, one at a time, because there may be millions. The callers print afterwards:
+/// if they printed meanwhile and a pager blocked them, the server would end the connection.
 fn visit(
     config: &Config,
     store: &mut Store,
-    mut look: impl FnMut(String, Option<Secret>),
+    mut show: impl FnMut(String, Option<Secret>),
 ) -> Result<(), Error> {
     let list = config.accounts.list.as_deref();
     if list.is_some() {
@@ -75,13 +75,13 @@ fn visit(
             Some(Value::Int(number)) => Some(Secret::new(number.to_string().into())),
             Some(Value::Null) | None => None,
         };
-        look(printable(row.text("username").as_bytes()), stored);
+        show(printable(row.text("username").as_bytes()), stored);
         progress.add(1);
     })?;
     Ok(())
 }
 
-/// Has the database prepare `accounts.list`, and checks its columns.
+/// Prepares `accounts.list`, and checks its columns.
 fn prepare(config: &Config, store: &mut Store) -> Result<(), Error> {
     let list = config.accounts.list.as_deref().unwrap_or(DEFAULT_LIST);
     let columns = store.prepare(Sql::configured(list))?;
@@ -93,12 +93,12 @@ fn prepare(config: &Config, store: &mut Store) -> Result<(), Error> {
     })
 }
 
-/// The check of `authpolicy config`.
+/// Checks `accounts.list` for `authpolicy config`.
 pub(crate) fn check(config: &Config) -> Result<String, Error> {
     if config.accounts.list.is_none() {
         return Ok(String::from("ok not used"));
     }
-    let mut store = Store::open(&config.accounts.database, patience(config))?;
+    let mut store = Store::open(&config.accounts.database, long_deadline(config))?;
     prepare(config, &mut store)?;
     Ok(String::from("ok the query fits"))
 }

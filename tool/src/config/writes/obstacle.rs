@@ -5,7 +5,7 @@ use authpolicy::error::Error;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
 
-/// A reason to leave a table alone.
+/// A reason not to write to a table.
 pub(super) enum Obstacle {
     /// A view, or an engine without transactions.
     Engine,
@@ -21,7 +21,8 @@ pub(super) fn is_current(store: &mut Store, name: &str) -> Result<bool, Error> {
     Ok(store.query(sql, &[])?.iter().any(|row| row.text("name") == name))
 }
 
-/// Returns the reason why something of a row may stay behind in this table, or by its triggers in another one.
+/// Returns the reason why a trial row may not be rolled back, in this table or in one that its
+/// triggers write to.
 pub(super) fn find(store: &mut Store, table: &str) -> Result<Option<Obstacle>, Error> {
     if !store.has_transactions(table)? {
         // A missing table is reported when the statement runs.
@@ -42,8 +43,8 @@ pub(super) fn find(store: &mut Store, table: &str) -> Result<Option<Obstacle>, E
     Ok((!sees_triggers(store, table)?).then_some(Obstacle::Unseen))
 }
 
-/// Returns a stored function that the statement may call, and that may write to a table without transactions. Servers
-/// show functions to users who may call them.
+/// Returns a stored function that the statement may call, and that may write to a table without
+/// transactions. Servers show functions to users who may call them.
 pub(super) fn called_function(store: &mut Store, sql: &str) -> Result<Option<String>, Error> {
     let functions = store.dialect(
         "",
@@ -57,9 +58,10 @@ pub(super) fn called_function(store: &mut Store, sql: &str) -> Result<Option<Str
     Ok(functions.iter().map(|row| row.text("name")).find(|name| target::has_word(sql, name)))
 }
 
-/// True if this user would see the triggers of a table. MariaDB shows them to everybody who may write to the table,
-/// MySQL only to those with the right TRIGGER. A right by a role, or by a pattern of names, is not found.
-/// With `partial_revokes`, no right is found, because a right on all databases may not hold for this one.
+/// True if this user would see the triggers of a table. MariaDB shows them to users who may write
+/// to the table, MySQL only to users with the right TRIGGER. A right that comes from a role or a
+/// pattern of names is not found. With `partial_revokes`, no right is found, because a right on all
+/// databases may not hold for this one.
 fn sees_triggers(store: &mut Store, table: &str) -> Result<bool, Error> {
     const SQL: &str = "SELECT 1 AS sees FROM dual WHERE VERSION() LIKE '%MariaDB%' \
         UNION ALL SELECT 1 FROM information_schema.table_privileges \

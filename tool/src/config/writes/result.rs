@@ -1,4 +1,4 @@
-//! The results of several servers. Each text is said once, with the servers that it holds for.
+//! The results of several servers. Each text is printed once, with the servers to which it applies.
 
 use authpolicy::error::Error;
 use authpolicy::error::StoreFault;
@@ -57,7 +57,7 @@ impl Results {
         }
     }
 
-    /// Returns what `config` prints.
+    /// Returns the text of `check.writes`, or the first error.
     pub(super) fn into_finding(self) -> Result<String, Error> {
         if let Some(first) = self.failures.first() {
             let (place, fault) = (first.servers.join(", "), first.fault);
@@ -71,11 +71,11 @@ impl Results {
         let warnings: Vec<_> = self
             .warnings
             .iter()
-            .map(|said| {
-                if said.servers.len() == self.servers {
-                    said.text.clone()
+            .map(|grouped| {
+                if grouped.servers.len() == self.servers {
+                    grouped.text.clone()
                 } else {
-                    said.with_servers()
+                    grouped.with_servers()
                 }
             })
             .collect();
@@ -93,8 +93,8 @@ impl GroupedText {
 }
 
 fn group(all: &mut Vec<GroupedText>, text: String, server: String, fault: StoreFault) {
-    match all.iter_mut().find(|said| said.text == text) {
-        Some(said) => said.servers.push(server),
+    match all.iter_mut().find(|grouped| grouped.text == text) {
+        Some(grouped) => grouped.servers.push(server),
         None => all.push(GroupedText { text, servers: vec![server], fault }),
     }
 }
