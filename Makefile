@@ -1,16 +1,16 @@
-# What there is to do here. `make help` lists it.
+# Builds, tests and installs authpolicy. `make help` lists the targets.
 
 DESTDIR =
 CARGO   = cargo
-# The target directory of cargo. Only targets that build ask for it, once. Downloads and the files to be
+# The target directory of cargo. It is asked for once, and only by targets that build. Downloads and the files to be
 # installed stay in this folder, so that root finds them without cargo.
 TARGET  = $(eval TARGET := $(shell $(ASK) scripts/target-directory))$(or $(TARGET),$(error no target directory from cargo: see the message above))
-# `make CARGO_TARGET_DIR=...` reaches recipes by itself, but not this.
+# `make CARGO_TARGET_DIR=...` sets the variable for recipes, but not for $(shell).
 ASK     = CARGO=$(CARGO) $(if $(CARGO_TARGET_DIR),CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)')
 PLUGIN  = $(TARGET)/release/libauthpolicy.so
 TOOL    = $(TARGET)/release/authpolicy
 BUILT   = target/install
-# What both are made of; a directory is newer when something is gone from it.
+# The sources of both. A directory is listed, too: its time changes when a file in it is deleted.
 SOURCES = $(shell find .cargo Cargo.lock Cargo.toml build.rs include scripts/check-binaries src tool vendor)
 GEOIP   = $(CURDIR)/target/geoip/dbip-country.mmdb
 DOCS    = /usr/share/doc/authpolicy
@@ -19,20 +19,20 @@ NPM     = $(shell command -v npm >/dev/null 2>&1 || echo npm)
 .PHONY: help demo test faults fuzz bench install header lint deny build
 
 help:
-	@echo 'make demo      see it decide: a throw-away Exim on a loopback port (Debian, as root)'
-	@echo 'make test      make lint and all tests, real Exim, MariaDB and MySQL included (Debian, as root)'
-	@echo 'make bench     what an AUTH costs beside other solutions, a row, a hash beside libxcrypt, and what'
-	@echo '               the time of a refusal tells (Debian, as root)'
-	@echo 'make fuzz      random input of all kinds, beside other implementations; FUZZ_SECONDS=60 for each'
-	@echo 'make install   the plugin, the tool, systemd units, examples and docs; DESTDIR=... is honoured'
-	@echo 'make header    write include/authpolicy.h anew from src/ffi.rs'
-	@echo 'make lint      formatting, clippy and what is linked (deny.toml) alone'
+	@echo 'make demo      show decisions of a temporary Exim on a loopback port (Debian, as root)'
+	@echo 'make test      run make lint and all tests, with real Exim, MariaDB and MySQL (Debian, as root)'
+	@echo 'make bench     measure an AUTH beside other solutions, a row, a hash beside libxcrypt, and the'
+	@echo '               time of a refusal (Debian, as root)'
+	@echo 'make fuzz      try random input, and compare with other implementations; FUZZ_SECONDS=60 for each'
+	@echo 'make install   install the plugin, the tool, systemd units, examples and docs; DESTDIR=... is used'
+	@echo 'make header    generate include/authpolicy.h from src/ffi.rs'
+	@echo 'make lint      check formatting, clippy, prose and dependencies (deny.toml)'
 
-# Copies, since cargo takes the two kinds of the library for one that has changed, and makes all anew each
-# time; and since what it makes for a demo or a test has the same name.
+# The results are copied. Cargo would take the two kinds of the library for a change and build all of it again
+# each time. A build for a demo or a test also has the same file name.
 build: $(BUILT)/libauthpolicy.so
 
-# The plugin by itself, and last: as one of two kinds of the library it would be linked without LTO.
+# The plugin is built alone and last. Built together with the rlib, it would be linked without LTO.
 $(BUILT)/libauthpolicy.so: $(SOURCES)
 	$(CARGO) build --release --package authpolicy-tool
 	$(CARGO) rustc --release --package authpolicy --lib --crate-type cdylib
@@ -58,13 +58,13 @@ test:
 	CARGO=$(CARGO) scripts/fault-table --check
 	CARGO=$(CARGO) FUZZ_SECONDS=3 scripts/fuzz
 
-# What clients heard while things broke, for docs/operations.md.
+# The replies that clients got during faults, for docs/operations.md.
 faults:
 	rm -rf '$(TARGET)/tmp/faults'
 	AUTHPOLICY_TEST_GEOIP=$(GEOIP) $(CARGO) test --test cluster $(patsubst tests/%.rs,--test %,$(wildcard tests/faults*.rs))
 	CARGO=$(CARGO) scripts/fault-table
 
-# Beside the few seconds in `make test`: what it finds is a matter of time and chance.
+# `make test` fuzzes for a few seconds. A longer run finds more.
 fuzz:
 	scripts/install-packages g++ libcrypt-dev
 	CARGO=$(CARGO) scripts/fuzz
@@ -87,11 +87,11 @@ lint:
 	scripts/prose
 	$(MAKE) deny
 
-# Apart, since the first time it builds cargo-deny.
+# A separate target, because the first run builds cargo-deny.
 deny:
 	CARGO=$(CARGO) scripts/deny
 
-# The plugin goes in by rename: whoever overwrites a mapped file kills the Exims that run on it.
+# The plugin is replaced by a rename. Overwriting the mapped file would kill the Exim processes that use it.
 install: build
 	install -d $(DESTDIR)/usr/lib/exim $(DESTDIR)/usr/bin $(DESTDIR)$(DOCS)/docs
 	install -m 644 $(BUILT)/libauthpolicy.so $(DESTDIR)/usr/lib/exim/.authpolicy.so.new
@@ -105,4 +105,4 @@ install: build
 	install -d $(DESTDIR)/usr/lib/systemd/system
 	install -m 644 contrib/systemd/* $(DESTDIR)/usr/lib/systemd/system
 	scripts/install-config '$(DESTDIR)'
-	@echo 'Rows that wait are brought by: systemctl enable --now authpolicy-flush.path authpolicy-flush.timer'
+	@echo 'To deliver waiting rows: systemctl enable --now authpolicy-flush.path authpolicy-flush.timer'
