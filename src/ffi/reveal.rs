@@ -96,7 +96,7 @@ pub(super) fn scram(session: &mut Session, arguments: Option<&[&[u8]]>) -> Retur
     };
     let authcid = arguments.first().copied().unwrap_or_default();
     let is_after_proof = matches!(*field, b"stored_key" | b"server_key");
-    // A driver asks for salt and iterations before the proof. After it, they begin another attempt.
+    // A driver asks for salt and iterations before the proof. Asking after it begins a new attempt.
     let continues = session.exchange.as_ref().is_some_and(|exchange| {
         let scram = exchange.scram.as_ref();
         exchange.authcid == authcid && scram.is_some_and(|scram| is_after_proof || !scram.has_proof)
