@@ -1,91 +1,145 @@
-// authpolicy: the functions that Exim calls with ${dlfunc}. cbindgen makes this file from src/ffi.rs. Do not
-// edit it, but run `make header`.
+// authpolicy: the functions that Exim calls with ${dlfunc}.
 //
-// Every function has Exim's type exim_dlfunc_t. It gets `argc` NUL-terminated strings in `argv`, at most 7.
-// It sets `*answer` on every return, and returns one of these:
+// cbindgen generates this file from src/ffi.rs. Do not edit it; run `make header`.
 //
-//   0 (OK)           `*answer` is the value of the expansion
-//   2 (FAIL)         the expansion fails: an authenticator replies 435, and `*answer` goes to the log only
-//   4 (FAIL_FORCED)  from `secret` only: the authenticator replies 535
+// Every function has Exim's type exim_dlfunc_t.
 //
-// `*answer` points to text that lives as long as the process, or, from `preload`, to the argument: do not
-// free it. Arguments are neither changed nor used after the return. A NULL or missing argument is an error of
-// the caller, with the same result as any other invalid call.
+// Arguments
 //
-// The functions start no thread and no child process, and set no signal handler. They leave file descriptors
-// 0 to 2, the umask, the working directory and the locale unchanged. They open the files named in the
-// configuration, and connections to its databases, which are closed at the end of the call. A panic is
-// caught: a function that can fail then returns FAIL.
+// - `argv` has `argc` NUL-terminated strings, at most 7. They are not changed, and not used after the return.
+// - Positional arguments come first. Named ones (`name=value`) follow in any order, each at most once:
+//   `config=`, `protocol=`, `mechanism=`, `tls=`, `helo=`, `authzid=`.
+// - authcid is the name that the client gave, remote is $sender_host_address. docs/reference.md describes each
+//   argument.
+// - A NULL, missing or unknown argument is an error in the call. Functions that can fail then return FAIL,
+//   the others OK.
+//
+// Return value
+//
+//   0 (OK)           `*answer` is the value of the expansion.
+//   2 (FAIL)         The expansion fails: an authenticator replies 435. `*answer` goes to Exim's log only.
+//   4 (FAIL_FORCED)  Only from `secret`: the authenticator replies 535.
+//
+// Answer
+//
+// - `*answer` is set on every return, unless `answer` is NULL.
+// - It points to text that is valid until the process ends: do not free or change it. `preload` points to its
+//   first argument instead.
+//
+// Effects on the process
+//
+// - No function starts a thread or a child process.
+// - File descriptors 0 to 2, the umask, the working directory and the locale stay unchanged.
+// - SIGXFSZ and SIGPIPE are blocked during a call. A lookup in a GeoIP file that is not preloaded has its own
+//   handler of SIGBUS. Both are restored before the return.
+// - The functions open the files named in the configuration, and connections to its databases. The connections
+//   are closed at the end of the call.
+// - A panic is caught. Functions that can fail then return FAIL; the others return OK and an empty answer, but
+//   `allow` answers `yes` and `preload` its first argument.
 
 #ifndef AUTHPOLICY_H
 #define AUTHPOLICY_H
 
-// `check`: authcid, password, remote, then up to four name=value. `yes` or `no`, or a failure
-// when we cannot tell. Ends the attempt: one row, one log line.
+// Decides an attempt whose password the client has sent (PLAIN, LOGIN).
+//
+// - Arguments: authcid, password, remote, up to four named ones.
+// - Answer: `yes` or `no`; FAIL if the plugin cannot tell.
+// - Writes one row and one log line.
 //
 // # Safety
-// `answer` is valid for writing, `argv` holds `argc` NUL-terminated strings.
+// `answer` is NULL or valid for writing. `argv` holds `argc` NUL-terminated strings.
 int check(unsigned char **answer, int argc, unsigned char **argv);
 
-// `allow`: remote. `no` where rules refuse the address for accounts without rules of their own,
-// else `yes`. Remembered for this address and configuration until the connection ends. No row, no
-// log line. Never fails.
+// Decides what depends on the client's address alone, before the client gives a name.
+//
+// - Arguments: remote, `config=`, `protocol=`.
+// - Answer: `no` if a rule refuses the address for accounts without their own rules, else `yes`.
+//   Never fails; if the plugin cannot tell, the answer is `yes`, and the AUTH that follows gets
+//   435.
+// - Remembers the decision for this address and configuration until the connection ends.
+// - Writes no row, and no log line unless there is an error in the call.
 //
 // # Safety
 // As for `check`.
 int allow(unsigned char **answer, int argc, unsigned char **argv);
 
-// `authorize`: authcid, remote, then up to four name=value; the password was proved to somebody
-// else. `yes` or `no`, or a failure when we cannot tell. One row, one log line.
+// Decides an attempt whose password another program has proved.
+//
+// - Arguments: authcid, remote, up to four named ones.
+// - Answer: `yes` or `no`; FAIL if the plugin cannot tell.
+// - Writes one row and one log line.
 //
 // # Safety
 // As for `check`.
 int authorize(unsigned char **answer, int argc, unsigned char **argv);
 
-// `finish`: authcid, remote, then up to four name=value. The canonical username, or the authcid.
-// Ends the attempt: unless `authorize` decided it, one row and one log line of a wrong password.
-// Never fails.
+// Ends an attempt of a driver that uses `authorize`.
+//
+// - Arguments: authcid, remote, up to four named ones.
+// - Answer: the account's canonical name, or the authcid. Empty if there was no attempt. Never
+//   fails.
+// - If `authorize` was not called, the proof was wrong: writes one row and one log line.
 //
 // # Safety
 // As for `check`.
 int finish(unsigned char **answer, int argc, unsigned char **argv);
 
-// `secret`: authcid, remote, then up to four name=value. The account's password, where it is
-// stored in clear; a forced failure where there is none, or a failure when we cannot tell.
+// Returns the password of an account, for a driver that checks the client's proof itself.
+//
+// - Arguments: authcid, remote, up to four named ones.
+// - Answer: the password, if the account has exactly one, stored in clear. FAIL_FORCED if there is
+//   none, or a limit refuses the attempt. FAIL if the plugin cannot tell.
+// - Writes no row: `authorize` or `finish` does.
 //
 // # Safety
 // As for `check`.
 int secret(unsigned char **answer, int argc, unsigned char **argv);
 
-// `scram`: a field (salt, iter, stored_key, server_key), authcid, remote, then up to four
-// name=value. That field of the account's SCRAM keys; of keys that nobody has where there is no
-// account or a rule refuses; empty keys where we cannot tell. Never fails.
+// Returns one of the account's SCRAM keys, for a driver that checks the client's proof itself.
+//
+// - Arguments: a field (`salt`, `iter`, `stored_key` or `server_key`), authcid, remote, up to four
+//   named ones.
+// - Answer: the field. Fake keys, which no password matches, if there is no account or a rule
+//   refuses the attempt. Empty if the plugin cannot tell. Never fails.
+// - Writes no row: `authorize` or `finish` does.
 //
 // # Safety
 // As for `check`.
 int scram(unsigned char **answer, int argc, unsigned char **argv);
 
-// `country`: remote. Its ISO 3166-1 code, or empty. Never fails.
+// Returns the country of an address.
+//
+// - Arguments: remote, `config=`.
+// - Answer: the ISO 3166-1 alpha-2 code, or empty if the country is unknown. Never fails.
 //
 // # Safety
 // As for `check`.
 int country(unsigned char **answer, int argc, unsigned char **argv);
 
-// `last`: a field (status, reason, rule, country, asn, username, auth_ok, policy_reject). That fact
-// of the latest verdict, or empty. Never fails.
+// Returns one fact of the latest attempt in this SMTP connection.
+//
+// - Argument: a field (`status`, `reason`, `rule`, `country`, `asn`, `username`, `auth_ok` or
+//   `policy_reject`).
+// - Answer: the fact, or empty if there is none. Never fails.
 //
 // # Safety
 // As for `check`.
 int last(unsigned char **answer, int argc, unsigned char **argv);
 
-// `preload`: value, then `config=`. The value, unchanged. Reads the configuration and the GeoIP
-// files, for the processes that are forked from this one. Never fails.
+// Reads the configuration and the GeoIP files in Exim's daemon, for all processes that it forks.
+//
+// - Arguments: a value, which may be empty, and `config=`.
+// - Answer: the value, unchanged. Never fails.
+// - Connects to no database.
 //
 // # Safety
 // As for `check`.
 int preload(unsigned char **answer, int argc, unsigned char **argv);
 
-// `version`: no argument. `authpolicy` and the version. Never fails.
+// Returns the name and the version of the plugin.
+//
+// - Arguments: none.
+// - Answer: `authpolicy` and the version. Never fails.
 //
 // # Safety
 // As for `check`.
