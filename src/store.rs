@@ -1,10 +1,12 @@
-//! The two databases behind one face: named parameters in, rows of values out.
+//! The databases behind one interface: named parameters in, rows of values out.
 //!
-//! All that is the same for both is here; the drivers know how to connect, bind and read. Nothing
-//! above knows which of them answered.
+//! The submodules `sqlite` and `mysql` connect, bind and read. SQL that differs between them is in
+//! `dialect`. No other module of the crate or the tool tests which of the two a [`Store`] is. There
+//! is one more statement that differs: the default of `log.insert`, which belongs to `config`.
 
 mod address_cache;
 mod deadline;
+pub mod dialect;
 mod dns;
 mod handles;
 pub mod message;
@@ -331,9 +333,8 @@ impl Store {
         }
     }
 
-    /// The statement in the dialect of this database.
-    #[must_use]
-    pub fn dialect<'a>(&self, sqlite: &'a str, mysql: &'a str) -> &'a str {
+    /// Selects the value for this database.
+    fn dialect<T>(&self, sqlite: T, mysql: T) -> T {
         match self {
             Self::Sqlite(_) => sqlite,
             Self::MySql(_) => mysql,
@@ -345,11 +346,7 @@ impl Store {
     /// # Errors
     /// The database could not say.
     pub fn has_table(&mut self, name: &str) -> Result<bool, Error> {
-        let sql = self.dialect(
-            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name = :name",
-            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
-             AND table_name = :name",
-        );
+        let sql = dialect::find_table(self);
         Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
     }
 
@@ -359,16 +356,7 @@ impl Store {
     /// # Errors
     /// The database could not say.
     pub fn has_transactions(&mut self, name: &str) -> Result<bool, Error> {
-        let sql = match self {
-            // All tables of SQLite.
-            Self::Sqlite(_) => return self.has_table(name),
-            Self::MySql(_) => {
-                "SELECT t.table_name FROM information_schema.tables t \
-                 JOIN information_schema.engines e ON e.engine = t.engine \
-                 WHERE t.table_schema = DATABASE() AND t.table_name = :name \
-                 AND e.transactions = 'YES'"
-            }
-        };
+        let sql = dialect::find_transactional_table(self);
         Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
     }
 }

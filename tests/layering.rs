@@ -1,4 +1,4 @@
-//! Who may use whom, where unsafe code may stand, and who reads the clock.
+//! Rules for imports, unsafe code, the clock and SQL dialects.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -175,6 +175,29 @@ fn the_tool_uses_exactly_the_documented_modules() {
     let documented = documented.lines().filter_map(|line| line.strip_prefix("//! - [`"));
     let documented: Vec<_> = documented.filter_map(|line| Some(line.split_once("`]")?.0)).collect();
     assert_eq!(documented, TOOL);
+}
+
+/// The first module outside of `store` that chooses SQL, or anything else, by the kind of database.
+fn chooses_dialect(sources: &Crate) -> Option<String> {
+    let mut outside = sources.modules().filter(|(m, _)| m.first().is_none_or(|top| top != "store"));
+    outside.find_map(|(module, code)| {
+        let choices = [".dialect(", "Store::dialect", "Store::Sqlite", "Store::MySql"];
+        let found = choices.into_iter().find(|choice| code.contains(choice))?;
+        Some(format!("{} has {found}", module.join("/")))
+    })
+}
+
+#[test]
+fn no_module_outside_the_store_chooses_a_dialect() {
+    assert_eq!(chooses_dialect(&library()), None);
+    assert_eq!(chooses_dialect(&tool()), None);
+    for (code, found) in [
+        ("fn f(store: &Store) { store.dialect(1, 2); }", ".dialect("),
+        ("fn f() { match store { Store::Sqlite(_) => 1, _ => 2 } }", "Store::Sqlite"),
+    ] {
+        let planted = planted(&[("store/schema", code), ("log", code)]);
+        assert_eq!(chooses_dialect(&planted), Some(format!("log has {found}")));
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Stores;
 use crate::store::Value;
+use crate::store::dialect;
 use crate::verdict::maillog::MailLog;
 
 /// How long a mark is kept, in seconds: 30 days. Only a row whose COMMIT had no answer, and that
@@ -272,10 +273,7 @@ fn marks_are_transactional(store: &mut Store, known: &mut Option<bool>) -> Resul
 
 /// Whether this is the first time. Where another process is at the same row, this one waits.
 fn mark(store: &mut Store, id: &str) -> Result<bool, Error> {
-    let sql = store.dialect(
-        "INSERT OR IGNORE INTO authpolicy_delivered (id) VALUES (:id)",
-        "INSERT IGNORE INTO authpolicy_delivered (id) VALUES (:id)",
-    );
+    let sql = dialect::mark_delivered(store);
     Ok(store.execute(sql, &[("id", Value::text(id))])? > 0)
 }
 
@@ -285,13 +283,7 @@ fn mark(store: &mut Store, id: &str) -> Result<bool, Error> {
 /// # Errors
 /// The database did not do it.
 pub fn prune(store: &mut Store) -> Result<u64, Error> {
-    let sql = store.dialect(
-        "DELETE FROM authpolicy_delivered WHERE id IN (SELECT id FROM authpolicy_delivered \
-         WHERE id < printf('%012x', (strftime('%s', 'now') - :memory) * 1000) ORDER BY id LIMIT 100)",
-        "DELETE FROM authpolicy_delivered \
-         WHERE id < LPAD(LOWER(HEX((UNIX_TIMESTAMP() - :memory) * 1000)), 12, '0') \
-         ORDER BY id LIMIT 100",
-    );
+    let sql = dialect::prune_delivered(store);
     let memory = [("memory", Value::Int(MEMORY))];
     match store.transaction(|store| store.execute(sql, &memory)) {
         Err(e) if e.is_about_table() => Ok(0),

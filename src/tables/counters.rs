@@ -29,6 +29,7 @@ use crate::policy::Per;
 use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Value;
+use crate::store::dialect;
 
 /// The longest name that is counted, in bytes. Longer names are cut.
 const MAX_NAME: usize = 255;
@@ -167,16 +168,8 @@ fn latest(limit: &Limit, clock: Clock) -> i64 {
 /// # Errors
 /// The database cannot tell.
 pub fn read_state(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State, Error> {
-    // The index is named, because the optimizer's choice depends on the statistics of the moment.
-    // One counter has few live entries, all counters together have many.
-    let from = store.dialect(
-        "FROM authpolicy_count INDEXED BY authpolicy_count_live WHERE ",
-        "FROM authpolicy_count FORCE INDEX (live) WHERE ",
-    );
-    let own = store.dialect(
-        "FROM authpolicy_count NOT INDEXED WHERE ",
-        "FROM authpolicy_count FORCE INDEX (PRIMARY) WHERE ",
-    );
+    let from = dialect::from_live_counts(store);
+    let own = dialect::from_counts_of_value(store);
     let sql = Sql::of(&[
         "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
         from,
@@ -301,15 +294,9 @@ fn is_of_account(counter: &Counter) -> bool {
     counter.limit.per == Per::Account
 }
 
-/// Makes all attempts wait that share this counter. A transaction of SQLite does that already. The
-/// row changes each time, even within one millisecond, because a cluster's node compares only
-/// changed rows with those of other nodes.
+/// Makes all attempts wait that share this counter. A transaction of SQLite does that already.
 fn lock(store: &mut Store, counter: &Counter, clock: Clock) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
-                       VALUES (:rule, :account, :remote, '', '', :expires) \
-                       ON DUPLICATE KEY UPDATE expires = GREATEST(expires + 1, :expires)";
-    let sql = store.dialect("", SQL);
-    if !sql.is_empty() {
+    if let Some(sql) = dialect::lock_count(store) {
         let expires = clock.now.saturating_add(LOCK_TIME);
         store.execute(sql, &counter.parameters("", "", expires))?;
     }

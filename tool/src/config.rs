@@ -35,6 +35,7 @@ use authpolicy::state::slots::Slots;
 use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
+use authpolicy::store::dialect;
 
 use super::Done;
 use super::flush;
@@ -219,17 +220,7 @@ fn check_writable(path: &Path) -> Result<(), Error> {
 
 /// Returns a table without transactions, where a row and its mark may not be stored together.
 fn table_without_transactions(config: &Config, store: &mut Store) -> Result<Option<String>, Error> {
-    // All of SQLite's are.
-    let sql = store.dialect(
-        "",
-        "SELECT t.table_name AS name FROM information_schema.tables t \
-         JOIN information_schema.engines e ON e.engine = t.engine \
-         WHERE t.table_schema = DATABASE() AND e.transactions <> 'YES' \
-         AND t.table_name IN ('connection_log', 'authpolicy_delivered')",
-    );
-    if sql.is_empty() {
-        return Ok(None);
-    }
+    let Some(sql) = dialect::tool::tables_without_transactions(store) else { return Ok(None) };
     let tables = store.query(sql, &[])?;
     let mut names = tables.iter().map(|row| row.text("name"));
     let insert = &config.log.insert;

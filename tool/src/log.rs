@@ -11,6 +11,7 @@ use authpolicy::store::Row;
 use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
+use authpolicy::store::dialect;
 
 use super::Done;
 use super::long_deadline;
@@ -141,11 +142,7 @@ fn add_remote(store: &mut Store, filter: &mut Filter, text: &str) -> Result<(), 
         return Ok(());
     }
     store.add_in_network()?;
-    let condition = store.dialect(
-        "in_network(remote_ip, :network)",
-        "LENGTH(INET6_ATON(remote_ip)) = LENGTH(INET6_ATON(:first)) \
-         AND INET6_ATON(remote_ip) BETWEEN INET6_ATON(:first) AND INET6_ATON(:last)",
-    );
+    let condition = dialect::tool::remote_in_network(store);
     let text = |text: String| Value::text(&text);
     filter.add(
         condition,

@@ -11,6 +11,7 @@ use authpolicy::row::delivery;
 use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
+use authpolicy::store::dialect;
 use authpolicy::tables::counters;
 use authpolicy::tables::seen;
 
@@ -51,21 +52,9 @@ pub(super) fn run(config: &Config, arguments: &PruneArguments) -> Done {
         let counted = counted.map_err(|e| e.about_table("connection_log"))?;
         Ok::<_, Error>(counted.first().and_then(|row| row.text("n").parse().ok()))
     })?;
-    // In the order of the primary key: the oldest rows come first, and the table has no other
-    // index.
-    let delete = match store {
-        Store::Sqlite(_) => [
-            "DELETE FROM connection_log WHERE id IN (SELECT id FROM connection_log WHERE datetime < ",
-            bound,
-            " ORDER BY id LIMIT :batch)",
-        ],
-        Store::MySql(_) => {
-            ["DELETE FROM connection_log WHERE datetime < ", bound, " ORDER BY id LIMIT :batch"]
-        }
-    };
     let mut deleted: u64 = 0;
     loop {
-        let batch = store.execute(Sql::of(&delete), &before());
+        let batch = store.execute(dialect::tool::delete_old_rows(&store), &before());
         let batch = batch.map_err(|e| e.about_table("connection_log"))?;
         deleted = deleted.saturating_add(batch);
         progress.add(batch);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use authpolicy::store::Store;
 use authpolicy::store::Value;
+use authpolicy::store::dialect;
 
 use super::seconds_before_now;
 
@@ -18,10 +19,7 @@ const LONGEST_JUMP: Duration = Duration::from_secs(2 * 3600);
 
 /// The bound in SQL, for the parameters of `parameters`.
 pub(super) fn bound(store: &Store) -> &'static str {
-    store.dialect(
-        "datetime(:since, 'unixepoch')",
-        "LEAST(FROM_UNIXTIME(:since), FROM_UNIXTIME(:later) - INTERVAL :gap SECOND)",
-    )
+    dialect::tool::oldest_datetime(store)
 }
 
 /// The moment `ago` before now, one shortly after it that is not in the future, and the time

@@ -12,6 +12,7 @@ use super::latest;
 use crate::error::Error;
 use crate::store::Store;
 use crate::store::Value;
+use crate::store::dialect;
 
 /// The outcome of an attempt, as its limits see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,19 +87,8 @@ impl CounterSettlement {
     /// # Errors
     /// The database did not do it.
     pub fn write(&self, store: &mut Store) -> Result<(), Error> {
-        // Another failure never shortens an existing one, unless that ends too late to count.
-        const FAIL: (&str, &str) = (
-            "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
-             VALUES (:rule, :account, :remote, :value, :attempt, :expires) \
-             ON CONFLICT DO UPDATE SET \
-             expires = CASE WHEN expires < :latest THEN MAX(expires, :expires) ELSE :expires END",
-            "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
-             VALUES (:rule, :account, :remote, :value, :attempt, :expires) \
-             ON DUPLICATE KEY UPDATE \
-             expires = IF(expires < :latest, GREATEST(expires, :expires), :expires)",
-        );
         if let Some(Failed { until, latest }) = self.failed {
-            let sql = store.dialect(FAIL.0, FAIL.1);
+            let sql = dialect::count_failure(store);
             let parameters = self.parameters("", until).into_iter();
             let parameters: Vec<_> = parameters.chain([("latest", Value::Int(latest))]).collect();
             store.execute(sql, &parameters)?;

@@ -16,12 +16,11 @@ use authpolicy::store::Row;
 use authpolicy::store::Sql;
 use authpolicy::store::Store;
 use authpolicy::store::Value;
+use authpolicy::store::dialect;
 use authpolicy::tables::exception;
 
 /// Names that find an account only if the query uses LIKE or REGEXP.
 const PATTERNS: [&str; 4] = ["%", "%@%", "_", ".*"];
-/// A name that finds an account only with GLOB, which only SQLite has.
-const GLOB: &str = "*";
 /// The maximum number of domains that are tried.
 const MAX_DOMAINS: usize = 8;
 /// The value of `:remote` (RFC 5737).
@@ -81,8 +80,8 @@ fn try_patterns(
 /// The patterns with the parameters of an attempt: alone, as each parameter, and in some domains
 /// that the configuration names, for a query that compares only the local part with LIKE.
 fn attempts(config: &Config, store: &Store) -> Vec<(String, Vec<(&'static str, Value)>)> {
-    let glob = store.dialect(GLOB, "");
-    let patterns: Vec<_> = PATTERNS.into_iter().chain([glob]).filter(|p| !p.is_empty()).collect();
+    let glob = dialect::tool::glob_for_any_name(store);
+    let patterns: Vec<_> = PATTERNS.into_iter().chain(glob).collect();
     let mut attempts = Vec::new();
     for pattern in &patterns {
         attempts.push(as_attempt(config, pattern));
@@ -159,13 +158,10 @@ pub(super) fn check_names(config: &Config) -> Result<String, Error> {
 /// Warns if the table of the default query is not the one that `db init` makes, which compares
 /// bytes.
 fn check_default_names(config: &Config, store: &mut Store) -> Result<String, Error> {
-    // SQLite compares bytes, too.
-    let sql = store.dialect(
-        "",
-        "SELECT collation_name AS name FROM information_schema.columns \
-         WHERE table_schema = DATABASE() AND table_name = 'account' AND column_name = 'username'",
-    );
-    if sql.is_empty() || !depends_on_names(config) {
+    let Some(sql) = dialect::tool::username_collation(store) else {
+        return Ok(String::from("ok"));
+    };
+    if !depends_on_names(config) {
         return Ok(String::from("ok"));
     }
     let found = store.query(sql, &[])?;

@@ -9,6 +9,7 @@ use crate::milliseconds_now;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::store::Store;
+use authpolicy::store::dialect;
 use authpolicy::tables::counters;
 
 /// The largest difference of this host's clock from the database's, in milliseconds.
@@ -56,14 +57,7 @@ fn outlasts_lease(config: &Config, costliest_hash: Duration) -> Option<String> {
 /// limits compare their times in the table.
 fn check_clock(config: &Config) -> Result<Option<String>, Error> {
     let mut store = Store::open(&config.log.database, long_deadline(config))?;
-    // The embedded database has this host's clock.
-    let sql = store.dialect(
-        "",
-        "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000 AS now",
-    );
-    if sql.is_empty() {
-        return Ok(None);
-    }
+    let Some(sql) = dialect::tool::server_clock(&store) else { return Ok(None) };
     let before = milliseconds_now();
     let rows = store.query(sql, &[])?;
     let after = milliseconds_now();
