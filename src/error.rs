@@ -79,6 +79,15 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+    /// Neither the table nor the journal took the row of an attempt.
+    #[error("log: no place took the row: {store}; {journal}")]
+    RowNotStored {
+        /// The error of the log's database.
+        #[source]
+        store: Box<Error>,
+        /// The error of the journal.
+        journal: Box<Error>,
+    },
 }
 
 /// The kinds of faults of a database.
@@ -111,7 +120,8 @@ impl Error {
             | Self::Bug(_)
             | Self::LimitFull { .. }
             | Self::Unsettled { .. }
-            | Self::System { .. } => None,
+            | Self::System { .. }
+            | Self::RowNotStored { .. } => None,
         }
     }
 
@@ -126,7 +136,8 @@ impl Error {
             | Self::Geo { .. }
             | Self::Account { .. }
             | Self::Bug(_)
-            | Self::System { .. } => None,
+            | Self::System { .. }
+            | Self::RowNotStored { .. } => None,
         }
     }
 

@@ -82,7 +82,9 @@ pub fn record(
                 Ok(())
             }
             (Err(e), _) => {
-                journal.append(record).map_err(|also| not_stored(&e, &also))?;
+                if let Err(also) = journal.append(record) {
+                    return Err(not_stored(e, also));
+                }
                 log.row_waits(&e);
                 Ok(())
             }
@@ -102,13 +104,16 @@ pub fn record_later(
     log: MailLog<'_>,
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
-    journal.append(record).or_else(|e| {
-        // A journal that panicked may have the row all the same. Then the mark keeps it from being
-        // stored twice.
-        store_one(config, stores, record, true).map_err(|also| not_stored(&also, &e))?;
-        log.trouble("journal", &e);
-        Ok(())
-    })
+    let Err(e) = journal.append(record) else { return Ok(()) };
+    // A journal that panicked may have the row all the same. Then the mark keeps it from being
+    // stored twice.
+    match store_one(config, stores, record, true) {
+        Ok(_) => {
+            log.trouble("journal", &e);
+            Ok(())
+        }
+        Err(also) => Err(not_stored(also, e)),
+    }
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
@@ -117,9 +122,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (done, start.elapsed())
 }
 
-fn not_stored(store: &Error, journal: &Error) -> Error {
-    let what = format!("no place took the row: {store}; {journal}");
-    Error::System { place: String::from("log"), source: std::io::Error::other(what) }
+fn not_stored(store: Error, journal: Error) -> Error {
+    Error::RowNotStored { store: Box::new(store), journal: Box::new(journal) }
 }
 
 /// A row that nobody had stored before was there at the second try.
