@@ -1,20 +1,19 @@
-//! Statements: what becomes the text of one, and its named parameters, found without understanding
-//! the rest of it.
+//! SQL statements: their text, and the names of their parameters.
 
 use std::borrow::Cow;
 
-/// The text of a statement. Nothing that was sent, stored or typed becomes part of one: it is what
-/// stands in this program, or in the configuration. Everything else is bound to a parameter.
+/// The text of a statement. It comes from this program or from the configuration. Anything that a
+/// client sent, a table holds or somebody typed is bound to a parameter.
 pub struct Sql<'a>(Cow<'a, str>);
 
 impl<'a> Sql<'a> {
-    /// The administrator's own, as it stands in the configuration: `grep configured` is the audit.
+    /// A statement of the configuration. To audit its uses, search for `configured`.
     #[must_use]
     pub fn configured(text: &'a str) -> Self {
         Self(Cow::Borrowed(text))
     }
 
-    /// One of ours, in pieces.
+    /// A statement of this program, in pieces. A text of another origin does not compile:
     ///
     /// ```compile_fail
     /// let user = String::from("' OR '1'='1");
@@ -25,7 +24,7 @@ impl<'a> Sql<'a> {
         Self(Cow::Owned(pieces.concat()))
     }
 
-    /// For the database.
+    /// The text for the database.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.0
@@ -38,7 +37,8 @@ impl From<&'static str> for Sql<'_> {
     }
 }
 
-/// The names after a `:` outside of quotes and comments, in order, repeated as they stand.
+/// The names of parameters, in their order and with repetitions: each name after a `:` outside of
+/// quotes and comments.
 #[must_use]
 pub(crate) fn parameters(sql: &str) -> Vec<&str> {
     let mut names = Vec::new();
@@ -48,16 +48,16 @@ pub(crate) fn parameters(sql: &str) -> Vec<&str> {
         rest = match tail.as_bytes() {
             [b':', b':' | b'=', ..] => skip(tail, 2),
             [b':', ..] => {
-                let after = skip(tail, 1);
-                let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-                let name = after.get(..end.unwrap_or(after.len())).unwrap_or_default();
+                let start = skip(tail, 1);
+                let end = start.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let name = start.get(..end.unwrap_or(start.len())).unwrap_or_default();
                 if !name.is_empty() {
                     names.push(name);
                 }
-                skip(after, name.len())
+                skip(start, name.len())
             }
-            [quote @ (b'\'' | b'"' | b'`'), ..] => past(skip(tail, 1), char::from(*quote)),
-            [b'-', b'-', ..] | [b'#', ..] => past(tail, '\n'),
+            [quote @ (b'\'' | b'"' | b'`'), ..] => after(skip(tail, 1), char::from(*quote)),
+            [b'-', b'-', ..] | [b'#', ..] => after(tail, '\n'),
             [b'/', b'*', ..] => {
                 let inside = skip(tail, 2);
                 inside.find("*/").map_or("", |end| skip(inside, end.saturating_add(2)))
@@ -72,7 +72,7 @@ fn skip(text: &str, bytes: usize) -> &str {
     text.get(bytes..).unwrap_or_default()
 }
 
-fn past(text: &str, end: char) -> &str {
+fn after(text: &str, end: char) -> &str {
     text.split_once(end).map_or("", |(_, rest)| rest)
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use super::parameters;
 
     #[test]
-    fn parameters_stand_outside_of_quotes_and_comments() {
+    fn parameters_are_outside_of_quotes_and_comments() {
         for (sql, want) in [
             ("SELECT p FROM a WHERE u = :user AND d=:domain", vec!["user", "domain"]),
             ("SELECT ':no', \":no\", `:no` -- :no\n, :yes", vec!["yes"]),

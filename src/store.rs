@@ -1,8 +1,8 @@
 //! The databases behind one interface: named parameters in, rows of values out.
 //!
 //! The submodules `sqlite` and `mysql` connect, bind and read. SQL that differs between them is in
-//! `dialect`. No other module of the crate or the tool tests which of the two a [`Store`] is. There
-//! is one more statement that differs: the default of `log.insert`, which belongs to `config`.
+//! `dialect`, except the default of `log.insert`, which belongs to `config`. No module outside of
+//! `store` tests which of the two a [`Store`] is. Methods that matter to one of them say so.
 
 mod address_cache;
 mod deadline;
@@ -39,9 +39,9 @@ use crate::error::Error;
 use crate::error::StoreFault;
 pub use crate::sql::Sql;
 
-/// How often a transaction is tried that others are in the way of; `attempt_timeout` ends it
+/// The most tries of a transaction that conflicts with others. `attempt_timeout` may end them
 /// sooner.
-const MOST_TRIES: u32 = 50;
+const MAX_TRIES: u32 = 50;
 
 /// An open connection to one database.
 pub enum Store {
@@ -52,16 +52,16 @@ pub enum Store {
 }
 
 impl Store {
-    /// Opens the embedded database or connects to the first host that takes us in.
+    /// Opens the embedded database, or connects to the first host that accepts the login.
     ///
     /// # Errors
-    /// There is none, or not in time.
+    /// The file cannot be opened, or no host accepts the login in time.
     pub fn open(database: &Database, deadline: Deadline) -> Result<Self, Error> {
         match database {
             Database::Sqlite(path) => {
                 let opened =
                     contain::catch("open", || sqlite::SqliteConnection::open(path, deadline));
-                let fail = |panic| Err(broken(format!("sqlite {}", path.display()), &panic));
+                let fail = |panic| Err(panicked(format!("sqlite {}", path.display()), &panic));
                 opened.unwrap_or_else(fail).map(Self::Sqlite)
             }
             Database::MySql(hosts) => {
@@ -83,8 +83,8 @@ impl Store {
         self.find(sql, parameters).map(|found| found.rows)
     }
 
-    /// The same with the names of the columns. A text that the table's character set cannot hold
-    /// is nowhere in the table.
+    /// Runs a statement that returns rows, and returns the names of the columns with them. There is
+    /// no row if a parameter is a text that the table's character set cannot hold.
     ///
     /// # Errors
     /// The database refused it or took too long.
@@ -100,27 +100,27 @@ impl Store {
         })
     }
 
-    /// Runs a statement, and shows its rows one at a time instead of keeping all of them.
+    /// Runs a statement, and calls `on_row` with one row at a time instead of collecting them.
     ///
     /// # Errors
-    /// The database refused it or took too long; some rows may have been shown.
+    /// The database refused it or took too long. `on_row` may have been called for some rows.
     pub fn visit<'a>(
         &mut self,
         sql: impl Into<Sql<'a>>,
         parameters: &Parameters,
-        look: &mut dyn FnMut(Row),
+        on_row: &mut dyn FnMut(Row),
     ) -> Result<(), Error> {
         let sql = sql.into();
         self.call("query", |store| match store {
-            Self::Sqlite(connection) => connection.visit(sql.text(), parameters, look).map(drop),
-            Self::MySql(connection) => connection.visit(sql.text(), parameters, look),
+            Self::Sqlite(connection) => connection.visit(sql.text(), parameters, on_row).map(drop),
+            Self::MySql(connection) => connection.visit(sql.text(), parameters, on_row),
         })
     }
 
-    /// Has a statement looked at without running it; answers the names of its columns.
+    /// Prepares a statement without running it, and returns the names of its columns.
     ///
     /// # Errors
-    /// The database does not understand it.
+    /// The database refuses the statement.
     pub fn prepare<'a>(&mut self, sql: impl Into<Sql<'a>>) -> Result<Vec<String>, Error> {
         let sql = sql.into();
         self.call("prepare", |store| match store {
@@ -129,7 +129,7 @@ impl Store {
         })
     }
 
-    /// Runs a statement that returns none; answers how many rows it changed.
+    /// Runs a statement that returns no rows, and returns the number of rows that it changed.
     ///
     /// # Errors
     /// The database refused it or took too long.
@@ -145,8 +145,8 @@ impl Store {
         })
     }
 
-    /// Stores a row whose texts may be longer than their columns, or foreign to their character
-    /// set: they are cut and replaced then.
+    /// Stores a row. Texts that are longer than their columns are cut, and characters that are not
+    /// in the character set are replaced.
     ///
     /// # Errors
     /// The database refused it or took too long.
@@ -162,15 +162,16 @@ impl Store {
         })
     }
 
-    /// Does several statements, or none of them; again where another transaction was in the way.
+    /// Runs statements in one transaction, and again after a conflict with another transaction.
     ///
     /// # Errors
-    /// One of them failed, or it was in the way too often.
+    /// A statement failed, or there were too many conflicts. None of the statements has an effect,
+    /// unless COMMIT itself failed; see [`Store::confirms_commits`].
     pub fn transaction<T>(
         &mut self,
         work: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.within(work, Self::commit)
+        self.run_transaction(work, Self::commit)
     }
 
     /// Runs statements in a transaction and rolls it back.
@@ -181,10 +182,10 @@ impl Store {
         &mut self,
         work: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.within(work, Self::roll_back)
+        self.run_transaction(work, Self::roll_back)
     }
 
-    fn within<T>(
+    fn run_transaction<T>(
         &mut self,
         mut work: impl FnMut(&mut Self) -> Result<T, Error>,
         end: fn(&mut Self) -> Result<(), Error>,
@@ -194,21 +195,21 @@ impl Store {
             tries = tries.saturating_add(1);
             let done = self.begin().and_then(|()| work(self));
             let done = done.and_then(|done| end(self).map(|()| done));
-            // Before the next statement says otherwise.
+            // Read now, because a ROLLBACK that fails overwrites it.
             let may_try_again = self.may_try_again();
             if done.is_err() && self.is_usable() {
-                // What failed first is what matters.
+                // The first error is returned, so this one is ignored.
                 let _ = self.roll_back().ok();
             }
             match done {
-                Err(_) if may_try_again && tries < MOST_TRIES => {}
+                Err(_) if may_try_again && tries < MAX_TRIES => {}
                 done => return done,
             }
         }
     }
 
-    /// Whether a COMMIT that fails has not been carried out. (Not when the disk does not say whether
-    /// it has what was written.)
+    /// True if a COMMIT that fails has no effect. After [`Store::make_durable`] with
+    /// [`Durability::Disk`] it may have one, if the disk does not confirm the write.
     #[must_use]
     pub fn confirms_commits(&self) -> bool {
         match self {
@@ -217,7 +218,8 @@ impl Store {
         }
     }
 
-    /// What is committed from now on survives what it is to survive; a server has its own settings.
+    /// Makes later commits of an embedded database as durable as configured. A server has its own
+    /// setting.
     ///
     /// # Errors
     /// The database refused it.
@@ -228,7 +230,7 @@ impl Store {
         })
     }
 
-    /// Makes the SQL function `in_network` known to an embedded database. A server has its own functions
+    /// Adds the SQL function `in_network` to an embedded database. A server has its own functions
     /// for addresses.
     ///
     /// # Errors
@@ -240,10 +242,10 @@ impl Store {
         })
     }
 
-    /// Reads all of an embedded database. A server checks its own tables.
+    /// Checks all of an embedded database. A server checks its own tables.
     ///
     /// # Errors
-    /// It is damaged.
+    /// The database is damaged.
     pub fn check(&mut self) -> Result<(), Error> {
         match self {
             Self::Sqlite(connection) => connection.check(),
@@ -263,8 +265,8 @@ impl Store {
             Self::Sqlite(connection) => connection.commit(),
             Self::MySql(connection) => connection.commit(),
         });
-        // A driver that panics does not say whether it has committed. SQLite still does, and its
-        // rows have no marks; a server's rows have.
+        // After a panic of the driver, it is unknown if the transaction was committed. SQLite can
+        // still tell, and must, because its rows have no marks. The rows of a server have marks.
         match self {
             Self::Sqlite(connection) if done.is_err() && !connection.is_usable => {
                 let committed = contain::catch("ask", || connection.has_committed());
@@ -292,7 +294,7 @@ impl Store {
                 Self::Sqlite(connection) => connection.give_up(),
                 Self::MySql(connection) => connection.give_up(),
             };
-            Err(broken(place, &panic))
+            Err(panicked(place, &panic))
         })
     }
 
@@ -318,7 +320,7 @@ impl Store {
         }
     }
 
-    /// A fault that occurred while opening it, and did not prevent that.
+    /// A fault that did not prevent the database from being opened.
     fn trouble(&self) -> Option<Error> {
         match self {
             Self::Sqlite(_) => None,
@@ -341,34 +343,34 @@ impl Store {
         }
     }
 
-    /// Whether a table is there.
+    /// True if the table or view exists and this user may see it.
     ///
     /// # Errors
-    /// The database could not say.
+    /// The database refused the query or took too long.
     pub fn has_table(&mut self, name: &str) -> Result<bool, Error> {
         let sql = dialect::find_table(self);
         Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
     }
 
-    /// Whether what is stored in a table goes with the transaction that comes to nothing; not where
-    /// there is no such table.
+    /// True if rows of the table are rolled back with their transaction; false if there is no such
+    /// table.
     ///
     /// # Errors
-    /// The database could not say.
+    /// The database refused the query or took too long.
     pub fn has_transactions(&mut self, name: &str) -> Result<bool, Error> {
         let sql = dialect::find_transactional_table(self);
         Ok(!self.query(sql, &[("name", Value::text(name))])?.is_empty())
     }
 }
 
-/// Creates an embedded database where there is none.
+/// Creates an embedded database, unless its file exists. Does nothing for a server.
 ///
 /// # Errors
-/// The file cannot be made.
+/// The file cannot be created.
 pub fn create(database: &Database) -> Result<(), Error> {
     match database {
         Database::Sqlite(path) => {
-            let fail = |panic| Err(broken(format!("sqlite {}", path.display()), &panic));
+            let fail = |panic| Err(panicked(format!("sqlite {}", path.display()), &panic));
             contain::catch("create", || sqlite::create(path)).unwrap_or_else(fail)
         }
         Database::MySql(_) => Ok(()),
@@ -376,6 +378,6 @@ pub fn create(database: &Database) -> Result<(), Error> {
 }
 
 /// The error of a driver that panicked.
-fn broken(place: String, panic: &Panic) -> Error {
+fn panicked(place: String, panic: &Panic) -> Error {
     Error::Store { place, what: panic.to_string(), fault: StoreFault::Other }
 }

@@ -1,4 +1,4 @@
-//! The plugin's own tables: failures counted, addresses remembered, exceptions allowed for a time.
+//! The plugin's own tables: counters of limits, addresses and countries seen, and exceptions.
 
 pub mod counters;
 pub mod exception;

@@ -162,7 +162,9 @@ fn a_panic_while_connecting_is_435_with_a_row_that_waits() {
         let site = site(base);
         let (places, line): (&[_], _) = match site.base {
             Base::Sqlite => (&["before-open"], "error=\"sqlite /"),
-            Base::MariaDb(..) => (&["before-connect"], "no database server takes us in: mysql /"),
+            Base::MariaDb(..) => {
+                (&["before-connect"], "no database server accepts the connection: mysql /")
+            }
         };
         let case = cannot_tell(places, line);
         run_cases(&site, &[Case { waiting: [1, 0], ..case }]);

@@ -69,7 +69,7 @@ const TOOL: &[&str] = &[
     "state", "store", "tables", "verdict",
 ];
 
-/// Where unsafe code may stand.
+/// The modules that may have unsafe code.
 const UNSAFE: &[&str] = &[
     "contain",
     "ffi",

@@ -96,7 +96,7 @@ fn a_statement_that_commits_stores_its_row_once_and_is_reported() {
         assert_eq!(site.rows().len(), 1, "{}", site.main_log());
         assert!(!site.path("state/journal").exists(), "{}", site.main_log());
         let lines = site.lines();
-        assert!(lines[0].contains("log.insert: must neither begin nor end a"), "{lines:?}");
+        assert!(lines[0].contains("log.insert: must not begin or end a"), "{lines:?}");
 
         // Without a mark, the plugin does not know that the row is stored. It does not retry for ever.
         site.sql("DROP TABLE authpolicy_delivered");
@@ -104,7 +104,7 @@ fn a_statement_that_commits_stores_its_row_once_and_is_reported() {
         assert_eq!(flush(&site), [0, 0, 0, 1]);
         assert!(site.rows().len() < 10, "{}", site.rows().len());
         let reasons = site.read("state/journal/set-aside");
-        assert!(reasons.contains("log.insert must neither begin nor end one"), "{reasons}");
+        assert!(reasons.contains("log.insert must not begin or end one"), "{reasons}");
     }
 }
 

@@ -1,8 +1,7 @@
-//! Link arguments. The tool, like the plugin, calls these functions through the C files of the
-//! library.
+//! Link arguments: the tool calls these functions through the library's C files, like the plugin.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // The build.rs of the plugin has the same arguments.
+    // The root's build.rs has the same line.
     println!("cargo::rustc-link-arg-bins=-Wl,--wrap=connect,--wrap=recv,--wrap=getaddrinfo");
 }

@@ -1,12 +1,14 @@
-//! A row's way into the log's table, once.
+//! Delivers rows to the log's table, each row once.
 //!
-//! With its row, a transaction stores the row's id in `authpolicy_delivered`. So who does not know
-//! whether a COMMIT was carried out, since no answer came or the process was killed, can store the
-//! row again: what is marked is passed over. That holds for a row of its own attempt and for one
-//! that waited in the journal, for another host of the same cluster, and for a journal that was
-//! restored from a backup. A database without that table gets its rows, too, but one whose COMMIT
-//! had no answer may then be there twice. The embedded one says whether it has committed, as a rule:
-//! there, only rows that have waited are marked.
+//! A transaction stores a row together with its mark: the row's id in `authpolicy_delivered`. If
+//! COMMIT gets no answer or the process is killed, it is unknown if the row is stored. Then it can
+//! be stored again, because a row with a mark is skipped. This holds for the row of the attempt
+//! itself and for rows from the journal, on all hosts of a cluster, and for a journal that was
+//! restored from a backup.
+//!
+//! A database without that table gets its rows, too, but a row whose COMMIT got no answer may be
+//! stored twice. An embedded database can usually tell if it has committed. There, only rows that
+//! have waited are marked.
 
 mod round;
 
@@ -32,20 +34,20 @@ use crate::store::Value;
 use crate::store::dialect;
 use crate::verdict::maillog::MailLog;
 
-/// How long a mark is kept, in seconds: 30 days. Only a row whose COMMIT had no answer, and that
-/// waited longer than that, could be stored twice.
-const MEMORY: i64 = 30 * 24 * 3600;
-/// Old marks are deleted by the attempts whose id ends so: one in sixteen.
-const PRUNED_BY: char = '0';
+/// The time that a mark is kept, in seconds: 30 days. Only a row whose COMMIT got no answer, and
+/// that then waited longer than this, could be stored twice.
+const MARK_LIFETIME: i64 = 30 * 24 * 3600;
+/// Attempts whose id ends in this digit also delete old marks: one in sixteen.
+const PRUNING_DIGIT: char = '0';
 /// The pause before an attempt looks again for settlements that another process may have written.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(50);
-/// An attempt whose own row took longer than this takes none of others' along.
+/// An attempt that took longer than this to store its own row delivers no waiting rows.
 const FAST_STORE: Duration = Duration::from_millis(40);
 
-/// Has the row of an attempt stored, at the latest when the database is back.
+/// Stores the row of an attempt, or appends it to the journal until the database is back.
 ///
 /// # Errors
-/// No place took it.
+/// Neither the table nor the journal took the row.
 pub fn record(
     config: &Config,
     stores: &mut Stores<'_>,
@@ -53,14 +55,16 @@ pub fn record(
     log: MailLog<'_>,
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
-    // A journal that panicked may have the row all the same: the mark tells.
+    // The journal may have the row even if appending panicked. Then the mark shows that it is
+    // stored.
     let may_wait = record.settlement.is_some();
     if may_wait {
-        // The database has just failed to settle the attempt: row and settlement wait together.
+        // The database has just failed to write the settlement, so row and settlement wait
+        // together.
         match journal.append(record) {
             Ok(()) => return Ok(()),
-            // The attempt's reservations count as failures when their lease is over. They admit no
-            // client.
+            // Reservations of the attempt count as failures when their lease is over, and never
+            // admit a client.
             Err(e) => log.trouble("journal", &e),
         }
     }
@@ -70,12 +74,12 @@ pub fn record(
                 if stored.new == 0 && !may_wait {
                     log.trouble("log", &ended_transaction());
                 }
-                // A server that is far or busy has no time for others' rows: `flush` has.
+                // With a distant or busy server, waiting rows are left to `flush`.
                 if time < FAST_STORE {
                     let delivered_waiting = contain::catch("help", || {
                         deliver_waiting(config, stores, &journal, record, log)
                     });
-                    // The attempt's own row is stored.
+                    // The attempt's own row is stored, so this is only logged.
                     delivered_waiting
                         .unwrap_or_else(|panic| log.trouble("journal", &Error::Bug(panic)));
                 }
@@ -93,10 +97,10 @@ pub fn record(
     }
 }
 
-/// Has a row stored later, by way of the journal; now where the journal does not take it.
+/// Appends a row to the journal, or stores it now if the journal does not take it.
 ///
 /// # Errors
-/// No place took it.
+/// Neither the journal nor the table took the row.
 pub fn record_later(
     config: &Config,
     stores: &mut Stores<'_>,
@@ -105,7 +109,7 @@ pub fn record_later(
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     let Err(e) = journal.append(record) else { return Ok(()) };
-    // A journal that panicked may have the row all the same. Then the mark keeps it from being
+    // The journal may have the row even if appending panicked. Then the mark keeps it from being
     // stored twice.
     match store_one(config, stores, record, true) {
         Ok(_) => {
@@ -126,9 +130,10 @@ fn not_stored(store: Error, journal: Error) -> Error {
     Error::RowNotStored { store: Box::new(store), journal: Box::new(journal) }
 }
 
-/// A row that nobody had stored before was there at the second try.
+/// The error for a new row that was found stored when its transaction was tried again: `log.insert`
+/// has ended the transaction.
 fn ended_transaction() -> Error {
-    let what = "must neither begin nor end a transaction: rows may be lost, or be there twice";
+    let what = "must not begin or end a transaction, because rows may be lost or stored twice";
     Error::System { place: String::from("log.insert"), source: std::io::Error::other(what) }
 }
 
@@ -143,8 +148,8 @@ fn store_one(
     store_rows(store, &config.log, &[record], may_wait || !is_sure, None)
 }
 
-/// The database works again: takes some of what waits along, and deletes some old marks. What cannot
-/// be done now is somebody else's turn.
+/// Delivers some waiting rows and deletes some old marks, since the database works. If that fails,
+/// later attempts try again.
 fn deliver_waiting(
     config: &Config,
     stores: &mut Stores<'_>,
@@ -157,7 +162,7 @@ fn deliver_waiting(
         let delivered = deliver(config, stores, journal, Pace::of_attempt(config.timeouts));
         delivered_waiting = delivered.trouble.map_or(Ok(()), Err);
     }
-    if record.id.ends_with(PRUNED_BY) {
+    if record.id.ends_with(PRUNING_DIGIT) {
         delivered_waiting = delivered_waiting.and_then(|()| prune(stores.log()?).map(|_| ()));
     }
     if let Err(e) = delivered_waiting {
@@ -176,8 +181,8 @@ pub enum CaughtUp {
     Waits,
 }
 
-/// Writes the settlements that wait in this host's journal, with their rows. Waits if another
-/// process is writing them. All this takes about `query_timeout` at most, in all of an attempt.
+/// Writes the settlements that wait in this host's journal, with their rows. Waits while another
+/// process writes them. All calls of an attempt together take about `query_timeout` at most.
 pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> CaughtUp {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     if !journal.has_settlements() {
@@ -206,15 +211,17 @@ pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> C
     caught_up
 }
 
-/// How many rows a transaction had, and how many of them were new.
+/// The result of a transaction that stores rows.
 #[derive(Default)]
 struct StoredRows {
+    /// The number of rows that are stored now.
     handled: usize,
+    /// The number of those that were not stored before.
     new: usize,
 }
 
-/// All of them, or none; or as many as there is time for, and at least one. With marks, who looks
-/// for a row later finds that it is stored.
+/// Stores rows in one transaction: at least one, and as many as there is time for. With marks, rows
+/// that are stored already are skipped.
 fn store_rows(
     store: &mut Store,
     log: &Log,
@@ -259,13 +266,13 @@ fn settle(store: &mut Store, record: &Record) -> Result<(), Error> {
     }
 }
 
-/// Settles an attempt whose row the table refuses for good.
+/// Writes the settlement of an attempt whose row could not be stored.
 fn settle_alone(store: &mut Store, record: &Record) -> Result<(), Error> {
     store.transaction(|store| settle(store, record))
 }
 
-/// Whether marks come and go with their rows: those that outlast a transaction that comes to nothing
-/// say nothing.
+/// True if marks are rolled back with their rows. Otherwise a mark does not show that its row is
+/// stored. `known` keeps the answer.
 fn marks_are_transactional(store: &mut Store, known: &mut Option<bool>) -> Result<bool, Error> {
     let is = match *known {
         Some(is) => is,
@@ -275,20 +282,20 @@ fn marks_are_transactional(store: &mut Store, known: &mut Option<bool>) -> Resul
     Ok(is)
 }
 
-/// Whether this is the first time. Where another process is at the same row, this one waits.
+/// Marks a row; false if it was marked before. Waits while another process stores the same row.
 fn mark(store: &mut Store, id: &str) -> Result<bool, Error> {
     let sql = dialect::mark_delivered(store);
     Ok(store.execute(sql, &[("id", Value::text(id))])? > 0)
 }
 
-/// Deletes a bounded number of old marks; answers how many. The database's clock counts: one host
-/// whose own is ahead would forget marks that others need.
+/// Deletes a bounded number of old marks; returns how many. It goes by the database's clock,
+/// because a host whose clock is ahead would delete marks that other hosts need.
 ///
 /// # Errors
 /// The database did not do it.
 pub fn prune(store: &mut Store) -> Result<u64, Error> {
     let sql = dialect::prune_delivered(store);
-    let memory = [("memory", Value::Int(MEMORY))];
+    let memory = [("memory", Value::Int(MARK_LIFETIME))];
     match store.transaction(|store| store.execute(sql, &memory)) {
         Err(e) if e.is_about_table() => Ok(0),
         deleted => deleted,

@@ -20,9 +20,9 @@ use crate::state::files;
 
 /// The beginning of the files' names.
 const PREFIX: &str = "addresses-of-";
-/// Longer names are not remembered: file systems allow 255 bytes for the name of a file.
+/// The longest name that is remembered, in bytes. File systems allow 255 bytes for a file name.
 const LONGEST_NAME: usize = 200;
-/// Longer than any file with eight addresses.
+/// The most bytes that are read. A file with eight addresses is shorter.
 const LONGEST_FILE: u64 = 1024;
 
 /// The remembered addresses; none if there is no file, or if others may write it.
@@ -49,7 +49,7 @@ pub(super) fn save(directory: Option<&Path>, name: &str, addresses: &[IpAddr]) {
     }
 }
 
-/// Forgets a name that is gone.
+/// Deletes the addresses of a name that no longer exists.
 pub(super) fn delete(directory: Option<&Path>, name: &str) {
     if let Some(path) = path(directory, name) {
         let _ = fs::remove_file(path).ok();

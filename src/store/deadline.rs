@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::config::Timeouts;
 
-/// Until when an attempt may be busy with databases.
+/// The end of the time that an attempt may spend on databases.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     end: Instant,
@@ -19,22 +19,22 @@ impl Deadline {
         Self { end: start.checked_add(timeouts.attempt).unwrap_or(start), timeouts }
     }
 
-    /// Moves the end by time that went into other things than databases.
+    /// Extends the deadline by time that was not spent on databases.
     pub(super) fn extend(&mut self, time: Duration) {
         self.end = self.end.checked_add(time).unwrap_or(self.end);
     }
 
-    /// How long connecting may take now.
+    /// The time that connecting to a host may take now; `None` if the deadline is over.
     pub(super) fn connect(&self) -> Option<Duration> {
         self.left().map(|left| left.min(self.timeouts.connect))
     }
 
-    /// How long connecting may take where there is time.
-    pub(super) fn due(&self) -> Duration {
+    /// `connect_timeout`: the time that a host gets if the deadline is not near.
+    pub(super) fn connect_timeout(&self) -> Duration {
         self.timeouts.connect
     }
 
-    /// How long a statement may take now.
+    /// The time that a statement may take now; `None` if the deadline is over.
     pub(super) fn query(&self) -> Option<Duration> {
         self.left().map(|left| left.min(self.timeouts.query))
     }

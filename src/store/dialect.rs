@@ -1,6 +1,6 @@
 //! SQL of the plugin that differs between SQLite and MariaDB or MySQL.
 //!
-//! The functions are named after the work of the text, and select the text for this store.
+//! Each function returns the text for the given store.
 
 pub mod tool;
 

@@ -165,7 +165,7 @@ impl Channel {
     fn ask_over_tcp(&self, limit: Duration) -> std::io::Result<DnsReply> {
         let invalid = || std::io::Error::from(ErrorKind::InvalidData);
         let limit = limit.max(Duration::from_millis(1));
-        // Over all reads; the time-outs below are for each.
+        // Limits all reads together. The time-outs below limit one read each.
         sockets_within(limit);
         let mut stream = TcpStream::connect_timeout(&self.server, limit)?;
         stream.set_read_timeout(Some(limit))?;
@@ -306,7 +306,7 @@ impl Exchange {
                 continue;
             }
             let left = self.limit.saturating_sub(self.start.elapsed());
-            // One server does not take the time of those after it.
+            // Leaves time for the other servers.
             let reply = channel.receive(left.min(step.saturating_mul(2)));
             sockets_within(self.limit.saturating_sub(self.start.elapsed()));
             failed |= channel.failure.is_some();
@@ -314,7 +314,7 @@ impl Exchange {
                 Some(DnsReply::Addresses(addresses)) => {
                     self.answers.push((channel.kind, addresses))
                 }
-                // Some servers say so of a kind alone: the other question stays open.
+                // Some servers mean only addresses of this kind, so the other question stays open.
                 Some(DnsReply::NoName) => self.answers.push((channel.kind, Vec::new())),
                 Some(DnsReply::Truncated | DnsReply::Failure(_)) | None => {}
             }

@@ -24,7 +24,7 @@ use std::sync::PoisonError;
 
 /// The directory in which Linux lists the descriptors of this process.
 const LIST: &str = "/proc/self/fd";
-/// Numbers that are asked for in one call.
+/// The number of descriptors that one call asks for.
 const CHUNK: usize = 256;
 /// If the process may have at most this many descriptors, asking for each number is faster than
 /// reading the list: 12 µs for 1024 numbers, 22 µs for 4096, and 45 µs for a list of 15 in a fresh
@@ -32,7 +32,7 @@ const CHUNK: usize = 256;
 const FEW: RawFd = 4096;
 /// The most numbers that are asked for, if there is no list. A process gets the lowest free number,
 /// so those of Exim are small.
-const MOST_WITHOUT_LIST: RawFd = 65_536;
+const MAX_WITHOUT_LIST: RawFd = 65_536;
 
 /// A file: its device and inode.
 type Id = (u64, u64);
@@ -107,12 +107,12 @@ fn foreign(path: &Path, database: Id) -> Option<(RawFd, PathBuf)> {
         let found = beside.iter().find(|(beside, _)| *beside == Some(id));
         found.map(|(_, path)| (descriptor, path.clone()))
     };
-    let most = most_descriptors();
-    let list = if most > FEW { listed(Path::new(LIST)).ok() } else { None };
+    let max = max_descriptors();
+    let list = if max > FEW { listed(Path::new(LIST)).ok() } else { None };
     match list {
         Some(descriptors) => descriptors.into_iter().find_map(file_of),
         // The list may be missing, as in a chroot without /proc.
-        None => in_use(most.min(MOST_WITHOUT_LIST)).find_map(file_of),
+        None => in_use(max.min(MAX_WITHOUT_LIST)).find_map(file_of),
     }
 }
 
@@ -129,10 +129,10 @@ fn listed(list: &Path) -> io::Result<Vec<RawFd>> {
 }
 
 /// The number of descriptors that this process may have.
-fn most_descriptors() -> RawFd {
+fn max_descriptors() -> RawFd {
     // SAFETY: takes a number and returns one.
-    let most = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
-    RawFd::try_from(most).unwrap_or(RawFd::MAX)
+    let max = unsafe { libc::sysconf(libc::_SC_OPEN_MAX) };
+    RawFd::try_from(max).unwrap_or(RawFd::MAX)
 }
 
 /// The numbers below this one that are, or may be, in use.
@@ -227,7 +227,7 @@ mod tests {
         assert!(listed(Path::new(LIST)).unwrap().contains(&wanted));
         let numbers = |end| in_use(end).collect::<Vec<_>>();
         assert!(numbers(FEW).contains(&wanted));
-        assert!(numbers(MOST_WITHOUT_LIST).contains(&wanted));
+        assert!(numbers(MAX_WITHOUT_LIST).contains(&wanted));
         assert!(numbers(wanted.checked_add(1).unwrap()).contains(&wanted));
         assert!(!numbers(wanted).contains(&wanted));
         assert!(numbers(FEW).len() < 1000, "free numbers are not among them");

@@ -1,4 +1,4 @@
-//! MariaDB and MySQL: one connection for an attempt, to the first host that takes us in and works.
+//! MariaDB and MySQL: one connection for an attempt, to the first host that accepts the login.
 
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
@@ -30,34 +30,36 @@ use crate::error::StoreFault;
 use crate::secret::Secret;
 use crate::sql;
 
-/// The server's words for "this text does not fit this column": too long, or not in its
-/// character set.
+/// The error codes for a text that is too long for its column, or not in the column's character
+/// set.
 const DOES_NOT_FIT: &[u16] = &[1406, 1366, 1265, 3988];
 
-/// The server's words for "this text cannot be compared with that column": not in its character
-/// set.
-const CANNOT_BE_THERE: &[u16] = &[1267, 1271, 3988];
+/// The error codes for a text that cannot be compared with a column, because it is not in the
+/// column's character set.
+const NOT_COMPARABLE: &[u16] = &[1267, 1271, 3988];
 
-/// Its word for a transaction that another one was in the way of; on a cluster also one of another
-/// node.
+/// The error code for a deadlock with another transaction; on a cluster also for a conflict with
+/// another node's.
 const DEADLOCK: u16 = 1213;
 
-/// Its word for a row that another transaction has changed since this one looked.
+/// The error code for a row that another transaction has changed since this one read it.
 const CHANGED: u16 = 1020;
 
-/// Its word for a savepoint that is not there.
+/// The error code for a missing savepoint.
 const NO_SAVEPOINT: u16 = 1305;
-/// So many transactions in succession that were gone at their end: it is not other nodes that do it.
-const MOST_LOST: u32 = 3;
+/// After so many lost transactions in succession, `log.insert` is at fault, and not another node.
+const MAX_LOST: u32 = 3;
 
-/// Begins a transaction, and marks it: a node of a Galera cluster that aborts it for the sake of
-/// another node's, at the wrong moment, does not say so, and runs the next statement in a new one.
+/// Begins a transaction with a savepoint, by which COMMIT recognizes it. A node of a Galera cluster
+/// may abort a transaction because of another node's without an error. It then runs the next
+/// statement in a new transaction.
 const BEGIN: &str = "START TRANSACTION; SAVEPOINT authpolicy";
 
-/// Commits the transaction that was begun, and no other.
-const COMMIT_MARKED: &str = "RELEASE SAVEPOINT authpolicy; COMMIT";
+/// Commits the transaction if it is still the one that was begun.
+const COMMIT: &str = "RELEASE SAVEPOINT authpolicy; COMMIT";
 
-/// Leaves strict mode, and saves the session's modes, because they may differ from the server's default.
+/// Leaves strict mode. It saves the session's modes, because they may differ from the server's
+/// default.
 const LENIENT: &str = "SET @authpolicy_sql_mode = @@SESSION.sql_mode, SESSION sql_mode = \
                        REPLACE(REPLACE(REPLACE(@@SESSION.sql_mode, 'STRICT_TRANS_TABLES', ''), \
                        'STRICT_ALL_TABLES', ''), 'TRADITIONAL', '')";
@@ -69,20 +71,22 @@ pub struct MySqlConnection {
     /// The reason why remembered addresses were used.
     silence: Option<String>,
     pub(super) deadline: Deadline,
-    /// Whether server and we may disagree about whose turn it is.
+    /// True if the state of the connection is unknown, for example because an answer may still
+    /// come. Then it is not used again.
     out_of_step: bool,
-    /// Whether statements wait for a commit of their caller's.
+    /// True if the caller has begun a transaction, and will commit it.
     in_transaction: bool,
-    /// How many transactions in succession were gone at their end.
+    /// The number of transactions in succession that had been aborted when they were to be
+    /// committed.
     lost: u32,
-    /// Whether the latest error says that the same again may succeed.
+    /// True if the latest error is a conflict, so that another try may succeed.
     pub(super) may_try_again: bool,
 }
 
 impl MySqlConnection {
     pub(super) fn open(hosts: &[DatabaseUrl], deadline: Deadline) -> Result<Self, Error> {
         let mut problems = Vec::new();
-        // One that had no time, or less than it is due, may be there.
+        // Stays true only if each host had its time, and none answered.
         let mut is_silent = !hosts.is_empty();
         let mut has_server_error = false;
         for host in hosts {
@@ -106,7 +110,7 @@ impl MySqlConnection {
                     });
                 }
                 Ok(Err(unreached)) => {
-                    is_silent &= unreached.is_silent(limit, deadline.due());
+                    is_silent &= unreached.is_silent(limit, deadline.connect_timeout());
                     has_server_error |= unreached.has_server_error();
                     problems.push(format!("{place}: {unreached}"));
                 }
@@ -117,7 +121,7 @@ impl MySqlConnection {
             }
         }
         let place = match has_server_error {
-            true => String::from("no database server takes us in"),
+            true => String::from("no database server accepts the connection"),
             false => String::from("no database server can be reached"),
         };
         let fault = if is_silent { StoreFault::Unreachable } else { StoreFault::Other };
@@ -133,7 +137,7 @@ impl MySqlConnection {
         let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));
         let found = result.and_then(|rows| {
             let columns = names(rows.columns().as_ref());
-            // Collects all of them before looking at one: dropped half-way, they would read on.
+            // Collects all rows first, because results that are dropped half-way read the rest.
             let rows = rows.collect::<mysql::Result<Vec<_>>>()?;
             let rows = rows.into_iter().map(|row| {
                 let values = row.unwrap().into_iter().map(read);
@@ -144,20 +148,21 @@ impl MySqlConnection {
         });
         match found {
             Err(mysql::Error::MySqlError(e))
-                if CANNOT_BE_THERE.contains(&e.code) && !is_ascii(parameters) =>
+                if NOT_COMPARABLE.contains(&e.code) && !is_ascii(parameters) =>
             {
                 Ok(QueryResult { columns: self.prepare(sql)?, rows: Vec::new() })
             }
-            found => found.map_err(|e| self.refused(&e)),
+            found => found.map_err(|e| self.store_error(&e)),
         }
     }
 
-    /// Calls `look` for each row. It cannot stop early, because the driver reads all rows in any case.
+    /// Calls `on_row` for each row. It cannot stop early, because the driver reads all rows in any
+    /// case.
     pub(super) fn visit(
         &mut self,
         sql: &str,
         parameters: &Parameters,
-        look: &mut dyn FnMut(Row),
+        on_row: &mut dyn FnMut(Row),
     ) -> Result<(), Error> {
         self.limit()?;
         let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));
@@ -165,63 +170,62 @@ impl MySqlConnection {
             let columns = names(rows.columns().as_ref());
             rows.try_for_each(|row| {
                 let values = row?.unwrap().into_iter().map(read);
-                look(Row::new(columns.iter().cloned().zip(values).collect()));
+                on_row(Row::new(columns.iter().cloned().zip(values).collect()));
                 Ok(())
             })
         });
-        visited.map_err(|e| self.refused(&e))
+        visited.map_err(|e| self.store_error(&e))
     }
 
     pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
         self.limit()?;
-        let statement = self.connection.prep(sql).map_err(|e| self.refused(&e))?;
+        let statement = self.connection.prep(sql).map_err(|e| self.store_error(&e))?;
         let columns = names(&statement.columns());
-        self.connection.close(statement).map_err(|e| self.refused(&e))?;
+        self.connection.close(statement).map_err(|e| self.store_error(&e))?;
         Ok(columns)
     }
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
-        let ends = !self.in_transaction;
+        let is_single = !self.in_transaction;
         let done = self.run(sql, parameters);
-        let done = done.and_then(|changed| match ends {
-            true => self.make_last().map(|()| changed),
+        let done = done.and_then(|changed| match is_single {
+            true => self.commit_single().map(|()| changed),
             false => Ok(changed),
         });
-        done.map_err(|e| self.refused(&e))
+        done.map_err(|e| self.store_error(&e))
     }
 
     pub(super) fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
         let done = match self.run(sql, parameters) {
             Err(mysql::Error::MySqlError(e)) if DOES_NOT_FIT.contains(&e.code) => {
-                // The server knows its columns: without strict mode it cuts and replaces.
+                // Without strict mode, the server cuts texts and replaces characters.
                 let done = self.run(LENIENT, &[]).and_then(|_| self.run(sql, parameters));
-                // For the statements after it.
                 let restored = self.run("SET SESSION sql_mode = @authpolicy_sql_mode", &[]);
                 done.and_then(|done| restored.map(|_| done))
             }
             done => done,
         };
-        let ends = !self.in_transaction;
-        let done = done.and_then(|_| if ends { self.make_last() } else { Ok(()) });
-        done.map_err(|e| self.refused(&e))
+        let is_single = !self.in_transaction;
+        let done = done.and_then(|_| if is_single { self.commit_single() } else { Ok(()) });
+        done.map_err(|e| self.store_error(&e))
     }
 
-    /// Begins a transaction, which sees what others have committed until its first look.
+    /// Begins a transaction. It sees all that others have committed before its first SELECT.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.may_try_again = false;
         self.limit()?;
         self.in_transaction = true;
-        run_both(&mut self.connection, BEGIN).map_err(|e| self.refused(&e))
+        run_both(&mut self.connection, BEGIN).map_err(|e| self.store_error(&e))
     }
 
     pub(super) fn commit(&mut self) -> Result<(), Error> {
         self.in_transaction = false;
         self.limit()?;
-        match run_both(&mut self.connection, COMMIT_MARKED) {
+        match run_both(&mut self.connection, COMMIT) {
             Err(mysql::Error::MySqlError(e)) if e.code == NO_SAVEPOINT => {
                 self.lost = self.lost.saturating_add(1);
-                self.may_try_again = self.lost < MOST_LOST;
-                let what = "the transaction was ended: log.insert must neither begin nor end one";
+                self.may_try_again = self.lost < MAX_LOST;
+                let what = "the transaction was ended: log.insert must not begin or end one";
                 Err(Error::Store {
                     place: self.place.clone(),
                     what: what.to_owned(),
@@ -230,22 +234,23 @@ impl MySqlConnection {
             }
             done => {
                 self.lost = 0;
-                done.map_err(|e| self.refused(&e))
+                done.map_err(|e| self.store_error(&e))
             }
         }
     }
 
     pub(super) fn roll_back(&mut self) -> Result<(), Error> {
         self.in_transaction = false;
-        let done = self
-            .limit()
-            .and_then(|()| self.connection.query_drop("ROLLBACK").map_err(|e| self.refused(&e)));
-        // The next transaction would commit what this one has done.
+        let done = self.limit().and_then(|()| {
+            self.connection.query_drop("ROLLBACK").map_err(|e| self.store_error(&e))
+        });
+        // Otherwise the next transaction would commit the statements of this one.
         self.out_of_step |= done.is_err();
         done
     }
 
-    fn make_last(&mut self) -> mysql::Result<()> {
+    /// Commits a statement outside of a transaction.
+    fn commit_single(&mut self) -> mysql::Result<()> {
         self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
         self.connection.query_drop("COMMIT")
     }
@@ -254,14 +259,14 @@ impl MySqlConnection {
         self.limit().map_err(|_| mysql::Error::IoError(std::io::ErrorKind::TimedOut.into()))?;
         let mut results = self.connection.exec_iter(sql, named_parameters(sql, parameters))?;
         let changed = results.affected_rows();
-        // A procedure may have more to say, and fail at the end.
+        // A procedure may return several results, and fail at the end.
         while let Some(mut result) = results.iter() {
             result.try_for_each(|row| row.map(drop))?;
         }
         Ok(changed)
     }
 
-    /// Gives the next statement what is left of the time.
+    /// Limits the next statement to the time that is left.
     fn limit(&mut self) -> Result<(), Error> {
         let left = self.deadline.query().ok_or_else(|| Error::Store {
             place: self.place.clone(),
@@ -272,20 +277,21 @@ impl MySqlConnection {
         Ok(())
     }
 
-    /// A fault that did not prevent connecting: no name server could tell the host's address.
+    /// The fault that no name server could tell the host's address, so that a remembered address
+    /// was used.
     pub(super) fn trouble(&self) -> Option<Error> {
         let silence = self.silence.as_ref()?;
         let what = format!("{silence}: connected to a remembered address");
         Some(Error::Store { place: self.place.clone(), what, fault: StoreFault::Other })
     }
 
-    /// Whether another statement may follow.
+    /// True if another statement may follow.
     pub(super) fn is_usable(&self) -> bool {
         !self.out_of_step
     }
 
-    /// True if the server has ended the connection. Unasked, a server sends nothing but its
-    /// goodbye.
+    /// True if the server has ended the connection. Only then can there be something to read from
+    /// an idle connection.
     #[allow(unsafe_code, reason = "the crate lends its descriptor as a number")]
     pub(super) fn is_disconnected(&self) -> bool {
         // SAFETY: the connection owns the descriptor, and outlives this borrow of it.
@@ -302,7 +308,7 @@ impl MySqlConnection {
         self.place.clone()
     }
 
-    fn refused(&mut self, e: &mysql::Error) -> Error {
+    fn store_error(&mut self, e: &mysql::Error) -> Error {
         self.out_of_step |= !matches!(e, mysql::Error::MySqlError(_));
         let (place, what) = (self.place.clone(), message(e));
         let said =
@@ -313,7 +319,7 @@ impl MySqlConnection {
     }
 }
 
-/// Only the parameters that the statement names.
+/// The parameters that the statement names.
 fn named_parameters(sql: &str, parameters: &Parameters) -> Params {
     let names = sql::parameters(sql);
     let bound: Vec<(String, mysql::Value)> = parameters
@@ -349,7 +355,7 @@ fn read(value: mysql::Value) -> Value {
     }
 }
 
-/// Whether every character set can hold these texts.
+/// True if all texts are ASCII, which every character set can hold.
 fn is_ascii(parameters: &Parameters) -> bool {
     parameters.iter().all(|(_, value)| match value {
         Value::Text(text) => text.expose().is_ascii(),

@@ -2,12 +2,12 @@
  *
  * A name server that does not answer must not keep an Exim process. getaddrinfo(3) has no time-out:
  * libc asks each server of resolv.conf for whole seconds, several times, and for each entry of the
- * search list. So libc looks the name up without name servers. That leaves the rest of nsswitch.conf:
- * /etc/hosts, this host's own names, and any other modules. It also tells if DNS would have been
- * asked. If so, dns.rs asks the servers, under a deadline.
+ * search list. So libc looks the name up without name servers, by the rest of nsswitch.conf:
+ * /etc/hosts, this host's own names, and any other modules. It also tells if it would have asked
+ * DNS. If so, dns.rs asks the servers, under a deadline.
  *
  * Exim changes the resolver's state (RES_DEFNAMES, RES_DNSRCH, retrans, retry) and goes on using it. So
- * the state is put aside, made anew from resolv.conf for this one call, and put back byte for byte.
+ * the state is saved, read from resolv.conf for this one call, and restored byte for byte.
  */
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -17,12 +17,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* The numbers of names.rs. */
+/* names.rs has the same numbers. */
 _Static_assert(MAXNS == 3 && MAXDNSRCH == 6, "names.rs has other numbers");
 
 enum { ADDRESSES = 8, SERVERS = MAXNS, DOMAINS = MAXDNSRCH, DOMAIN_LENGTH = 256 };
 
-/* The same stands in names.rs. */
+/* names.rs has the same structures. */
 struct endpoint {
     unsigned char bytes[16];
     uint32_t scope;

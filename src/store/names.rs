@@ -57,8 +57,9 @@ struct RawLookup {
 }
 
 #[allow(unsafe_code, reason = "declares functions of names.c")]
-// SAFETY: they have these types in names.c. The first reads a name up to its NUL and writes one
-// lookup of the same layout; the second reads an endpoint, or nothing if the pointer is null.
+// SAFETY: the functions have these types in names.c. The first reads a name up to its NUL and
+// writes one lookup of the same layout; the second reads an endpoint, or nothing if the pointer is
+// null.
 unsafe extern "C" {
     fn authpolicy_look_up(name: *const c_char, lookup: *mut RawLookup) -> c_int;
     safe fn authpolicy_connect_to(to: Option<&Endpoint>);
@@ -101,7 +102,8 @@ pub(super) struct Host {
     pub(super) silence: Option<String>,
 }
 
-/// How long a process uses the addresses it has found. An attempt that waits connects several times.
+/// The time for which a process uses the addresses it has found. An attempt that waits connects
+/// several times.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// The hosts that this process has looked up, and when.
@@ -172,7 +174,7 @@ fn look_up_host(host: &DatabaseUrl, limit: Duration) -> Result<Host, String> {
     }
 }
 
-/// Connects to this address, whatever name the host has.
+/// Makes `connect` use this address for the host's name.
 pub(super) fn connect_to<T>(address: SocketAddr, connect: impl FnOnce() -> T) -> T {
     /// Resets the address when dropped, even if `connect` panics.
     struct ConnectTarget;
@@ -235,8 +237,8 @@ fn count(number: u32) -> usize {
     usize::try_from(number).unwrap_or(0)
 }
 
-/// Puts first what this host has a route to, and IPv6 before IPv4; the rest stays in the server's
-/// order.
+/// Sorts addresses: first those that this host has a route to, and among them IPv6 before IPv4.
+/// Otherwise the server's order stays.
 fn sort(addresses: &mut [IpAddr]) {
     addresses.sort_by_cached_key(|address| (!has_route(*address), address.is_ipv4()));
 }

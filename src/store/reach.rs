@@ -1,4 +1,4 @@
-//! The way to a server: its addresses, the connection, the login, all within a time.
+//! Connects to a server within a time: looks up its addresses, connects, and logs in.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::config::DatabaseUrl;
 use crate::contain::Contained;
 use crate::contain::Panic;
 
-/// What no statement of ours comes near. Left unset, the crate would ask the server.
+/// The longest packet, in bytes. No statement comes near it. If it is not set, the crate asks the
+/// server.
 const MAX_PACKET: usize = 1 << 24;
 
 /// The server's code for a wrong user or password.
@@ -25,20 +26,22 @@ const ACCESS_DENIED: u16 = 1045;
 /// The number of times to log in if that is denied.
 const LOGIN_TRIES: u32 = 3;
 
-/// More than an attempt has, so that none is prepared twice, or closed before the connection is.
-const MOST_STATEMENTS: usize = 64;
+/// The size of the cache of prepared statements. An attempt has fewer, so that none is prepared
+/// twice, or closed before the connection is.
+const MAX_STATEMENTS: usize = 64;
 
-/// A row is there when we say so, whatever the server's default, and an INSERT that waits for a
-/// lock when we give up does not come through later with an answer that nobody got. (A COMMIT that
-/// the server holds up still may, as during the last stage of a hot backup.)
+/// The first statements of each connection.
 ///
-/// With MariaDB's mode EMPTY_STRING_IS_NULL, our statements would not find the empty texts that they store, so that
-/// a limit would find no failures. The other modes stay, because the administrator's own statements may need them.
-/// A comma replaces the name: both servers ignore an empty word, and in this mode an empty text would be NULL.
-///
-/// And a node of a Galera cluster that has lost the others, or has not caught up with them, takes us in
-/// and lets us set what we like: `DO 0` is the least that it refuses.
-const FIRST: &str = "SET autocommit = 0, \
+/// - Rows are stored only by COMMIT, whatever the server's default. So an INSERT that waits for a
+///   lock when the time is over cannot store its row later. A COMMIT that the server delays still
+///   can, for example during the last stage of a hot backup.
+/// - With MariaDB's mode EMPTY_STRING_IS_NULL, statements would not find the empty texts that they
+///   have stored, and a limit would find no failures. The other modes stay, because the
+///   administrator's own statements may need them. A comma replaces the name: both servers ignore
+///   an empty word, and in this mode an empty text would be NULL.
+/// - A node of a Galera cluster accepts a login and SET even if it has lost the other nodes, or has
+///   not caught up with them. `DO 0` is the cheapest statement that it refuses.
+const FIRST_STATEMENTS: &str = "SET autocommit = 0, \
                      sql_mode = REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', ','); DO 0";
 
 /// Connects to a host, within this time: finds its addresses, and tries each.
@@ -84,11 +87,11 @@ fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Resul
         .max_allowed_packet(Some(MAX_PACKET))
         // We connect as the URL says, and do not ask the server for its socket.
         .prefer_socket(false)
-        // Nothing about Exim's process to the server.
+        // Tells the server nothing about Exim's process.
         .connect_attrs(None::<HashMap<String, String>>)
-        .stmt_cache_size(MOST_STATEMENTS);
+        .stmt_cache_size(MAX_STATEMENTS);
     let mut connection = log_in(options.into())?;
-    run_both(&mut connection, FIRST)?;
+    run_both(&mut connection, FIRST_STATEMENTS)?;
     Ok(Contained::new(connection))
 }
 
@@ -112,11 +115,12 @@ pub(super) fn about_panic(panic: &Panic) -> String {
     )
 }
 
-/// Two statements at the price of one, the second only after the first; they return no rows.
+/// Runs two statements in one round trip. The second runs only if the first has succeeded. Neither
+/// returns rows.
 pub(super) fn run_both(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
     let mut results = connection.query_iter(sql)?;
     while let Some(mut result) = results.iter() {
-        // To drop it would drop its error.
+        // Reads to the end, because dropping a result drops its error, too.
         result.try_for_each(|row| row.map(drop))?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Why MariaDB or MySQL did not do it: what it says, and what that means to us.
+//! Errors of MariaDB, MySQL and the driver: their text, their kind, and the remedy.
 
 use std::error::Error as _;
 
@@ -6,37 +6,41 @@ use super::tls;
 use crate::config::DatabaseUrl;
 use crate::error::StoreFault;
 
-/// The error code for a connection without TLS to a server that requires it (`require_secure_transport`).
+/// The error code for a connection without TLS to a server that requires it
+/// (`require_secure_transport`).
 const INSECURE: u16 = 3159;
 
-/// The server's word for a table that is not there, to a user who may know.
+/// The error code for a missing table, for a user with rights on it.
 const NO_SUCH_TABLE: u16 = 1146;
 
-/// Its words for a table or a column that the user may not use, or that is not there.
+/// The error codes for a table or a column that is missing, or that the user may not use.
 const DENIED: &[u16] = &[1142, 1143];
 
-/// Classes of SQLSTATE that say that values are at fault: of a wrong kind, against a constraint, or
-/// refused by a trigger or a view.
-const OF_VALUES: &[&str] = &["22", "23", "44", "45"];
+/// Classes of SQLSTATE for values of a wrong type, or that violate a constraint, or that a trigger
+/// or a view refuses.
+const VALUE_CLASSES: &[&str] = &["22", "23", "44", "45"];
 
-/// Its words for a row that is at fault, whose SQLSTATE says nothing: it has no partition, fails a
-/// CHECK of MySQL's, does not fit its column, strict mode or not, or cannot be compared with another.
-const OF_ROW: &[u16] = &[1265, 1267, 1271, 1366, 1526, 1748, 3819, 3988];
+/// The error codes for a row at fault that have a general SQLSTATE. The row has no partition, fails
+/// a CHECK of MySQL, does not fit its column in any mode, or has a text that cannot be compared.
+const ROW_ERRORS: &[u16] = &[1265, 1267, 1271, 1366, 1526, 1748, 3819, 3988];
 
-/// What the server's code and SQLSTATE say.
+/// The kind of fault for a server's error code and SQLSTATE.
 pub(super) fn fault(code: u16, state: &str) -> StoreFault {
     match code {
         NO_SUCH_TABLE => StoreFault::NoTable,
         _ if DENIED.contains(&code) => StoreFault::Denied,
-        _ if OF_ROW.contains(&code) || OF_VALUES.iter().any(|class| state.starts_with(class)) => {
+        _ if ROW_ERRORS.contains(&code)
+            || VALUE_CLASSES.iter().any(|class| state.starts_with(class)) =>
+        {
             StoreFault::Row
         }
         _ => StoreFault::Other,
     }
 }
 
-/// What went wrong. No value of ours is in the server's words but part of a login or of a row;
-/// of a value that we could not read, nothing is told, since it may be a stored password.
+/// The text of an error. A server's text may contain part of a login or of a row, and no other
+/// value of ours. The text about a value that cannot be read is left out, because the value may be
+/// a stored password.
 pub(super) fn message(e: &mysql::Error) -> String {
     match e {
         mysql::Error::IoError(e) if is_timeout(e) => String::from("took too long"),
@@ -55,7 +59,7 @@ pub(super) fn message(e: &mysql::Error) -> String {
     }
 }
 
-/// What to do about a server that does not take us in.
+/// The remedy for a server that refuses the connection.
 pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
     let mysql::Error::MySqlError(e) = e else { return tls::remedy(&message(e), host) };
     match e.code {
@@ -72,8 +76,8 @@ pub(super) fn remedy(e: &mysql::Error, host: &DatabaseUrl) -> String {
     }
 }
 
-/// Whether nobody was there to say no, where it had its time. What is wrong on this host, as a name that
-/// does not resolve or a certificate that does not fit, says nothing about that one.
+/// True if the server gave no answer, though it had its time. A fault on this host, such as a name
+/// that does not resolve or a wrong certificate, is not silence of the server.
 pub(super) fn is_silence(e: &mysql::Error, had_its_time: bool) -> bool {
     use std::io::ErrorKind as Kind;
     match kind(e) {
@@ -92,7 +96,7 @@ pub(super) fn is_silence(e: &mysql::Error, had_its_time: bool) -> bool {
     }
 }
 
-/// What kind of trouble with a connection it was.
+/// The kind of an error of the connection; `None` for other errors.
 fn kind(e: &mysql::Error) -> Option<std::io::ErrorKind> {
     use mysql::DriverError;
     use std::io::ErrorKind as Kind;
@@ -101,7 +105,7 @@ fn kind(e: &mysql::Error) -> Option<std::io::ErrorKind> {
         mysql::Error::CodecError(e) => {
             e.source()?.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
         }
-        // A server that ends takes its socket away.
+        // A server that ends deletes its unix socket.
         mysql::Error::DriverError(DriverError::CouldNotConnect(Some((_, _, Kind::NotFound)))) => {
             Some(Kind::ConnectionRefused)
         }

@@ -1,4 +1,4 @@
-//! The tables that `authpolicy db init` makes.
+//! The tables that `authpolicy db init` creates.
 
 use crate::error::Error;
 
@@ -50,7 +50,7 @@ pub const LOG: [Schema; 5] = [
 ];
 
 impl Store {
-    /// Makes the table, and returns false if it exists already: then it is left as it is.
+    /// Creates the table. Returns false, and leaves it as it is, if it exists already.
     ///
     /// # Errors
     /// The database refused a statement or took too long.

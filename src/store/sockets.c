@@ -1,11 +1,11 @@
 /* connect(2) and recv(2) under a deadline.
  *
  * A server that hangs, or sends a byte now and then, must not keep an Exim process. The MySQL crate
- * knows time-outs for TCP alone when it connects, and for one read at a time after that; it makes
- * its sockets within std, so that nothing can be set on them before. The linker's --wrap (build.rs)
- * leads the calls of this one object here; libc and Exim go on as they were. Writing needs none of
- * it: what is sent to the server fits the socket's buffer. For unix sockets Linux takes the limit
- * of a connect from SO_SNDTIMEO (unix(7), socket(7)).
+ * has a time-out for connecting over TCP, and one for each read. It has none for connecting to a
+ * unix socket, or for a whole statement. It creates its sockets within std, so that nothing can be set on them
+ * before. The linker's --wrap (build.rs) redirects the calls of this one object here; libc and Exim
+ * are not affected. Writing needs no limit, because a statement fits the socket's buffer. For unix
+ * sockets Linux takes the limit of a connect from SO_SNDTIMEO (unix(7), socket(7)).
  *
  * A signal ends a call that has a limit, even with SA_RESTART (signal(7)). Exim has a handler for
  * SIGUSR1, which exiwhat sends to each of its processes. So the call is made again with the time that
@@ -21,7 +21,7 @@
 __attribute__((weak)) int __real_connect(int fd, const struct sockaddr *address, socklen_t length);
 __attribute__((weak)) ssize_t __real_recv(int fd, void *buffer, size_t length, int flags);
 
-/* By CLOCK_MONOTONIC. */
+/* The end of the time, by CLOCK_MONOTONIC. */
 static struct timespec deadline;
 
 /* From now on, connecting and receiving end within this time, taken together. */
@@ -32,7 +32,7 @@ void authpolicy_sockets_within(long microseconds)
     deadline.tv_nsec += microseconds % 1000000 * 1000;
 }
 
-/* Gives the next call on the socket what is left; false where nothing is. */
+/* Limits the next call on the socket to the time that is left. Returns 0 if none is left. */
 static int limit(int fd, int option)
 {
     struct timespec now;

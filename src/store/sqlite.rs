@@ -1,11 +1,14 @@
 //! The embedded database: one file in the state directory, in WAL mode.
 //!
-//! Each SMTP connection is a process of its own, so the cost of opening counts. Closing keeps the
-//! WAL (`NO_CKPT_ON_CLOSE`), since the last process to close would otherwise move it into the
-//! database and delete it, ten times the cost of a row. Two things follow. The first process to
-//! open reads all of the WAL that the last one left, so it must stay short. And what a process
-//! has moved is forgotten when the last one closes, so that SQLite alone would move it again with
-//! each row and never begin anew: who finds it long at closing empties it.
+//! Each SMTP connection is its own process, so the cost of opening counts. Closing keeps the WAL
+//! (`NO_CKPT_ON_CLOSE`). Otherwise the last process to close would move the WAL into the database
+//! and delete it, which costs ten times as much as a row. This has two consequences:
+//!
+//! - The first process to open reads all of the WAL that the last one left. So the WAL must stay
+//!   short.
+//! - When the last process closes, SQLite forgets how much of the WAL it has moved. On its own it
+//!   would move all of it again with each row, and never write the WAL from its beginning. So a
+//!   process that finds the WAL long when it closes empties it.
 
 mod copies;
 mod networks;
@@ -39,15 +42,16 @@ use crate::error::StoreFault;
 use crate::secret::Secret;
 use crate::state::files;
 
-/// Length of the WAL, in bytes, from which it is emptied: some forty rows, a page a row.
-/// docs/performance.md has the choice.
+/// The length of the WAL, in bytes, above which it is emptied: some forty rows, with a page for
+/// each row. docs/performance.md gives the reason for this length.
 const LONG_WAL: u64 = 40_000;
-/// Length of the WAL, in bytes, up to which its index has room: that is for 4062 pages of at least 512
-/// bytes (https://www.sqlite.org/walformat.html, 2.3), so for 2 MB, and a row is a few.
+/// The length of the WAL, in bytes, below which its index has room for a row. The index has room
+/// for 4062 pages of at least 512 bytes (<https://www.sqlite.org/walformat.html>, 2.3), which is 2
+/// MB. A row takes a few pages.
 const SHORT_WAL: u64 = 1 << 20;
-/// A row is a page in the WAL: small ones are sooner read. In bytes.
+/// The page size, in bytes. A row is a page in the WAL, and small pages are faster to read.
 const PAGE_SIZE: u32 = 1024;
-/// Virtual machine steps between two looks at the clock: well under a millisecond.
+/// The steps of SQLite's virtual machine between two looks at the clock: well under a millisecond.
 const STEPS: i32 = 1000;
 
 /// The advice for a damaged database.
@@ -70,7 +74,7 @@ impl SqliteConnection {
     pub(super) fn open(path: &Path, deadline: Deadline) -> Result<Self, Error> {
         let place = path.display().to_string();
         if Uid::effective().is_root() {
-            // Root's WAL beside it would turn each AUTH into a 435.
+            // Exim's user could not use root's WAL, so that each AUTH would get 435.
             return Err(fail(
                 &place,
                 "is not opened by root: use the authpolicy tool, which \
@@ -86,7 +90,7 @@ impl SqliteConnection {
                 connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
                 Ok(connection)
             })
-            .map_err(|e| refused(&place, &e))?;
+            .map_err(|e| store_error(&place, &e))?;
         let mut wal = path.into_os_string();
         wal.push("-wal");
         Ok(Self {
@@ -109,31 +113,32 @@ impl SqliteConnection {
         Ok(QueryResult { columns, rows })
     }
 
-    /// Shows the rows one by one; answers the names of the columns.
+    /// Calls `on_row` for each row; returns the names of the columns.
     pub(super) fn visit(
         &mut self,
         sql: &str,
         parameters: &Parameters,
-        look: &mut dyn FnMut(Row),
+        on_row: &mut dyn FnMut(Row),
     ) -> Result<Vec<String>, Error> {
         self.limit()?;
-        let mut statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
-        bind(&mut statement, parameters).map_err(|e| refused(&self.place, &e))?;
+        let mut statement =
+            self.connection.prepare(sql).map_err(|e| store_error(&self.place, &e))?;
+        bind(&mut statement, parameters).map_err(|e| store_error(&self.place, &e))?;
         let columns = names(&statement);
         let mut results = statement.raw_query();
-        while let Some(row) = results.next().map_err(|e| refused(&self.place, &e))? {
+        while let Some(row) = results.next().map_err(|e| store_error(&self.place, &e))? {
             let mut values = Vec::with_capacity(columns.len());
             for (index, name) in columns.iter().enumerate() {
-                let value = row.get_ref(index).map_err(|e| refused(&self.place, &e))?;
+                let value = row.get_ref(index).map_err(|e| store_error(&self.place, &e))?;
                 values.push((name.clone(), read(value)));
             }
-            look(Row::new(values));
+            on_row(Row::new(values));
         }
         drop(results);
         Ok(columns)
     }
 
-    /// Begins a transaction; nobody else writes until it ends.
+    /// Begins a transaction. No other process writes until it ends.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         self.limit()?;
         self.run("BEGIN IMMEDIATE")
@@ -161,8 +166,9 @@ impl SqliteConnection {
         self.run("ROLLBACK")
     }
 
-    /// Whether the WAL's index has room for what a row adds. Where it has to grow, and the disk is
-    /// full, a COMMIT fails that is in the WAL, and whoever opens the database first carries it out.
+    /// True if the WAL's index has room for a row. If the index has to grow and the disk is full,
+    /// COMMIT fails after it has written to the WAL. Then the next process that opens the database
+    /// carries it out.
     pub(super) fn has_short_wal(&self) -> bool {
         fs::metadata(&self.wal).map_or(true, |wal| wal.len() < SHORT_WAL)
     }
@@ -172,22 +178,23 @@ impl SqliteConnection {
     }
 
     fn run(&mut self, sql: &str) -> Result<(), Error> {
-        self.connection.execute_batch(sql).map_err(|e| refused(&self.place, &e))
+        self.connection.execute_batch(sql).map_err(|e| store_error(&self.place, &e))
     }
 
     pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
         self.limit()?;
-        let statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
+        let statement = self.connection.prepare(sql).map_err(|e| store_error(&self.place, &e))?;
         Ok(names(&statement))
     }
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
         self.limit()?;
-        let mut statement = self.connection.prepare(sql).map_err(|e| refused(&self.place, &e))?;
+        let mut statement =
+            self.connection.prepare(sql).map_err(|e| store_error(&self.place, &e))?;
         let changed = bind(&mut statement, parameters).and_then(|()| statement.raw_execute());
         changed
             .map(|changed| u64::try_from(changed).unwrap_or(u64::MAX))
-            .map_err(|e| refused(&self.place, &e))
+            .map_err(|e| store_error(&self.place, &e))
     }
 
     /// Bounds the next statement: waiting for another process's lock, and computing.
@@ -198,7 +205,7 @@ impl SqliteConnection {
             let late = move || end.is_none_or(|end| Instant::now() >= end);
             self.connection.progress_handler(STEPS, Some(late))
         });
-        limited.map_err(|e| refused(&self.place, &e))
+        limited.map_err(|e| store_error(&self.place, &e))
     }
 }
 
@@ -206,7 +213,7 @@ impl Drop for SqliteConnection {
     fn drop(&mut self) {
         let is_long = fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > LONG_WAL);
         if is_long && self.is_usable {
-            // Without waiting: who is busy with it will come by here, too.
+            // Does not wait: a process that is using the WAL empties it when it closes.
             let empty = || {
                 self.connection.busy_timeout(Duration::ZERO)?;
                 self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -216,7 +223,7 @@ impl Drop for SqliteConnection {
     }
 }
 
-/// Makes the file, readable by its owner alone, and puts it into WAL mode.
+/// Creates the file, readable only by its owner, in WAL mode.
 pub(super) fn create(path: &Path) -> Result<(), Error> {
     let place = path.display().to_string();
     if path.exists() {
@@ -237,7 +244,7 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     });
     made.map_err(|e| {
         let _ = fs::remove_file(path).ok();
-        refused(&place, &e)
+        store_error(&place, &e)
     })
 }
 
@@ -257,11 +264,12 @@ fn existing(path: &Path, place: &str) -> Result<(PathBuf, fs::Metadata), Error> 
                  `authpolicy db init` for a new one";
             return fail(place, what);
         }
-        fail(place, &format!("may not be looked at: {e}: {}", wants_rights()))
+        fail(place, &format!("cannot be read: {e}: {}", wants_rights()))
     })
 }
 
-/// The path without links in it but for the last part, which SQLite is told not to follow.
+/// The path with the links in its directory resolved. SQLite is told not to follow a link in the
+/// last part.
 fn real_path(path: &Path) -> io::Result<PathBuf> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -273,8 +281,8 @@ fn names(statement: &rusqlite::Statement<'_>) -> Vec<String> {
     statement.column_names().map(str::to_lowercase).collect()
 }
 
-/// Binds what the statement names. SQLite knows more forms of parameters than ours, and would take
-/// NULL for one that is not bound.
+/// Binds the parameters that the statement names. A parameter that is not bound, or that has
+/// another form than `:name`, is an error, because SQLite would use NULL for it.
 fn bind(statement: &mut rusqlite::Statement<'_>, parameters: &Parameters) -> rusqlite::Result<()> {
     for index in 1..=statement.parameter_count() {
         let name = statement.parameter_name(index).unwrap_or_default().to_owned();
@@ -311,7 +319,7 @@ fn error_with_fault(place: &str, what: String, fault: StoreFault) -> Error {
     Error::Store { place: format!("sqlite {place}"), what, fault }
 }
 
-fn refused(place: &str, e: &rusqlite::Error) -> Error {
+fn store_error(place: &str, e: &rusqlite::Error) -> Error {
     match e.sqlite_error_code() {
         Some(rusqlite::ErrorCode::OperationInterrupted) => fail(place, "took too long"),
         Some(rusqlite::ErrorCode::DatabaseBusy) => fail(place, "is locked by another process"),
@@ -323,7 +331,7 @@ fn refused(place: &str, e: &rusqlite::Error) -> Error {
         Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
             error_with_fault(place, format!("{e}: {REMEDY}"), StoreFault::Damaged)
         }
-        // SQLite has no code for it.
+        // SQLite has no error code for a missing table.
         _ if e.to_string().starts_with("no such table") => {
             error_with_fault(place, e.to_string(), StoreFault::NoTable)
         }

@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::config::Database;
 use crate::error::Error;
 
-/// The connections of one attempt, opened when first needed and closed when dropped: one where
-/// accounts and log share a database.
+/// The connections of one attempt, opened when first needed and closed when dropped. There is one
+/// connection if accounts and log share a database.
 pub struct Stores<'a> {
     config: &'a Config,
     deadline: Deadline,
@@ -23,7 +23,7 @@ pub struct Stores<'a> {
 }
 
 impl<'a> Stores<'a> {
-    /// Opens nothing yet.
+    /// The databases of a configuration. None is opened yet.
     #[must_use]
     pub fn new(config: &'a Config, deadline: Deadline) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl<'a> Stores<'a> {
         }
     }
 
-    /// Does something that takes time and no database: `attempt_timeout` stands still meanwhile.
+    /// Does work that needs no database. It does not count against `attempt_timeout`.
     pub fn pause_deadline<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let done = work();
@@ -48,7 +48,7 @@ impl<'a> Stores<'a> {
         done
     }
 
-    /// Does not count time that was spent on other attempts: `attempt_timeout` stood still meanwhile.
+    /// Excludes time that was spent on other attempts from `attempt_timeout`.
     pub fn exclude(&mut self, time: Duration) {
         self.excluded = self.excluded.saturating_add(time);
         self.deadline.extend(time);
@@ -61,17 +61,17 @@ impl<'a> Stores<'a> {
         self.excluded
     }
 
-    /// Gives what follows another time; answers what it had.
+    /// Replaces the deadline for later calls, and returns the one before it.
     pub fn replace_deadline(&mut self, deadline: Deadline) -> Deadline {
         std::mem::replace(&mut self.deadline, deadline)
     }
 
-    /// Faults that occurred while opening the open databases, and did not prevent that.
+    /// Faults that did not prevent the databases from being opened.
     pub fn troubles(&self) -> impl Iterator<Item = Error> {
         [&self.accounts, &self.log].into_iter().flatten().filter_map(Store::trouble)
     }
 
-    /// Gives the connections back, for a client that is made to wait.
+    /// Closes the connections, so that a client that has to wait does not hold any.
     pub fn close(&mut self) {
         self.accounts = None;
         self.log = None;

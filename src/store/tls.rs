@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 
 use crate::config::DatabaseUrl;
 
-/// Advice for a denied login. The server does not say that the user must use TLS or show a certificate.
+/// Advice for a denied login. The server does not say that the user must use TLS or show a
+/// certificate.
 pub(super) fn denied_login_hint(host: &DatabaseUrl) -> &'static str {
     match host.tls() {
         None if host.options().get_socket().is_some() => "",

@@ -2,19 +2,19 @@
 
 use crate::secret::Secret;
 
-/// What databases hold.
+/// A value of a database.
 #[derive(Debug)]
 pub enum Value {
     /// NULL
     Null,
-    /// Any number.
+    /// An integer.
     Int(i64),
-    /// Any text; it may be a stored password.
+    /// A text; it may be a stored password.
     Text(Secret),
 }
 
 impl Value {
-    /// The value of a text that is no secret.
+    /// A text that is not secret.
     #[must_use]
     pub fn text(text: &str) -> Self {
         Self::Text(Secret::new(text.as_bytes().to_vec()))
@@ -26,7 +26,7 @@ impl Value {
         flag.map_or(Self::Null, |flag| Self::Int(i64::from(flag)))
     }
 
-    /// As text; NULL is empty.
+    /// The value as text; empty for NULL.
     #[must_use]
     pub fn to_text(&self) -> String {
         match self {
@@ -48,29 +48,29 @@ impl Row {
         Self(values)
     }
 
-    /// The value of a column; `None` where the statement has no such column.
+    /// The value of a column; `None` if there is no such column.
     #[must_use]
     pub fn get(&self, column: &str) -> Option<&Value> {
         self.0.iter().find(|(name, _)| name == column).map(|(_, value)| value)
     }
 
-    /// Takes the value of a column out.
+    /// Removes a column and returns its value; `None` if there is no such column.
     pub fn take(&mut self, column: &str) -> Option<Value> {
         let at = self.0.iter().position(|(name, _)| name == column)?;
         Some(self.0.remove(at).1)
     }
 
-    /// The value of a column as text; NULL and a missing column are empty.
+    /// The value of a column as text; empty for NULL and for a missing column.
     #[must_use]
     pub fn text(&self, column: &str) -> String {
         self.get(column).map(Value::to_text).unwrap_or_default()
     }
 }
 
-/// What a statement returned.
+/// The result of a statement.
 #[derive(Debug, Default)]
 pub struct QueryResult {
-    /// The lower-case names of the columns, also where there is no row.
+    /// The lower-case names of the columns, even if there are no rows.
     pub columns: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,

@@ -7,8 +7,8 @@
 //! - a reservation of an attempt in progress, under the attempt's id. It takes room, so that
 //!   parallel guesses get no more answers than the limit. When the lease is over, it counts as a
 //!   failure: its process was killed or stopped, and its guess must not be free.
-//! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS`]). It takes room, and
-//!   never counts as a failure of the account.
+//! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS_PREFIX`]). It takes
+//!   room, and never counts as a failure of the account.
 //! - a lock: `value` is empty.
 
 mod attempt_limits;
@@ -34,10 +34,10 @@ use crate::store::dialect;
 /// The longest name that is counted, in bytes. Longer names are cut.
 const MAX_NAME: usize = 255;
 /// The most expired entries that one attempt deletes.
-const PRUNED_AT_ONCE: i64 = 60;
+const PRUNE_BATCH: i64 = 60;
 /// The time that expired entries are kept, in milliseconds, because another host's clock may be
 /// behind.
-const MARGIN: i64 = 600_000;
+const EXPIRED_KEPT: i64 = 600_000;
 /// The time by which another host's clock may be ahead, in milliseconds, before its reservations
 /// count as failures.
 const CLOCK_MARGIN: i64 = 20_000;
@@ -48,7 +48,7 @@ const LOCK_TIME: i64 = 60_000;
 const LEASE: i64 = 20_000;
 /// The first character of `attempt` in a reservation of a SCRAM exchange without a proof. It sorts
 /// after all hexadecimal digits.
-const KEYS: char = '~';
+const KEYS_PREFIX: char = '~';
 
 /// The time after which an attempt in progress counts as a failure, in milliseconds.
 #[must_use]
@@ -56,7 +56,7 @@ pub fn lease(attempt_timeout: Duration) -> i64 {
     milliseconds(attempt_timeout).saturating_mul(2).saturating_add(LEASE)
 }
 
-/// The time of a look at the table.
+/// The time at which an attempt reads or changes the table, and the length of its lease.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     /// Milliseconds since 1970.
@@ -83,12 +83,12 @@ impl Counter {
         &self.limit
     }
 
-    /// True if an attempt needs room with it before its password is looked at.
+    /// True if an attempt needs room with it before its password is checked.
     fn is_rejecting(&self) -> bool {
         self.limit.action == Action::Reject
     }
 
-    /// Orders locks, so that two attempts never wait for each other.
+    /// The order in which locks are taken, so that two attempts never wait for each other.
     fn key(&self) -> (&str, &str, &str) {
         (&self.limit.name, &self.account, &self.remote)
     }
@@ -163,7 +163,7 @@ fn latest(limit: &Limit, clock: Clock) -> i64 {
     clock.now.saturating_add(milliseconds(limit.within).saturating_mul(2))
 }
 
-/// Looks at a counter. Reads a bounded number of entries.
+/// Reads the state of a counter, from a bounded number of entries.
 ///
 /// # Errors
 /// The database cannot tell.
@@ -221,7 +221,7 @@ pub enum Reserved {
 }
 
 /// Reserves room with all counters of an attempt, or with none: one transaction under all locks.
-/// Earlier reservations of the attempt, for the keys of a SCRAM exchange, are given back.
+/// Earlier reservations of the attempt, for the keys of a SCRAM exchange, are released.
 ///
 /// # Errors
 /// The database did not do it, or did not confirm it. Reservations that it may have made are
@@ -236,8 +236,8 @@ pub fn reserve(
     let mut counters: Vec<_> = attempt_limits.rejecting().collect();
     counters.sort_by(|one, other| one.key().cmp(&other.key()));
     let reserved = store.transaction(|store| {
-        // Takes all locks before the first look. A transaction sees only what was committed before
-        // its first look, which must include the work of all earlier holders of the locks.
+        // Takes all locks before the first SELECT. A transaction sees only what was committed
+        // before that, which must include the work of all earlier holders of the locks.
         counters.iter().try_for_each(|counter| lock(store, counter, clock))?;
         release(store, &counters, &before)?;
         let states = counters.iter().map(|counter| read_state(store, counter, clock));
@@ -254,8 +254,8 @@ pub fn reserve(
         }
         for (counter, state) in counters.iter().zip(&states) {
             let (attempt, expires) = attempt_limits.reservation(counter, purpose, clock);
-            // A failure that outlasts the attempt holds its room. So many attempts with one value
-            // leave one entry.
+            // A known failure of the value that outlasts the attempt needs no reservation. So many
+            // attempts with one value leave one entry.
             let outlasts = clock.now.saturating_add(clock.lease);
             if !matches!(state, State::Known(until) if *until > outlasts) {
                 replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
@@ -294,7 +294,7 @@ fn is_of_account(counter: &Counter) -> bool {
     counter.limit.per == Per::Account
 }
 
-/// Makes all attempts wait that share this counter. A transaction of SQLite does that already.
+/// Makes other attempts with this counter wait. A transaction of SQLite does that already.
 fn lock(store: &mut Store, counter: &Counter, clock: Clock) -> Result<(), Error> {
     if let Some(sql) = dialect::lock_count(store) {
         let expires = clock.now.saturating_add(LOCK_TIME);
@@ -315,23 +315,23 @@ fn delete(store: &mut Store, parameters: &[(&'static str, Value)]) -> Result<(),
     store.execute(SQL, parameters).map(|_| ())
 }
 
-/// Deletes a bounded number of expired entries; returns how many. They are looked up without a lock
-/// and deleted one by one, because a DELETE of a range would block attempts that add live ones.
+/// Deletes a bounded number of expired entries; returns how many. It finds them without a lock and
+/// deletes them one by one, because a DELETE of a range would block attempts that add live entries.
 ///
 /// # Errors
 /// The database did not do it.
 pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
-    const OVER: &str = "SELECT rule, account, remote, value, attempt FROM authpolicy_count \
+    const EXPIRED: &str = "SELECT rule, account, remote, value, attempt FROM authpolicy_count \
                         WHERE expires < :before LIMIT :batch";
     const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
                        AND remote = :remote AND value = :value AND attempt = :attempt \
                        AND expires < :before";
-    let before = now.saturating_sub(MARGIN);
-    let parameters = [("before", Value::Int(before)), ("batch", Value::Int(PRUNED_AT_ONCE))];
-    let over = store.query(OVER, &parameters)?;
+    let before = now.saturating_sub(EXPIRED_KEPT);
+    let parameters = [("before", Value::Int(before)), ("batch", Value::Int(PRUNE_BATCH))];
+    let expired = store.query(EXPIRED, &parameters)?;
     store.transaction(|store| {
         let mut deleted: u64 = 0;
-        for row in &over {
+        for row in &expired {
             let text = |column| (column, Value::text(&row.text(column)));
             let key = ["rule", "account", "remote", "value", "attempt"].map(text);
             let parameters: Vec<_> =

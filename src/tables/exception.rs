@@ -1,4 +1,4 @@
-//! Exceptions: allowances of an account for a time, in a table of ours beside the log.
+//! Exceptions: countries and networks allowed to an account for a time, in a table beside the log.
 
 use crate::error::Error;
 use crate::policy::Exception;
@@ -7,16 +7,16 @@ use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
 
-/// The exceptions of an account that have not ended; none where nobody has made the table.
+/// The exceptions of an account that have not ended; none if the table is missing.
 ///
 /// # Errors
-/// The database cannot tell, or a list cannot be understood.
+/// The database cannot tell, or a list in the table is not valid.
 pub fn of_account(store: &mut Store, account: &str, now: i64) -> Result<Vec<Exception>, Error> {
     const SQL: &str = "SELECT id, countries, networks, expires FROM authpolicy_exception \
                        WHERE username = :account AND expires > :now";
     let parameters = [("account", Value::text(account)), ("now", Value::Int(now))];
     let rows = match store.query(SQL, &parameters) {
-        // An older database, or a user who may do no more than the log needs.
+        // The database is older than this table, or the user has rights on the log alone.
         Err(e) if e.is_about_table() => return Ok(Vec::new()),
         rows => rows?,
     };
@@ -43,6 +43,9 @@ fn read(account: &str, row: &Row) -> Result<Exception, Error> {
     Ok(Exception {
         countries: lists::countries(&row.text("countries")).map_err(broken)?,
         networks: lists::networks(&row.text("networks")).map_err(broken)?,
-        until: row.text("expires").parse().map_err(|_| broken(String::from("has no end")))?,
+        until: row
+            .text("expires")
+            .parse()
+            .map_err(|_| broken(String::from("expires is not a number")))?,
     })
 }

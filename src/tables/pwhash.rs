@@ -1,10 +1,10 @@
-//! Truncated hashes of passwords, as Dovecot makes them for its policy server: few bits, so that
-//! equal passwords are told from others, and none is found out.
+//! Truncated hashes of passwords, as Dovecot makes them for its policy server. A few bits are
+//! enough to tell equal passwords from others, and too few to find out a password.
 
 use sha2::Digest;
 use sha2::Sha256;
 
-/// How many bits Dovecot keeps.
+/// The number of bits that Dovecot keeps.
 pub const BITS: u8 = 12;
 
 /// The first `bits` of SHA-256 over nonce, login, NUL and password, right-aligned in hexadecimal
@@ -28,9 +28,9 @@ pub fn pwhash(nonce: &[u8], login: &str, password: &[u8], bits: u8) -> String {
 mod tests {
     use super::pwhash;
 
-    /// Emitted by Dovecot 2.3.19 with this nonce, but for the longer ones.
+    /// Those of up to 12 bits were made by Dovecot 2.3.19 with this nonce.
     #[test]
-    fn it_is_dovecots() {
+    fn hashes_are_those_of_dovecot() {
         for (login, password, bits, want) in [
             ("good@example.com", "secret", 12, "0e83"),
             ("good@example.com", "wrong", 12, "0e38"),

@@ -1,5 +1,5 @@
-//! Where accounts have logged in from: countries, and addresses that stay exempt from limits per
-//! account.
+//! The countries and addresses from which accounts have logged in: for `policy.new_country`, and
+//! for known good addresses.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::store::Value;
 use crate::tables::counters::name;
 
-/// A login is not written down again within this time, in seconds, while nothing else changes.
+/// A login is not stored again within this time, in seconds, if only its time differs.
 const FRESH: i64 = 3600;
 
 /// A login of an account.
@@ -20,18 +20,18 @@ const FRESH: i64 = 3600;
 pub struct SeenLogin {
     /// The account's name.
     pub account: String,
-    /// What the address counts as.
+    /// The name under which the address is counted.
     pub remote: String,
     /// The country's code, or empty.
     pub country: String,
-    /// Of the stored password.
+    /// The fingerprint of the stored password.
     pub fingerprint: String,
     /// Seconds since 1970.
     pub now: i64,
 }
 
-/// The fingerprint of the stored password that an account has logged in with from an address, if
-/// that is not longer ago than `memory`.
+/// The fingerprint of the stored password with which an account has logged in from an address at
+/// `since` or later, in seconds since 1970.
 ///
 /// # Errors
 /// The database cannot tell.
@@ -52,8 +52,8 @@ pub fn known_good(
     Ok(store.query(SQL, &parameters)?.first().map(|row| row.text("fingerprint")))
 }
 
-/// Whether an account has been seen in countries, and not in this one. The first country of an
-/// account is none that is new.
+/// True if an account has logged in from other countries since `since`, but not from this one. The
+/// first country of an account is not new.
 ///
 /// # Errors
 /// The database cannot tell.
@@ -69,13 +69,13 @@ pub fn is_new_country(store: &mut Store, login: &SeenLogin, since: i64) -> Resul
     ];
     let rows = store.query(SQL, &parameters)?;
     let Some(row) = rows.first() else {
-        let (place, what) = (String::from("authpolicy_seen"), String::from("gave no answer"));
+        let (place, what) = (String::from("authpolicy_seen"), String::from("returned no row"));
         return Err(Error::Store { place, what, fault: StoreFault::Other });
     };
     Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
 }
 
-/// Remembers a login, within the caller's transaction. A later login that is remembered stays.
+/// Stores a login within the caller's transaction. It does not replace a later login.
 ///
 /// # Errors
 /// The database did not do it.
@@ -99,7 +99,8 @@ pub fn remember(store: &mut Store, login: &SeenLogin) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes an address of an account no longer known good; without one, all of them.
+/// Makes an address of an account, or all of them, no longer known good. Returns the number of rows
+/// changed.
 ///
 /// # Errors
 /// The database did not do it.
@@ -120,7 +121,7 @@ pub fn forget(store: &mut Store, account: &str, remote: Option<&str>) -> Result<
     })
 }
 
-/// Deletes what is older than `memory`, a bounded number of logins; answers how many.
+/// Deletes a bounded number of logins older than `memory`; returns how many.
 ///
 /// # Errors
 /// The database did not do it.

@@ -1,5 +1,6 @@
-//! The settlement of an attempt: the changes that its outcome makes to the tables of limits and new
-//! countries. It can wait in the journal, so it names rows and values, and no configuration.
+//! The settlement of an attempt: the changes that its result makes to its counters, and to the
+//! addresses and countries remembered. It can wait in the journal, so it holds rows and values, and
+//! no configuration.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::tables::seen;
 const COUNT: &str = "authpolicy_count";
 const SEEN: &str = "authpolicy_seen";
 
-/// The changes to write when the outcome of an attempt is known. Writing them twice does no harm.
+/// The changes to write when the result of an attempt is known. Writing them twice does no harm.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Settlement {
     counters: Vec<counters::CounterSettlement>,

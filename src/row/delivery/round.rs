@@ -1,4 +1,4 @@
-//! Rows that wait, on their way into the table: file by file, and some rows at a time.
+//! Delivers rows from the journal to the table: one file after the other, a few rows at a time.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,40 +19,44 @@ use crate::row::journal::RowStatus;
 use crate::store::Deadline;
 use crate::store::Stores;
 
-/// How long an attempt helps others' rows along, and with how many at a time; and how many bytes a
-/// file has at most that it looks at.
+/// The time that an attempt spends on waiting rows.
 const ATTEMPT_TIME: Duration = Duration::from_millis(200);
+/// The rows that an attempt stores in one transaction.
 const ATTEMPT_ROWS: usize = 8;
+/// The longest file that an attempt delivers, in bytes.
 const ATTEMPT_FILE_LENGTH: u64 = 1 << 18;
-/// How many rows are stored at a time where nobody waits for it.
+/// The rows that other deliveries store in one transaction.
 const ROWS: usize = 200;
-/// So many rows in succession that fail, each alone, for no reason of theirs that we know: it is the
-/// database.
+/// After this number of rows in succession that failed alone, with no known fault of the row, the
+/// database is at fault, and delivery of these lines stops.
 const MAX_FAILURES: u32 = 3;
 
-/// What became of some rows.
+/// The result of a delivery.
 #[derive(Debug, Default)]
 pub struct Delivered {
-    /// How many were stored.
+    /// The number of rows that were stored.
     pub stored: usize,
-    /// How many were there already.
+    /// The number of rows that were stored before.
     pub known: usize,
-    /// How many no table takes, or could not be read.
+    /// The number of lines that were set aside: the table refuses them for good, or they could not
+    /// be read.
     pub set_aside: usize,
-    /// Whether another process has some.
+    /// True if another process is delivering some of the rows.
     pub is_locked: bool,
     /// True if the database accepts no row at present.
     pub is_unavailable: bool,
-    /// True if the line of a stored row could not be made a remark. The next delivery finds it again.
+    /// True if the line of a stored row could not be commented out. The next delivery finds it
+    /// again.
     pub is_unmarked: bool,
-    /// True if some of the settlements looked at go on waiting.
+    /// True if some of the settlements may still wait.
     pub is_unsettled: bool,
-    /// What went wrong first with others, which go on waiting.
+    /// The first error of a row that still waits.
     pub trouble: Option<Error>,
 }
 
 impl Delivered {
-    /// Adds the counts of the next pass. Everything else is taken from the next pass, which saw all rows left.
+    /// Adds the counts of the next pass. Everything else is taken from the next pass, because it
+    /// has seen all rows that are left.
     #[must_use]
     pub fn merge(self, next: Self) -> Self {
         Self {
@@ -64,12 +68,14 @@ impl Delivered {
     }
 }
 
-/// How much is stored at a time, and for how long.
+/// The amount of work and the time of a delivery.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
+    /// The most rows in one transaction.
     rows: usize,
+    /// The longest file that is delivered, in bytes.
     longest: u64,
-    /// Of all of it; else each transaction has its own time.
+    /// The start of the time for the whole delivery. Without it, each transaction has its own time.
     start: Option<Instant>,
     /// True if only rows with settlements are delivered.
     settlements: bool,
@@ -79,7 +85,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Somebody waits for an answer.
+    /// The pace of an attempt, whose client waits for an answer.
     pub(super) fn of_attempt(timeouts: Timeouts) -> Self {
         let timeouts = Timeouts { attempt: ATTEMPT_TIME, ..timeouts };
         Self {
@@ -92,7 +98,7 @@ impl Pace {
         }
     }
 
-    /// A round for an attempt that cannot be decided before others are settled.
+    /// The pace of an attempt that cannot be decided before other attempts are settled.
     pub(super) fn of_settlements(timeouts: Timeouts, time: Duration) -> Self {
         let timeouts = Timeouts { attempt: time, ..timeouts };
         let start = Some(Instant::now());
@@ -100,20 +106,21 @@ impl Pace {
         Self { rows, longest, start, settlements: true, files, timeouts }
     }
 
-    /// Nobody waits: all of it, and each transaction has this time.
+    /// The pace of `flush`: all rows, and the time-outs hold for each transaction.
     #[must_use]
     pub fn of_flush(timeouts: Timeouts) -> Self {
         let (rows, longest, files) = (ROWS, u64::MAX, MANY);
         Self { rows, longest, start: None, settlements: false, files, timeouts }
     }
 
-    /// The pace of `flush` after its first pass: the database takes rows, so all files are delivered.
+    /// The pace of `flush` after its first pass: the database takes rows, so all files are
+    /// delivered.
     #[must_use]
     pub fn of_flush_again(timeouts: Timeouts) -> Self {
         Self { files: usize::MAX, ..Self::of_flush(timeouts) }
     }
 
-    /// When half of the time is over: what is done then is committed.
+    /// The moment when half of the time is over. Then rows are committed and no more are stored.
     fn half(&self, start: Instant) -> Option<Instant> {
         start.checked_add(self.timeouts.attempt.checked_div(2)?)
     }
@@ -124,8 +131,8 @@ impl Pace {
     }
 }
 
-/// Stores the rows that wait and that nobody else is storing, but for those that are appended
-/// meanwhile. What fails leaves the others their turn.
+/// Delivers the waiting rows, except those that another process is delivering and those that are
+/// appended meanwhile. A file that fails does not keep the others waiting.
 pub fn deliver(
     config: &Config,
     stores: &mut Stores<'_>,
@@ -135,7 +142,7 @@ pub fn deliver(
     deliver_with_progress(config, stores, journal, pace, &|_| ())
 }
 
-/// Does the work of `deliver`, and calls `tell` with the number of rows done since the last call.
+/// Does the work of `deliver`, and calls `report` with the number of rows done since the last call.
 pub fn deliver_with_progress(
     config: &Config,
     stores: &mut Stores<'_>,
@@ -152,7 +159,7 @@ pub fn deliver_with_progress(
         Err(e) => return Delivered { trouble: Some(e), ..Delivered::default() },
     };
     if pace.start.is_some() && !files.is_empty() {
-        // Of all those that help, not each begins with what fails.
+        // Attempts start at different files, so that a file that fails does not block the rest.
         let first = random_start(files.len());
         files.rotate_left(first);
     }
@@ -165,7 +172,7 @@ pub fn deliver_with_progress(
             round.done.is_unsettled = true;
             break;
         }
-        if let Err(e) = round.take(file) {
+        if let Err(e) = round.deliver_file(file) {
             round.done.is_unsettled = true;
             round.done.trouble.get_or_insert(e);
         }
@@ -175,7 +182,7 @@ pub fn deliver_with_progress(
     done
 }
 
-/// A number below this one.
+/// An index below `length`, which differs between processes.
 fn random_start(length: usize) -> usize {
     let id = usize::try_from(std::process::id()).unwrap_or(0);
     id.checked_rem(length).unwrap_or(0)
@@ -191,8 +198,8 @@ struct Round<'a, 's> {
 }
 
 impl Round<'_, '_> {
-    /// Stores the rows of a file, if nobody else does.
-    fn take(&mut self, file: PathBuf) -> Result<(), Error> {
+    /// Delivers the rows of a file, unless another process does.
+    fn deliver_file(&mut self, file: PathBuf) -> Result<(), Error> {
         let Some(mut batch) = self.journal.lock(file.clone(), self.pace.longest)? else {
             self.done.is_locked |= file.exists();
             return Ok(());
@@ -214,13 +221,13 @@ impl Round<'_, '_> {
                 statuses.iter().filter(|status| !matches!(status, RowStatus::Waits)).count(),
             );
         }
-        // There may be more lines.
+        // The file may have more lines.
         self.done.is_unsettled = true;
         Ok(())
     }
 
-    /// Stores the rows of some lines: together, and where that fails, one by one, since it may be one
-    /// of them that the database does not take.
+    /// Stores the rows of some lines in one transaction. If that fails, it stores them one by one,
+    /// because the database may refuse only one of them.
     fn store(&mut self, lines: &[Line]) -> Vec<RowStatus> {
         let waits =
             |line: &Line| if line.record.is_some() { RowStatus::Waits } else { RowStatus::Done };
@@ -241,7 +248,8 @@ impl Round<'_, '_> {
                 }
                 Err(e) if length > 1 && !self.done.is_unavailable && may_be_about_row(&e) => {
                     is_alone = true;
-                    // Those that fail do not stand before the others each time.
+                    // The next delivery starts at another row, so that failing rows do not block
+                    // the rest.
                     let first = random_start(left.len());
                     left.rotate_left(first);
                 }
@@ -266,8 +274,8 @@ impl Round<'_, '_> {
         statuses
     }
 
-    /// Settles the attempt of a row that could not be stored, for this reason; false if that has to wait.
-    /// Settling it again with its row does no harm.
+    /// Writes the settlement of a row that could not be stored for this reason; false if it has to
+    /// wait. Writing it again with its row does no harm.
     fn settle(&mut self, record: &Record, reason: &Error) -> bool {
         if record.settlement.is_none() {
             return true;
@@ -285,7 +293,7 @@ impl Round<'_, '_> {
         self.stores.replace_deadline(Deadline::new(start, self.pace.timeouts));
         let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
         let (log, half) = (&self.config.log, self.pace.half(start));
-        // Who is not taken in need not ask again.
+        // After a failed connection, this delivery does not connect again.
         let store = self.stores.log().inspect_err(|_| self.done.is_unavailable = true)?;
         let done = store_rows(store, log, &records, true, half)?;
         self.done.stored = self.done.stored.saturating_add(done.new);
@@ -301,7 +309,8 @@ fn set(statuses: &mut [RowStatus], at: usize, to: RowStatus) {
     }
 }
 
-/// What stands behind a row that waits is not touched: it would be no row any longer.
+/// Leaves the rest of a line unchanged while the row before it on the line waits. Otherwise the row
+/// could no longer be read.
 fn keep_rest_of_line(lines: &[Line], statuses: &mut [RowStatus]) {
     let mut waits = false;
     for (line, status) in lines.iter().zip(statuses) {
@@ -312,7 +321,7 @@ fn keep_rest_of_line(lines: &[Line], statuses: &mut [RowStatus]) {
     }
 }
 
-/// Whether another row might be stored: not where the table is away, or the database.
+/// True if another row might still be stored; false if the table or the database is missing.
 fn may_be_about_row(e: &Error) -> bool {
     matches!(e.store_fault(), Some(StoreFault::Row | StoreFault::Other))
 }

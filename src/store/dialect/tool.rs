@@ -111,8 +111,8 @@ pub fn oldest_datetime(store: &Store) -> &'static str {
     )
 }
 
-/// Selects the statement that deletes `:batch` rows of the log that are older than
-/// [`oldest_datetime`]. It goes by primary key, so that the oldest go first: no other index exists.
+/// Selects the statement that deletes `:batch` rows of the log from before [`oldest_datetime`]. It
+/// goes by the primary key, so the oldest rows first, because the table has no other index.
 #[must_use]
 pub fn delete_old_rows(store: &Store) -> Sql<'static> {
     let bound = oldest_datetime(store);

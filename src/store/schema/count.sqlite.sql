@@ -1,9 +1,9 @@
 CREATE TABLE authpolicy_count (
-  rule    TEXT    NOT NULL,  -- the limit
-  account TEXT    NOT NULL,  -- whose attempts are counted together; empty: everybody's
+  rule    TEXT    NOT NULL,  -- the name of the limit
+  account TEXT    NOT NULL,  -- the account whose attempts are counted; empty: all accounts
   remote  TEXT    NOT NULL,
-  value   TEXT    NOT NULL,  -- what is counted
-  attempt TEXT    NOT NULL,  -- empty when its outcome is known
+  value   TEXT    NOT NULL,  -- the value that is counted
+  attempt TEXT    NOT NULL,  -- the id of the attempt; empty: a failure
   expires INTEGER NOT NULL,  -- milliseconds since 1970
   PRIMARY KEY (rule, account, remote, value, attempt)
 ) WITHOUT ROWID;

@@ -1,3 +1,3 @@
 CREATE TABLE authpolicy_delivered (
-  id varbinary(32) NOT NULL PRIMARY KEY -- of a row that is stored; begins with its time
+  id varbinary(32) NOT NULL PRIMARY KEY -- the id of a stored row; begins with its time
 ) ENGINE = InnoDB

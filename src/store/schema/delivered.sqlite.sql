@@ -1,3 +1,3 @@
 CREATE TABLE authpolicy_delivered (
-  id TEXT NOT NULL PRIMARY KEY  -- of a row that is stored; begins with its time
+  id TEXT NOT NULL PRIMARY KEY  -- the id of a stored row; begins with its time
 ) WITHOUT ROWID

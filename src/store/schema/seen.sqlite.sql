@@ -2,7 +2,7 @@ CREATE TABLE authpolicy_seen (
   account     TEXT    NOT NULL,
   remote      TEXT    NOT NULL,
   country     TEXT    NOT NULL,
-  fingerprint TEXT    NOT NULL,  -- of the stored password; empty: no longer known good
+  fingerprint TEXT    NOT NULL,  -- of the stored password; empty: not known good
   time        INTEGER NOT NULL,  -- seconds since 1970
   PRIMARY KEY (account, remote, country)
 ) WITHOUT ROWID;

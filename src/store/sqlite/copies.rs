@@ -22,7 +22,7 @@ use super::error_with_fault;
 use super::fail;
 use super::flags;
 use super::real_path;
-use super::refused;
+use super::store_error;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::sql::Sql;
@@ -56,7 +56,7 @@ pub fn back_up(database: &Path, mut to: &File, deadline: Deadline) -> Result<u64
     let place = &connection.place;
     let (copy, _) = Temporary::beside(&real(database)?, "backup")?;
     let name = copy.path.to_str().ok_or_else(|| fail(place, "has a path that is not UTF-8"))?;
-    connection.connection.execute("VACUUM INTO ?1", [name]).map_err(|e| refused(place, &e))?;
+    connection.connection.execute("VACUUM INTO ?1", [name]).map_err(|e| store_error(place, &e))?;
     drop(connection);
     let written = File::open(&copy.path).and_then(|mut copy| {
         let length = io::copy(&mut copy, &mut to)?;
@@ -147,7 +147,7 @@ fn overwrite(
 ) -> Result<(), Error> {
     let mut live = SqliteConnection::open(database, deadline)?;
     let place = live.place.clone();
-    let wrong = |e: rusqlite::Error| refused(&place, &e);
+    let wrong = |e: rusqlite::Error| store_error(&place, &e);
     live.connection.busy_timeout(PATIENCE).map_err(wrong)?;
     // SQLite knows the page size once it has read the header.
     let header = live.connection.pragma_query_value(None, "schema_version", |row| row.get(0));
@@ -190,7 +190,7 @@ fn replace(
     set_page_size(&copy, PAGE_SIZE)
         .and_then(|()| copy.pragma_update(None, "journal_mode", "WAL"))
         .and_then(|()| copy.close().map_err(|(_, e)| e))
-        .map_err(|e| refused(&place, &e))?;
+        .map_err(|e| store_error(&place, &e))?;
     let replaced = File::open(&staged.path).and_then(|file| file.sync_all()).and_then(|()| {
         let aside = set_aside(path)?;
         fs::rename(&staged.path, path)?;
@@ -255,7 +255,7 @@ impl SqliteConnection {
     pub(in crate::store) fn check(&mut self) -> Result<(), Error> {
         self.limit()?;
         let found = self.connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0));
-        let found: String = found.map_err(|e| refused(&self.place, &e))?;
+        let found: String = found.map_err(|e| store_error(&self.place, &e))?;
         if found == "ok" {
             return Ok(());
         }

@@ -4,11 +4,11 @@ use ipnet::IpNet;
 use rusqlite::functions::FunctionFlags;
 
 use super::SqliteConnection;
-use super::refused;
+use super::store_error;
 use crate::error::Error;
 
 impl SqliteConnection {
-    /// Makes the function known. A text that is not an address is in no network.
+    /// Adds the function. It is false for a text that is not an address.
     ///
     /// # Errors
     /// SQLite refuses it.
@@ -20,6 +20,6 @@ impl SqliteConnection {
             let network = text(1).and_then(|text| text.parse::<IpNet>().ok());
             Ok(address.zip(network).is_some_and(|(address, network)| network.contains(&address)))
         });
-        added.map_err(|e| refused(&self.place, &e))
+        added.map_err(|e| store_error(&self.place, &e))
     }
 }

@@ -1,4 +1,4 @@
-//! The standing of one attempt with the limits, from the first look to its settlement.
+//! The limits of one attempt and their counters, from the first check to its settlement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Clock;
 use super::Count;
 use super::Counter;
-use super::KEYS;
+use super::KEYS_PREFIX;
 use super::Per;
 use super::Purpose;
 use super::State;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::policy::Action;
 use crate::policy::Limit;
 
-/// The standing of an attempt with the limits.
+/// The state of an attempt's limits, and the counters where it counts.
 #[derive(Debug)]
 pub struct AttemptLimits {
     /// The id of this attempt.
@@ -40,12 +40,12 @@ pub struct Subject<'a> {
     pub remote: &'a str,
     /// The country's code, or empty.
     pub country: &'a str,
-    /// The truncated hash of the password; empty where it is not shown to us.
+    /// The truncated hash of the password; empty if the driver does not show the password to us.
     pub pwhash: &'a str,
 }
 
 impl AttemptLimits {
-    /// The standing of a new attempt, with its own id.
+    /// The limits of a new attempt, with its own id and no counters.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -65,13 +65,13 @@ impl AttemptLimits {
         })
     }
 
-    /// The counter that a limit has for a subject.
+    /// The counter of a limit for a subject.
     #[must_use]
     pub fn counter(&self, limit: &Limit, subject: &Subject<'_>) -> Counter {
         let account = name(subject.account);
         let value = match limit.count {
             Count::Failures => &self.attempt,
-            // The driver shows us no password, so each counts as another one.
+            // The driver shows us no password, so each attempt counts as a different one.
             Count::Passwords if subject.pwhash.is_empty() => &self.attempt,
             Count::Passwords => subject.pwhash,
             Count::Accounts => &account,
@@ -131,8 +131,8 @@ impl AttemptLimits {
         self.reserved_for == Some(Purpose::Keys)
     }
 
-    /// Notes the reservations that are about to be made; returns the ids of earlier ones. They are
-    /// noted first, because a database may make them without confirming it.
+    /// Notes the reservations that are about to be made; returns the ids of earlier ones. The
+    /// caller notes them first, because a database may make them without confirming it.
     pub(super) fn begin_reservation(&mut self, purpose: Purpose, clock: Clock) -> Vec<String> {
         let mut before: Vec<_> =
             self.counters.iter().flat_map(|counter| counter.reservations.iter().cloned()).collect();
@@ -172,7 +172,10 @@ impl AttemptLimits {
         let expires = counter.expires(clock);
         if purpose == Purpose::Keys && is_of_account(counter) {
             let id = self.attempt.get(1..).unwrap_or_default();
-            return (format!("{KEYS}{id}"), expires.min(clock.now.saturating_add(clock.lease)));
+            return (
+                format!("{KEYS_PREFIX}{id}"),
+                expires.min(clock.now.saturating_add(clock.lease)),
+            );
         }
         (self.attempt.clone(), expires)
     }

@@ -1,5 +1,5 @@
-//! The settlement of one counter: the changes that the outcome of an attempt makes there. It can
-//! wait in the journal, so it names rows and values, and no configuration.
+//! The settlement of one counter: the changes that the result of an attempt makes to it. It can
+//! wait in the journal, so it holds rows and values, and no configuration.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -14,15 +14,15 @@ use crate::store::Store;
 use crate::store::Value;
 use crate::store::dialect;
 
-/// The outcome of an attempt, as its limits see it.
+/// The result of an attempt, as its limits count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CountedAs {
-    /// The guess was wrong: it counts.
+    /// The password was wrong. It counts.
     Failed,
     /// A SCRAM client gave up after it had the keys, without a proof. This counts against its
     /// address, and not against the account.
     GivenUp,
-    /// The password was right, or the client has learnt nothing about it: nothing counts.
+    /// The password was right, or the client has learnt nothing about it. Nothing counts.
     Released,
 }
 
@@ -49,7 +49,7 @@ struct Failed {
 }
 
 impl AttemptLimits {
-    /// The changes that the outcome makes to each counter.
+    /// The changes to each counter.
     #[must_use]
     pub fn settle(&self, counted_as: CountedAs, clock: Clock) -> Vec<CounterSettlement> {
         let settled = self.counters().iter().filter_map(|counter| {
@@ -75,14 +75,15 @@ impl AttemptLimits {
 }
 
 impl CounterSettlement {
-    /// Prepares it to be written later: another attempt may have failed with the value by then, and its failure stays.
+    /// Prepares it to be written later. Another attempt may have failed with the value by then, and
+    /// its failure stays.
     pub fn postpone(&mut self) {
         if let Some(failed) = &mut self.failed {
             failed.latest = i64::MAX;
         }
     }
 
-    /// Writes it, within a transaction of the caller.
+    /// Writes it within the caller's transaction.
     ///
     /// # Errors
     /// The database did not do it.
