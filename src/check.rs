@@ -3,6 +3,7 @@
 //! There is no path from an error to an acceptance: every `Err` ends in "cannot tell".
 
 mod broken;
+mod call;
 mod credentials;
 mod failures;
 mod history;
@@ -13,6 +14,7 @@ mod place;
 mod reserve;
 mod reveal;
 mod settle;
+mod stages;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,16 +23,16 @@ use std::time::SystemTime;
 
 pub use self::broken::record_broken;
 pub use self::broken::ticket;
+use self::call::Call;
 pub use self::reveal::Revealed;
 pub use self::reveal::allow;
 pub use self::reveal::prove;
 pub use self::reveal::reveal;
 pub use self::reveal::scram;
-use crate::account::Login;
+use self::stages::PasswordVerified;
+use self::stages::Stages;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
-use crate::attempt::Remote;
-use crate::attempt::printable;
 use crate::config::Config;
 use crate::contain;
 use crate::error::Error;
@@ -42,15 +44,10 @@ use crate::policy::Decision;
 use crate::policy::DecisionKind;
 use crate::policy::EvaluatedRule;
 use crate::policy::Facts;
-use crate::policy::Layer;
-use crate::policy::Policy;
 use crate::policy::Rule;
-use crate::policy::Rules;
 use crate::row::delivery;
 use crate::row::entry::Entry;
 use crate::row::journal::Record;
-use crate::store::Deadline;
-use crate::store::Stores;
 use crate::tables::counters::AttemptLimits;
 use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
@@ -119,45 +116,7 @@ pub struct StartTime {
     pub start: Instant,
 }
 
-/// What was found out about an attempt, in the order of finding it.
-struct Findings {
-    username: String,
-    facts: Facts,
-    /// Why the country or the autonomous system cannot be known, where a file should tell it.
-    geo_error: Option<Error>,
-    /// Who the client says it is.
-    login: Login,
-    /// What `allow` could not tell.
-    earlier_error: Option<String>,
-    /// Where the attempt stands with the limits.
-    attempt_limits: Option<AttemptLimits>,
-    /// True if an earlier call for this attempt has looked at the limits.
-    limits_were_checked: bool,
-    /// When this call began.
-    start: Instant,
-    /// The fingerprint that makes the address known good.
-    known_good: Option<String>,
-    /// The fingerprint of the stored password.
-    fingerprint: String,
-    /// Whether the client's password was held against one that was stored, and did not match,
-    /// though another could not be read.
-    counts_as_failure: bool,
-    /// Why the account is one that is remembered.
-    unreachable: Option<Error>,
-    /// What each rule said.
-    evaluated: Vec<EvaluatedRule>,
-    input: policy::DecisionInput,
-}
-
-impl Findings {
-    /// Has the rules of these layers say their word.
-    fn apply_rules(&mut self, policy: &Policy, layers: &[(Layer, &Rules)]) {
-        self.evaluated = policy::evaluate(policy, layers, &self.facts);
-        self.input.policy_result = policy::combine(policy, &self.evaluated);
-    }
-}
-
-/// Decides an attempt, writes its row and its line.
+/// Decides an attempt, and writes its row and its line.
 #[must_use]
 pub fn check(
     context: Context<'_>,
@@ -168,146 +127,160 @@ pub fn check(
     decide(context, attempt, start_time, earlier).0
 }
 
-/// The same for an administrator who wants to know why.
+/// Decides an attempt, and explains the decision to an administrator.
 #[must_use]
 pub fn explain(
     context: Context<'_>,
     attempt: &Attempt,
     start_time: StartTime,
 ) -> (Verdict, Explanation) {
-    let (verdict, findings) = decide(context, attempt, start_time, EarlierCalls::default());
-    let Findings { facts, known_good, fingerprint, evaluated, input, .. } = findings;
-    let is_known_good = known_good.is_some_and(|known| known == fingerprint);
-    (verdict, Explanation { facts, is_known_good, evaluated, input })
+    let (verdict, stages) = decide(context, attempt, start_time, EarlierCalls::default());
+    let is_known_good = stages.is_known_good();
+    let input = stages.decision_input();
+    let evaluated = stages.rules.map(|rules| rules.evaluated).unwrap_or_default();
+    (verdict, Explanation { facts: stages.located.facts, is_known_good, evaluated, input })
 }
 
 /// What a decision was taken from.
 pub struct Explanation {
-    /// What was known before anybody looked at the password.
+    /// What was known before anybody looked at the password, without limits and exceptions.
     pub facts: Facts,
     /// Whether the account has logged in from this address.
     pub is_known_good: bool,
     /// What each rule said, in the order in which they were asked.
     pub evaluated: Vec<EvaluatedRule>,
-    /// What else was found.
-    pub input: policy::DecisionInput,
+    /// The input of the decision; `None` if the attempt failed before the rules were applied.
+    pub input: Option<policy::DecisionInput>,
 }
 
-fn decide(
-    context: Context<'_>,
-    attempt: &Attempt,
+fn decide<'a>(
+    context: Context<'a>,
+    attempt: &'a Attempt,
     start_time: StartTime,
     earlier: EarlierCalls,
-) -> (Verdict, Findings) {
-    let mut stores =
-        Stores::new(context.config, Deadline::new(start_time.start, context.config.timeouts));
-    let mut findings = locate::locate(context, attempt, start_time, earlier);
-    let examined =
-        contain::catch("examine", || examine(context, attempt, &mut stores, &mut findings));
+) -> (Verdict, Stages<'a>) {
+    let mut call = Call::new(context, attempt, start_time, earlier.attempt_limits);
+    let mut stages = Stages::new(locate::locate(&mut call, earlier.allowed));
+    let examined = contain::catch("examine", || examine(&mut call, &mut stages));
     let examined = examined.unwrap_or_else(|panic| {
         // A panic may leave a transaction open, which must not be committed.
-        stores.close();
+        call.stores.close();
         Err(Error::Bug(panic))
     });
+    let (mut verdict, mut error) = conclude(&call, &mut stages, examined);
+    let unsettled = settle::settle(&mut call, &stages, &verdict);
+    if let Err(e) = record(&mut call, &verdict, unsettled) {
+        verdict.decision = Decision::CANNOT_TELL;
+        error = error.or(Some(e));
+    }
+    settle::prune(&mut call);
+    call.stores.troubles().for_each(|e| context.log.trouble("check", &e));
+    let Call { stores, geo_error, .. } = call;
+    // Before any wait for `failure_time`: a client that is made to wait holds no connection.
+    drop(stores);
+    context.log.attempt(attempt, &verdict, error.or(geo_error).as_ref());
+    (verdict, stages)
+}
+
+/// Takes the attempt through its stages, as far as it gets.
+fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error> {
+    let Stages { located, login, limits, account, rules, password } = stages;
+    locate::require_address(call.attempt)?;
+    located.require_allow()?;
+    let Some(authcid) = &call.attempt.authcid else { return refuse_nameless(call, stages) };
+    let login = login.insert(call.login(authcid));
+    let limits = limits.insert(failures::check(call, located, login)?);
+    if failures::refuse(call, located) {
+        return refuse_unchecked(call, stages);
+    }
+    let account = account.insert(credentials::find(call, login)?);
+    failures::check_account(call, located, login, limits, account)?;
+    if failures::refuse(call, located) {
+        return refuse_unchecked(call, stages);
+    }
+    let rules = place::apply(call, located, account, rules)?;
+    let Some(reservation) = credentials::reserve(call, rules)? else {
+        return refuse_unchecked(call, stages);
+    };
+    let verified = credentials::verify(call, login, account, rules, reservation)?;
+    let credentials = password.insert(verified).credentials(login)?;
+    place::check_new_country(call, located, account, rules, credentials)?;
+    credentials::update_cache(call, account, &rules.decision_input(credentials));
+    Ok(())
+}
+
+/// Refuses an attempt without a name that could be looked up.
+fn refuse_nameless(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Error> {
+    let username = stages.username(call.attempt);
+    stages.rules = Some(place::apply_by_name(call, &stages.located, &username));
+    if let Proof::Unknown(why) = &call.attempt.proof {
+        return Err(Error::Call(why.clone()));
+    }
+    stages.password = Some(PasswordVerified::known(Credentials::Malformed));
+    Ok(())
+}
+
+/// Refuses an attempt because of a limit, without a look at its password. The row says what a
+/// driver has found out about it.
+fn refuse_unchecked(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Error> {
+    let username = stages.username(call.attempt);
+    stages.rules = Some(place::apply_by_name(call, &stages.located, &username));
+    let credentials = match call.attempt.proof {
+        Proof::Proved => Credentials::Right,
+        Proof::Refuted => Credentials::Wrong,
+        Proof::GivenUp => Credentials::Malformed,
+        Proof::Password(_)
+        | Proof::Awaited
+        | Proof::Unknown(_)
+        | Proof::LimitFull(_)
+        | Proof::Unchecked => Credentials::Unchecked,
+    };
+    stages.password = Some(PasswordVerified::known(credentials));
+    Ok(())
+}
+
+/// The verdict from the stages that were reached, and the error that prevented more.
+fn conclude(
+    call: &Call<'_>,
+    stages: &mut Stages<'_>,
+    examined: Result<(), Error>,
+) -> (Verdict, Option<Error>) {
+    let mut verdict = Verdict {
+        decision: stages.decide(call.policy()),
+        country: stages.located.facts.country.known(),
+        asn: stages.located.facts.asn.known(),
+        username: stages.username(call.attempt),
+    };
     let mut error = examined.err();
-    let mut verdict = conclude(context, &findings);
+    let unreachable = stages.account.as_mut().and_then(|found| found.unreachable.take());
     if verdict.decision.kind == DecisionKind::Accept {
-        findings.unreachable.iter().for_each(|e| context.log.served_from_cache(e));
+        unreachable.iter().for_each(|e| call.context.log.served_from_cache(e));
     } else {
-        // What is remembered lets in, and refuses nobody.
-        error = error.or(findings.unreachable.take());
+        // A cached account can be accepted, never refused.
+        error = error.or(unreachable);
     }
     if let Some(e) = &error {
-        // The row has the findings from before the failure.
+        // The row has the facts from before the error.
         let rule = e.full_limit().map(|limit| Rule::Limit(Arc::clone(limit)));
         let policy_reject = verdict.decision.policy_reject;
         verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };
     }
-    let unsettled = settle::settle(context, attempt, &mut stores, &mut findings, &verdict);
-    if let Err(e) = record(context, attempt, &mut stores, (&verdict, unsettled), start_time) {
-        verdict.decision = Decision::CANNOT_TELL;
-        error = error.or(Some(e));
-    }
-    settle::prune(context, &mut stores, &findings);
-    stores.troubles().for_each(|e| context.log.trouble("check", &e));
-    // Before any wait for `failure_time`: a client that is made to wait holds no connection.
-    drop(stores);
-    context.log.attempt(attempt, &verdict, error.or(findings.geo_error.take()).as_ref());
-    (verdict, findings)
-}
-
-/// Finds the account, holds its rules against the place, and its passwords against the client's.
-fn examine(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let policy = &context.config.policy;
-    if matches!(attempt.remote, Remote::Unusable(_)) {
-        let what = "the argument remote is no address: pass $sender_host_address";
-        return Err(Error::Call(what.to_owned()));
-    }
-    if let Some(why) = findings.earlier_error.take() {
-        return Err(Error::Call(why));
-    }
-    if attempt.authcid.is_none() {
-        let name = findings.username.clone();
-        findings.apply_rules(policy, &policy.layers(&name, None));
-        if let Proof::Unknown(why) = &attempt.proof {
-            return Err(Error::Call(why.clone()));
-        }
-        findings.input.credentials = Credentials::Malformed;
-        return Ok(());
-    }
-    findings.username = printable(findings.login.user().as_bytes());
-    if failures::check(context, attempt, stores, findings)? {
-        return Ok(());
-    }
-    let cached = credentials::cached(context, attempt, findings);
-    let cached = cached.as_ref();
-    let account = credentials::find(context, attempt, stores, cached, findings)?;
-    let account = account.as_ref();
-    if let Some(canonical) = account.and_then(|account| account.username.as_ref()) {
-        findings.username = printable(canonical.as_bytes());
-    }
-    if failures::check_account(context, attempt, account, stores, findings)? {
-        return Ok(());
-    }
-    let name = findings.username.clone();
-    let layers = policy.layers(&name, account.map(|account| &account.rules));
-    place::apply(context, &layers, stores, findings)?;
-    findings.input.credentials = credentials::check(context, attempt, account, stores, findings)?;
-    place::check_new_country(context, &layers, stores, findings)?;
-    credentials::update_cache(context, account, cached, findings);
-    Ok(())
-}
-
-/// Puts what was found together.
-fn conclude(context: Context<'_>, findings: &Findings) -> Verdict {
-    Verdict {
-        decision: policy::decide(&context.config.policy, &findings.input),
-        country: findings.facts.country.known(),
-        asn: findings.facts.asn.known(),
-        username: findings.username.clone(),
-    }
+    (verdict, error)
 }
 
 /// Writes the row.
 fn record(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    (verdict, unsettled): (&Verdict, Option<Settlement>),
-    start_time: StartTime,
+    call: &mut Call<'_>,
+    verdict: &Verdict,
+    unsettled: Option<Settlement>,
 ) -> Result<(), Error> {
+    let (context, attempt) = (call.context, call.attempt);
     if context.mode != Mode::Live {
         return Ok(());
     }
-    let protocol = protocol(context, attempt);
-    let entry = Entry { time: start_time.time, attempt, verdict, protocol };
+    let entry = Entry { time: call.start_time.time, attempt, verdict, protocol: call.protocol() };
     let record = Record { settlement: unsettled, ..entry.record()? };
-    delivery::record(context.config, stores, &record, context.log)?;
+    delivery::record(context.config, &mut call.stores, &record, context.log)?;
     attempt.ticket.mark_recorded();
     Ok(())
 }

@@ -1,21 +1,25 @@
-//! The account, and what its stored passwords say to the client's.
+//! The account, and the client's password against its stored ones.
 
 use std::sync::Arc;
 
-use super::Context;
-use super::Findings;
 use super::Mode;
-use super::failures;
+use super::call::Call;
+use super::history;
 use super::names;
 use super::reserve;
 use super::reserve::Permit;
 use super::reserve::ReservationNeeds;
+use super::stages::AccountFound;
+use super::stages::PasswordVerified;
+use super::stages::RulesApplied;
+use super::stages::shown;
 use crate::account;
 use crate::account::Account;
 use crate::account::AccountLookup;
+use crate::account::Login;
 use crate::account::cached::CachedAccount;
-use crate::attempt::Attempt;
 use crate::attempt::Proof;
+use crate::attempt::printable;
 use crate::error::Error;
 use crate::error::StoreFault;
 use crate::password;
@@ -23,81 +27,49 @@ use crate::password::Candidate;
 use crate::password::Dummy;
 use crate::policy;
 use crate::policy::Credentials;
+use crate::policy::DecisionInput;
 use crate::policy::DecisionKind;
-use crate::secret::Secret;
-use crate::store::Stores;
 use crate::tables::counters::Purpose;
 
-/// Where an account is remembered that we serve: of those whose password we look at.
-pub(super) fn cached<'a>(
-    context: Context<'a>,
-    attempt: &Attempt,
-    findings: &Findings,
-) -> Option<CachedAccount<'a>> {
-    let is_served = matches!(attempt.proof, Proof::Password(_));
-    is_served.then(|| cache_entry(context, attempt, findings)).flatten()
-}
-
-fn cache_entry<'a>(
-    context: Context<'a>,
-    attempt: &Attempt,
-    findings: &Findings,
-) -> Option<CachedAccount<'a>> {
-    let parameters =
-        account::parameters(&findings.login, attempt, super::protocol(context, attempt));
-    let (state, accounts) = (&context.config.state_directory, &context.config.accounts);
-    CachedAccount::new(state, accounts, &parameters, findings.facts.seconds())
-}
-
-/// Finds the account; while no host can be reached, the one that is remembered.
-pub(super) fn find(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    cached: Option<&CachedAccount<'_>>,
-    findings: &mut Findings,
-) -> Result<Option<Account>, Error> {
-    match (look_up(context, attempt, stores, findings), cached) {
-        (Err(e), Some(cached)) if e.store_fault() == Some(StoreFault::Unreachable) => {
-            findings.unreachable = Some(e);
-            let lookup = AccountLookup::from_cache(cached.load(), &context.config.accounts);
-            names::check(context, &lookup, stores, findings)?;
-            Ok(lookup.account)
+/// Finds the account. While no host of its database can be reached, an attempt with a password is
+/// served from the cache.
+///
+/// # Errors
+/// The database cannot tell, or the account's data cannot be understood.
+pub(super) fn find<'a>(call: &mut Call<'a>, login: &Login) -> Result<AccountFound<'a>, Error> {
+    let is_served = matches!(call.attempt.proof, Proof::Password(_));
+    let cache = is_served.then(|| cache_entry(call, login)).flatten();
+    let (account, unreachable) = match (look_up(call, login), &cache) {
+        (Err(e), Some(cache)) if e.store_fault() == Some(StoreFault::Unreachable) => {
+            let lookup = AccountLookup::from_cache(cache.load(), &call.config().accounts);
+            names::check(call, login, &lookup)?;
+            (lookup.account, Some(e))
         }
-        (found, _) => found,
-    }
+        (found, _) => (found?, None),
+    };
+    let canonical = account.as_ref().and_then(|account| account.username.as_ref());
+    let username = canonical.map_or_else(|| shown(login), |name| printable(name.as_bytes()));
+    let fingerprint = history::fingerprint(&call.policy().limits, account.as_ref());
+    Ok(AccountFound { account, username, fingerprint, cache, unreachable })
 }
 
-/// Remembers an account that is let in.
-pub(super) fn update_cache(
-    context: Context<'_>,
-    account: Option<&Account>,
-    cached: Option<&CachedAccount<'_>>,
-    findings: &Findings,
-) {
-    let (Some(account), Some(cached)) = (account, cached) else { return };
-    let decision = policy::decide(&context.config.policy, &findings.input);
-    let is_fresh = findings.unreachable.is_none() && context.mode == Mode::Live;
-    if is_fresh && decision.kind == DecisionKind::Accept {
-        cached.save(account);
-    }
+/// The account's place in the cache; `None` if accounts are not cached.
+fn cache_entry<'a>(call: &Call<'a>, login: &Login) -> Option<CachedAccount<'a>> {
+    let parameters = account::parameters(login, call.attempt, call.protocol());
+    let config = call.config();
+    CachedAccount::new(&config.state_directory, &config.accounts, &parameters, call.seconds())
 }
 
-/// Finds the account, and forgets it where it is no longer as it was remembered. Where somebody else
-/// has the passwords, there need be no table of accounts.
-pub(super) fn look_up(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &Findings,
-) -> Result<Option<Account>, Error> {
-    let (accounts, login) = (&context.config.accounts, &findings.login);
-    let parameters = account::parameters(login, attempt, super::protocol(context, attempt));
-    let found = Account::find(stores.accounts()?, accounts, login, attempt, &parameters);
-    if let (Ok(found), Mode::Live) = (&found, context.mode)
-        && let Some(cached) = cache_entry(context, attempt, findings)
+/// Asks the database for the account, and deletes it from the cache if it has changed. If somebody
+/// else verifies the passwords, there need not be a table of accounts.
+fn look_up(call: &mut Call<'_>, login: &Login) -> Result<Option<Account>, Error> {
+    let (attempt, accounts) = (call.attempt, &call.config().accounts);
+    let parameters = account::parameters(login, attempt, call.protocol());
+    let found = Account::find(call.stores.accounts()?, accounts, login, attempt, &parameters);
+    if let (Ok(found), Mode::Live) = (&found, call.context.mode)
+        && let Some(cache) = cache_entry(call, login)
     {
-        cached.delete_if_changed(found.account.as_ref());
+        cache.delete_if_changed(found.account.as_ref());
     }
     let needs_table =
         accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
@@ -105,96 +77,78 @@ pub(super) fn look_up(
         Err(e) if e.store_fault() == Some(StoreFault::NoTable) && !needs_table => Ok(None),
         Err(e) => Err(e),
         Ok(lookup) => {
-            names::check(context, &lookup, stores, findings)?;
-            names::report_pattern(context, &lookup, login);
+            names::check(call, login, &lookup)?;
+            names::report_pattern(call.context, login, &lookup);
             Ok(lookup.account)
         }
     }
 }
 
-/// Whether any of the account's stored passwords can be held against the client's.
-fn is_readable(context: Context<'_>, account: Option<&Account>) -> bool {
-    let stored = account.map_or(&[][..], |account| &account.passwords);
-    password::is_guessable(stored, &context.config.accounts.passwords)
+/// Saves an account in the cache when it is accepted.
+pub(super) fn update_cache(call: &Call<'_>, found: &AccountFound<'_>, input: &DecisionInput) {
+    let (Some(account), Some(cache)) = (&found.account, &found.cache) else { return };
+    let decision = policy::decide(call.policy(), input);
+    let is_fresh = found.unreachable.is_none() && call.context.mode == Mode::Live;
+    if is_fresh && decision.kind == DecisionKind::Accept {
+        cache.save(account);
+    }
 }
 
-/// Takes the room that the attempt needs to have its password looked at; `None` if it is not looked
-/// at. An attempt that is refused whatever its password takes no room from others. It is hashed
-/// only if a slot is free at once; then its row tells if the password was right.
-fn acquire_permit(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<Option<Permit>, Error> {
-    let policy = &context.config.policy;
-    if policy::skips_password(policy, &findings.input.policy_result) {
-        return Ok(None);
+/// The room that an attempt has to have its password verified.
+pub(super) struct Reservation {
+    /// The permit to verify it; `None` if the password is not verified.
+    permit: Option<Permit>,
+}
+
+/// Reserves room with the limits and a slot to hash in, if there is a password to verify; `None` if
+/// failures have reached a limit meanwhile.
+///
+/// An attempt that is refused whatever its password takes no room from others. Its password is
+/// verified only if a slot is free at once; then its row tells if the password was right.
+///
+/// # Errors
+/// There was no room for `attempt_timeout`, or the database cannot tell.
+pub(super) fn reserve(
+    call: &mut Call<'_>,
+    applied: &RulesApplied,
+) -> Result<Option<Reservation>, Error> {
+    let policy = call.policy();
+    let is_ours = matches!(call.attempt.proof, Proof::Password(_));
+    if !is_ours || policy::skips_password(policy, &applied.policy_result) {
+        return Ok(Some(Reservation { permit: None }));
     }
-    if policy::refuses(policy, &findings.input.policy_result) || findings.input.disabled.is_some() {
-        return reserve::acquire_idle_slot(context);
+    if applied.refuse(policy) {
+        return Ok(Some(Reservation { permit: reserve::acquire_idle_slot(call)? }));
     }
     let needs = ReservationNeeds { purpose: Purpose::Guess, slot: true };
-    let permit = reserve::acquire(context, stores, findings, needs)?;
-    if permit.is_none() {
-        failures::refuse(context, attempt, stores, findings);
-    }
-    Ok(permit)
+    let permit = reserve::acquire(call, needs)?;
+    Ok(permit.map(|permit| Reservation { permit: Some(permit) }))
 }
 
-/// Holds the password against those stored, or against a dummy where there is no account.
-fn verify(
-    context: Context<'_>,
-    password: &Secret,
-    account: Option<&Account>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<Credentials, Error> {
-    let accounts = &context.config.accounts;
-    let settings = &accounts.passwords;
-    let stored = account.map_or(&[][..], |account| &account.passwords);
-    let candidate = Candidate { password, login: findings.login.typed() };
-    let refused = policy::refuses(&context.config.policy, &findings.input.policy_result)
-        || findings.input.disabled.is_some();
-    let verified = stores.pause_deadline(|| {
-        let dummy = Dummy::load(&context.config.state_directory, accounts.dummy_hash(), settings);
-        let verified = match refused {
-            true => password::verify_all(stored, settings, candidate, &dummy),
-            false => password::verify_any(stored, settings, candidate, &dummy),
-        };
-        if context.mode == Mode::Live && verified.is_ok() {
-            dummy.learn(stored, settings);
-        }
-        verified
-    });
-    findings.counts_as_failure = !refused
-        && match &verified {
-            Err(_) => is_readable(context, account),
-            // A wrong password of a remembered account gets 435, and counts for limits all the
-            // same.
-            Ok(right) => findings.unreachable.is_some() && account.is_some() && !right,
-        };
-    let login = findings.login.user();
-    let right =
-        verified.map_err(|fault| Error::Account { account: login.to_owned(), what: fault.0 })?;
-    Ok(match (account, right) {
-        (None, _) => Credentials::NoAccount,
-        (Some(_), true) => Credentials::Right,
-        (Some(_), false) => Credentials::Wrong,
-    })
-}
-
-/// What is known about the password, or is found out.
-pub(super) fn check(
-    context: Context<'_>,
-    attempt: &Attempt,
-    account: Option<&Account>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<Credentials, Error> {
-    Ok(match &attempt.proof {
+/// Verifies the password, or takes the result from the driver that did. The reservation's slot is
+/// free again afterwards.
+///
+/// # Errors
+/// The driver could not tell.
+pub(super) fn verify(
+    call: &mut Call<'_>,
+    login: &Login,
+    found: &AccountFound<'_>,
+    applied: &RulesApplied,
+    reservation: Reservation,
+) -> Result<PasswordVerified, Error> {
+    let attempt = call.attempt;
+    Ok(PasswordVerified::known(match &attempt.proof {
+        Proof::Password(password) => match reservation.permit {
+            Some(_permit) => {
+                let is_refused = applied.refuse(call.policy());
+                let candidate = Candidate { password, login: login.typed() };
+                return Ok(compare(call, found, candidate, is_refused));
+            }
+            None => Credentials::Unchecked,
+        },
         Proof::Proved => Credentials::Right,
-        Proof::Refuted if account.is_none() && context.config.accounts.are_given => {
+        Proof::Refuted if found.account.is_none() && call.config().accounts.are_given => {
             Credentials::NoAccount
         }
         Proof::Refuted => Credentials::Wrong,
@@ -202,13 +156,47 @@ pub(super) fn check(
         Proof::GivenUp => Credentials::Malformed,
         Proof::Unchecked => Credentials::Unchecked,
         Proof::Unknown(why) => {
-            let account = findings.login.user().to_owned();
+            let account = login.user().to_owned();
             return Err(Error::Account { account, what: why.clone() });
         }
         Proof::LimitFull(limit) => return Err(Error::LimitFull { limit: Arc::clone(limit) }),
-        Proof::Password(password) => match acquire_permit(context, attempt, stores, findings)? {
-            Some(_permit) => verify(context, password, account, stores, findings)?,
-            None => Credentials::Unchecked,
-        },
-    })
+    }))
+}
+
+/// Compares the password with the stored ones, or with a dummy if there is no account. For an
+/// attempt that is refused anyway, it compares with all of them.
+fn compare(
+    call: &mut Call<'_>,
+    found: &AccountFound<'_>,
+    candidate: Candidate<'_>,
+    is_refused: bool,
+) -> PasswordVerified {
+    let config = call.config();
+    let (accounts, settings) = (&config.accounts, &config.accounts.passwords);
+    let (mode, stored) = (call.context.mode, found.passwords());
+    let is_right = call.stores.pause_deadline(|| {
+        let dummy = Dummy::load(&config.state_directory, accounts.dummy_hash(), settings);
+        let is_right = match is_refused {
+            true => password::verify_all(stored, settings, candidate, &dummy),
+            false => password::verify_any(stored, settings, candidate, &dummy),
+        };
+        if mode == Mode::Live && is_right.is_ok() {
+            dummy.learn(stored, settings);
+        }
+        is_right
+    });
+    let has_account = found.account.is_some();
+    let counts_as_failure = !is_refused
+        && match &is_right {
+            // The password matched none of those that can be read.
+            Err(_) => password::is_guessable(stored, settings),
+            // A wrong password of a cached account gets 435, and still counts.
+            Ok(is_right) => found.unreachable.is_some() && has_account && !is_right,
+        };
+    let result = is_right.map(|is_right| match (has_account, is_right) {
+        (false, _) => Credentials::NoAccount,
+        (true, true) => Credentials::Right,
+        (true, false) => Credentials::Wrong,
+    });
+    PasswordVerified { result, counts_as_failure }
 }

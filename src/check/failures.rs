@@ -3,27 +3,27 @@
 
 use std::sync::Arc;
 
-use super::Context;
-use super::Findings;
 use super::Mode;
+use super::call::Call;
 use super::history;
-use super::locate;
-use crate::account::Account;
+use super::stages::AccountFound;
+use super::stages::LimitsChecked;
+use super::stages::Located;
+use super::stages::shown;
+use crate::account::Login;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::error::Error;
 use crate::policy;
-use crate::policy::Credentials;
 use crate::policy::GeoLookup;
 use crate::policy::Limit;
 use crate::policy::Per;
+use crate::policy::Policy;
 use crate::policy::PolicyResult;
 use crate::row::delivery;
 use crate::row::delivery::CaughtUp;
-use crate::store::Stores;
 use crate::tables::counters;
 use crate::tables::counters::AttemptLimits;
-use crate::tables::counters::Clock;
 use crate::tables::counters::State;
 use crate::tables::counters::Subject;
 use crate::tables::pwhash;
@@ -32,23 +32,16 @@ use crate::tables::seen;
 
 const COUNT: &str = "authpolicy_count";
 
-/// The time now. The attempt may have waited since it began.
-pub(super) fn clock(context: Context<'_>, findings: &Findings) -> Clock {
-    let waited = i64::try_from(findings.start.elapsed().as_millis()).unwrap_or(i64::MAX);
-    let lease = counters::lease(context.config.timeouts.attempt);
-    Clock { now: findings.facts.now.saturating_add(waited), lease }
-}
-
 /// Adds a remedy where the table of counters is missing.
 pub(super) fn about_count(e: Error) -> Error {
     e.about_table(COUNT)
 }
 
 /// The truncated hash of the client's password, under one of the account's names.
-fn password_hash(context: Context<'_>, attempt: &Attempt, account: &str) -> String {
+fn password_hash(policy: &Policy, attempt: &Attempt, account: &str) -> String {
     match &attempt.proof {
         Proof::Password(password) => {
-            let nonce = context.config.policy.limits.hash_nonce.expose();
+            let nonce = policy.limits.hash_nonce.expose();
             pwhash(nonce, account, password.expose(), pwhash::BITS)
         }
         Proof::Awaited
@@ -61,37 +54,30 @@ fn password_hash(context: Context<'_>, attempt: &Attempt, account: &str) -> Stri
     }
 }
 
-/// Checks the limits before the account is looked up; true if failures refuse the attempt. An
-/// attempt that an earlier call has checked is not checked again.
+/// Checks the limits before the account is looked up. An attempt that an earlier call has checked
+/// is not checked again.
 pub(super) fn check(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<bool, Error> {
-    let policy = &context.config.policy;
-    let layers = policy.layers(findings.login.key(), None);
-    let policy_result = policy::apply_rules(policy, &layers, &findings.facts);
-    // It is refused whatever the limits say.
-    let is_refused = policy::refuses(policy, &policy_result)
-        && matches!(&policy_result, PolicyResult::Refuse(rule) if rule.is_final());
-    findings.limits_were_checked = findings.attempt_limits.is_some();
-    if !findings.limits_were_checked && is_limited(&attempt.proof) && !is_refused {
-        if policy.limits.want_country() && findings.facts.country == GeoLookup::Unavailable {
-            return Err(locate::geo_unavailable(findings));
-        }
-        let login = findings.login.key().to_owned();
-        findings.known_good = history::known_good(context, &login, stores, findings)?;
-        let is_trusted = context.mode != Mode::HostCheck && findings.facts.is_trusted(policy);
-        let is_known_good = findings.known_good.is_some();
-        let applies = |limit: &&Limit| limit.applies(is_trusted, is_known_good);
-        let applicable: Vec<_> = policy.limits.list.iter().filter(applies).collect();
-        if !policy.limits.list.is_empty() {
-            findings.attempt_limits = Some(AttemptLimits::new()?);
-        }
-        check_counters(context, attempt, (&login, &applicable), stores, findings)?;
+    call: &mut Call<'_>,
+    located: &Located,
+    login: &Login,
+) -> Result<LimitsChecked, Error> {
+    let policy = call.policy();
+    let is_checked = call.limits_were_checked || !is_limited(&call.attempt.proof);
+    if is_checked || is_refused_anyway(policy, located, login) {
+        return Ok(LimitsChecked { known_good: None });
     }
-    Ok(refuse(context, attempt, stores, findings))
+    if policy.limits.want_country() && located.facts.country == GeoLookup::Unavailable {
+        return Err(call.geo_unavailable(&shown(login)));
+    }
+    let known_good = history::known_good(call, located, login.key())?;
+    let is_trusted = is_trusted(call, located);
+    let applies = |limit: &&Limit| limit.applies(is_trusted, known_good.is_some());
+    let applicable: Vec<_> = policy.limits.list.iter().filter(applies).collect();
+    if !policy.limits.list.is_empty() {
+        call.attempt_limits = Some(AttemptLimits::new()?);
+    }
+    check_counters(call, located, login.key(), &applicable)?;
+    Ok(LimitsChecked { known_good })
 }
 
 /// True if limits hold for such a proof. It is unknown why a driver did not find a proof right, and
@@ -107,110 +93,111 @@ fn is_limited(proof: &Proof) -> bool {
     }
 }
 
-/// Checks the limits that could not be checked before the account was known; true if they refuse:
+/// True if a rule refuses the address for all accounts.
+fn is_refused_anyway(policy: &Policy, located: &Located, login: &Login) -> bool {
+    let layers = policy.layers(login.key(), None);
+    let policy_result = policy::apply_rules(policy, &layers, &located.facts);
+    policy::refuses(policy, &policy_result)
+        && matches!(&policy_result, PolicyResult::Refuse(rule) if rule.is_final())
+}
+
+fn is_trusted(call: &Call<'_>, located: &Located) -> bool {
+    call.context.mode != Mode::HostCheck && located.facts.is_trusted(call.policy())
+}
+
+/// Checks the limits that could not be checked before the account was known:
 ///
 /// - those that the attempt was exempt from, if the password has changed since the login that made
 ///   its address known good;
 /// - those of the account's canonical name, if the client gave another name.
 pub(super) fn check_account(
-    context: Context<'_>,
-    attempt: &Attempt,
-    account: Option<&Account>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<bool, Error> {
-    let limits = &context.config.policy.limits;
-    findings.fingerprint = history::fingerprint(limits, account);
-    if findings.limits_were_checked || findings.attempt_limits.is_none() {
-        return Ok(false);
+    call: &mut Call<'_>,
+    located: &Located,
+    login: &Login,
+    before: &LimitsChecked,
+    found: &AccountFound<'_>,
+) -> Result<(), Error> {
+    if call.limits_were_checked || call.attempt_limits.is_none() {
+        return Ok(());
     }
-    let login = findings.login.key().to_owned();
-    let canonical = account
-        .and_then(|account| account.username.as_deref())
-        .map(|name| name.trim().to_lowercase())
-        .filter(|name| *name != login);
-    let mut more: Vec<(String, Vec<&Limit>)> = Vec::new();
-    let those = |applies: &dyn Fn(Per) -> bool| {
+    let limits = &call.policy().limits;
+    let those = |applies: &dyn Fn(Per) -> bool| -> Vec<_> {
         limits.list.iter().filter(|limit| applies(limit.per)).collect()
     };
-    // An account that cannot be reached is as it was.
-    let is_asked = findings.unreachable.is_none();
-    let was_good = findings.known_good.as_ref().filter(|_| is_asked);
-    if was_good.is_some_and(|known| *known != findings.fingerprint) {
-        if context.mode != Mode::DryRun {
-            seen::forget(stores.log()?, &login, Some(&locate::remote(context, findings)))?;
+    // A cached account cannot show that its password has changed.
+    let known_good = before.known_good.as_ref().filter(|_| found.unreachable.is_none());
+    let is_changed = known_good.is_some_and(|known| *known != found.fingerprint);
+    if is_changed && call.context.mode != Mode::DryRun {
+        seen::forget(call.stores.log()?, login.key(), Some(&located.remote))?;
+    }
+    let canonical = found.account.as_ref().and_then(|account| account.username.as_deref());
+    let canonical = canonical.map(|name| name.trim().to_lowercase());
+    let canonical = canonical.filter(|name| name != login.key());
+    let of_canonical = match &canonical {
+        None => Vec::new(),
+        Some(canonical) => {
+            let known = history::known_good(call, located, canonical)?;
+            let is_known_good = known.is_some_and(|known| known == found.fingerprint);
+            those(&|per| match per {
+                Per::Remote => false,
+                Per::Account => !is_known_good,
+                Per::AccountAndRemote => true,
+            })
         }
-        more.push((login, those(&|per| per == Per::Account)));
+    };
+    if is_changed {
+        check_counters(call, located, login.key(), &those(&|per| per == Per::Account))?;
     }
-    if let Some(canonical) = canonical {
-        let known = history::known_good(context, &canonical, stores, findings)?;
-        let is_known_good = known.is_some_and(|known| known == findings.fingerprint);
-        let applicable = those(&|per| match per {
-            Per::Remote => false,
-            Per::Account => !is_known_good,
-            Per::AccountAndRemote => true,
-        });
-        more.push((canonical, applicable));
-    }
-    let is_more = more.iter().any(|(_, applicable)| !applicable.is_empty());
-    for (name, applicable) in &more {
-        check_counters(context, attempt, (name, applicable), stores, findings)?;
-    }
-    Ok(is_more && refuse(context, attempt, stores, findings))
+    check_counters(call, located, &canonical.unwrap_or_default(), &of_canonical)
 }
 
-/// Looks at the counters of these limits under one of the account's names.
+/// Checks the counters of these limits under one of the account's names.
 fn check_counters(
-    context: Context<'_>,
-    attempt: &Attempt,
-    (account, limits): (&str, &[&Limit]),
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
+    call: &mut Call<'_>,
+    located: &Located,
+    account: &str,
+    limits: &[&Limit],
 ) -> Result<(), Error> {
-    let clock = clock(context, findings);
-    let remote = locate::remote(context, findings);
-    let country = findings.facts.country.known().map(|country| country.to_string());
-    let Some(attempt_limits) = findings.attempt_limits.as_mut().filter(|_| !limits.is_empty())
-    else {
+    let clock = call.clock();
+    let policy = call.policy();
+    let Some(attempt_limits) = call.attempt_limits.as_mut().filter(|_| !limits.is_empty()) else {
         return Ok(());
     };
+    let country = located.facts.country.known().map(|country| country.to_string());
     let subject = Subject {
         account,
-        remote: &remote,
+        remote: &located.remote,
         country: &country.unwrap_or_default(),
-        pwhash: &password_hash(context, attempt, account),
+        pwhash: &password_hash(policy, call.attempt, account),
     };
     for limit in limits {
         let counter = attempt_limits.counter(limit, &subject);
-        let state = counters::read_state(stores.log()?, &counter, clock).map_err(about_count)?;
-        attempt_limits.note(limit, state, context.config.policy.log_only);
+        let state =
+            counters::read_state(call.stores.log()?, &counter, clock).map_err(about_count)?;
+        attempt_limits.note(limit, state, policy.log_only);
         attempt_limits.add_counter(counter);
     }
-    catch_up(context, stores, findings)
+    catch_up(call)
 }
 
-/// Before a limit refuses, writes the settlements that wait in this host's journal, and looks
-/// again. Without its settlement, the reservation of a right password counts as a failure in the
-/// end.
-pub(super) fn catch_up(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let refuses = context.mode == Mode::Live && !context.config.policy.log_only;
-    if !refuses || !findings.attempt_limits.as_ref().is_some_and(AttemptLimits::is_refused) {
+/// Before a limit refuses, writes the settlements that wait in this host's journal, and checks the
+/// limits again. Without its settlement, the reservation of a right password is counted as a
+/// failure in the end.
+pub(super) fn catch_up(call: &mut Call<'_>) -> Result<(), Error> {
+    let refuses = call.context.mode == Mode::Live && !call.policy().log_only;
+    if !refuses || !call.has_reached_limit() {
         return Ok(());
     }
-    let caught_up = delivery::catch_up(context.config, stores, context.log);
-    let clock = clock(context, findings);
+    let caught_up = delivery::catch_up(call.config(), &mut call.stores, call.context.log);
+    let clock = call.clock();
     let Some(attempt_limits) =
-        findings.attempt_limits.as_mut().filter(|_| caught_up != CaughtUp::Nothing)
+        call.attempt_limits.as_mut().filter(|_| caught_up != CaughtUp::Nothing)
     else {
         return Ok(());
     };
     let reached = attempt_limits.rejecting().map(|counter| {
-        let state = counters::read_state(stores.log()?, counter, clock).map_err(about_count)?;
-        Ok((Arc::clone(&counter.limit().name), state == State::Reached))
+        let state = counters::read_state(call.stores.log()?, counter, clock);
+        Ok((Arc::clone(&counter.limit().name), state.map_err(about_count)? == State::Reached))
     });
     attempt_limits.reached = reached.collect::<Result<_, Error>>()?;
     let refusing = attempt_limits.reached.iter().find(|(_, is_reached)| *is_reached);
@@ -222,62 +209,31 @@ pub(super) fn catch_up(
     }
 }
 
-/// Looks at the limits that hold for an address whatever the account.
+/// Checks the limits that hold for an address whatever the account; returns each of them, and true
+/// if failures have reached it.
 pub(super) fn check_address(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let policy = &context.config.policy;
-    let is_trusted = context.mode != Mode::HostCheck && findings.facts.is_trusted(policy);
-    let limits = policy.limits.list.iter().filter(|limit| limit.per == Per::Remote);
-    let remote = locate::remote(context, findings);
-    let subject = Subject { account: "", remote: &remote, country: "", pwhash: "" };
-    let clock = clock(context, findings);
-    let mut attempt_limits = AttemptLimits::new()?;
-    for limit in limits.filter(|limit| limit.applies(is_trusted, false)) {
-        let counter = attempt_limits.counter(limit, &subject);
-        let state = counters::read_state(stores.log()?, &counter, clock).map_err(about_count)?;
-        attempt_limits.note(limit, state, policy.log_only);
-        attempt_limits.add_counter(counter);
-    }
-    findings.attempt_limits = Some(attempt_limits);
-    catch_up(context, stores, findings)?;
-    findings.facts.limits = findings.attempt_limits.take().map(|s| s.reached).unwrap_or_default();
-    Ok(())
+    call: &mut Call<'_>,
+    located: &Located,
+) -> Result<Vec<(Arc<str>, bool)>, Error> {
+    let policy = call.policy();
+    let is_trusted = is_trusted(call, located);
+    let limits = policy.limits.list.iter();
+    let limits =
+        limits.filter(|limit| limit.per == Per::Remote && limit.applies(is_trusted, false));
+    call.attempt_limits = Some(AttemptLimits::new()?);
+    check_counters(call, located, "", &limits.collect::<Vec<_>>())?;
+    Ok(call.attempt_limits.take().map(|limits| limits.reached).unwrap_or_default())
 }
 
-/// Makes the client wait where a limit delays it; true if a limit refuses the attempt.
-pub(super) fn refuse(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> bool {
-    let policy = &context.config.policy;
-    if let Some(attempt_limits) = &mut findings.attempt_limits {
-        findings.facts.limits.clone_from(&attempt_limits.reached);
+/// True if a limit refuses the attempt. If not, makes the client wait where a limit delays it.
+pub(super) fn refuse(call: &mut Call<'_>, located: &Located) -> bool {
+    let is_reached = located.facts.has_reached_limit() || call.has_reached_limit();
+    if let Some(attempt_limits) = &mut call.attempt_limits {
         let delay = std::mem::take(&mut attempt_limits.delay);
-        let is_refused = findings.facts.has_reached_limit();
-        if !delay.is_zero() && !is_refused {
-            stores.close();
-            stores.pause_deadline(|| (context.wait)(delay));
+        if !delay.is_zero() && !is_reached {
+            call.stores.close();
+            call.stores.pause_deadline(|| (call.context.wait)(delay));
         }
     }
-    if policy.log_only || !findings.facts.has_reached_limit() {
-        return false;
-    }
-    let layers = policy.layers(&findings.username, None);
-    findings.apply_rules(policy, &layers);
-    findings.input.credentials = match attempt.proof {
-        Proof::Proved => Credentials::Right,
-        Proof::Refuted => Credentials::Wrong,
-        Proof::GivenUp => Credentials::Malformed,
-        Proof::Password(_)
-        | Proof::Awaited
-        | Proof::Unknown(_)
-        | Proof::LimitFull(_)
-        | Proof::Unchecked => Credentials::Unchecked,
-    };
-    true
+    is_reached && !call.policy().log_only
 }

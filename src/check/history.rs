@@ -2,39 +2,37 @@
 
 use zeroize::Zeroizing;
 
-use super::Context;
-use super::Findings;
+use super::call::Call;
 use super::locate::LOCAL;
-use super::locate::remote;
+use super::stages::Located;
 use crate::account::Account;
 use crate::address::Address;
 use crate::error::Error;
 use crate::policy::Limits;
 use crate::secret::Secret;
-use crate::store::Stores;
 use crate::tables::pwhash::pwhash;
 use crate::tables::seen;
 
 const SEEN: &str = "authpolicy_seen";
-/// Enough to tell a changed password from the one before, and too few to find it out.
+/// Enough bits to notice a changed password, and too few to find it out.
 const FINGERPRINT_BITS: u8 = 20;
 
-/// The fingerprint that this address of the account is known by.
+/// The fingerprint of the password that the account last used from this address; `None` if the
+/// address is not known good.
 pub(super) fn known_good(
-    context: Context<'_>,
+    call: &mut Call<'_>,
+    located: &Located,
     account: &str,
-    stores: &mut Stores<'_>,
-    findings: &Findings,
 ) -> Result<Option<String>, Error> {
-    let limits = &context.config.policy.limits;
-    let remote = remote(context, findings);
-    let may_admit = findings.facts.address.is_some_and(Address::may_admit);
-    if !limits.want_known_good() || remote == LOCAL || !may_admit {
+    let limits = &call.policy().limits;
+    let may_admit = located.facts.address.is_some_and(Address::may_admit);
+    if !limits.want_known_good() || located.remote == LOCAL || !may_admit {
         return Ok(None);
     }
     let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);
-    let since = findings.facts.seconds().saturating_sub(memory);
-    seen::known_good(stores.log()?, account, &remote, since).map_err(|e| e.about_table(SEEN))
+    let since = call.seconds().saturating_sub(memory);
+    let store = call.stores.log()?;
+    seen::known_good(store, account, &located.remote, since).map_err(|e| e.about_table(SEEN))
 }
 
 /// The fingerprint of the account's stored passwords. It does not depend on their order, or on the
@@ -46,7 +44,7 @@ pub(super) fn fingerprint(limits: &Limits, account: Option<&Account>) -> String 
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let mut each: Vec<_> = stored.iter().map(Secret::expose).collect();
     each.sort_unstable();
-    // Room for all of it at once: growing would leave copies behind.
+    // The buffer has its full size from the start: growing it would leave copies behind.
     let length = each.iter().map(|stored| stored.len().saturating_add(1)).sum();
     let mut all = Zeroizing::new(Vec::with_capacity(length));
     for stored in each {
@@ -58,20 +56,20 @@ pub(super) fn fingerprint(limits: &Limits, account: Option<&Account>) -> String 
 
 /// True if the account has been seen in other countries, but not in this one.
 pub(super) fn is_new_country(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &Findings,
+    call: &mut Call<'_>,
+    located: &Located,
+    username: &str,
 ) -> Result<bool, Error> {
-    let memory = context.config.policy.country_memory.as_secs();
-    let now = findings.facts.seconds();
+    let memory = call.policy().country_memory.as_secs();
+    let now = call.seconds();
     let since = now.saturating_sub(i64::try_from(memory).unwrap_or(i64::MAX));
-    let country = findings.facts.country.known();
+    let country = located.facts.country.known();
     let login = seen::SeenLogin {
-        account: findings.username.trim().to_lowercase(),
+        account: username.trim().to_lowercase(),
         remote: String::new(),
         country: country.map(|country| country.to_string()).unwrap_or_default(),
         fingerprint: String::new(),
         now,
     };
-    seen::is_new_country(stores.log()?, &login, since).map_err(|e| e.about_table(SEEN))
+    seen::is_new_country(call.stores.log()?, &login, since).map_err(|e| e.about_table(SEEN))
 }

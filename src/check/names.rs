@@ -1,4 +1,5 @@
-//! Logins that a database may take for another name, because of accents, ignored letters or patterns.
+//! Logins that a database may take for another name, because of accents, ignored letters or
+//! patterns.
 //!
 //! Rules and counters by name are safe only if an account has one name. A query that returns
 //! `username` ensures that. Without it, only names in printable ASCII are accepted.
@@ -7,23 +8,24 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use super::Context;
-use super::Findings;
+use super::call::Call;
 use super::pattern;
 use crate::account::AccountLookup;
 use crate::account::Login;
 use crate::error::Error;
-use crate::store::Stores;
 use crate::tables::exception;
 
-/// Returns an error if the login may be another spelling of an account's name. For a query without the
-/// column `username`, the result does not reveal whether the account exists.
+/// Makes sure that the login is the only spelling of the account's name. For a query without the
+/// column `username`, the result does not reveal if the account exists.
+///
+/// # Errors
+/// It may be another spelling.
 pub(super) fn check(
-    context: Context<'_>,
+    call: &mut Call<'_>,
+    login: &Login,
     lookup: &AccountLookup,
-    stores: &mut Stores<'_>,
-    findings: &Findings,
 ) -> Result<(), Error> {
-    let config = context.config;
+    let config = call.config();
     if lookup.is_name_canonical {
         return Ok(());
     }
@@ -31,10 +33,10 @@ pub(super) fn check(
     if let Some(rule) = &config.ambiguous_rule {
         return broken(rule.clone());
     }
-    if findings.login.is_plain() {
+    if login.is_plain() {
         return Ok(());
     }
-    if config.policy.depends_on_names() || are_exceptions_in_use(stores, findings) {
+    if config.policy.depends_on_names() || are_exceptions_in_use(call) {
         return broken(String::from(
             "accounts.query: no column username, or an empty one. A login that is not printable ASCII, \
              accounts.default_domain included, may be another spelling of an account, and rules and limits \
@@ -44,15 +46,16 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Returns false if the log's database cannot be asked: then no exception admits anybody either.
-fn are_exceptions_in_use(stores: &mut Stores<'_>, findings: &Findings) -> bool {
-    let now = findings.facts.seconds();
-    let any = stores.log().and_then(|store| exception::any_in_force(store, now));
+/// True if any exception is in force. False if the log's database cannot be asked, because then no
+/// exception admits anybody either.
+fn are_exceptions_in_use(call: &mut Call<'_>) -> bool {
+    let now = call.seconds();
+    let any = call.stores.log().and_then(|store| exception::any_in_force(store, now));
     any.unwrap_or(false)
 }
 
 /// Logs, once in each process, a login that the account query takes for a pattern.
-pub(super) fn report_pattern(context: Context<'_>, lookup: &AccountLookup, login: &Login) {
+pub(super) fn report_pattern(context: Context<'_>, login: &Login, lookup: &AccountLookup) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     let username = lookup.account.as_ref().and_then(|account| account.username.as_deref());
     let Some(username) = username.filter(|username| pattern::is_pattern(login, username)) else {

@@ -1,94 +1,130 @@
-//! The rules held against the facts, and what is looked up only where it can matter: exceptions, and
-//! whether the country is new.
+//! Applies the rules to the facts. Exceptions and new countries are looked up only where they can
+//! change the result.
 
-use super::Context;
-use super::Findings;
 use super::Mode;
+use super::call::Call;
 use super::history;
-use super::locate;
+use super::stages::AccountFound;
+use super::stages::Located;
+use super::stages::RulesApplied;
 use crate::error::Error;
 use crate::policy;
 use crate::policy::Credentials;
 use crate::policy::DecisionKind;
+use crate::policy::Exception;
+use crate::policy::Facts;
 use crate::policy::GeoLookup;
 use crate::policy::Layer;
 use crate::policy::NewCountry;
 use crate::policy::PolicyResult;
 use crate::policy::Rule;
 use crate::policy::Rules;
-use crate::store::Stores;
 use crate::tables::exception;
 
-/// Looks whether a password that is right, or that nobody may find right, comes from a country that
-/// the account has not been seen in.
-pub(super) fn check_new_country(
-    context: Context<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<(), Error> {
-    let policy = &context.config.policy;
-    let may_be_right =
-        matches!(findings.input.credentials, Credentials::Right | Credentials::Unchecked);
-    let asks = policy.new_country != NewCountry::Ignore
-        && may_be_right
-        && findings.facts.address.is_some()
-        && !findings.facts.is_trusted(policy);
-    if !asks {
-        return Ok(());
-    }
-    if findings.facts.country == GeoLookup::Unavailable {
-        // Were it new, it would be refused: nobody can tell.
-        let new = policy::DecisionInput { is_new_country: true, ..findings.input.clone() };
-        let decision = policy::decide(policy, &new);
-        if decision.kind == DecisionKind::Reject && decision.rule == Some(Rule::NewCountry) {
-            return Err(locate::geo_unavailable(findings));
-        }
-        return Ok(());
-    }
-    findings.input.is_new_country = history::is_new_country(context, stores, findings)?;
-    let decision = policy::decide(policy, &findings.input);
-    if decision.rule == Some(Rule::NewCountry) {
-        apply_exceptions(context, layers, stores, findings)?;
-    }
-    Ok(())
+/// Applies the rules for a name, without the rules in the account's columns and without those that
+/// disable it: for an attempt that needs no account.
+pub(super) fn apply_by_name(call: &Call<'_>, located: &Located, username: &str) -> RulesApplied {
+    evaluate(call, located, &call.policy().layers(username, None), Vec::new())
 }
 
-/// Has the account's exceptions say their word.
+/// Applies the rules for an account, then its exceptions if they can change the result. The rules
+/// are in `slot` before anything can fail.
+///
+/// # Errors
+/// A rule depends on a country or an autonomous system that is unknown, or the database cannot
+/// tell.
+pub(super) fn apply<'s>(
+    call: &mut Call<'_>,
+    located: &Located,
+    found: &AccountFound<'_>,
+    slot: &'s mut Option<RulesApplied>,
+) -> Result<&'s mut RulesApplied, Error> {
+    let layers = found.layers(call.policy());
+    let disabled = layers.iter().find(|(_, rules)| rules.disabled).map(|(layer, _)| *layer);
+    let applied = evaluate(call, located, &layers, Vec::new());
+    let applied = slot.insert(RulesApplied { disabled, ..applied });
+    let exceptions_matter = match &applied.policy_result {
+        // An account may have such a rule, even if the configuration names no file for it.
+        PolicyResult::CannotTell(_) => return Err(call.geo_unavailable(&found.username)),
+        // The tool shows exceptions in any case.
+        _ if call.context.mode == Mode::DryRun => true,
+        PolicyResult::Pass(_) => false,
+        PolicyResult::Refuse(rule) => rule.exceptions_may_override(),
+    };
+    if exceptions_matter {
+        apply_exceptions(call, located, found, applied)?;
+    }
+    Ok(applied)
+}
+
+fn evaluate(
+    call: &Call<'_>,
+    located: &Located,
+    layers: &[(Layer, &Rules)],
+    exceptions: Vec<Exception>,
+) -> RulesApplied {
+    let policy = call.policy();
+    let limits = call.attempt_limits.as_ref().map(|limits| limits.reached.clone());
+    let limits = limits.unwrap_or_default();
+    let facts = Facts { limits, exceptions, ..located.facts.clone() };
+    let evaluated = policy::evaluate(policy, layers, &facts);
+    let policy_result = policy::combine(policy, &evaluated);
+    RulesApplied { evaluated, policy_result, disabled: None, is_new_country: false }
+}
+
+/// Applies the rules again with the account's exceptions, if it has any.
 fn apply_exceptions(
-    context: Context<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
+    call: &mut Call<'_>,
+    located: &Located,
+    found: &AccountFound<'_>,
+    applied: &mut RulesApplied,
 ) -> Result<(), Error> {
-    let name = findings.username.trim().to_lowercase();
-    let now = findings.facts.seconds();
-    findings.facts.exceptions = exception::of_account(stores.log()?, &name, now)?;
-    if !findings.facts.exceptions.is_empty() {
-        findings.apply_rules(&context.config.policy, layers);
+    let name = found.username.trim().to_lowercase();
+    let now = call.seconds();
+    let exceptions = exception::of_account(call.stores.log()?, &name, now)?;
+    if !exceptions.is_empty() {
+        let again = evaluate(call, located, &found.layers(call.policy()), exceptions);
+        applied.evaluated = again.evaluated;
+        applied.policy_result = again.policy_result;
     }
     Ok(())
 }
 
-/// Holds the rules against the facts.
-pub(super) fn apply(
-    context: Context<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
+/// Looks up if the country is new to the account, and adds that to the rules. Only for a password
+/// that is right, or that is not checked.
+///
+/// # Errors
+/// The decision depends on a country that is unknown, or the database cannot tell.
+pub(super) fn check_new_country(
+    call: &mut Call<'_>,
+    located: &Located,
+    found: &AccountFound<'_>,
+    applied: &mut RulesApplied,
+    credentials: Credentials,
 ) -> Result<(), Error> {
-    let disabled = layers.iter().find(|(_, rules)| rules.disabled);
-    findings.input.disabled = disabled.map(|(layer, _)| *layer);
-    findings.apply_rules(&context.config.policy, layers);
-    match &findings.input.policy_result {
-        // The configuration has no such rule without a file, but an account may.
-        PolicyResult::CannotTell(_) => Err(locate::geo_unavailable(findings)),
-        // Nobody has to ask for them, but an administrator wants to see them.
-        _ if context.mode == Mode::DryRun => apply_exceptions(context, layers, stores, findings),
-        PolicyResult::Pass(_) => Ok(()),
-        PolicyResult::Refuse(rule) if rule.exceptions_may_override() => {
-            apply_exceptions(context, layers, stores, findings)
-        }
-        PolicyResult::Refuse(_) => Ok(()),
+    let policy = call.policy();
+    let matters = policy.new_country != NewCountry::Ignore
+        && matches!(credentials, Credentials::Right | Credentials::Unchecked)
+        && located.facts.address.is_some()
+        && !located.facts.is_trusted(policy);
+    if !matters {
+        return Ok(());
     }
+    let is_unknown = located.facts.country == GeoLookup::Unavailable;
+    let is_new = is_unknown || history::is_new_country(call, located, &found.username)?;
+    let input = applied.decision_input(credentials);
+    let input = policy::DecisionInput { is_new_country: is_new, ..input };
+    let decision = policy::decide(policy, &input);
+    let decides = decision.rule == Some(Rule::NewCountry);
+    if is_unknown {
+        return match decides && decision.kind == DecisionKind::Reject {
+            true => Err(call.geo_unavailable(&found.username)),
+            false => Ok(()),
+        };
+    }
+    applied.is_new_country = is_new;
+    if decides {
+        apply_exceptions(call, located, found, applied)?;
+    }
+    Ok(())
 }

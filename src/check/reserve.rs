@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::Context;
-use super::Findings;
 use super::Mode;
+use super::call::Call;
 use super::failures;
 use crate::error::Error;
 use crate::state::slots::Slots;
-use crate::store::Stores;
 use crate::tables::counters;
 use crate::tables::counters::Purpose;
 use crate::tables::counters::Reserved;
@@ -45,26 +43,23 @@ pub(super) struct Permit {
 /// # Errors
 /// There was no room for `attempt_timeout`, or the database cannot tell.
 pub(super) fn acquire(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
+    call: &mut Call<'_>,
     needs: ReservationNeeds,
 ) -> Result<Option<Permit>, Error> {
-    let mut sleeps = Backoff::new(context.config.timeouts.attempt);
-    let full =
-        findings.attempt_limits.as_mut().and_then(|attempt_limits| attempt_limits.full.take());
-    let full = full.filter(|_| reserves(context));
+    let mut sleeps = Backoff::new(call.config().timeouts.attempt);
+    let full = call.attempt_limits.as_mut().and_then(|attempt_limits| attempt_limits.full.take());
+    let full = full.filter(|_| reserves(call));
     let mut blocked_by = full.map(BlockedBy::Limit);
     loop {
-        let blocked = match try_acquire(context, stores, findings, needs, blocked_by)? {
+        let blocked = match try_acquire(call, needs, blocked_by)? {
             Acquisition::Permitted(permit) => return Ok(Some(permit)),
             Acquisition::Refused => return Ok(None),
             Acquisition::Blocked(blocked) => blocked,
         };
         // An attempt that waits holds nothing: no reservation, slot, lock or connection.
-        stores.close();
+        call.stores.close();
         let Some(sleep) = sleeps.next() else { return Err(blocked.into_error()) };
-        stores.pause_deadline(|| thread::sleep(sleep));
+        call.stores.pause_deadline(|| thread::sleep(sleep));
         blocked_by = Some(blocked);
     }
 }
@@ -73,8 +68,8 @@ pub(super) fn acquire(
 ///
 /// # Errors
 /// The state directory cannot hold the slots, and the configuration asks for a bound.
-pub(super) fn acquire_idle_slot(context: Context<'_>) -> Result<Option<Permit>, Error> {
-    Ok(match acquire_slot(context)? {
+pub(super) fn acquire_idle_slot(call: &Call<'_>) -> Result<Option<Permit>, Error> {
+    Ok(match acquire_slot(call)? {
         Slot::Free(slots) => Some(Permit { _slot: Some(slots) }),
         Slot::Unbounded => Some(Permit { _slot: None }),
         Slot::Busy(_) => None,
@@ -106,9 +101,7 @@ impl BlockedBy {
 }
 
 fn try_acquire(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
+    call: &mut Call<'_>,
     needs: ReservationNeeds,
     blocked_by: Option<BlockedBy>,
 ) -> Result<Acquisition, Error> {
@@ -120,20 +113,20 @@ fn try_acquire(
         None => (false, false),
     };
     if for_limit {
-        match check_limits(context, stores, findings)? {
+        match check_limits(call)? {
             Reserved::Yes => {}
-            Reserved::Reached(limits) => return refuse(context, stores, findings, limits),
+            Reserved::Reached(limits) => return refuse(call, limits),
             Reserved::Full(limit) => return Ok(Acquisition::Blocked(BlockedBy::Limit(limit))),
         }
     }
-    let slot = match needs.slot.then(|| acquire_slot(context)).transpose()? {
+    let slot = match needs.slot.then(|| acquire_slot(call)).transpose()? {
         Some(Slot::Busy(slots)) => return Ok(Acquisition::Blocked(BlockedBy::Slots(slots))),
         Some(Slot::Free(slots)) => Some(slots),
         Some(Slot::Unbounded) | None => None,
     };
-    let seen = if for_slot { check_limits(context, stores, findings)? } else { Reserved::Yes };
+    let seen = if for_slot { check_limits(call)? } else { Reserved::Yes };
     let reserved = match seen {
-        Reserved::Yes => reserve(context, stores, findings, needs.purpose)?,
+        Reserved::Yes => reserve(call, needs.purpose)?,
         full @ (Reserved::Reached(_) | Reserved::Full(_)) => full,
     };
     match reserved {
@@ -141,7 +134,7 @@ fn try_acquire(
         Reserved::Reached(limits) => {
             // The slot is given back first: to look again may take time.
             drop(slot);
-            refuse(context, stores, findings, limits)
+            refuse(call, limits)
         }
         Reserved::Full(limit) => Ok(Acquisition::Blocked(BlockedBy::Limit(limit))),
     }
@@ -149,35 +142,24 @@ fn try_acquire(
 
 /// Refuses the attempt because failures have reached these limits, unless waiting settlements
 /// change that.
-fn refuse(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-    limits: Vec<Arc<str>>,
-) -> Result<Acquisition, Error> {
-    if let Some(attempt_limits) = &mut findings.attempt_limits {
+fn refuse(call: &mut Call<'_>, limits: Vec<Arc<str>>) -> Result<Acquisition, Error> {
+    if let Some(attempt_limits) = &mut call.attempt_limits {
         attempt_limits.note_reached(&limits);
     }
-    failures::catch_up(context, stores, findings)?;
-    let is_refused =
-        findings.attempt_limits.as_ref().is_some_and(counters::AttemptLimits::is_refused);
-    let limit = limits.into_iter().next().filter(|_| !is_refused);
+    failures::catch_up(call)?;
+    let limit = limits.into_iter().next().filter(|_| !call.has_reached_limit());
     Ok(limit.map_or(Acquisition::Refused, |limit| Acquisition::Blocked(BlockedBy::Limit(limit))))
 }
 
 /// Looks whether the limits have room, without a lock.
-fn check_limits(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &Findings,
-) -> Result<Reserved, Error> {
-    if !reserves(context) {
+fn check_limits(call: &mut Call<'_>) -> Result<Reserved, Error> {
+    if !reserves(call) {
         return Ok(Reserved::Yes);
     }
-    let clock = failures::clock(context, findings);
+    let clock = call.clock();
     let (mut reached, mut full) = (Vec::new(), None);
-    for counter in findings.attempt_limits.iter().flat_map(counters::AttemptLimits::rejecting) {
-        let state = counters::read_state(stores.log()?, counter, clock);
+    for counter in call.attempt_limits.iter().flat_map(counters::AttemptLimits::rejecting) {
+        let state = counters::read_state(call.stores.log()?, counter, clock);
         let name = &counter.limit().name;
         match state.map_err(failures::about_count)? {
             State::Reached => reached.push(Arc::clone(name)),
@@ -193,23 +175,16 @@ fn check_limits(
 
 /// True if attempts reserve room. Under `log_only` no attempt is refused, and a question of the
 /// tool is not an attempt.
-fn reserves(context: Context<'_>) -> bool {
-    !context.config.policy.log_only && context.mode != Mode::DryRun
+fn reserves(call: &Call<'_>) -> bool {
+    !call.config().policy.log_only && call.context.mode != Mode::DryRun
 }
 
 /// Reserves room with all limits that reject.
-fn reserve(
-    context: Context<'_>,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-    purpose: Purpose,
-) -> Result<Reserved, Error> {
-    let clock = failures::clock(context, findings);
-    match &mut findings.attempt_limits {
-        Some(attempt_limits)
-            if reserves(context) && attempt_limits.rejecting().next().is_some() =>
-        {
-            let reserved = counters::reserve(stores.log()?, attempt_limits, purpose, clock);
+fn reserve(call: &mut Call<'_>, purpose: Purpose) -> Result<Reserved, Error> {
+    let (is_needed, clock) = (reserves(call), call.clock());
+    match &mut call.attempt_limits {
+        Some(attempt_limits) if is_needed && attempt_limits.rejecting().next().is_some() => {
+            let reserved = counters::reserve(call.stores.log()?, attempt_limits, purpose, clock);
             reserved.map_err(failures::about_count)
         }
         Some(_) | None => Ok(Reserved::Yes),
@@ -225,9 +200,9 @@ enum Slot {
     Unbounded,
 }
 
-fn acquire_slot(context: Context<'_>) -> Result<Slot, Error> {
-    let given = context.config.accounts.max_parallel_hashes;
-    let slots = Slots::open(&context.config.state_directory, given);
+fn acquire_slot(call: &Call<'_>) -> Result<Slot, Error> {
+    let given = call.config().accounts.max_parallel_hashes;
+    let slots = Slots::open(&call.config().state_directory, given);
     match slots.and_then(|slots| Ok((slots.take()?, slots))) {
         Ok((true, slots)) => Ok(Slot::Free(slots)),
         Ok((false, slots)) => Ok(Slot::Busy(slots)),

@@ -1,39 +1,38 @@
-//! What a driver needs to hold the client's proof against.
+//! Answers the drivers that verify a client's proof themselves: a password in clear, or SCRAM keys.
 
 use super::Allowed;
 use super::Context;
 use super::EarlierCalls;
-use super::Findings;
 use super::StartTime;
+use super::call::Call;
 use super::credentials;
 use super::failures;
 use super::locate::locate;
 use super::place;
 use super::reserve;
 use super::reserve::ReservationNeeds;
+use super::stages::AccountFound;
+use super::stages::Located;
+use super::stages::broken;
 use crate::account::Account;
+use crate::account::Login;
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
-use crate::attempt::printable;
 use crate::error::Error;
 use crate::password;
 use crate::password::Decoy;
-use crate::password::Fault;
 use crate::password::Keys;
 use crate::policy;
 use crate::policy::Credentials;
 use crate::policy::DecisionKind;
-use crate::policy::Layer;
+use crate::policy::Facts;
 use crate::policy::PolicyResult;
-use crate::policy::Rules;
 use crate::secret::Secret;
 use crate::state::key;
-use crate::store::Deadline;
-use crate::store::Stores;
 use crate::tables::counters::AttemptLimits;
 use crate::tables::counters::Purpose;
 
-/// What a driver gets that needs the password itself.
+/// The answer to a driver that needs the password itself.
 pub enum Revealed {
     /// The password in clear.
     Password(Secret),
@@ -41,11 +40,11 @@ pub enum Revealed {
     NoAccount,
     /// A limit refuses the attempt.
     Refused,
-    /// The account has no password that could be told; why not.
+    /// The account has no password in clear, for this reason.
     NoClearPassword(String),
 }
 
-/// Takes room with the limits, and finds the one password of an account that is stored in clear.
+/// Reserves room with the limits, and finds the one password of an account that is stored in clear.
 /// `finish` settles the attempt with the limits.
 ///
 /// # Errors
@@ -56,79 +55,65 @@ pub fn reveal(
     start_time: StartTime,
     earlier: EarlierCalls,
 ) -> (Result<Revealed, Error>, Option<AttemptLimits>) {
-    let mut stores =
-        Stores::new(context.config, Deadline::new(start_time.start, context.config.timeouts));
-    let mut findings = locate(context, attempt, start_time, earlier);
-    let revealed = secret_of(context, attempt, &mut stores, &mut findings);
-    (revealed, findings.attempt_limits.take())
+    let mut call = Call::new(context, attempt, start_time, earlier.attempt_limits);
+    let located = locate(&mut call, earlier.allowed);
+    let revealed = secret_of(&mut call, &located);
+    (revealed, call.attempt_limits)
 }
 
-/// What there is to say before anybody looks at the stored password.
-enum AccountCheck {
+/// The stages of an attempt up to its account.
+enum AccountCheck<'a> {
     /// A limit refuses the attempt.
     Refused,
-    /// There is no such account, or the client's words cannot be one.
-    NoAccount,
-    /// There is.
-    Account(Account),
+    /// The client gave no name.
+    NoName,
+    /// The account has been looked up.
+    Found(Login, AccountFound<'a>),
 }
 
-fn check_account(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<AccountCheck, Error> {
-    if let Some(why) = findings.earlier_error.take() {
-        return Err(Error::Call(why));
-    }
-    if attempt.authcid.is_none() {
-        return Ok(AccountCheck::NoAccount);
-    }
-    findings.username = printable(findings.login.user().as_bytes());
-    if failures::check(context, attempt, stores, findings)? {
+fn check_account<'a>(call: &mut Call<'a>, located: &Located) -> Result<AccountCheck<'a>, Error> {
+    located.require_allow()?;
+    let Some(authcid) = &call.attempt.authcid else { return Ok(AccountCheck::NoName) };
+    let login = call.login(authcid);
+    let limits = failures::check(call, located, &login)?;
+    if failures::refuse(call, located) {
         return Ok(AccountCheck::Refused);
     }
-    let found = credentials::look_up(context, attempt, stores, findings)?;
-    if failures::check_account(context, attempt, found.as_ref(), stores, findings)? {
+    let found = credentials::find(call, &login)?;
+    failures::check_account(call, located, &login, &limits, &found)?;
+    if failures::refuse(call, located) {
         return Ok(AccountCheck::Refused);
     }
-    if let Some(canonical) = found.as_ref().and_then(|account| account.username.as_ref()) {
-        findings.username = printable(canonical.as_bytes());
-    }
-    Ok(found.map_or(AccountCheck::NoAccount, AccountCheck::Account))
+    Ok(AccountCheck::Found(login, found))
 }
 
-fn secret_of(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<Revealed, Error> {
-    let account = match check_account(context, attempt, stores, findings)? {
+fn secret_of(call: &mut Call<'_>, located: &Located) -> Result<Revealed, Error> {
+    let (login, found) = match check_account(call, located)? {
         AccountCheck::Refused => return Ok(Revealed::Refused),
-        AccountCheck::Account(account) => Some(account),
-        AccountCheck::NoAccount => None,
+        AccountCheck::NoName => return Ok(Revealed::NoAccount),
+        AccountCheck::Found(login, found) => (login, found),
     };
-    let own = account.as_ref().map(|account| &account.rules);
-    let layers = context.config.policy.layers(&findings.username, own);
-    // A guess at a disabled account, or from a refused place, tells nothing and takes no room.
-    if layers.iter().any(|(_, rules)| rules.disabled) {
+    // A guess at a disabled account, or from a refused place, learns nothing and takes no room.
+    if found.layers(call.policy()).iter().any(|(_, rules)| rules.disabled) {
         return Ok(Revealed::NoAccount);
     }
-    if attempt.authcid.is_some() && !is_refused_by_rule(context, &layers, stores, findings)? {
+    if !is_refused_by_rule(call, located, &found)? {
         let needs = ReservationNeeds { purpose: Purpose::Guess, slot: false };
-        if reserve::acquire(context, stores, findings, needs)?.is_none() {
+        if reserve::acquire(call, needs)?.is_none() {
             return Ok(Revealed::Refused);
         }
     }
-    let Some(account) = account else { return Ok(Revealed::NoAccount) };
+    found.account.map_or(Ok(Revealed::NoAccount), |account| clear_password(call, &login, &account))
+}
+
+/// The one password of an account, if it is stored in clear.
+fn clear_password(call: &Call<'_>, login: &Login, account: &Account) -> Result<Revealed, Error> {
     let [stored] = &account.passwords[..] else {
         let what = "has not exactly one password, and this mechanism needs it in clear";
         return Ok(Revealed::NoClearPassword(what.to_owned()));
     };
-    let clear = password::clear(stored, &context.config.accounts.passwords)
-        .map_err(|fault| broken(findings, fault))?;
+    let clear = password::clear(stored, &call.config().accounts.passwords)
+        .map_err(|fault| broken(login, &fault))?;
     Ok(clear.map_or_else(
         || {
             Revealed::NoClearPassword(String::from(
@@ -139,40 +124,35 @@ fn secret_of(
     ))
 }
 
-/// True if a rule refuses the attempt; `authorize` or `finish` tells the client. Rules are checked
+/// True if a rule refuses the attempt; `authorize` or `finish` tells the client. Rules are applied
 /// only if the attempt would take room.
 fn is_refused_by_rule(
-    context: Context<'_>,
-    layers: &[(Layer, &Rules)],
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
+    call: &mut Call<'_>,
+    located: &Located,
+    found: &AccountFound<'_>,
 ) -> Result<bool, Error> {
-    let needs_reservation = findings
-        .attempt_limits
-        .as_ref()
-        .is_some_and(|attempt_limits| attempt_limits.rejecting().next().is_some());
+    let needs_reservation =
+        call.attempt_limits.as_ref().is_some_and(|limits| limits.rejecting().next().is_some());
     if !needs_reservation {
         return Ok(false);
     }
-    place::apply(context, layers, stores, findings)?;
-    Ok(policy::refuses(&context.config.policy, &findings.input.policy_result))
+    let policy = call.policy();
+    Ok(place::apply(call, located, found, &mut None)?.refuse(policy))
 }
 
-fn broken(findings: &Findings, fault: Fault) -> Error {
-    Error::Account { account: findings.login.user().to_owned(), what: fault.0 }
-}
-
-/// What a SCRAM server gets.
+/// The answer to a SCRAM server.
 pub struct ScramKeys {
     /// The account's keys, or keys that no password leads to.
     pub keys: Keys,
-    /// What is known of the client's proof unless `authorize` comes.
+    /// The proof of the attempt if `authorize` is not called.
     pub proof: Proof,
 }
 
-/// Takes room with the limits, and finds the keys that SCRAM needs. A right proof is confirmed to
-/// the client before Exim can ask for the policy. So the policy comes first here. `finish` settles
-/// the attempt with the limits.
+/// Reserves room with the limits, and finds the keys that SCRAM needs. `finish` settles the attempt
+/// with the limits.
+///
+/// A right proof is confirmed to the client before Exim can ask for the policy. So the rules are
+/// applied first here.
 ///
 /// # Errors
 /// The database cannot tell, there is no room, or the account's data cannot be understood.
@@ -182,14 +162,13 @@ pub fn scram(
     start_time: StartTime,
     earlier: EarlierCalls,
 ) -> (Result<ScramKeys, Error>, Option<AttemptLimits>) {
-    let mut stores =
-        Stores::new(context.config, Deadline::new(start_time.start, context.config.timeouts));
-    let mut findings = locate(context, attempt, start_time, earlier);
-    let scram = keys_of(context, attempt, &mut stores, &mut findings);
-    (scram, findings.attempt_limits.take())
+    let mut call = Call::new(context, attempt, start_time, earlier.attempt_limits);
+    let located = locate(&mut call, earlier.allowed);
+    let scram = keys_of(&mut call, &located);
+    (scram, call.attempt_limits)
 }
 
-/// Takes room for a guess when the client of a SCRAM exchange has shown its proof; false if
+/// Reserves room for a guess when the client of a SCRAM exchange has sent its proof; false if
 /// failures have reached a limit since it got its keys.
 ///
 /// # Errors
@@ -200,61 +179,49 @@ pub fn prove(
     start_time: StartTime,
     earlier: EarlierCalls,
 ) -> (Result<bool, Error>, Option<AttemptLimits>) {
-    let mut stores =
-        Stores::new(context.config, Deadline::new(start_time.start, context.config.timeouts));
-    let mut findings = locate(context, attempt, start_time, earlier);
+    let mut call = Call::new(context, attempt, start_time, earlier.attempt_limits);
     let needs = ReservationNeeds { purpose: Purpose::Guess, slot: false };
-    let taken = match findings.attempt_limits.as_ref().is_some_and(AttemptLimits::has_reserved_keys)
-    {
-        true => reserve::acquire(context, &mut stores, &mut findings, needs)
-            .map(|permit| permit.is_some()),
+    let has_keys = call.attempt_limits.as_ref().is_some_and(AttemptLimits::has_reserved_keys);
+    let reserved = match has_keys {
+        true => reserve::acquire(&mut call, needs).map(|permit| permit.is_some()),
         false => Ok(true),
     };
-    (taken, findings.attempt_limits.take())
+    (reserved, call.attempt_limits)
 }
 
-fn keys_of(
-    context: Context<'_>,
-    attempt: &Attempt,
-    stores: &mut Stores<'_>,
-    findings: &mut Findings,
-) -> Result<ScramKeys, Error> {
-    let settings = &context.config.accounts.passwords;
-    let mechanism = attempt.options.mechanism.as_deref().unwrap_or("SCRAM-SHA-256");
-    let decoy = decoy(context, findings.login.key(), mechanism)?;
+fn keys_of(call: &mut Call<'_>, located: &Located) -> Result<ScramKeys, Error> {
+    let (policy, settings) = (call.policy(), &call.config().accounts.passwords);
+    let mechanism = call.attempt.options.mechanism.as_deref().unwrap_or("SCRAM-SHA-256");
+    let name = call.login(call.attempt.authcid.as_deref().unwrap_or_default());
+    let decoy = decoy(call, name.key(), mechanism)?;
     let fake = |proof| ScramKeys { keys: decoy.keys(settings, mechanism), proof };
-    let account = match check_account(context, attempt, stores, findings)? {
+    let (login, found) = match check_account(call, located)? {
         AccountCheck::Refused => return Ok(fake(Proof::Unchecked)),
-        AccountCheck::Account(account) => Some(account),
-        AccountCheck::NoAccount => None,
+        AccountCheck::NoName => return Ok(fake(proof_without_name(call, located)?)),
+        AccountCheck::Found(login, found) => (login, found),
     };
-    let name = findings.username.clone();
-    let policy = &context.config.policy;
-    let layers = policy.layers(&name, account.as_ref().map(|account| &account.rules));
-    place::apply(context, &layers, stores, findings)?;
-    if policy::refuses(policy, &findings.input.policy_result) || findings.input.disabled.is_some() {
+    let mut rules = None;
+    let applied = place::apply(call, located, &found, &mut rules)?;
+    if applied.refuse(policy) {
         return Ok(fake(Proof::Unchecked));
     }
-    // The keys of a password in clear are made anew each time.
+    // The keys of a password in clear are made anew each time, which takes as long as a hash.
     let is_clear = |stored| matches!(password::clear(stored, settings), Ok(Some(_)));
-    let passwords = account.as_ref().map_or(&[][..], |account| &account.passwords);
-    let needs = ReservationNeeds { purpose: Purpose::Keys, slot: passwords.iter().any(is_clear) };
-    let is_subject = attempt.authcid.is_some();
-    let permit =
-        is_subject.then(|| reserve::acquire(context, stores, findings, needs)).transpose()?;
-    if matches!(permit, Some(None)) {
+    let slot = found.passwords().iter().any(is_clear);
+    let permit = reserve::acquire(call, ReservationNeeds { purpose: Purpose::Keys, slot })?;
+    if permit.is_none() {
         return Ok(fake(Proof::Unchecked));
     }
-    let Some(account) = &account else { return Ok(fake(Proof::Refuted)) };
+    let Some(account) = &found.account else { return Ok(fake(Proof::Refuted)) };
     // A right proof is confirmed before anybody could say that its country is new.
-    findings.input.credentials = Credentials::Right;
-    place::check_new_country(context, &layers, stores, findings)?;
-    if policy::decide(policy, &findings.input).kind == DecisionKind::Reject {
+    place::check_new_country(call, located, &found, applied, Credentials::Right)?;
+    let decision = policy::decide(policy, &applied.decision_input(Credentials::Right));
+    if decision.kind == DecisionKind::Reject {
         return Ok(fake(Proof::Unchecked));
     }
     for stored in &account.passwords {
         let keys = password::scram(stored, settings, mechanism, &decoy)
-            .map_err(|fault| broken(findings, fault))?;
+            .map_err(|fault| broken(&login, &fault))?;
         if let Some(keys) = keys {
             return Ok(ScramKeys { keys, proof: Proof::Refuted });
         }
@@ -262,35 +229,45 @@ fn keys_of(
     Ok(fake(Proof::Unknown(format!("has no password that {mechanism} can use"))))
 }
 
-/// Made up from what all hosts of one database have in common, where they have.
-fn decoy(context: Context<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> {
-    let nonce = context.config.policy.limits.hash_nonce.expose();
+/// The proof of an attempt without a name, which has no account and reserves no room.
+fn proof_without_name(call: &mut Call<'_>, located: &Located) -> Result<Proof, Error> {
+    let username = call.attempt.shown.to_lowercase();
+    let applied = place::apply_by_name(call, located, &username);
+    match applied.policy_result {
+        PolicyResult::CannotTell(_) => Err(call.geo_unavailable(&username)),
+        PolicyResult::Refuse(_) if applied.refuse(call.policy()) => Ok(Proof::Unchecked),
+        PolicyResult::Refuse(_) | PolicyResult::Pass(_) => Ok(Proof::Refuted),
+    }
+}
+
+/// Makes keys that no password leads to. All hosts with the same `hash_nonce` make the same ones.
+fn decoy(call: &Call<'_>, name: &str, mechanism: &str) -> Result<Decoy, Error> {
+    let nonce = call.policy().limits.hash_nonce.expose();
     let key = match nonce.is_empty() {
         false => Secret::new(nonce.to_vec()),
-        true => key::key(&context.config.state_directory)?,
+        true => key::key(&call.config().state_directory)?,
     };
     Ok(Decoy::new(&key, name, mechanism))
 }
 
-/// Decides what hangs on the address alone.
+/// Decides about the address alone, before the client gives a name.
 #[must_use]
 pub fn allow(context: Context<'_>, attempt: &Attempt, start_time: StartTime) -> Allowed {
-    let mut stores =
-        Stores::new(context.config, Deadline::new(start_time.start, context.config.timeouts));
-    let mut findings = locate(context, attempt, start_time, EarlierCalls::default());
-    let looked = failures::check_address(context, &mut stores, &mut findings);
-    let policy = &context.config.policy;
-    let policy_result = policy::apply_rules(policy, &policy.layers("", None), &findings.facts);
-    match (looked, policy_result) {
-        (Err(e), _) => Allowed { rule: None, error: Some(e.to_string()) },
-        (Ok(()), PolicyResult::Refuse(rule)) if !policy.log_only => {
-            Allowed { rule: Some(rule), error: None }
-        }
-        (Ok(()), PolicyResult::CannotTell(rule)) => {
-            let why = findings.geo_error.map(|e| e.to_string());
+    let mut call = Call::new(context, attempt, start_time, None);
+    let located = locate(&mut call, None);
+    let policy = call.policy();
+    let limits = match failures::check_address(&mut call, &located) {
+        Ok(limits) => limits,
+        Err(e) => return Allowed { rule: None, error: Some(e.to_string()) },
+    };
+    let facts = Facts { limits, ..located.facts };
+    match policy::apply_rules(policy, &policy.layers("", None), &facts) {
+        PolicyResult::Refuse(rule) if !policy.log_only => Allowed { rule: Some(rule), error: None },
+        PolicyResult::CannotTell(rule) => {
+            let why = call.geo_error.map(|e| e.to_string());
             let why = why.unwrap_or_else(|| format!("the rule {rule} cannot be held"));
             Allowed { rule: None, error: Some(why) }
         }
-        (Ok(()), PolicyResult::Pass(_) | PolicyResult::Refuse(_)) => Allowed::default(),
+        PolicyResult::Pass(_) | PolicyResult::Refuse(_) => Allowed::default(),
     }
 }

@@ -113,15 +113,16 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
         say(&format!("fact.known_good={}", yes(*is_known_good)));
     }
     if config.policy.new_country != NewCountry::Ignore {
-        say(&format!("fact.new_country={}", yes(input.is_new_country)));
+        let is_new = input.as_ref().is_some_and(|input| input.is_new_country);
+        say(&format!("fact.new_country={}", yes(is_new)));
     }
-    let password = match input.credentials {
-        Credentials::Right => "right",
-        Credentials::Wrong => "wrong",
-        Credentials::NoAccount => "no such account",
-        Credentials::Unchecked => "not looked at",
-        Credentials::Malformed => "nonsense",
-        Credentials::CannotTell => "cannot tell",
+    let password = match input.as_ref().map(|input| input.credentials) {
+        Some(Credentials::Right) => "right",
+        Some(Credentials::Wrong) => "wrong",
+        Some(Credentials::NoAccount) => "no such account",
+        Some(Credentials::Unchecked) => "not looked at",
+        Some(Credentials::Malformed) => "nonsense",
+        Some(Credentials::CannotTell) | None => "cannot tell",
     };
     say(&format!("fact.password={password}"));
     let refuses_country = verdict.decision.rule == Some(Rule::NewCountry)
@@ -141,18 +142,18 @@ fn print_explanation(config: &Config, verdict: &Verdict, explanation: &Explanati
             say(&format!("rule={} says=exempt", limit.name));
         }
     }
-    if let Some(layer) = input.disabled {
+    if let Some(layer) = input.as_ref().and_then(|input| input.disabled) {
         say(&format!("rule={} says=refuses", Rule::Disabled(layer)));
     }
-    say(&format!("decides={}", decides(verdict, &input.policy_result)));
+    say(&format!("decides={}", decides(verdict, input.as_ref().map(|input| &input.policy_result))));
 }
 
 /// Returns the rule that decides, or another reason.
-fn decides(verdict: &Verdict, policy_result: &PolicyResult) -> String {
+fn decides(verdict: &Verdict, policy_result: Option<&PolicyResult>) -> String {
     let decision = &verdict.decision;
     let rule = decision.rule.as_ref().filter(|_| decision.reason != Some(Reason::NewCountry));
     match (rule, decision.kind, policy_result) {
-        (Some(rule), ..) | (None, DecisionKind::Accept, PolicyResult::Pass(Some(rule))) => {
+        (Some(rule), ..) | (None, DecisionKind::Accept, Some(PolicyResult::Pass(Some(rule)))) => {
             rule.to_string()
         }
         (None, DecisionKind::Accept, _) => String::from("the password"),
