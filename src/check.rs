@@ -1,6 +1,8 @@
-//! The story of one attempt, from the client's words to the answer, one verb a line.
+//! The story of one attempt, from its arguments to its decision, one verb a line.
 //!
-//! There is no path from an error to an acceptance: every `Err` ends in "cannot tell".
+//! There is no path from an error to an acceptance: every `Err` ends in "cannot tell". Each step of
+//! `examine` takes the stages before it (check/stages.rs), so their order cannot be changed by
+//! mistake.
 
 mod broken;
 mod call;
@@ -53,66 +55,66 @@ use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
 
-/// What surrounds an attempt.
+/// The surroundings of an attempt.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// The rules and places.
+    /// The configuration: databases, directories and rules.
     pub config: &'a Config,
     /// The country files; `None` if none is configured.
     pub geo: Option<&'a Geo>,
     /// The files of autonomous systems; `None` if none is configured.
     pub asns: Option<&'a Asns>,
-    /// Where lines go.
+    /// The log for lines.
     pub log: MailLog<'a>,
-    /// Who plays.
+    /// The origin of the attempt.
     pub mode: Mode,
-    /// Makes a client wait.
+    /// Makes the client wait, where a limit delays it.
     pub wait: fn(Duration),
 }
 
-/// Who plays, and what an attempt leaves behind.
+/// The origin of an attempt, which determines the traces that it leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// A client: everything.
+    /// A client: writes a row, and counts for limits.
     Live,
-    /// `exim -bh`, whoever may run it: no row, but an entry with the limits, under `local`.
+    /// `exim -bh`, which any local user may run: writes no row, but counts for limits, as `local`.
     HostCheck,
-    /// The administrator's question: nothing.
+    /// A question of the tool: changes nothing.
     DryRun,
 }
 
-/// What earlier calls came to: for this attempt, or for its address.
+/// The results of earlier calls for this attempt or for its address.
 #[derive(Debug, Default)]
 pub struct EarlierCalls {
-    /// What `allow` decided.
+    /// The decision of `allow` about the address.
     pub allowed: Option<Allowed>,
-    /// Where the attempt stands with the limits, if it was entered before.
+    /// The attempt's counters and reservations, if an earlier call has checked the limits.
     pub attempt_limits: Option<AttemptLimits>,
 }
 
-/// What is decided about an address before anybody gives a name.
+/// The decision about an address before the client gives a name.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
-    /// The rule that refuses it.
+    /// The rule that refuses the address.
     pub rule: Option<Rule>,
-    /// Why nobody can tell.
+    /// The reason why it is unknown if a rule refuses the address.
     pub error: Option<String>,
 }
 
 impl Allowed {
-    /// Whether no account is known to be admitted.
+    /// True if a rule is known to refuse the address.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.error.is_none() && self.rule.is_some()
     }
 }
 
-/// When an attempt began, by the calendar and by the stopwatch.
+/// The start of an attempt, by the calendar and by the stopwatch.
 #[derive(Debug, Clone, Copy)]
 pub struct StartTime {
-    /// For the row.
+    /// The time in the row.
     pub time: SystemTime,
-    /// For time-outs.
+    /// The time from which time-outs run.
     pub start: Instant,
 }
 
@@ -141,13 +143,13 @@ pub fn explain(
     (verdict, Explanation { facts: stages.located.facts, is_known_good, evaluated, input })
 }
 
-/// What a decision was taken from.
+/// The facts and rules behind a decision.
 pub struct Explanation {
-    /// What was known before anybody looked at the password, without limits and exceptions.
+    /// The facts from before the password was verified, without limits and exceptions.
     pub facts: Facts,
-    /// Whether the account has logged in from this address.
+    /// True if the account has logged in from this address with its present password.
     pub is_known_good: bool,
-    /// What each rule said, in the order in which they were asked.
+    /// The result of each rule, in the order of their precedence.
     pub evaluated: Vec<EvaluatedRule>,
     /// The input of the decision; `None` if the attempt failed before the rules were applied.
     pub input: Option<policy::DecisionInput>,
@@ -190,12 +192,12 @@ fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error
     let Some(authcid) = &call.attempt.authcid else { return refuse_nameless(call, stages) };
     let login = login.insert(call.login(authcid));
     let limits = limits.insert(failures::check(call, located, login)?);
-    if failures::refuse(call, located) {
+    if failures::delay_or_refuse(call, located) {
         return refuse_unchecked(call, stages);
     }
     let account = account.insert(credentials::find(call, login)?);
     failures::check_account(call, located, login, limits, account)?;
-    if failures::refuse(call, located) {
+    if failures::delay_or_refuse(call, located) {
         return refuse_unchecked(call, stages);
     }
     let rules = place::apply(call, located, account, rules)?;

@@ -1,8 +1,8 @@
-//! What lives as long as this process: the configuration, the GeoIP map, the latest verdict.
+//! The state of this process: the configuration, the GeoIP files and the latest verdict.
 //!
-//! Exim serves each SMTP connection in a process of its own, so this is one client's session. What
-//! was read from files may come from the daemon that it was forked from (`preload`); each process
-//! looks once whether the files are still the same. Nothing else of a parent's state is used.
+//! Exim serves each SMTP connection in its own process, so this is the session of one client. The
+//! daemon that the process was forked from may have loaded the files already (`preload`). So each
+//! process checks once if they have changed since. It uses no other state of a parent process.
 //!
 //! The daemon itself may also call `country` and `allow`, for one client after another. So these
 //! functions check the files each time, unless a parent process has preloaded them.
@@ -25,17 +25,17 @@ use crate::password::Keys;
 use crate::tables::counters::AttemptLimits;
 use crate::verdict::Verdict;
 
-/// What this process knows.
+/// The state of this process.
 #[derive(Default)]
 pub(crate) struct Session {
     pid: u32,
     settings: Vec<(PathBuf, LoadedConfig)>,
     /// The verdict of the latest attempt, for `last`.
     pub last: Option<Verdict>,
-    /// The authcid of an attempt that `authorize` has decided and `finish` has not ended, and the
-    /// account's name.
+    /// The authcid and the account's name of an attempt that `authorize` has decided, and `finish`
+    /// has not ended yet.
     pub authorized: Option<(Vec<u8>, String)>,
-    /// An attempt that `secret` was asked for.
+    /// An attempt whose driver has called `secret` or `scram`.
     pub exchange: Option<DriverExchange>,
     /// The decisions of `allow`, in order; the latest is last.
     allowed: Vec<AllowedRemote>,
@@ -51,44 +51,44 @@ struct AllowedRemote {
     allowed: Allowed,
 }
 
-/// What `finish` has to know of calls of `secret` and `scram`.
+/// The results of `secret` and `scram` that `finish` needs.
 pub(crate) struct DriverExchange {
-    /// As Exim passed it.
+    /// The authcid as Exim passed it.
     pub authcid: Vec<u8>,
-    /// When the attempt began.
+    /// The start of the attempt.
     pub start: Instant,
-    /// What is known of the client's proof unless `authorize` comes.
+    /// The proof of the attempt if `authorize` is not called.
     pub proof: Proof,
-    /// Where the attempt stands with the limits.
+    /// The attempt's counters and reservations.
     pub attempt_limits: Option<AttemptLimits>,
-    /// What `scram` hands out.
+    /// The keys that `scram` returns.
     pub scram: Option<ScramExchange>,
 }
 
-/// The keys of one attempt: the driver asks for each by itself.
+/// The SCRAM keys of one attempt. The driver asks for each of them in its own call.
 pub(crate) struct ScramExchange {
-    /// They.
+    /// The SCRAM keys sent to the driver.
     pub keys: Keys,
-    /// Whether the client's proof has come, so that the driver asked for what it needs to check it.
+    /// True if the driver has asked for a key that it needs only to verify the client's proof.
     pub has_proof: bool,
 }
 
 /// One configuration, and the GeoIP files it names.
 pub(crate) struct LoadedConfig {
-    /// `authpolicy.toml`
+    /// The content of `authpolicy.toml`.
     pub config: Config,
     /// The files of `geoip.database`.
     pub geo: Option<Geo>,
     /// The files of `geoip.asn_database`.
     pub asns: Option<Asns>,
     read_from: FileStamps,
-    /// Whether this process has held them against the files.
+    /// True if this process has checked that the files have not changed.
     is_checked: bool,
     /// The process that called `preload`.
     preloaded_by: Option<u32>,
 }
 
-/// The files as they were before they were read.
+/// The state of the files before they were read.
 #[derive(PartialEq, Eq)]
 struct FileStamps {
     config: Option<Stamp>,
@@ -103,7 +103,7 @@ impl FileStamps {
     }
 }
 
-/// What changes when a file is replaced, written, or given to others.
+/// The properties of a file that change with its content, its owner and its permissions.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -127,7 +127,7 @@ impl Stamp {
 }
 
 impl LoadedConfig {
-    /// Reads a configuration.
+    /// Reads a configuration, and opens the files that it names.
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
@@ -146,7 +146,7 @@ impl LoadedConfig {
 }
 
 impl Session {
-    /// Nothing known yet.
+    /// The state of a process that has not been called yet.
     #[must_use]
     pub(crate) const fn new() -> Self {
         Self {
@@ -160,7 +160,7 @@ impl Session {
         }
     }
 
-    /// Forgets what a parent process knew, but for what it read from files that are still the same.
+    /// Forgets the state of a parent process, except files that have not changed.
     pub(crate) fn renew(&mut self, pid: u32) {
         if self.pid != pid {
             self.pid = pid;
@@ -172,16 +172,16 @@ impl Session {
         }
     }
 
-    /// Forgets the attempt before: what `last` says until we know better, and after a panic, is
-    /// that we cannot tell.
+    /// Forgets the attempt before. Until this one is decided, and after a panic, `last` returns
+    /// "cannot tell".
     pub(crate) fn begin(&mut self) {
         self.last = Some(Verdict::cannot_tell(String::new()));
         self.authorized = None;
         self.exchange = None;
     }
 
-    /// Keeps a decision of `allow` for this connection. Without a configuration it holds for all of
-    /// them.
+    /// Keeps a decision of `allow` for this connection. If `config` is `None`, it holds for all
+    /// configurations.
     pub(crate) fn remember_allowed(
         &mut self,
         config: Option<&Path>,
@@ -209,8 +209,8 @@ impl Session {
         }
     }
 
-    /// The configuration for a function that the daemon may call: looked at again, unless a parent
-    /// process has preloaded it.
+    /// The configuration for a function that the daemon may call. Checks if the files have changed,
+    /// unless a parent process has preloaded them.
     ///
     /// # Errors
     /// It cannot be read, or is wrong.
@@ -226,10 +226,10 @@ impl Session {
         self.settings(config)
     }
 
-    /// Reads what an attempt will need, or reads it again where a file has changed.
+    /// Reads the files that an attempt will need, or reads them again if they have changed.
     ///
     /// # Errors
-    /// The configuration or a GeoIP file cannot be read, or is wrong; an attempt will say so.
+    /// The configuration or a GeoIP file cannot be read, or is wrong. Each attempt reports that too.
     pub(crate) fn preload(&mut self, config: Option<&str>) -> Result<(), Error> {
         self.recheck();
         let pid = self.pid;
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(remembered(&session, Some(other), "192.0.2.7"), "o");
         assert_eq!(remembered(&session, Some("/etc/third.toml"), "192.0.2.7"), "");
         assert_eq!(remembered(&session, None, "192.0.2.8"), "");
-        // A call that cannot be understood may have been about each of them.
+        // A call that cannot be parsed may have been about any configuration.
         session.remember_allowed(None, String::from("192.0.2.7"), refusing("broken"));
         assert_eq!(remembered(&session, Some("/etc/third.toml"), "192.0.2.7"), "broken");
         assert_eq!(remembered(&session, None, "192.0.2.7"), "broken");

@@ -1,5 +1,5 @@
-//! One call of the plugin for an attempt: what it works with, and what it must settle or report at
-//! its end, even after an error or a panic.
+//! One call of the plugin for an attempt. It holds the databases, and everything that must be settled
+//! or reported at the end, even after an error or a panic.
 
 use std::time::UNIX_EPOCH;
 

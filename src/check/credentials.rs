@@ -117,7 +117,7 @@ pub(super) fn reserve(
     if !is_ours || policy::skips_password(policy, &applied.policy_result) {
         return Ok(Some(Reservation { permit: None }));
     }
-    if applied.refuse(policy) {
+    if applied.refuses(policy) {
         return Ok(Some(Reservation { permit: reserve::acquire_idle_slot(call)? }));
     }
     let needs = ReservationNeeds { purpose: Purpose::Guess, slot: true };
@@ -141,7 +141,7 @@ pub(super) fn verify(
     Ok(PasswordVerified::known(match &attempt.proof {
         Proof::Password(password) => match reservation.permit {
             Some(_permit) => {
-                let is_refused = applied.refuse(call.policy());
+                let is_refused = applied.refuses(call.policy());
                 let candidate = Candidate { password, login: login.typed() };
                 return Ok(compare(call, found, candidate, is_refused));
             }

@@ -1,5 +1,5 @@
 //! The limits for one attempt: refuses it if failures have reached one, before its password is
-//! looked at.
+//! verified.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use crate::tables::seen;
 
 const COUNT: &str = "authpolicy_count";
 
-/// Adds a remedy where the table of counters is missing.
+/// Adds a remedy to the error if the table of counters is missing.
 pub(super) fn about_count(e: Error) -> Error {
     e.about_table(COUNT)
 }
@@ -226,7 +226,7 @@ pub(super) fn check_address(
 }
 
 /// True if a limit refuses the attempt. If not, makes the client wait where a limit delays it.
-pub(super) fn refuse(call: &mut Call<'_>, located: &Located) -> bool {
+pub(super) fn delay_or_refuse(call: &mut Call<'_>, located: &Located) -> bool {
     let is_reached = located.facts.has_reached_limit() || call.has_reached_limit();
     if let Some(attempt_limits) = &mut call.attempt_limits {
         let delay = std::mem::take(&mut attempt_limits.delay);

@@ -1,4 +1,4 @@
-//! Where the account has logged in before: known good addresses and countries.
+//! Earlier logins of the account: known good addresses and countries.
 
 use zeroize::Zeroizing;
 
@@ -14,7 +14,7 @@ use crate::tables::pwhash::pwhash;
 use crate::tables::seen;
 
 const SEEN: &str = "authpolicy_seen";
-/// Enough bits to notice a changed password, and too few to find it out.
+/// Enough bits to notice a changed password, and too few to guess it from the fingerprint.
 const FINGERPRINT_BITS: u8 = 20;
 
 /// The fingerprint of the password that the account last used from this address; `None` if the
@@ -44,7 +44,8 @@ pub(super) fn fingerprint(limits: &Limits, account: Option<&Account>) -> String 
     let stored = account.map_or(&[][..], |account| &account.passwords);
     let mut each: Vec<_> = stored.iter().map(Secret::expose).collect();
     each.sort_unstable();
-    // The buffer has its full size from the start: growing it would leave copies behind.
+    // The buffer has its full size from the start, because growing it would leave copies of the
+    // stored passwords in memory.
     let length = each.iter().map(|stored| stored.len().saturating_add(1)).sum();
     let mut all = Zeroizing::new(Vec::with_capacity(length));
     for stored in each {

@@ -71,7 +71,7 @@ pub(super) fn require_address(attempt: &Attempt) -> Result<(), Error> {
     match attempt.remote {
         Remote::Local | Remote::Address(_) => Ok(()),
         Remote::Unusable(_) => {
-            let what = "the argument remote is no address: pass $sender_host_address";
+            let what = "the argument remote is not an address: pass $sender_host_address";
             Err(Error::Call(what.to_owned()))
         }
     }

@@ -1,17 +1,17 @@
-//! Recognizes logins that are patterns of LIKE or REGEXP, so that a query with one of these operators is
-//! noticed. This match never finds an account.
+//! Recognizes logins that are patterns of LIKE or REGEXP, so that an account query with one of these
+//! operators is noticed. The result is only logged, and does not change any decision.
 
 use crate::account::Login;
 
-/// Letters of regular expressions that this module cannot read. Ordinary names do not have them.
+/// Characters of regular expressions that this module cannot match. Ordinary names do not have them.
 const UNREAD: [char; 4] = ['[', '(', '{', '|'];
 
-/// One letter of a pattern.
+/// One element of a pattern.
 #[derive(Clone, Copy)]
 struct Token {
-    /// The letter; `None` is any.
+    /// The letter that it matches; `None` for any letter.
     letter: Option<char>,
-    /// True if the token fits any number of such letters, including none.
+    /// True if it matches any number of such letters, including none.
     is_repeated: bool,
 }
 
@@ -60,7 +60,7 @@ fn like(form: &str) -> Vec<Token> {
     form.chars().map(token).collect()
 }
 
-/// A regular expression as far as it is read here, which may match more than it should.
+/// The tokens of a regular expression, which may match more than the expression does.
 fn expression(form: &str) -> Vec<Token> {
     let mut tokens = vec![Token::ALL];
     let mut letters = form.chars();
@@ -85,7 +85,7 @@ fn expression(form: &str) -> Vec<Token> {
     tokens
 }
 
-/// True if the tokens match all of the text.
+/// True if the tokens match the whole text.
 fn fit(tokens: &[Token], text: &str) -> bool {
     // Element `n` is true if the first `n` tokens can match the text so far.
     let mut used = vec![false; tokens.len().saturating_add(1)];

@@ -1,8 +1,8 @@
-//! Room for an attempt before its password is looked at: a reservation with each limit, and a slot
-//! to hash in.
+//! Room for an attempt before its password is verified: a reservation with each limit, and a slot to
+//! hash in.
 //!
-//! Nothing looks at the password before the attempt has both. Otherwise the right one of many
-//! parallel guesses could be answered first, and limits would not hold for it.
+//! No password is verified before the attempt has both. Otherwise the right one of many parallel
+//! guesses could be answered before the wrong ones count, so limits would not hold for it.
 
 use std::sync::Arc;
 use std::thread;
@@ -28,17 +28,17 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(400);
 pub(super) struct ReservationNeeds {
     /// The purpose of its reservations with limits.
     pub purpose: Purpose,
-    /// True if it hashes.
+    /// True if it needs a slot, because it hashes.
     pub slot: bool,
 }
 
-/// Leave to look at the password. The slot is given back when this is dropped.
+/// The permission to verify the password. Dropping it frees the slot.
 pub(super) struct Permit {
     _slot: Option<Slots>,
 }
 
-/// Takes all the room that an attempt needs, and waits for it. `None` if failures have reached a
-/// limit meanwhile.
+/// Takes all the room that an attempt needs, and waits for it if necessary. `None` if failures have
+/// reached a limit meanwhile.
 ///
 /// # Errors
 /// There was no room for `attempt_timeout`, or the database cannot tell.
@@ -67,7 +67,7 @@ pub(super) fn acquire(
 /// Takes a slot if one is free now, for an attempt that is refused whatever its password.
 ///
 /// # Errors
-/// The state directory cannot hold the slots, and the configuration asks for a bound.
+/// The state directory cannot hold the slots, and the configuration sets `max_parallel_hashes`.
 pub(super) fn acquire_idle_slot(call: &Call<'_>) -> Result<Option<Permit>, Error> {
     Ok(match acquire_slot(call)? {
         Slot::Free(slots) => Some(Permit { _slot: Some(slots) }),
@@ -105,8 +105,8 @@ fn try_acquire(
     needs: ReservationNeeds,
     blocked_by: Option<BlockedBy>,
 ) -> Result<Acquisition, Error> {
-    // Look without locks before taking locks. An attempt that waits for a slot does not ask the
-    // database.
+    // An attempt that has waited checks the limits without locks first. While it waits for a slot,
+    // it sends no queries to the database.
     let (for_limit, for_slot) = match blocked_by {
         Some(BlockedBy::Limit(_)) => (true, false),
         Some(BlockedBy::Slots(_)) => (false, true),
@@ -132,7 +132,7 @@ fn try_acquire(
     match reserved {
         Reserved::Yes => Ok(Acquisition::Permitted(Permit { _slot: slot })),
         Reserved::Reached(limits) => {
-            // The slot is given back first: to look again may take time.
+            // Frees the slot first, because checking the limits again may take time.
             drop(slot);
             refuse(call, limits)
         }
@@ -151,7 +151,7 @@ fn refuse(call: &mut Call<'_>, limits: Vec<Arc<str>>) -> Result<Acquisition, Err
     Ok(limit.map_or(Acquisition::Refused, |limit| Acquisition::Blocked(BlockedBy::Limit(limit))))
 }
 
-/// Looks whether the limits have room, without a lock.
+/// Checks if the limits have room, without a lock.
 fn check_limits(call: &mut Call<'_>) -> Result<Reserved, Error> {
     if !reserves(call) {
         return Ok(Reserved::Yes);
@@ -173,8 +173,8 @@ fn check_limits(call: &mut Call<'_>) -> Result<Reserved, Error> {
     Ok(full.map_or(Reserved::Yes, Reserved::Full))
 }
 
-/// True if attempts reserve room. Under `log_only` no attempt is refused, and a question of the
-/// tool is not an attempt.
+/// True if the attempt reserves room. Under `log_only` no attempt is refused, and a question of the
+/// tool changes nothing.
 fn reserves(call: &Call<'_>) -> bool {
     !call.config().policy.log_only && call.context.mode != Mode::DryRun
 }
@@ -195,7 +195,7 @@ fn reserve(call: &mut Call<'_>, purpose: Purpose) -> Result<Reserved, Error> {
 enum Slot {
     Free(Slots),
     Busy(Slots),
-    /// The state directory cannot hold slots, and the configuration sets no bound; `authpolicy
+    /// The state directory cannot hold slots, and `max_parallel_hashes` is not set. `authpolicy
     /// config` warns of it.
     Unbounded,
 }

@@ -76,12 +76,12 @@ fn check_account<'a>(call: &mut Call<'a>, located: &Located) -> Result<AccountCh
     let Some(authcid) = &call.attempt.authcid else { return Ok(AccountCheck::NoName) };
     let login = call.login(authcid);
     let limits = failures::check(call, located, &login)?;
-    if failures::refuse(call, located) {
+    if failures::delay_or_refuse(call, located) {
         return Ok(AccountCheck::Refused);
     }
     let found = credentials::find(call, &login)?;
     failures::check_account(call, located, &login, &limits, &found)?;
-    if failures::refuse(call, located) {
+    if failures::delay_or_refuse(call, located) {
         return Ok(AccountCheck::Refused);
     }
     Ok(AccountCheck::Found(login, found))
@@ -109,7 +109,7 @@ fn secret_of(call: &mut Call<'_>, located: &Located) -> Result<Revealed, Error> 
 /// The one password of an account, if it is stored in clear.
 fn clear_password(call: &Call<'_>, login: &Login, account: &Account) -> Result<Revealed, Error> {
     let [stored] = &account.passwords[..] else {
-        let what = "has not exactly one password, and this mechanism needs it in clear";
+        let what = "does not have exactly one password, and this mechanism needs it in clear";
         return Ok(Revealed::NoClearPassword(what.to_owned()));
     };
     let clear = password::clear(stored, &call.config().accounts.passwords)
@@ -137,7 +137,7 @@ fn is_refused_by_rule(
         return Ok(false);
     }
     let policy = call.policy();
-    Ok(place::apply(call, located, found, &mut None)?.refuse(policy))
+    Ok(place::apply(call, located, found, &mut None)?.refuses(policy))
 }
 
 /// The answer to a SCRAM server.
@@ -202,7 +202,7 @@ fn keys_of(call: &mut Call<'_>, located: &Located) -> Result<ScramKeys, Error> {
     };
     let mut rules = None;
     let applied = place::apply(call, located, &found, &mut rules)?;
-    if applied.refuse(policy) {
+    if applied.refuses(policy) {
         return Ok(fake(Proof::Unchecked));
     }
     // The keys of a password in clear are made anew each time, which takes as long as a hash.
@@ -235,7 +235,7 @@ fn proof_without_name(call: &mut Call<'_>, located: &Located) -> Result<Proof, E
     let applied = place::apply_by_name(call, located, &username);
     match applied.policy_result {
         PolicyResult::CannotTell(_) => Err(call.geo_unavailable(&username)),
-        PolicyResult::Refuse(_) if applied.refuse(call.policy()) => Ok(Proof::Unchecked),
+        PolicyResult::Refuse(_) if applied.refuses(call.policy()) => Ok(Proof::Unchecked),
         PolicyResult::Refuse(_) | PolicyResult::Pass(_) => Ok(Proof::Refuted),
     }
 }
@@ -265,7 +265,7 @@ pub fn allow(context: Context<'_>, attempt: &Attempt, start_time: StartTime) -> 
         PolicyResult::Refuse(rule) if !policy.log_only => Allowed { rule: Some(rule), error: None },
         PolicyResult::CannotTell(rule) => {
             let why = call.geo_error.map(|e| e.to_string());
-            let why = why.unwrap_or_else(|| format!("the rule {rule} cannot be held"));
+            let why = why.unwrap_or_else(|| format!("the rule {rule} cannot be applied"));
             Allowed { rule: None, error: Some(why) }
         }
         PolicyResult::Pass(_) | PolicyResult::Refuse(_) => Allowed::default(),

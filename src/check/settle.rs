@@ -1,4 +1,4 @@
-//! The settlement of an attempt with the limits, when its outcome is known.
+//! The settlement of an attempt, when its decision is known.
 
 use std::time::Instant;
 
@@ -19,11 +19,11 @@ use crate::tables::seen;
 use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
 
-/// One attempt in so many deletes expired entries.
+/// One in this many attempts deletes expired entries.
 const PRUNE_ONE_IN: i64 = 4;
 
-/// The outcome as the limits see it. A right password that is refused because of a new country
-/// counts, as a wrong one from there does. Otherwise the limits would tell which it was.
+/// The effect of the decision on the limits. A right password that is refused because of a new
+/// country counts like a wrong one. Otherwise the limits would tell a guesser which it was.
 fn counted_as(call: &Call<'_>, stages: &Stages<'_>, decision: &Decision) -> CountedAs {
     let failed = matches!(decision.reason, Some(Reason::Credentials | Reason::Account));
     let is_new = decision.kind == DecisionKind::Reject && decision.rule == Some(Rule::NewCountry);
@@ -31,7 +31,7 @@ fn counted_as(call: &Call<'_>, stages: &Stages<'_>, decision: &Decision) -> Coun
     if matches!(call.attempt.proof, Proof::GivenUp) {
         CountedAs::GivenUp
     } else if matches!(call.attempt.proof, Proof::Proved) && !call.limits_were_checked {
-        // A driver has proved it without asking us, so it never counts.
+        // The driver has verified the proof without `secret` or `scram`, so the attempt never counts.
         CountedAs::Released
     } else if failed || is_new || counts {
         CountedAs::Failed

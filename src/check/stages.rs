@@ -20,11 +20,11 @@ use crate::policy::PolicyResult;
 use crate::policy::Rules;
 use crate::secret::Secret;
 
-/// The stages that an attempt has reached. They outlive an error or a panic in a later step,
-/// because the row and the settlement need them.
+/// The stages that an attempt has reached. The row and the settlement need them, so they outlive an
+/// error or a panic in a later step.
 pub(super) struct Stages<'a> {
     pub located: Located,
-    /// The name that the client gave; `None` too for an attempt without one.
+    /// The name that the client gave; `None` if it gave none that can be looked up.
     pub login: Option<Login>,
     pub limits: Option<LimitsChecked>,
     pub account: Option<AccountFound<'a>>,
@@ -149,7 +149,7 @@ impl RulesApplied {
     }
 
     /// True if the attempt is refused whatever its password.
-    pub(super) fn refuse(&self, policy: &Policy) -> bool {
+    pub(super) fn refuses(&self, policy: &Policy) -> bool {
         policy::refuses(policy, &self.policy_result) || self.disabled.is_some()
     }
 }
