@@ -22,7 +22,7 @@ use super::say;
 
 #[derive(Subcommand)]
 pub(super) enum DbCommand {
-    /// Create the missing databases and tables; existing ones are never altered.
+    /// Create missing tables, and a missing embedded database; existing tables are never altered.
     Init,
     /// Copy the embedded database to a new file, while Exim may be running.
     Backup(BackupArguments),

@@ -71,7 +71,7 @@ enum Command {
 enum Configured {
     /// Check the configuration and print the effective settings.
     Config,
-    /// Create the databases, back up the embedded one, and restore it.
+    /// Create tables; back up and restore the embedded database.
     #[command(subcommand)]
     Db(db::DbCommand),
     /// Manage the accounts of the table that `authpolicy db init` creates.
