@@ -1,6 +1,7 @@
 //! An account: the administrator's query, its parameters and its columns.
 
 pub mod cached;
+mod pattern;
 
 use crate::attempt::Attempt;
 use crate::attempt::Proof;

@@ -11,7 +11,6 @@ mod failures;
 mod history;
 mod locate;
 mod names;
-mod pattern;
 mod place;
 mod reserve;
 mod reveal;

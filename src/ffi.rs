@@ -9,10 +9,8 @@ mod broken;
 mod calls;
 #[cfg(feature = "deliberate-panic")]
 mod deliberate;
-mod host;
 mod interned;
 mod reveal;
-mod version;
 
 use std::ffi::CStr;
 use std::ffi::c_char;

@@ -6,7 +6,7 @@
 //! An attempt passes from `attempt` through `check`, which asks `account`, `policy` and `tables`,
 //! to `verdict` and `row`. The modules in reading order:
 //!
-//! - [`ffi`]: the exports that `${dlfunc}` calls, and the only way in
+//! - [`ffi`]: the exports that `${dlfunc}` calls, and the only way in; `exim`: Exim's own functions
 //! - [`attempt`]: the arguments of one AUTH command, typed; `address`: the client's address, and the
 //!   IPv4 address that it carries
 //! - `session`: the state that lives as long as the process
@@ -50,6 +50,7 @@ pub mod check;
 pub mod config;
 pub(crate) mod contain;
 pub mod error;
+pub(crate) mod exim;
 pub mod ffi;
 pub mod geo;
 pub mod password;

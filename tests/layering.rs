@@ -25,10 +25,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "ffi",
         &[
-            "attempt", "check", "contain", "error", "password", "secret", "session", "signals",
-            "tables", "verdict",
+            "attempt", "check", "contain", "error", "exim", "password", "secret", "session",
+            "signals", "tables", "verdict",
         ],
     ),
+    ("exim", &["verdict"]),
     ("session", &["attempt", "check", "config", "error", "geo", "password", "tables", "verdict"]),
     (
         "check",
@@ -72,8 +73,8 @@ const TOOL: &[&str] = &[
 /// The modules that may have unsafe code.
 const UNSAFE: &[&str] = &[
     "contain",
+    "exim",
     "ffi",
-    "ffi/host",
     "geo/file",
     "geo/sigbus",
     "password/libcrypt",

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use super::Context;
 use super::call::Call;
-use super::pattern;
 use crate::account::AccountLookup;
 use crate::account::Login;
 use crate::error::Error;
@@ -58,7 +57,7 @@ fn are_exceptions_in_use(call: &mut Call<'_>) -> bool {
 pub(super) fn report_pattern(context: Context<'_>, login: &Login, lookup: &AccountLookup) {
     static IS_REPORTED: AtomicBool = AtomicBool::new(false);
     let username = lookup.account.as_ref().and_then(|account| account.username.as_deref());
-    let Some(username) = username.filter(|username| pattern::is_pattern(login, username)) else {
+    let Some(username) = username.filter(|username| login.is_pattern_of(username)) else {
         return;
     };
     if !IS_REPORTED.swap(true, Ordering::Relaxed) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
 
-use super::host;
 use super::interned;
 use crate::attempt::Attempt;
 use crate::attempt::Options;
@@ -23,6 +22,7 @@ use crate::check::Mode;
 use crate::check::StartTime;
 use crate::contain::Panic;
 use crate::error::Error;
+use crate::exim;
 use crate::session;
 use crate::session::DriverExchange;
 use crate::session::LoadedConfig;
@@ -56,7 +56,13 @@ impl From<Reply> for ReturnValue {
 }
 
 pub(super) fn mail_log() -> MailLog<'static> {
-    MailLog::new(&host::log)
+    MailLog::new(&write_line)
+}
+
+fn write_line(line: &str) {
+    #[cfg(feature = "deliberate-panic")]
+    super::deliberate::panic_on_log_line(line);
+    exim::log(line);
 }
 
 /// The error of a call with more arguments than Exim counts correctly.
@@ -276,7 +282,7 @@ pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
         geo: settings.geo.as_ref(),
         asns: settings.asns.as_ref(),
         log: mail_log(),
-        mode: if host::is_host_checking() { Mode::HostCheck } else { Mode::Live },
+        mode: if exim::is_host_checking() { Mode::HostCheck } else { Mode::Live },
         wait: std::thread::sleep,
     }
 }

@@ -7,7 +7,7 @@ use std::ffi::CString;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use super::host;
+use crate::exim;
 use crate::secret::Secret;
 
 /// A text that is valid until the process ends. Each is stored once. There are few countries and
@@ -29,7 +29,7 @@ pub(super) fn plain(text: &str) -> &'static CStr {
 /// A text that contains what a client sent. Exim treats it as tainted, if its version allows that.
 pub(super) fn tainted(text: &str) -> &'static CStr {
     let plain = plain(text);
-    host::tainted(plain).unwrap_or(plain)
+    exim::tainted(plain).unwrap_or(plain)
 }
 
 /// A password, valid until the process ends. It is not stored with the texts that are returned

@@ -5,6 +5,8 @@
 //! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for its
 //! version. If that is unknown, it calls nothing whose type depends on it.
 
+mod version;
+
 use std::ffi::CStr;
 use std::ffi::CString;
 use std::ffi::c_char;
@@ -16,7 +18,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
-use super::version::HostVersion;
+use self::version::HostVersion;
 use crate::verdict::maillog::MailLog;
 
 /// `LOG_MAIN`
@@ -83,9 +85,7 @@ fn query_version() -> Option<Vec<u8>> {
 
 /// Writes a line to Exim's main log. If Exim exports no `log_write` or its version is unknown,
 /// writes to syslog's mail.info instead.
-pub(super) fn log(line: &str) {
-    #[cfg(feature = "deliberate-panic")]
-    super::deliberate::panic_on_log_line(line);
+pub(crate) fn log(line: &str) {
     let version = version();
     if let HostVersion::Unknown(answer) = version {
         static REPORTED: AtomicBool = AtomicBool::new(false);
@@ -128,7 +128,7 @@ fn c_string(line: &str) -> Option<CString> {
 ///
 /// The variable is a `BOOL` of four bytes or of one, and another variable may follow it
 /// immediately. On a little-endian machine, its first byte is the value in both cases.
-pub(super) fn is_host_checking() -> bool {
+pub(crate) fn is_host_checking() -> bool {
     symbol(c"host_checking").is_some_and(|found| {
         let is_wide = cfg!(target_endian = "big") && *version() == HostVersion::UpTo4_99;
         if is_wide {
@@ -146,7 +146,7 @@ pub(super) fn is_host_checking() -> bool {
 /// A copy that Exim treats as tainted, so that it refuses to use the text as a file name. `None` if
 /// Exim does not track taint (before 4.93, or built without the symbols), or its version is
 /// unknown.
-pub(super) fn tainted(text: &CStr) -> Option<&'static CStr> {
+pub(crate) fn tainted(text: &CStr) -> Option<&'static CStr> {
     if matches!(version(), HostVersion::Unknown(_)) {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Recognizes logins that are patterns of LIKE or REGEXP, so that an account query with one of these
 //! operators is noticed. The result is only logged, and does not change any decision.
 
-use crate::account::Login;
+use super::Login;
 
 /// Characters of regular expressions that this module cannot match. Ordinary names do not have them.
 const UNREAD: [char; 4] = ['[', '(', '{', '|'];
@@ -28,14 +28,16 @@ impl Token {
     }
 }
 
-/// True if a form of the login is a pattern that matches the name of the account found for it, and
-/// no form of it is that name.
-pub(super) fn is_pattern(login: &Login, username: &str) -> bool {
-    let username = username.trim().to_lowercase();
-    let local_part = login.user().rsplit_once('@').map_or(login.user(), |(local, _)| local);
-    let forms = [login.user(), login.typed(), local_part].map(str::to_lowercase);
-    forms.iter().all(|form| !is_spelling(form, &username))
-        && forms.iter().any(|form| matches(form, &username))
+impl Login {
+    /// True if a form of the login is a pattern that matches the name of the account found for it,
+    /// and no form of it is that name.
+    pub(crate) fn is_pattern_of(&self, username: &str) -> bool {
+        let username = username.trim().to_lowercase();
+        let local_part = self.user().rsplit_once('@').map_or(self.user(), |(local, _)| local);
+        let forms = [self.user(), self.typed(), local_part].map(str::to_lowercase);
+        forms.iter().all(|form| !is_spelling(form, &username))
+            && forms.iter().any(|form| matches(form, &username))
+    }
 }
 
 /// True for the name itself, for a part of it, and for aliases such as `john_doe` of `john.doe`.
@@ -146,10 +148,10 @@ mod tests {
             ("john_doe@example.com", "jd@example.com", false),
             ("j.doe@example.com", "john.doe@example.com", false),
         ] {
-            assert_eq!(is_pattern(&Login::new(login, ""), username), is, "{login} {username}");
+            assert_eq!(Login::new(login, "").is_pattern_of(username), is, "{login} {username}");
         }
-        assert!(is_pattern(&Login::new("m_ke", "example.com"), "mike@example.com"));
-        assert!(is_pattern(&Login::new("m_ke@example.com", ""), "mike"));
-        assert!(!is_pattern(&Login::new("mike", "example.com"), "mike"));
+        assert!(Login::new("m_ke", "example.com").is_pattern_of("mike@example.com"));
+        assert!(Login::new("m_ke@example.com", "").is_pattern_of("mike"));
+        assert!(!Login::new("mike", "example.com").is_pattern_of("mike"));
     }
 }
