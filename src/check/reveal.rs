@@ -68,7 +68,7 @@ enum AccountCheck<'a> {
     /// The client gave no name.
     NoName,
     /// The account has been looked up.
-    Found(Login, AccountFound<'a>),
+    Found(Login, Box<AccountFound<'a>>),
 }
 
 fn check_account<'a>(call: &mut Call<'a>, located: &Located) -> Result<AccountCheck<'a>, Error> {
@@ -84,7 +84,7 @@ fn check_account<'a>(call: &mut Call<'a>, located: &Located) -> Result<AccountCh
     if failures::delay_or_refuse(call, located) {
         return Ok(AccountCheck::Refused);
     }
-    Ok(AccountCheck::Found(login, found))
+    Ok(AccountCheck::Found(login, Box::new(found)))
 }
 
 fn secret_of(call: &mut Call<'_>, located: &Located) -> Result<Revealed, Error> {
