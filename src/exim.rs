@@ -4,6 +4,7 @@
 //! Debian's binary exports the names (`nm -D`). Their types are those of `local_scan.h`,
 //! `functions.h` and `mytypes.h`, and some depend on the version. The plugin asks Exim for its
 //! version. If that is unknown, it calls nothing whose type depends on it.
+#![allow(unsafe_code, reason = "Exim's exports are functions and variables of C")]
 
 mod version;
 
