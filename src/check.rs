@@ -1,8 +1,8 @@
 //! The story of one attempt, from its arguments to its decision, one verb a line.
 //!
-//! There is no path from an error to an acceptance: every `Err` ends in "cannot tell". Each step of
-//! `examine` takes the stages before it (check/stages.rs), so their order cannot be changed by
-//! mistake.
+//! Every `Err` ends in "cannot tell" (`conclude`). With `accounts.serve_stale`, an unreachable
+//! database of accounts does so, too, unless the cached account is accepted. Each step of `examine`
+//! takes the stages before it (check/stages.rs), so their order cannot be changed by mistake.
 
 mod broken;
 mod call;

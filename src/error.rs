@@ -1,7 +1,7 @@
 //! Errors on our side, with a variant for each place where the administrator has to act.
 //!
-//! A wrong password is not an error but a decision. An error leads to "cannot tell" and never to an
-//! acceptance. The texts go to Exim's log and to the administrator, so they never contain a
+//! A wrong password is not an error but a decision. An error leads to "cannot tell"; docs/design.md
+//! has the exceptions. The texts go to Exim's log and to the administrator, so they never contain a
 //! password or a hash.
 
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! authpolicy: decides each SMTP AUTH inside Exim, from the password to the log row.
 //!
 //! Exim asks one question. The plugin answers yes, no, or "cannot tell", and never anything else.
-//! Each attempt is recorded, and no error ever leads to an acceptance.
+//! Each attempt is recorded. No error leads to an acceptance, unless `accounts.serve_stale` lets a
+//! cached account stand in for a database that cannot be reached.
 //!
 //! An attempt passes from `attempt` through `check`, which asks `account`, `policy` and `tables`,
 //! to `verdict` and `row`. The modules in reading order:

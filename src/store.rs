@@ -1,8 +1,9 @@
 //! The databases behind one interface: named parameters in, rows of values out.
 //!
 //! The submodules `sqlite` and `mysql` connect, bind and read. SQL that differs between them is in
-//! `dialect`, except the default of `log.insert`, which belongs to `config`. No module outside of
-//! `store` tests which of the two a [`Store`] is. Methods that matter to one of them say so.
+//! `dialect`, and the tables are in `schema`. Only the default of `log.insert` belongs to `config`.
+//! No module outside of `store` tests which of the two a [`Store`] is. Methods that matter to one of
+//! them say so.
 
 mod address_cache;
 mod deadline;

@@ -1,6 +1,6 @@
-//! The change of user: as root, the tool becomes the owner of the state directory, Exim's user,
-//! before it uses a file there. Files that root has made in a database's directory would make each
-//! AUTH a 435.
+//! The change of user: as root, the tool switches to the user that owns the state directory, Exim's
+//! user, before it uses a file there. Files that root has made in a database's directory would make
+//! each AUTH a 435.
 
 mod directories;
 
@@ -22,8 +22,8 @@ use authpolicy::config::Config;
 use authpolicy::config::Database;
 use authpolicy::error::Error;
 
-/// Becomes the owner of the state directory. Reads the configuration again as that user, because
-/// Exim has to be able to read it.
+/// Switches to the user that owns the state directory. Reads the configuration again as that user,
+/// because Exim has to be able to read it.
 pub(super) fn become_owner(config: Config) -> Result<Config, Error> {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if !Uid::effective().is_root() {
