@@ -87,8 +87,9 @@ int finish(unsigned char **answer, int argc, unsigned char **argv);
 // Returns the password of an account, for a driver that checks the client's proof itself.
 //
 // - Arguments: authcid, remote, up to four named ones.
-// - Answer: the password, if the account has exactly one, stored in clear. FAIL_FORCED if there is
-//   none, or a limit refuses the attempt. FAIL if the plugin cannot tell.
+// - Answer: the password, if the account has exactly one, stored in clear. FAIL_FORCED if it does
+//   not, if there is no such account, or if a limit refuses the attempt. FAIL if the plugin cannot
+//   tell.
 // - Writes no row: `authorize` or `finish` does.
 //
 // # Safety

@@ -1,8 +1,9 @@
-//! The story of one attempt, from its arguments to its decision, one verb a line.
+//! The story of one attempt, from its arguments to its decision. `examine` has one call for each
+//! step. `run` settles the result with the limits, and writes the row and the line.
 //!
 //! Every `Err` ends in "cannot tell" (`conclude`). With `accounts.serve_stale`, an unreachable
 //! database of accounts does so, too, unless the cached account is accepted. Each step of `examine`
-//! takes the stages before it (check/stages.rs), so their order cannot be changed by mistake.
+//! needs the stages before it (check/stages.rs), so their order cannot be changed by mistake.
 
 mod broken;
 mod call;
@@ -54,7 +55,7 @@ use crate::tables::settlement::Settlement;
 use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
 
-/// The surroundings of an attempt.
+/// The configuration, files and log that an attempt uses.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The configuration: databases, directories and rules.
@@ -63,7 +64,7 @@ pub struct Context<'a> {
     pub geo: Option<&'a Geo>,
     /// The files of autonomous systems; `None` if none is configured.
     pub asns: Option<&'a Asns>,
-    /// The log for lines.
+    /// Exim's main log.
     pub log: MailLog<'a>,
     /// The origin of the attempt.
     pub mode: Mode,
@@ -71,14 +72,15 @@ pub struct Context<'a> {
     pub wait: fn(Duration),
 }
 
-/// The origin of an attempt, which determines the traces that it leaves.
+/// The origin of an attempt. It determines which records the attempt leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A client: writes a row, and counts for limits.
     Live,
-    /// `exim -bh`, which any local user may run: writes no row, but counts for limits, as `local`.
+    /// `exim -bh`, which any local user may run: writes no row, but counts for limits, under the
+    /// remote `local`.
     HostCheck,
-    /// A question of the tool: changes nothing.
+    /// A trial attempt of the tool: changes nothing.
     DryRun,
 }
 
@@ -94,9 +96,9 @@ pub struct EarlierCalls {
 /// The decision about an address before the client gives a name.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
-    /// The rule that refuses the address.
+    /// The rule that refuses the address; `None` if no rule does, or if that is unknown.
     pub rule: Option<Rule>,
-    /// The reason why it is unknown if a rule refuses the address.
+    /// The reason why it is unknown if a rule refuses the address; `None` if it is known.
     pub error: Option<String>,
 }
 
@@ -108,7 +110,7 @@ impl Allowed {
     }
 }
 
-/// The start of an attempt, by the calendar and by the stopwatch.
+/// The start of a call for an attempt, on the wall clock and on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct StartTime {
     /// The time in the row.
@@ -125,7 +127,7 @@ pub fn check(
     start_time: StartTime,
     earlier: EarlierCalls,
 ) -> Verdict {
-    decide(context, attempt, start_time, earlier).0
+    run(context, attempt, start_time, earlier).0
 }
 
 /// Decides an attempt, and explains the decision to an administrator.
@@ -135,7 +137,7 @@ pub fn explain(
     attempt: &Attempt,
     start_time: StartTime,
 ) -> (Verdict, Explanation) {
-    let (verdict, stages) = decide(context, attempt, start_time, EarlierCalls::default());
+    let (verdict, stages) = run(context, attempt, start_time, EarlierCalls::default());
     let is_known_good = stages.is_known_good();
     let input = stages.decision_input();
     let evaluated = stages.rules.map(|rules| rules.evaluated).unwrap_or_default();
@@ -154,7 +156,8 @@ pub struct Explanation {
     pub input: Option<policy::DecisionInput>,
 }
 
-fn decide<'a>(
+/// Examines an attempt, decides it, settles it with its limits, and writes its row and its line.
+fn run<'a>(
     context: Context<'a>,
     attempt: &'a Attempt,
     start_time: StartTime,
@@ -177,13 +180,13 @@ fn decide<'a>(
     settle::prune(&mut call);
     call.stores.troubles().for_each(|e| context.log.trouble("check", &e));
     let Call { stores, geo_error, .. } = call;
-    // Before any wait for `failure_time`: a client that is made to wait holds no connection.
+    // The caller may make the client wait for `failure_time`, which must not hold connections.
     drop(stores);
     context.log.attempt(attempt, &verdict, error.or(geo_error).as_ref());
     (verdict, stages)
 }
 
-/// Takes the attempt through its stages, as far as it gets.
+/// Takes the attempt through its stages, until the last one or an error.
 fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error> {
     let Stages { located, login, limits, account, rules, password } = stages;
     locate::require_address(call.attempt)?;
@@ -221,8 +224,8 @@ fn refuse_nameless(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Error
     Ok(())
 }
 
-/// Refuses an attempt because of a limit, without a look at its password. The row says what a
-/// driver has found out about it.
+/// Refuses an attempt because of a limit, without checking its password. If a driver has checked
+/// the proof, the row has that result.
 fn refuse_unchecked(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Error> {
     let username = stages.username(call.attempt);
     stages.rules = Some(place::apply_by_name(call, &stages.located, &username));
@@ -240,7 +243,7 @@ fn refuse_unchecked(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Erro
     Ok(())
 }
 
-/// The verdict from the stages that were reached, and the error that prevented more.
+/// The verdict from the stages that were reached, and the error that ended the attempt, if any.
 fn conclude(
     call: &Call<'_>,
     stages: &mut Stages<'_>,
@@ -261,7 +264,7 @@ fn conclude(
         error = error.or(unreachable);
     }
     if let Some(e) = &error {
-        // The row has the facts from before the error.
+        // The row still says if a rule refused, and names a limit that had no room.
         let rule = e.full_limit().map(|limit| Rule::Limit(Arc::clone(limit)));
         let policy_reject = verdict.decision.policy_reject;
         verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };
@@ -269,7 +272,7 @@ fn conclude(
     (verdict, error)
 }
 
-/// Writes the row.
+/// Writes the row of a live attempt. `unsettled` is a settlement that has to wait with the row.
 fn record(
     call: &mut Call<'_>,
     verdict: &Verdict,

@@ -1,4 +1,4 @@
-//! Catches panics of other crates where we call them.
+//! Catches panics: of other crates where we call them, and of our own code before they reach Exim.
 //!
 //! A driver, parser or hash crate that panics has failed for one server, file or stored password.
 //! So the panic becomes an ordinary error of that place, and the attempt goes on: the next server

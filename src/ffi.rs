@@ -29,8 +29,8 @@ use crate::verdict::reply::Reply;
 /// beyond the end of the vector (expand.c, `read_subs`).
 const MAX_ARGUMENTS: c_int = 7;
 
-/// Exim is single-threaded. The lock is there because a static needs one; a panic must not make it
-/// unusable.
+/// Exim is single-threaded. The lock is there because a static needs one. A poisoned lock is used
+/// all the same, so that the plugin still works after a panic.
 static SESSION: Mutex<Session> = Mutex::new(Session::new());
 
 /// Decides an attempt whose password the client has sent (PLAIN, LOGIN).
@@ -112,8 +112,9 @@ pub unsafe extern "C" fn finish(
 /// Returns the password of an account, for a driver that checks the client's proof itself.
 ///
 /// - Arguments: authcid, remote, up to four named ones.
-/// - Answer: the password, if the account has exactly one, stored in clear. FAIL_FORCED if there is
-///   none, or a limit refuses the attempt. FAIL if the plugin cannot tell.
+/// - Answer: the password, if the account has exactly one, stored in clear. FAIL_FORCED if it does
+///   not, if there is no such account, or if a limit refuses the attempt. FAIL if the plugin cannot
+///   tell.
 /// - Writes no row: `authorize` or `finish` does.
 ///
 /// # Safety
@@ -240,7 +241,7 @@ struct ExportedFunction {
     after_panic: fn(&mut Session, Option<&[&[u8]]>),
 }
 
-/// The base of functions that never fail and decide nothing.
+/// The defaults of functions that never fail: after a panic, they return an empty answer.
 const NEVER_FAILS: ExportedFunction = ExportedFunction {
     name: "",
     call: |_, _| ReturnValue::EMPTY,
@@ -324,8 +325,8 @@ unsafe fn call_contained(
         (function.on_panic)()
     });
     if !answer.is_null() {
-        // SAFETY: `answer` is not NULL, so our caller promises that it is valid for writing. It may
-        // point to a constant, because Exim does not write to the text.
+        // SAFETY: `answer` is not NULL, so our caller promises that it is valid for writing. `text`
+        // may be a constant, because Exim does not write to it.
         unsafe { answer.write(text.as_ptr().cast_mut().cast::<c_uchar>()) };
     }
     code

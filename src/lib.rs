@@ -1,8 +1,11 @@
 //! authpolicy: decides each SMTP AUTH inside Exim, from the password to the log row.
 //!
-//! Exim asks one question. The plugin answers yes, no, or "cannot tell", and never anything else.
-//! Each attempt is recorded. No error leads to an acceptance, unless `accounts.serve_stale` lets a
-//! cached account stand in for a database that cannot be reached.
+//! Exim asks if it may accept an attempt. The plugin answers yes, no, or "cannot tell". No error
+//! leads to an acceptance, unless `accounts.serve_stale` lets a cached account stand in for a
+//! database that cannot be reached. Each attempt is recorded, in a row and in a line of Exim's log.
+//!
+//! A driver of Exim that checks the client's proof itself also gets the account's password or its
+//! SCRAM keys (`secret`, `scram`).
 //!
 //! An attempt passes from `attempt` through `check`, which asks `account`, `policy` and `tables`,
 //! to `verdict` and `row`. The modules in reading order:
@@ -11,7 +14,7 @@
 //! - [`attempt`]: the arguments of one AUTH command, typed; `address`: the client's address, and the
 //!   IPv4 address that it carries
 //! - `session`: the state that lives as long as the process
-//! - [`check`]: the story of an attempt, one verb a line
+//! - [`check`]: the story of an attempt, one call for each step
 //! - [`account`]: the account query and its columns; the accounts cached on this host
 //! - [`policy`]: rules, facts and the decision, without I/O
 //! - [`tables`]: the plugin's own tables: failures counted, addresses remembered, exceptions
@@ -21,8 +24,8 @@
 //! - [`geo`]: the country and the autonomous system of an address
 //! - [`store`]: SQLite and MariaDB; `sql` finds the parameters of a statement
 //! - [`state`]: the state directory, with the slots for hashing
-//! - [`config`], [`secret`], [`error`]: used by all of them; `contain` catches panics of other
-//!   crates, `signals` keeps system calls from ending the process
+//! - [`config`], [`secret`], [`error`]: used by all of them; `contain` catches panics,
+//!   `signals` keeps system calls from ending the process
 //!
 //! # The tool
 //!

@@ -2,7 +2,7 @@
 //!
 //! Rules come in layers: the account's own, its domain's, and the default ones. The plugin applies
 //! them in a fixed order, the strongest layer first. The first rule that admits or refuses ends the
-//! search, so that a stronger layer can admit what a weaker one refuses, and refuse what it admits.
+//! search, so a stronger layer can admit what a weaker one refuses, and the reverse.
 //! docs/reference.md describes the order ("The order of the rules").
 
 mod country;

@@ -1,5 +1,5 @@
-//! The verdict: the decision with the facts that Exim's reply, the row, the log line and `last`
-//! need.
+//! The verdict: the decision, with everything else about its result that the row, the log line and
+//! `last` need.
 
 pub mod maillog;
 pub mod reply;
@@ -19,7 +19,8 @@ pub struct Verdict {
     pub country: Option<Country>,
     /// The number of the client's autonomous system, if it is known.
     pub asn: Option<u32>,
-    /// The canonical name of the account, else the authcid in lower case, made printable.
+    /// The canonical name of the account, else the authcid in lower case with the default domain.
+    /// Always printable.
     pub username: String,
 }
 

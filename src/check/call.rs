@@ -30,7 +30,8 @@ pub(super) struct Call<'a> {
     pub attempt_limits: Option<AttemptLimits>,
     /// True if an earlier call for this attempt has checked the limits.
     pub limits_were_checked: bool,
-    /// The reason why the country or the autonomous system is unknown, if a file should tell it.
+    /// The first error of looking up the country or the autonomous system. It is kept until a rule
+    /// needs the result.
     pub geo_error: Option<Error>,
 }
 
@@ -96,7 +97,7 @@ impl<'a> Call<'a> {
         self.attempt_limits.as_ref().is_some_and(AttemptLimits::is_refused)
     }
 
-    /// The error of an attempt that depends on a country or an autonomous system that is unknown.
+    /// The error of an attempt that needs a country or an autonomous system that is unavailable.
     pub(super) fn geo_unavailable(&mut self, username: &str) -> Error {
         self.geo_error.take().unwrap_or_else(|| Error::Account {
             account: username.to_owned(),

@@ -1,4 +1,4 @@
-//! The account, and the client's password against its stored ones.
+//! Finds the account, and compares the client's password with the stored ones.
 
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ fn cache_entry<'a>(call: &Call<'a>, login: &Login) -> Option<CachedAccount<'a>> 
     CachedAccount::new(&config.state_directory, &config.accounts, &parameters, call.seconds())
 }
 
-/// Asks the database for the account, and deletes it from the cache if it has changed. If somebody
-/// else verifies the passwords, there need not be a table of accounts.
+/// Asks the database for the account, and deletes it from the cache if it has changed. If another
+/// program verifies the passwords, the table of accounts may be missing.
 fn look_up(call: &mut Call<'_>, login: &Login) -> Result<Option<Account>, Error> {
     let (attempt, accounts) = (call.attempt, &call.config().accounts);
     let parameters = account::parameters(login, attempt, call.protocol());
@@ -94,9 +94,9 @@ pub(super) fn update_cache(call: &Call<'_>, found: &AccountFound<'_>, input: &De
     }
 }
 
-/// The room that an attempt has to have its password verified.
+/// The result of `reserve`, which `verify` needs.
 pub(super) struct Reservation {
-    /// The permit to verify it; `None` if the password is not verified.
+    /// The permit to verify the password; `None` if the password is not verified.
     permit: Option<Permit>,
 }
 
@@ -104,10 +104,10 @@ pub(super) struct Reservation {
 /// failures have reached a limit meanwhile.
 ///
 /// An attempt that is refused whatever its password takes no room from others. Its password is
-/// verified only if a slot is free at once; then its row tells if the password was right.
+/// verified only if a slot is free at once. The row then says if the password was right.
 ///
 /// # Errors
-/// There was no room for `attempt_timeout`, or the database cannot tell.
+/// No room became free within `attempt_timeout`, or the database cannot tell.
 pub(super) fn reserve(
     call: &mut Call<'_>,
     applied: &RulesApplied,
@@ -129,7 +129,7 @@ pub(super) fn reserve(
 /// free again afterwards.
 ///
 /// # Errors
-/// The driver could not tell.
+/// The driver could not tell, or other attempts took all the room of a limit.
 pub(super) fn verify(
     call: &mut Call<'_>,
     login: &Login,
@@ -164,7 +164,8 @@ pub(super) fn verify(
 }
 
 /// Compares the password with the stored ones, or with a dummy if there is no account. For an
-/// attempt that is refused anyway, it compares with all of them.
+/// attempt that is refused anyway, it compares with all of them, so that the time does not tell if
+/// one matched.
 fn compare(
     call: &mut Call<'_>,
     found: &AccountFound<'_>,

@@ -1,5 +1,5 @@
-//! The limits for one attempt: refuses it if failures have reached one, before its password is
-//! verified.
+//! The limits for one attempt. If failures have reached one of them, the attempt is refused before
+//! its password is verified.
 
 use std::sync::Arc;
 
@@ -37,7 +37,8 @@ pub(super) fn about_count(e: Error) -> Error {
     e.about_table(COUNT)
 }
 
-/// The truncated hash of the client's password, under one of the account's names.
+/// The truncated hash of the client's password, under one of the account's names; empty if a driver
+/// checks the proof.
 fn password_hash(policy: &Policy, attempt: &Attempt, account: &str) -> String {
     match &attempt.proof {
         Proof::Password(password) => {
@@ -80,8 +81,8 @@ pub(super) fn check(
     Ok(LimitsChecked { known_good })
 }
 
-/// True if limits hold for such a proof. It is unknown why a driver did not find a proof right, and
-/// an outage on its side must not lock users out.
+/// True if limits are checked for such a proof. They are not if a driver did not confirm the proof:
+/// the cause may be an outage of the driver, which must not lock users out.
 fn is_limited(proof: &Proof) -> bool {
     match proof {
         Proof::Password(_) | Proof::Awaited | Proof::Proved => true,
@@ -181,8 +182,8 @@ fn check_counters(
 }
 
 /// Before a limit refuses, writes the settlements that wait in this host's journal, and checks the
-/// limits again. Without its settlement, the reservation of a right password is counted as a
-/// failure in the end.
+/// limits again. Without its settlement, the reservation of a right password counts as a failure
+/// when its lease is over.
 pub(super) fn catch_up(call: &mut Call<'_>) -> Result<(), Error> {
     let refuses = call.context.mode == Mode::Live && !call.policy().log_only;
     if !refuses || !call.has_reached_limit() {

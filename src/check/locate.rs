@@ -11,7 +11,8 @@ use crate::policy::Facts;
 use crate::policy::GeoLookup;
 use crate::policy::Rule;
 
-/// The one name of all clients on this machine, and of each client that `exim -bh` simulates.
+/// The remote that limits count for all clients on this machine, and for each client that
+/// `exim -bh` simulates.
 pub(super) const LOCAL: &str = "local";
 
 /// Looks up the client's address. `allowed` is the decision of `allow` for it.

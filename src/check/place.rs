@@ -21,30 +21,29 @@ use crate::policy::Rule;
 use crate::policy::Rules;
 use crate::tables::exception;
 
-/// Applies the rules for a name, without the rules in the account's columns and without those that
-/// disable it: for an attempt that needs no account.
+/// Applies the rules that need only a name: not those in the account's columns, and not `disabled`.
+/// This is for an attempt that is refused without its account.
 pub(super) fn apply_by_name(call: &Call<'_>, located: &Located, username: &str) -> RulesApplied {
     evaluate(call, located, &call.policy().layers(username, None), Vec::new())
 }
 
 /// Applies the rules for an account, then its exceptions if they can change the result. The rules
-/// are in `slot` before anything can fail.
+/// are in `stage` before anything can fail, so that the row has their result.
 ///
 /// # Errors
-/// A rule depends on a country or an autonomous system that is unknown, or the database cannot
-/// tell.
+/// A rule needs a country or an autonomous system that is unavailable, or the database cannot tell.
 pub(super) fn apply<'s>(
     call: &mut Call<'_>,
     located: &Located,
     found: &AccountFound<'_>,
-    slot: &'s mut Option<RulesApplied>,
+    stage: &'s mut Option<RulesApplied>,
 ) -> Result<&'s mut RulesApplied, Error> {
     let layers = found.layers(call.policy());
     let disabled = layers.iter().find(|(_, rules)| rules.disabled).map(|(layer, _)| *layer);
     let applied = evaluate(call, located, &layers, Vec::new());
-    let applied = slot.insert(RulesApplied { disabled, ..applied });
+    let applied = stage.insert(RulesApplied { disabled, ..applied });
     let exceptions_matter = match &applied.policy_result {
-        // An account may have such a rule, even if the configuration names no file for it.
+        // The account's columns may have a rule about countries, even if no file is configured.
         PolicyResult::CannotTell(_) => return Err(call.geo_unavailable(&found.username)),
         // The tool shows exceptions in any case.
         _ if call.context.mode == Mode::DryRun => true,
@@ -90,11 +89,11 @@ fn apply_exceptions(
     Ok(())
 }
 
-/// Looks up if the country is new to the account, and adds that to the rules. Only for a password
-/// that is right, or that is not checked.
+/// Looks up if the country is new to the account, and adds that to the rules. Does so only if the
+/// password is right or was not checked.
 ///
 /// # Errors
-/// The decision depends on a country that is unknown, or the database cannot tell.
+/// The decision needs a country that is unavailable, or the database cannot tell.
 pub(super) fn check_new_country(
     call: &mut Call<'_>,
     located: &Located,
@@ -110,13 +109,13 @@ pub(super) fn check_new_country(
     if !matters {
         return Ok(());
     }
-    let is_unknown = located.facts.country == GeoLookup::Unavailable;
-    let is_new = is_unknown || history::is_new_country(call, located, &found.username)?;
+    let is_unavailable = located.facts.country == GeoLookup::Unavailable;
+    let is_new = is_unavailable || history::is_new_country(call, located, &found.username)?;
     let input = applied.decision_input(credentials);
     let input = policy::DecisionInput { is_new_country: is_new, ..input };
     let decision = policy::decide(policy, &input);
     let decides = decision.rule == Some(Rule::NewCountry);
-    if is_unknown {
+    if is_unavailable {
         return match decides && decision.kind == DecisionKind::Reject {
             true => Err(call.geo_unavailable(&found.username)),
             false => Ok(()),

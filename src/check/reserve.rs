@@ -1,8 +1,8 @@
 //! Room for an attempt before its password is verified: a reservation with each limit, and a slot to
 //! hash in.
 //!
-//! No password is verified before the attempt has both. Otherwise the right one of many parallel
-//! guesses could be answered before the wrong ones count, so limits would not hold for it.
+//! No password is verified before the attempt has both. Otherwise a client could send many guesses
+//! in parallel, and get all the answers before the first failure counts.
 
 use std::sync::Arc;
 use std::thread;
@@ -41,7 +41,7 @@ pub(super) struct Permit {
 /// reached a limit meanwhile.
 ///
 /// # Errors
-/// There was no room for `attempt_timeout`, or the database cannot tell.
+/// No room became free within `attempt_timeout`, or the database cannot tell.
 pub(super) fn acquire(
     call: &mut Call<'_>,
     needs: ReservationNeeds,
@@ -67,7 +67,7 @@ pub(super) fn acquire(
 /// Takes a slot if one is free now, for an attempt that is refused whatever its password.
 ///
 /// # Errors
-/// The state directory cannot hold the slots, and the configuration sets `max_parallel_hashes`.
+/// The file of slots cannot be used, and the configuration sets `max_parallel_hashes`.
 pub(super) fn acquire_idle_slot(call: &Call<'_>) -> Result<Option<Permit>, Error> {
     Ok(match acquire_slot(call)? {
         Slot::Free(slots) => Some(Permit { _slot: Some(slots) }),
@@ -124,10 +124,10 @@ fn try_acquire(
         Some(Slot::Free(slots)) => Some(slots),
         Some(Slot::Unbounded) | None => None,
     };
-    let seen = if for_slot { check_limits(call)? } else { Reserved::Yes };
-    let reserved = match seen {
+    let checked = if for_slot { check_limits(call)? } else { Reserved::Yes };
+    let reserved = match checked {
         Reserved::Yes => reserve(call, needs.purpose)?,
-        full @ (Reserved::Reached(_) | Reserved::Full(_)) => full,
+        no_room @ (Reserved::Reached(_) | Reserved::Full(_)) => no_room,
     };
     match reserved {
         Reserved::Yes => Ok(Acquisition::Permitted(Permit { _slot: slot })),
@@ -173,8 +173,8 @@ fn check_limits(call: &mut Call<'_>) -> Result<Reserved, Error> {
     Ok(full.map_or(Reserved::Yes, Reserved::Full))
 }
 
-/// True if the attempt reserves room. Under `log_only` no attempt is refused, and a question of the
-/// tool changes nothing.
+/// True if the attempt reserves room. Under `log_only` no attempt is refused, and a trial attempt
+/// of the tool changes nothing.
 fn reserves(call: &Call<'_>) -> bool {
     !call.config().policy.log_only && call.context.mode != Mode::DryRun
 }
@@ -195,8 +195,8 @@ fn reserve(call: &mut Call<'_>, purpose: Purpose) -> Result<Reserved, Error> {
 enum Slot {
     Free(Slots),
     Busy(Slots),
-    /// The state directory cannot hold slots, and `max_parallel_hashes` is not set. `authpolicy
-    /// config` warns of it.
+    /// The file of slots cannot be used, and `max_parallel_hashes` is not set. `authpolicy config`
+    /// warns of it.
     Unbounded,
 }
 

@@ -13,7 +13,7 @@ use super::reserve;
 use super::reserve::ReservationNeeds;
 use super::stages::AccountFound;
 use super::stages::Located;
-use super::stages::broken;
+use super::stages::unreadable_account;
 use crate::account::Account;
 use crate::account::Login;
 use crate::attempt::Attempt;
@@ -113,7 +113,7 @@ fn clear_password(call: &Call<'_>, login: &Login, account: &Account) -> Result<R
         return Ok(Revealed::NoClearPassword(what.to_owned()));
     };
     let clear = password::clear(stored, &call.config().accounts.passwords)
-        .map_err(|fault| broken(login, &fault))?;
+        .map_err(|fault| unreadable_account(login, &fault))?;
     Ok(clear.map_or_else(
         || {
             Revealed::NoClearPassword(String::from(
@@ -213,7 +213,7 @@ fn keys_of(call: &mut Call<'_>, located: &Located) -> Result<ScramKeys, Error> {
         return Ok(fake(Proof::Unchecked));
     }
     let Some(account) = &found.account else { return Ok(fake(Proof::Refuted)) };
-    // A right proof is confirmed before anybody could say that its country is new.
+    // The driver confirms a right proof before `authorize` could refuse it for a new country.
     place::check_new_country(call, located, &found, applied, Credentials::Right)?;
     let decision = policy::decide(policy, &applied.decision_input(Credentials::Right));
     if decision.kind == DecisionKind::Reject {
@@ -221,7 +221,7 @@ fn keys_of(call: &mut Call<'_>, located: &Located) -> Result<ScramKeys, Error> {
     }
     for stored in &account.passwords {
         let keys = password::scram(stored, settings, mechanism, &decoy)
-            .map_err(|fault| broken(&login, &fault))?;
+            .map_err(|fault| unreadable_account(&login, &fault))?;
         if let Some(keys) = keys {
             return Ok(ScramKeys { keys, proof: Proof::Refuted });
         }

@@ -1,5 +1,5 @@
-//! The stages of an attempt, in their order. Each step takes the stages before it and returns the
-//! next one. So a step cannot use a fact that is not known yet.
+//! The stages of an attempt, in their order. Each type is the result of one step. A step needs the
+//! stages before it and returns the next one, so it cannot use a fact that is not known yet.
 
 use crate::account::Account;
 use crate::account::Login;
@@ -36,7 +36,7 @@ pub(super) struct Stages<'a> {
 pub(super) struct Located {
     /// The facts, without limits and exceptions.
     pub facts: Facts,
-    /// The name under which the address is counted.
+    /// The address or network that limits count, or `local`.
     pub remote: String,
     /// The reason why `allow` could not decide about the address.
     pub allow_error: Option<String>,
@@ -44,7 +44,8 @@ pub(super) struct Located {
 
 /// The limits have been checked as far as they do not depend on the account.
 pub(super) struct LimitsChecked {
-    /// The fingerprint of the password that made the address known good.
+    /// The fingerprint of the password that made the address known good; `None` if the address is
+    /// not known good, or if that was not looked up.
     pub known_good: Option<String>,
 }
 
@@ -56,7 +57,8 @@ pub(super) struct AccountFound<'a> {
     pub username: String,
     /// The fingerprint of the stored passwords.
     pub fingerprint: String,
-    /// The account's place in the cache; `None` if an attempt of this kind is not served from it.
+    /// The account's place in the cache; `None` if accounts are not cached, or if the attempt has
+    /// no password.
     pub cache: Option<CachedAccount<'a>>,
     /// The reason why the account comes from the cache; `None` if it does not.
     pub unreachable: Option<Error>,
@@ -88,7 +90,7 @@ impl<'a> Stages<'a> {
         Self { located, login: None, limits: None, account: None, rules: None, password: None }
     }
 
-    /// The name in the row: the most canonical one that is known.
+    /// The name in the row: the account's if it was found, else the one that the client gave.
     pub(super) fn username(&self, attempt: &Attempt) -> String {
         match (&self.account, &self.login) {
             (Some(found), _) => found.username.clone(),
@@ -155,7 +157,7 @@ impl RulesApplied {
 }
 
 impl PasswordVerified {
-    /// A result that needs no stored password.
+    /// A result for which no stored password was read.
     pub(super) fn known(credentials: Credentials) -> Self {
         Self { result: Ok(credentials), counts_as_failure: false }
     }
@@ -165,11 +167,11 @@ impl PasswordVerified {
     /// # Errors
     /// A stored password cannot be read.
     pub(super) fn credentials(&self, login: &Login) -> Result<Credentials, Error> {
-        self.result.as_ref().copied().map_err(|fault| broken(login, fault))
+        self.result.as_ref().copied().map_err(|fault| unreadable_account(login, fault))
     }
 }
 
 /// The error of an account whose data cannot be read.
-pub(super) fn broken(login: &Login, fault: &Fault) -> Error {
+pub(super) fn unreadable_account(login: &Login, fault: &Fault) -> Error {
     Error::Account { account: login.user().to_owned(), what: fault.0.clone() }
 }

@@ -5,7 +5,8 @@
 //! 1. A rule could not be applied: cannot tell.
 //! 2. A rule refuses, without `log_only`: reject, reason `policy`.
 //! 3. The account or its domain is disabled: reject, reason `disabled`.
-//! 4. The password is right, and its new country is refused: reject, reason `policy`.
+//! 4. The password is right or was not checked, the country is new, and `policy.new_country`
+//!    refuses it: reject, reason `policy`.
 //! 5. The credentials decide.
 //!
 //! Two kinds of credentials come before this order: malformed ones are rejected with reason
@@ -113,7 +114,7 @@ impl Decision {
     };
 }
 
-/// The facts that the decision is made from.
+/// Everything that the decision is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecisionInput {
     /// The result of all rules together.
@@ -204,9 +205,12 @@ pub fn decide(policy: &Policy, input: &DecisionInput) -> Decision {
     }
 }
 
-/// The reason that a new country gives, if the password is right or was not checked. `Policy`
-/// refuses the attempt, the other reasons accept it. Default rules cannot admit a new country, but
-/// a rule of the account or its domain and an exception can.
+/// The reason for the decision that comes from a new country; `None` if the country is not new, or
+/// if the password is neither right nor unchecked. `Policy` refuses the attempt, the other reasons
+/// accept it.
+///
+/// A rule of the account or of its domain can admit a client from a new country, and so can an
+/// exception. Default rules cannot.
 fn new_country(policy: &Policy, input: &DecisionInput) -> Option<Reason> {
     let admitted_by_name = match &input.policy_result {
         PolicyResult::Pass(Some(rule)) => {

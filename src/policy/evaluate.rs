@@ -35,7 +35,7 @@ impl<T: Copy> GeoLookup<T> {
     }
 }
 
-/// An allowance for a time. It admits a client that the layers would refuse.
+/// A temporary allowance. It admits a client that the layers would refuse.
 #[derive(Debug, Clone)]
 pub struct Exception {
     /// Countries to admit.
@@ -59,7 +59,8 @@ pub struct Facts {
     pub protocol: String,
     /// The time of the attempt, in milliseconds since 1970.
     pub now: i64,
-    /// The rule by which `allow` refused this address in this connection.
+    /// The rule by which `allow` refused this address in this connection, if no account can
+    /// override that rule.
     pub refused_before: Option<Rule>,
     /// The names of the limits that were checked; true if the limit is reached.
     pub limits: Vec<(Arc<str>, bool)>,
@@ -194,8 +195,8 @@ pub fn evaluate(policy: &Policy, layers: &[(Layer, &Rules)], facts: &Facts) -> V
         add(Rule::AllowNets(*layer), place.allow_nets(rules));
         add(Rule::AllowCountries(*layer), place.allow_countries(rules));
         if place.needs_unknown_country_rule(rules) {
-            // A list of countries cannot contain an unknown one. `policy.unknown_country` decides
-            // here, before the weaker layers.
+            // A list of countries cannot contain an unknown one. So either `policy.unknown_country`
+            // refuses here, or this layer admits. The weaker layers are not asked.
             add(Rule::UnknownCountry, place.unknown_country(policy.reject_unknown_country));
             add(Rule::AllowCountries(*layer), RuleResult::Admits);
         }

@@ -31,7 +31,7 @@ impl fmt::Display for Per {
     }
 }
 
-/// The values of failed attempts that a limit counts.
+/// The thing that a limit counts in failed attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
     /// All failures.
@@ -76,7 +76,7 @@ pub struct Limit {
     pub per: Per,
     /// The counted values.
     pub count: Count,
-    /// The limit is reached when this many values have failed.
+    /// The limit is reached when attempts with this many distinct values have failed.
     pub max: u32,
     /// The time for which a failure counts.
     pub within: Duration,
@@ -109,7 +109,7 @@ pub struct Limits {
     /// The time for which an address stays known good after a login. Zero: no address is known
     /// good.
     pub known_good: Duration,
-    /// The key of the fingerprints of passwords.
+    /// The key of truncated password hashes, of fingerprints, and of fake SCRAM keys.
     pub hash_nonce: Arc<Secret>,
 }
 

@@ -177,7 +177,8 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// True if no account can override the rule. If `allow` refuses by such a rule, it is final.
+    /// True if no account can override the rule. After `allow` has refused by such a rule, it
+    /// refuses all attempts of this address in the connection.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(self, Self::DenyNetworks | Self::DenyAsns | Self::Limit(_))

@@ -55,10 +55,10 @@ pub fn record(
     log: MailLog<'_>,
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
-    // The journal may have the row even if appending panicked. Then the mark shows that it is
-    // stored.
-    let may_wait = record.settlement.is_some();
-    if may_wait {
+    // The journal may have the row even if appending to it panics. So a row that is appended first
+    // is stored with a mark. A delivery of the journal then skips it.
+    let may_be_waiting = record.settlement.is_some();
+    if may_be_waiting {
         // The database has just failed to write the settlement, so row and settlement wait
         // together.
         match journal.append(record) {
@@ -69,9 +69,9 @@ pub fn record(
         }
     }
     match config.log.delivery {
-        Delivery::Direct => match timed(|| store_one(config, stores, record, may_wait)) {
+        Delivery::Direct => match timed(|| store_one(config, stores, record, may_be_waiting)) {
             (Ok(stored), time) => {
-                if stored.new == 0 && !may_wait {
+                if stored.new == 0 && !may_be_waiting {
                     log.trouble("log", &ended_transaction());
                 }
                 // With a distant or busy server, waiting rows are left to `flush`.
@@ -109,8 +109,8 @@ pub fn record_later(
 ) -> Result<(), Error> {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     let Err(e) = journal.append(record) else { return Ok(()) };
-    // The journal may have the row even if appending panicked. Then the mark keeps it from being
-    // stored twice.
+    // The journal may have the row even if appending to it panicked. The mark keeps the row from
+    // being stored twice.
     match store_one(config, stores, record, true) {
         Ok(_) => {
             log.trouble("journal", &e);
@@ -137,15 +137,17 @@ fn ended_transaction() -> Error {
     Error::System { place: String::from("log.insert"), source: std::io::Error::other(what) }
 }
 
+/// Stores one row. It gets a mark if the journal may have it, too, or if a failed COMMIT may have
+/// stored it.
 fn store_one(
     config: &Config,
     stores: &mut Stores<'_>,
     record: &Record,
-    may_wait: bool,
+    may_be_waiting: bool,
 ) -> Result<StoredRows, Error> {
     let store = stores.log()?;
     let is_sure = store.confirms_commits() && config.durability == Durability::Process;
-    store_rows(store, &config.log, &[record], may_wait || !is_sure, None)
+    store_rows(store, &config.log, &[record], may_be_waiting || !is_sure, None)
 }
 
 /// Delivers some waiting rows and deletes some old marks, since the database works. If that fails,
@@ -170,19 +172,19 @@ fn deliver_waiting(
     }
 }
 
-/// The result for the settlements that waited.
+/// The result of [`catch_up`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaughtUp {
-    /// None waited.
+    /// No settlement waited.
     Nothing,
-    /// All are written.
+    /// All waiting settlements are written.
     All,
-    /// Some still wait.
+    /// Some settlements still wait.
     Waits,
 }
 
 /// Writes the settlements that wait in this host's journal, with their rows. Waits while another
-/// process writes them. All calls of an attempt together take about `query_timeout` at most.
+/// process writes them. All calls for one attempt together take about `query_timeout` at most.
 pub fn catch_up(config: &Config, stores: &mut Stores<'_>, log: MailLog<'_>) -> CaughtUp {
     let journal = Journal::new(&config.state_directory, config.durability, log);
     if !journal.has_settlements() {

@@ -11,14 +11,14 @@
 //!    refuses for good goes to `journal/set-aside`.
 //! 5. The delivery deletes the file when none of its rows waits any longer.
 //!
-//! A process that is killed or stopped at any step blocks one file, and no attempt. A row that is
-//! delivered again is stored once, because its id is stored with it (`delivery`).
+//! A process that is killed or stopped at any step blocks at most one file, and no attempt. A row
+//! that is delivered again is stored once, because its id is stored with it (`delivery`).
 //!
 //! The newline is at the start of a line, for two reasons:
 //!
 //! - A line that was written only in part, as on a full disk, does not damage the next line.
 //! - The last byte of the write is the last byte of the row. So a write that is cut short leaves an
-//!   incomplete line. The attempt takes its row for lost, and the row is never stored.
+//!   incomplete line. The attempt treats its row as lost, and the row is never stored.
 
 mod backlog;
 mod batch;
@@ -48,7 +48,7 @@ use nix::unistd::Uid;
 
 pub use self::backlog::Backlog;
 pub use self::batch::Batch;
-pub(crate) use self::batch::MANY;
+pub(crate) use self::batch::MAX_FILES;
 pub use self::batch::RowStatus;
 pub use self::lines::Line;
 pub use self::lines::Lines;
@@ -66,8 +66,8 @@ const DIRECTORY: &str = "journal";
 const ROWS: &str = "rows";
 /// The prefix of the files to deliver. An id follows.
 const BATCH_PREFIX: &str = "rows.";
-/// The file for rows with a settlement, and the start of its name when it has an id. A name of its
-/// own lets attempts find such rows.
+/// The file for rows with a settlement, and the start of its name when it has an id. Its own name
+/// lets attempts find such rows.
 const SETTLEMENTS: &str = "rows.settlements";
 /// The prefix for files and directories in the journal's place that are not ours. The old name and
 /// an id follow.
@@ -317,8 +317,8 @@ fn make_private_if_own(file: &File) -> io::Result<bool> {
     Ok(files::is_journal_file(&meta))
 }
 
-/// True if a file could not be opened perhaps because it is not ours: another user's file, a link,
-/// a directory or a FIFO.
+/// True if this error may mean that the file is not ours: another user's file, a link, a directory
+/// or a FIFO.
 fn may_be_foreign(e: &io::Error) -> bool {
     let codes = [Errno::EACCES, Errno::EPERM, Errno::ELOOP, Errno::EISDIR, Errno::ENXIO];
     codes.iter().any(|code| e.raw_os_error() == io::Error::from(*code).raw_os_error())

@@ -1,4 +1,4 @@
-//! The owner and the mode that files in the state directory must have to be used.
+//! Checks the owner and the mode of files in the state directory before they are used.
 //!
 //! All of them belong to Exim's user, and no other user may read or write them. A file that another
 //! user could have written is not trusted. Links are not followed.
@@ -45,9 +45,9 @@ pub fn is_lock_file(meta: &Metadata) -> bool {
     meta.is_file() && is_owner && meta.mode() & OTHERS == 0
 }
 
-/// True for a file of rows that only this user may write, and that has one name, or none if it was
-/// just deleted. Other users may be able to read it, as after a restore. This affects no decision,
-/// and refusing the file would delay its rows.
+/// True for a file of rows that only this user may write, and that has one hard link, or none if it
+/// was just deleted. Other users may be able to read it, as after a restore. Their reading affects
+/// no decision, and refusing the file would delay its rows.
 #[must_use]
 pub fn is_journal_file(meta: &Metadata) -> bool {
     let mode = meta.mode() & (OWNER | OTHERS_WRITE);

@@ -1,5 +1,5 @@
-//! The decoy key: a secret of this host. Decoys are derived from it, so that they look random and
-//! stay the same.
+//! The decoy key: a secret of this host. Decoys (fake SCRAM keys) are derived from it, so that they
+//! look random, and are the same each time. It is not used if `policy.hash_nonce` is set.
 
 use std::fs;
 use std::io::Read;

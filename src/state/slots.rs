@@ -24,6 +24,7 @@ use crate::state::files;
 const FILE_NAME: &str = "hash-slots";
 /// The default for each CPU. More would not be faster, and each hash takes memory.
 const SLOTS_PER_CPU: usize = 2;
+/// The smallest default, for hosts with few CPUs.
 const MIN_DEFAULT: u32 = 4;
 
 /// The default number of slots. It depends on the CPUs that this process may use.
@@ -70,7 +71,7 @@ impl Slots {
         }
     }
 
-    /// Takes a slot, if one is free.
+    /// Takes a slot; false if none is free.
     ///
     /// # Errors
     /// The file system does not support locks.
@@ -82,7 +83,7 @@ impl Slots {
         }
     }
 
-    /// Takes one of the first `count` slots, if one is free.
+    /// Takes one of the first `count` slots; false if none is free.
     fn take_one_of(&self, count: u32) -> Result<bool, Error> {
         // Processes begin at different slots, to find a free one sooner.
         let first = std::process::id();

@@ -1,12 +1,12 @@
 //! The counters behind limits, in a table that all hosts of one log database share.
 //!
 //! A counter belongs to a limit and its subject: an address, an account, or both. It holds values:
-//! passwords, accounts, or whatever else the limit counts. A row of the table is one of these:
+//! passwords, accounts, or whatever else the limit counts. An entry of the table is one of these:
 //!
 //! - a failure: `attempt` is empty. Only failures refuse.
 //! - a reservation of an attempt in progress, under the attempt's id. It takes room, so that
-//!   parallel guesses get no more answers than the limit. When the lease is over, it counts as a
-//!   failure: its process was killed or stopped, and its guess must not be free.
+//!   parallel guesses get no more answers than the limit. When its lease is over, it counts as a
+//!   failure: the attempt's process was killed or stopped, and its guess must not be free.
 //! - a reservation of a SCRAM exchange that has shown no proof yet ([`KEYS_PREFIX`]). It takes
 //!   room, and never counts as a failure of the account.
 //! - a lock: `value` is empty.
@@ -43,9 +43,9 @@ const EXPIRED_KEPT: i64 = 600_000;
 const CLOCK_MARGIN: i64 = 20_000;
 /// The time that a lock stays in the table, in milliseconds. No transaction holds it that long.
 const LOCK_TIME: i64 = 60_000;
-/// The length of a lease beyond twice `attempt_timeout`, in milliseconds: time to hash on a busy
-/// machine.
-const LEASE: i64 = 20_000;
+/// The time by which a lease is longer than twice `attempt_timeout`, in milliseconds. It allows for
+/// hashing on a busy machine.
+const LEASE_MARGIN: i64 = 20_000;
 /// The first character of `attempt` in a reservation of a SCRAM exchange without a proof. It sorts
 /// after all hexadecimal digits.
 const KEYS_PREFIX: char = '~';
@@ -53,7 +53,7 @@ const KEYS_PREFIX: char = '~';
 /// The time after which an attempt in progress counts as a failure, in milliseconds.
 #[must_use]
 pub fn lease(attempt_timeout: Duration) -> i64 {
-    milliseconds(attempt_timeout).saturating_mul(2).saturating_add(LEASE)
+    milliseconds(attempt_timeout).saturating_mul(2).saturating_add(LEASE_MARGIN)
 }
 
 /// The time at which an attempt reads or changes the table, and the length of its lease.
@@ -83,12 +83,13 @@ impl Counter {
         &self.limit
     }
 
-    /// True if an attempt needs room with it before its password is checked.
+    /// True if an attempt needs room with this counter before its password is checked.
     fn is_rejecting(&self) -> bool {
         self.limit.action == Action::Reject
     }
 
-    /// The order in which locks are taken, so that two attempts never wait for each other.
+    /// The sort key for taking locks. All attempts take them in one order, so that two of them
+    /// never wait for each other.
     fn key(&self) -> (&str, &str, &str) {
         (&self.limit.name, &self.account, &self.remote)
     }
@@ -109,7 +110,7 @@ impl Counter {
     }
 }
 
-/// Cuts a name to what the table holds.
+/// Cuts a name to the length that the table holds.
 #[must_use]
 pub fn name(name: &str) -> String {
     let mut end = name.len().min(MAX_NAME);
@@ -144,7 +145,14 @@ pub const FAILED: &str =
 const LIVE: &str = "rule = :rule AND account = :account AND remote = :remote \
                     AND expires > :now AND expires < :latest AND value <> ''";
 
-/// The parameters of [`FAILED`], and of the entries that have not expired: `now` and `latest`.
+/// The parameters of [`FAILED`], and of the condition that an entry counts at all.
+///
+/// - `now`: an entry that expires by then has expired.
+/// - `latest`: an entry that expires then or later comes from a wrong clock or from a longer
+///   `within`, and does not count.
+/// - `begun`: a reservation that expires by then is older than its lease.
+/// - `ahead`: a reservation that expires later comes from a host whose clock is ahead by more than
+///   `CLOCK_MARGIN`.
 #[must_use]
 pub fn bounds(limit: &Limit, clock: Clock) -> [(&'static str, Value); 4] {
     let within = milliseconds(limit.within);
@@ -254,8 +262,8 @@ pub fn reserve(
         }
         for (counter, state) in counters.iter().zip(&states) {
             let (attempt, expires) = attempt_limits.reservation(counter, purpose, clock);
-            // A known failure of the value that outlasts the attempt needs no reservation. So many
-            // attempts with one value leave one entry.
+            // If the value has a failure that outlasts the attempt, it needs no reservation. So all
+            // attempts with the same value leave a single entry.
             let outlasts = clock.now.saturating_add(clock.lease);
             if !matches!(state, State::Known(until) if *until > outlasts) {
                 replace(store, &counter.parameters(&counter.value, &attempt, expires))?;

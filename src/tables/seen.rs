@@ -20,7 +20,7 @@ const FRESH: i64 = 3600;
 pub struct SeenLogin {
     /// The account's name.
     pub account: String,
-    /// The name under which the address is counted.
+    /// The address or network that limits count.
     pub remote: String,
     /// The country's code, or empty.
     pub country: String,

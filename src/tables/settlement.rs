@@ -1,6 +1,6 @@
 //! The settlement of an attempt: the changes that its result makes to its counters, and to the
-//! addresses and countries remembered. It can wait in the journal, so it holds rows and values, and
-//! no configuration.
+//! addresses and countries remembered. It can wait in the journal, so it holds plain texts and
+//! numbers, and no configuration.
 
 use serde::Deserialize;
 use serde::Serialize;

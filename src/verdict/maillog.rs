@@ -117,7 +117,7 @@ fn hint(attempt: &Attempt) -> Option<String> {
     }
 }
 
-/// Quotes a text if it could end its field early.
+/// Quotes a text if it could end its field early. An empty text becomes a dash.
 fn field_value(text: &str) -> String {
     match text {
         "" => String::from("-"),

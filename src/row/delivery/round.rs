@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::error::StoreFault;
 use crate::row::journal::Journal;
 use crate::row::journal::Line;
-use crate::row::journal::MANY;
+use crate::row::journal::MAX_FILES;
 use crate::row::journal::Record;
 use crate::row::journal::RowStatus;
 use crate::store::Deadline;
@@ -27,8 +27,8 @@ const ATTEMPT_ROWS: usize = 8;
 const ATTEMPT_FILE_LENGTH: u64 = 1 << 18;
 /// The rows that other deliveries store in one transaction.
 const ROWS: usize = 200;
-/// After this number of rows in succession that failed alone, with no known fault of the row, the
-/// database is at fault, and delivery of these lines stops.
+/// After this many consecutive failures, each of a single row and without a known fault of the row,
+/// the delivery of these lines stops. The database is taken to be at fault.
 const MAX_FAILURES: u32 = 3;
 
 /// The result of a delivery.
@@ -75,7 +75,8 @@ pub struct Pace {
     rows: usize,
     /// The longest file that is delivered, in bytes.
     longest: u64,
-    /// The start of the time for the whole delivery. Without it, each transaction has its own time.
+    /// The start of the delivery, if its time is limited as a whole. `None` if each transaction has
+    /// its own time.
     start: Option<Instant>,
     /// True if only rows with settlements are delivered.
     settlements: bool,
@@ -93,7 +94,7 @@ impl Pace {
             longest: ATTEMPT_FILE_LENGTH,
             start: Some(Instant::now()),
             settlements: false,
-            files: MANY,
+            files: MAX_FILES,
             timeouts,
         }
     }
@@ -102,14 +103,14 @@ impl Pace {
     pub(super) fn of_settlements(timeouts: Timeouts, time: Duration) -> Self {
         let timeouts = Timeouts { attempt: time, ..timeouts };
         let start = Some(Instant::now());
-        let (rows, longest, files) = (ROWS, u64::MAX, MANY);
+        let (rows, longest, files) = (ROWS, u64::MAX, MAX_FILES);
         Self { rows, longest, start, settlements: true, files, timeouts }
     }
 
     /// The pace of `flush`: all rows, and the time-outs hold for each transaction.
     #[must_use]
     pub fn of_flush(timeouts: Timeouts) -> Self {
-        let (rows, longest, files) = (ROWS, u64::MAX, MANY);
+        let (rows, longest, files) = (ROWS, u64::MAX, MAX_FILES);
         Self { rows, longest, start: None, settlements: false, files, timeouts }
     }
 
@@ -120,7 +121,8 @@ impl Pace {
         Self { files: usize::MAX, ..Self::of_flush(timeouts) }
     }
 
-    /// The moment when half of the time is over. Then rows are committed and no more are stored.
+    /// The moment when half of the time is over. Then no more rows are stored, and the rest of the
+    /// time is for the COMMIT.
     fn half(&self, start: Instant) -> Option<Instant> {
         start.checked_add(self.timeouts.attempt.checked_div(2)?)
     }
@@ -274,8 +276,8 @@ impl Round<'_, '_> {
         statuses
     }
 
-    /// Writes the settlement of a row that could not be stored for this reason; false if it has to
-    /// wait. Writing it again with its row does no harm.
+    /// Writes the settlement of a row that could not be stored for this reason. Returns false if
+    /// the settlement has to wait. Writing it again later, with the row, does no harm.
     fn settle(&mut self, record: &Record, reason: &Error) -> bool {
         if record.settlement.is_none() {
             return true;

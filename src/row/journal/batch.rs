@@ -39,7 +39,7 @@ const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 /// A delivery renames the current file only if fewer files than this wait. Otherwise each delivery
 /// would leave one more file while the database is away.
-pub(crate) const MANY: usize = 64;
+pub(crate) const MAX_FILES: usize = 64;
 
 /// A locked file of rows.
 pub struct Batch {
@@ -89,7 +89,7 @@ impl Journal<'_> {
     /// # Errors
     /// As for `batches`.
     pub fn batches_of_settlements(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut files = self.list(&[SETTLEMENTS], MANY)?;
+        let mut files = self.list(&[SETTLEMENTS], MAX_FILES)?;
         files.retain(|path| is_settlements_file(path));
         Ok(files)
     }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::policy::Action;
 use crate::policy::Limit;
 
-/// The state of an attempt's limits, and the counters where it counts.
+/// The state of an attempt's limits, and the counters to which its failure would be added.
 #[derive(Debug)]
 pub struct AttemptLimits {
     /// The id of this attempt.
@@ -36,7 +36,7 @@ pub struct AttemptLimits {
 pub struct Subject<'a> {
     /// The account's name in lower case, with the default domain.
     pub account: &'a str,
-    /// The name under which the address is counted.
+    /// The address or network that limits count, or `local`.
     pub remote: &'a str,
     /// The country's code, or empty.
     pub country: &'a str,
@@ -88,7 +88,7 @@ impl AttemptLimits {
         Counter { limit: limit.clone(), account, remote, value, reservations: Vec::new() }
     }
 
-    /// Adds the state of a counter. Under `log_only` no client has to wait.
+    /// Notes the state of a limit's counter. Under `log_only` no client has to wait.
     pub fn note(&mut self, limit: &Limit, state: State, log_only: bool) {
         let is_reached = state == State::Reached;
         match limit.action {
@@ -109,7 +109,7 @@ impl AttemptLimits {
         }
     }
 
-    /// Adds a counter where a failure of the attempt counts.
+    /// Adds a counter to which a failure of the attempt would be added.
     pub fn add_counter(&mut self, counter: Counter) {
         self.counters.push(counter);
     }
@@ -162,7 +162,9 @@ impl AttemptLimits {
         &self.counters
     }
 
-    /// The id and the end of a reservation.
+    /// The id of a reservation, and the time at which it expires. With an account's counter, a
+    /// reservation for SCRAM keys has its own prefix, so it never counts as a failure. It expires
+    /// when its lease is over.
     pub(super) fn reservation(
         &self,
         counter: &Counter,

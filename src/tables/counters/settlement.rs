@@ -1,5 +1,5 @@
 //! The settlement of one counter: the changes that the result of an attempt makes to it. It can
-//! wait in the journal, so it holds rows and values, and no configuration.
+//! wait in the journal, so it holds plain texts and numbers, and no configuration.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -43,8 +43,8 @@ pub struct CounterSettlement {
 struct Failed {
     /// The time until which the value counts as failed, in milliseconds since 1970.
     until: i64,
-    /// The latest plausible end of an existing failure. A later one comes from a wrong clock, or
-    /// from a longer `within`.
+    /// The latest plausible end of an existing failure. One that ends later comes from a wrong
+    /// clock or from a longer `within`, and is replaced.
     latest: i64,
 }
 
@@ -75,8 +75,8 @@ impl AttemptLimits {
 }
 
 impl CounterSettlement {
-    /// Prepares it to be written later. Another attempt may have failed with the value by then, and
-    /// its failure stays.
+    /// Prepares the settlement to be written later. It will not shorten any failure that another
+    /// attempt has added by then.
     pub fn postpone(&mut self) {
         if let Some(failed) = &mut self.failed {
             failed.latest = i64::MAX;
