@@ -74,14 +74,14 @@ impl<'a> Call<'a> {
     }
 
     /// The start of this call, in milliseconds since 1970.
-    pub(super) fn start(&self) -> i64 {
+    pub(super) fn milliseconds(&self) -> i64 {
         let since_1970 = self.start_time.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since_1970.as_millis()).unwrap_or(0)
     }
 
     /// The start of this call, in seconds since 1970.
     pub(super) fn seconds(&self) -> i64 {
-        self.start().div_euclid(1000)
+        self.milliseconds().div_euclid(1000)
     }
 
     /// The time now. The attempt may have waited since the call began.
@@ -89,7 +89,7 @@ impl<'a> Call<'a> {
         let waited = self.start_time.start.elapsed().as_millis();
         let waited = i64::try_from(waited).unwrap_or(i64::MAX);
         let lease = counters::lease(self.context.config.timeouts.attempt);
-        Clock { now: self.start().saturating_add(waited), lease }
+        Clock { now: self.milliseconds().saturating_add(waited), lease }
     }
 
     /// True if failures have reached a limit that rejects.

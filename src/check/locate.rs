@@ -40,7 +40,7 @@ pub(super) fn locate(call: &mut Call<'_>, allowed: Option<Allowed>) -> Located {
         country,
         asn,
         protocol: call.protocol().to_uppercase(),
-        now: call.start(),
+        now: call.milliseconds(),
         // Rules that an account may override are applied again.
         refused_before: allowed.rule.filter(Rule::is_final),
         limits: Vec::new(),

@@ -28,15 +28,15 @@ pub(super) fn check(
     if lookup.is_name_canonical {
         return Ok(());
     }
-    let broken = |what: String| Err(Error::Config { file: config.path.clone(), what });
+    let ambiguous = |what: String| Err(Error::Config { file: config.path.clone(), what });
     if let Some(rule) = &config.ambiguous_rule {
-        return broken(rule.clone());
+        return ambiguous(rule.clone());
     }
     if login.is_plain() {
         return Ok(());
     }
     if config.policy.depends_on_names() || are_exceptions_in_use(call) {
-        return broken(String::from(
+        return ambiguous(String::from(
             "accounts.query: no column username, or an empty one. A login that is not printable ASCII, \
              accounts.default_domain included, may be another spelling of an account, and rules and limits \
              by name would not hold for it: return the name as it is stored, AS username",

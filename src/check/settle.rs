@@ -100,10 +100,10 @@ pub(super) fn settle(
 /// later attempt tries again.
 pub(super) fn prune(call: &mut Call<'_>) {
     let policy = call.policy();
-    if call.context.mode == Mode::DryRun || call.start().rem_euclid(PRUNE_ONE_IN) != 0 {
+    if call.context.mode == Mode::DryRun || call.milliseconds().rem_euclid(PRUNE_ONE_IN) != 0 {
         return;
     }
-    let (now, seconds) = (call.start(), call.seconds());
+    let (now, seconds) = (call.milliseconds(), call.seconds());
     if !policy.limits.list.is_empty() {
         let _ = call.stores.log().and_then(|log| counters::prune(log, now)).ok();
     }

@@ -162,7 +162,8 @@ impl Journal<'_> {
         Ok(Some(Batch { path, file, lines }))
     }
 
-    /// Sets aside the lines with such a status, and comments them out. Returns their number.
+    /// Sets aside incomplete lines and rows that the table refuses for good, and comments them out.
+    /// Returns their number.
     ///
     /// # Errors
     /// The rows cannot be set aside, or the file cannot be written. The next delivery tries again.
