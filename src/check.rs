@@ -31,6 +31,7 @@ pub use self::reveal::allow;
 pub use self::reveal::prove;
 pub use self::reveal::reveal;
 pub use self::reveal::scram;
+use self::stages::AccountFound;
 use self::stages::PasswordVerified;
 use self::stages::Stages;
 use crate::attempt::Attempt;
@@ -171,6 +172,7 @@ fn run<'a>(
         call.stores.close();
         Err(Error::Bug(panic))
     });
+    stages.account.iter_mut().for_each(AccountFound::wipe_passwords);
     let (mut verdict, mut error) = conclude(&call, &mut stages, examined);
     let unsettled = settle::settle(&mut call, &stages, &verdict);
     if let Err(e) = record(&mut call, &verdict, unsettled) {

@@ -52,15 +52,6 @@ const CASES: &[Case] = &[
         },
         "remove it",
     ),
-    (
-        "Exim's file, which others may read and so lock",
-        |site| {
-            site.write("state/hash-slots", "");
-            give_to_exim(&site.path("state/hash-slots"));
-            chmod(site, "state/hash-slots", 0o644);
-        },
-        "remove it",
-    ),
     ("a directory", |site| fs::create_dir(site.path("state/hash-slots")).unwrap(), "remove it"),
 ];
 
@@ -109,5 +100,22 @@ fn without_slots_attempts_are_435_only_if_max_parallel_hashes_is_set() {
         }
         assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{name}: {}", site.main_log());
         assert!(site.tool(&["config"], "").contains("accounts.max_parallel_hashes=4\n"));
+    }
+}
+
+/// Other users could lock the file, but without it there would be no bound on hashing.
+#[test]
+fn a_slot_file_that_other_users_may_read_is_made_private() {
+    let site = Site::new(Base::mariadb(), "[policy]\nfailure_time = \"0s\"\n");
+    site.account(U, "secret");
+    let exim = site.exim();
+    assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{}", site.main_log());
+    for mode in [0o644, 0o666, 0o640] {
+        chmod(&site, "state/hash-slots", mode);
+        assert_eq!(attempt(&exim, GB, U, "secret"), ACCEPTED, "{mode:o}: {}", site.main_log());
+        expect_line(&site, "status=204 reason=- rule=- auth_ok=1 policy_reject=0 country=GB");
+        assert_eq!(flags(&site), (YES, NO), "{mode:o}");
+        let now = fs::metadata(site.path("state/hash-slots")).unwrap().permissions().mode();
+        assert_eq!(now & 0o777, 0o600, "{mode:o}");
     }
 }

@@ -133,6 +133,11 @@ impl AccountFound<'_> {
         policy.layers(&self.username, self.account.as_ref().map(|account| &account.rules))
     }
 
+    /// Wipes the stored passwords from memory: no later step needs them.
+    pub(super) fn wipe_passwords(&mut self) {
+        self.account.iter_mut().for_each(|account| account.passwords.clear());
+    }
+
     /// The stored passwords.
     pub(super) fn passwords(&self) -> &[Secret] {
         self.account.as_ref().map_or(&[], |account| &account.passwords)

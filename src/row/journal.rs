@@ -310,11 +310,11 @@ fn is_own_directory(meta: &Metadata) -> bool {
 /// Returns true for a journal file of this user. If others may read it, as after a restore, it is
 /// made private.
 fn make_private_if_own(file: &File) -> io::Result<bool> {
-    let meta = file.metadata()?;
-    if files::is_journal_file(&meta) && !files::is_private(&meta) {
-        file.set_permissions(Permissions::from_mode(0o600))?;
+    let is_own = files::is_journal_file(&file.metadata()?);
+    if is_own {
+        files::make_private(file)?;
     }
-    Ok(files::is_journal_file(&meta))
+    Ok(is_own)
 }
 
 /// True if this error may mean that the file is not ours: another user's file, a link, a directory

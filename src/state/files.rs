@@ -6,9 +6,11 @@
 use std::fs::File;
 use std::fs::Metadata;
 use std::fs::OpenOptions;
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::unistd::Uid;
@@ -52,6 +54,18 @@ pub fn is_lock_file(meta: &Metadata) -> bool {
 pub fn is_journal_file(meta: &Metadata) -> bool {
     let mode = meta.mode() & (OWNER | OTHERS_WRITE);
     meta.is_file() && is_own(meta) && mode == OWNER && meta.nlink() <= 1
+}
+
+/// Takes all permissions of other users away from an open file, if this user owns it.
+///
+/// # Errors
+/// The permissions cannot be changed.
+pub fn make_private(file: &File) -> io::Result<()> {
+    let meta = file.metadata()?;
+    if is_own(&meta) && !is_private(&meta) {
+        file.set_permissions(Permissions::from_mode(OWNER))?;
+    }
+    Ok(())
 }
 
 /// Opens a private file to read it.
