@@ -292,3 +292,26 @@ fn only_the_boundary_reads_the_clock() {
         assert!(may || !code.contains("SystemTime::now"), "{} reads the clock", module.join("/"));
     }
 }
+
+/// The names of types that are defined more than once, in the library and the tool together.
+fn repeated_types(crates: &[Crate]) -> Vec<String> {
+    let code = crates.iter().flat_map(Crate::modules).flat_map(|(_, code)| code.lines());
+    let names = code.filter_map(|line| {
+        let line = line.trim_start();
+        let line = line
+            .strip_prefix("pub")
+            .map_or(line, |rest| rest.split_once(' ').map_or(rest, |(_, definition)| definition));
+        let (kind, rest) = line.split_once(' ')?;
+        let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+        ["struct", "enum", "trait", "type"].contains(&kind).then(|| name.to_owned())
+    });
+    let mut seen = BTreeSet::new();
+    names.filter(|name| !seen.insert(name.clone())).collect()
+}
+
+#[test]
+fn each_type_name_stands_for_one_type() {
+    assert_eq!(repeated_types(&[library(), tool()]), Vec::<String>::new());
+    let planted = planted(&[("a", "pub struct Answer;"), ("b", "pub(crate) enum Answer {}")]);
+    assert_eq!(repeated_types(&[planted]), ["Answer"]);
+}
