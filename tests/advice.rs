@@ -108,13 +108,13 @@ fn config_fails_if_the_embedded_database_cannot_be_written() {
     chmod(&file, 0o400);
     let log = check(&site, "log");
     assert!(
-        log.starts_with("failed ") && log.contains("/authpolicy.db: Permission denied, and"),
+        log.starts_with("failed ") && log.contains("/authpolicy.db: Permission denied, but the"),
         "{log}"
     );
     chmod(&file, 0o600);
     chmod(&site.path("state"), 0o500);
     let log = check(&site, "log");
-    assert!(log.starts_with("failed ") && log.contains("/state: Permission denied, and"), "{log}");
+    assert!(log.starts_with("failed ") && log.contains("/state: Permission denied, but the"), "{log}");
     chmod(&site.path("state"), 0o700);
     assert!(check(&site, "log").starts_with("ok"));
 }
@@ -183,7 +183,7 @@ fn an_unreadable_file_is_reported_with_the_remedy() {
     assert!(status == 2 && printed.contains("authpolicy.toml: cannot be read by uid"), "{printed}");
     assert!(printed.contains("chgrp it to the group of Exim's user, and chmod 640"), "{printed}");
     fs::remove_file(&toml).unwrap();
-    assert!(config(&site).1.contains("to the tool with --config"));
+    assert!(config(&site).1.contains("with config= in Exim and --config of the"));
 }
 
 /// Returns the statements of a document: those before `authpolicy db init`, and those after it.

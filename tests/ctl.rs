@@ -73,7 +73,7 @@ fn accounts_are_added_changed_disabled_and_deleted() {
             assert_eq!((status, stderr.contains("does not exist")), (1, true), "{stderr}");
         }
         let (status, _, stderr) = run(&site, &["user", "add", "v@example.com"], "");
-        assert_eq!((status, stderr.contains("a password has 1 to")), (2, true), "{stderr}");
+        assert_eq!((status, stderr.contains("the password must have 1 to")), (2, true), "{stderr}");
         for verb in [&["user", "add", "v@example.com"][..], &["hash"]] {
             let (status, stdout, stderr) = run(&site, verb, "secret\nsecret\n");
             assert_eq!((status, &*stdout), (2, ""), "{verb:?}: {stderr}");
