@@ -114,7 +114,10 @@ fn config_fails_if_the_embedded_database_cannot_be_written() {
     chmod(&file, 0o600);
     chmod(&site.path("state"), 0o500);
     let log = check(&site, "log");
-    assert!(log.starts_with("failed ") && log.contains("/state: Permission denied, but the"), "{log}");
+    assert!(
+        log.starts_with("failed ") && log.contains("/state: Permission denied, but the"),
+        "{log}"
+    );
     chmod(&site.path("state"), 0o700);
     assert!(check(&site, "log").starts_with("ok"));
 }
