@@ -173,18 +173,22 @@ fn run<'a>(
         Err(Error::Bug(panic))
     });
     stages.account.iter_mut().for_each(AccountFound::wipe_passwords);
-    let (mut verdict, mut error) = conclude(&call, &mut stages, examined);
+    let (mut verdict, error) = conclude(&call, &mut stages, examined);
+    let mut errors: Vec<Error> = error.into_iter().collect();
     let unsettled = settle::settle(&mut call, &stages, &verdict);
     if let Err(e) = record(&mut call, &verdict, unsettled) {
         verdict.decision = Decision::CANNOT_TELL;
-        error = error.or(Some(e));
+        errors.push(e);
     }
     settle::prune(&mut call);
     call.stores.troubles().for_each(|e| context.log.trouble("check", &e));
     let Call { stores, geo_error, .. } = call;
     // The caller may make the client wait for `failure_time`, which must not hold connections.
     drop(stores);
-    context.log.attempt(attempt, &verdict, error.or(geo_error).as_ref());
+    if errors.is_empty() {
+        errors.extend(geo_error);
+    }
+    context.log.attempt(attempt, &verdict, &errors);
     (verdict, stages)
 }
 

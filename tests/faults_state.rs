@@ -20,6 +20,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use common::Base;
+use common::Client;
 use common::MariaDb;
 use common::Site;
 use common::exim::users;
@@ -28,6 +29,7 @@ use common::fault::Fault;
 use common::fault::LATER;
 use common::fault::POLICY;
 use common::mount::Mount;
+use common::site::GB;
 use common::smtp::ACCEPTED;
 use common::smtp::CANNOT_TELL;
 
@@ -160,8 +162,7 @@ fn without_state_directory_and_table_attempts_get_435() {
 /// another place for a row.
 #[test]
 fn an_unusable_directory_of_the_embedded_database_causes_435() {
-    const CAUSES: [&str; 3] =
-        ["does not exist", "must be writable for uid", "no place took the row"];
+    const CAUSES: [&str; 1] = ["no place took the row"];
     for problem in PROBLEMS.concat() {
         let (site, mounted) = rig(Base::Sqlite, POLICY, &[problem]);
         let exim = site.exim();
@@ -185,6 +186,24 @@ fn an_unusable_directory_of_the_embedded_database_causes_435() {
             Full => assert!(tally.without_row > 0, "{tally:?}"),
         }
     }
+}
+
+/// The first error does not hide the second: the line is the only record of such an attempt.
+#[test]
+fn the_line_of_an_attempt_without_a_row_names_the_error_and_the_missing_row() {
+    let site = common::fault::site(Base::Sqlite, POLICY);
+    let exim = site.exim();
+    let attempt = || Client::connect_from(exim.port, GB).plain(b"u-0@example.com", b"secret");
+    assert_eq!(attempt(), ACCEPTED, "{}", site.main_log());
+    let rows = site.rows().len();
+    break_state(&site, Missing, None);
+    assert_eq!(attempt(), CANNOT_TELL);
+    repair_state(&site, Missing, None);
+    let line = site.lines().pop().unwrap();
+    assert!(line.contains("status=503 reason=internal"), "{line}");
+    let (account, row) = line.split_once("; log: no place took the row: ").expect(&line);
+    assert!(account.contains("does not exist") && row.contains("does not exist"), "{line}");
+    assert_eq!(site.rows().len(), rows, "no place took it");
 }
 
 #[test]

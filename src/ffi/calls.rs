@@ -266,7 +266,7 @@ fn decide(
         // record.
         Err(e) => {
             let verdict = Verdict::cannot_tell(attempt.shown.to_lowercase());
-            mail_log().attempt(attempt, &verdict, Some(&e));
+            mail_log().attempt(attempt, &verdict, &[e]);
             (verdict, Duration::ZERO)
         }
     };

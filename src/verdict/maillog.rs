@@ -29,10 +29,10 @@ impl<'a> MailLog<'a> {
         Self { write }
     }
 
-    /// Logs an attempt. `error` is the cause if the decision is "cannot tell".
-    pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, error: Option<&Error>) {
+    /// Logs an attempt. `errors` are the causes if the decision is "cannot tell".
+    pub fn attempt(self, attempt: &Attempt, verdict: &Verdict, errors: &[Error]) {
         let problems: Vec<_> =
-            hint(attempt).into_iter().chain(error.map(ToString::to_string)).collect();
+            hint(attempt).into_iter().chain(errors.iter().map(ToString::to_string)).collect();
         let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
         let problem = match &*problems {
             [] => String::new(),
