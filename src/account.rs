@@ -1,7 +1,7 @@
 //! An account: the administrator's query, its parameters and its columns.
 
-pub mod cached;
 mod pattern;
+pub mod remembered;
 
 use crate::attempt::Attempt;
 use crate::attempt::Proof;
@@ -84,9 +84,9 @@ pub struct AccountLookup {
 }
 
 impl AccountLookup {
-    /// The result for a cached account, used because no host of the database can be reached.
+    /// The result for a remembered account, used because no host of the database can be reached.
     #[must_use]
-    pub fn from_cache(account: Option<Account>, accounts: &Accounts) -> Self {
+    pub fn from_remembered(account: Option<Account>, accounts: &Accounts) -> Self {
         let is_name_canonical = accounts.query_is_default
             || account.as_ref().is_none_or(|account| account.username.is_some());
         Self { account, is_name_canonical }

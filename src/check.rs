@@ -2,7 +2,7 @@
 //! step. `run` settles the result with the limits, and writes the row and the line.
 //!
 //! Every `Err` ends in "cannot tell" (`conclude`). With `accounts.serve_stale`, an unreachable
-//! database of accounts does so, too, unless the cached account is accepted. Each step of `examine`
+//! database of accounts does so, too, unless the remembered account is accepted. Each step of `examine`
 //! needs the stages before it (check/stages.rs), so their order cannot be changed by mistake.
 
 mod broken;
@@ -215,7 +215,7 @@ fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error
     let verified = credentials::verify(call, login, account, rules, reservation)?;
     let credentials = password.insert(verified).credentials(login)?;
     place::check_new_country(call, located, account, rules, credentials)?;
-    credentials::update_cache(call, account, &rules.decision_input(credentials));
+    credentials::remember(call, account, &rules.decision_input(credentials));
     Ok(())
 }
 
@@ -264,9 +264,9 @@ fn conclude(
     let mut error = examined.err();
     let unreachable = stages.account.as_mut().and_then(|found| found.unreachable.take());
     if verdict.decision.kind == DecisionKind::Accept {
-        unreachable.iter().for_each(|e| call.context.log.served_from_cache(e));
+        unreachable.iter().for_each(|e| call.context.log.served_from_remembered(e));
     } else {
-        // A cached account can be accepted, never refused.
+        // A remembered account can be accepted, never refused.
         error = error.or(unreachable);
     }
     if let Some(e) = &error {

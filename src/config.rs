@@ -111,7 +111,7 @@ pub struct Accounts {
     /// The number of processes of this host that may hash at the same time; `None` if it is not
     /// given.
     pub max_parallel_hashes: Option<u32>,
-    /// The time for which a cached account can be used while no server can be reached.
+    /// The time for which a remembered account can be used while no server can be reached.
     pub serve_stale: Option<Duration>,
     /// The domain that is appended to a login without `@`.
     pub default_domain: String,
@@ -242,8 +242,8 @@ impl Config {
         let mut config = contain::catch("config", read)
             .unwrap_or_else(|panic| Err(format!("cannot be read: {panic}, please report it")))
             .map_err(|what| Error::Config { file: path.to_owned(), what })?;
-        config.accounts.database.cache_addresses_in(&config.state_directory);
-        config.log.database.cache_addresses_in(&config.state_directory);
+        config.accounts.database.remember_addresses_in(&config.state_directory);
+        config.log.database.remember_addresses_in(&config.state_directory);
         Ok(config)
     }
 

@@ -1,7 +1,7 @@
 //! authpolicy: decides each SMTP AUTH inside Exim, from the password to the log row.
 //!
 //! Exim asks if it may accept an attempt. The plugin answers yes, no, or "cannot tell". No error
-//! leads to an acceptance, unless `accounts.serve_stale` lets a cached account stand in for a
+//! leads to an acceptance, unless `accounts.serve_stale` lets a remembered account stand in for a
 //! database that cannot be reached. Each attempt is recorded, in a row and in a line of Exim's log.
 //!
 //! A driver of Exim that checks the client's proof itself also gets the account's password or its
@@ -15,7 +15,7 @@
 //!   IPv4 address that it carries
 //! - `session`: the state that lives as long as the process
 //! - [`check`]: the story of an attempt, one call for each step
-//! - [`account`]: the account query and its columns; the accounts cached on this host
+//! - [`account`]: the account query and its columns; the accounts remembered on this host
 //! - [`policy`]: rules, facts and the decision, without I/O
 //! - [`tables`]: the plugin's own tables: failures counted, addresses remembered, exceptions
 //! - [`verdict`]: the result of an attempt, Exim's reply and the log line
@@ -32,7 +32,7 @@
 //! The `authpolicy` tool is the package in `tool/`. It uses only these modules
 //! (`tests/layering.rs` checks this list):
 //!
-//! - [`account`]: the name and the query parameters of an account; cached accounts, to delete them
+//! - [`account`]: the name and the query parameters of an account; remembered accounts, to delete them
 //! - [`attempt`]: a trial attempt, a typed address, and the maximum length of a password
 //! - [`check`]: the decision about a trial attempt, with the facts and the rules
 //! - [`config`]: the configuration

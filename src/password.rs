@@ -327,7 +327,7 @@ pub fn describe(
 /// True if a copy may be kept outside of the database: it is a hash, and the hash alone is not
 /// enough to log in.
 #[must_use]
-pub fn may_be_cached(stored: &Secret, settings: &Settings) -> bool {
+pub fn may_be_remembered(stored: &Secret, settings: &Settings) -> bool {
     match Content::read(stored, settings) {
         Ok(Content::Password(scheme, read)) => {
             // NTLM accepts this hash in place of the password.

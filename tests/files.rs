@@ -117,7 +117,7 @@ fn under_umask_0_all_files_are_for_exims_user_only() {
 }
 
 #[test]
-fn under_umask_0_journal_and_cached_accounts_are_for_exims_user_only() {
+fn under_umask_0_journal_and_remembered_accounts_are_for_exims_user_only() {
     let site = site(Base::mariadb());
     let config = site.read("authpolicy.toml");
     let config = config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n");

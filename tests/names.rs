@@ -369,7 +369,7 @@ fn serve_stale_tries_the_remembered_address_while_name_servers_are_silent() {
         rig.server.kill();
         let (reply, lines) = rig.attempt("secret");
         assert_eq!(reply, ACCEPTED, "{lines}");
-        assert!(lines.contains("the cached account is used"), "{lines}");
+        assert!(lines.contains("the remembered account is used"), "{lines}");
         assert!(lines.contains("no name server could tell"), "{lines}");
         // Without an address, it is unknown if the host is away.
         fs::remove_file(rig.site.path("state/addresses-of-db1")).unwrap();

@@ -161,7 +161,7 @@ fn no_signal_ends_exim_if_writing_fails() {
     for base in Base::all() {
         let site = site(base);
         let config = site.read("authpolicy.toml");
-        // The plugin also writes the file of a cached account, and the hash for unknown accounts.
+        // The plugin also writes the file of a remembered account, and the hash for unknown accounts.
         let more = "[accounts]\nserve_stale = \"1h\"\n";
         if matches!(site.base, Base::MariaDb(..)) {
             site.write_config(&config.replace("[accounts]\n", more));

@@ -275,7 +275,7 @@ fn drivers_get_no_account_for_another_spelling() {
 }
 
 #[test]
-fn a_cached_account_is_served_only_by_a_plain_name() {
+fn a_remembered_account_is_served_only_by_a_plain_name() {
     let rig = common::stale::rig("serve_stale = \"24h\"\n", &["u", "j\u{f6}rg"]);
     for name in ["u", "j\u{f6}rg"] {
         assert_eq!(rig.attempt(name, "secret"), ACCEPTED, "{}", rig.site.main_log());

@@ -17,7 +17,7 @@ use crate::account;
 use crate::account::Account;
 use crate::account::AccountLookup;
 use crate::account::Login;
-use crate::account::cached::CachedAccount;
+use crate::account::remembered::RememberedAccount;
 use crate::attempt::Proof;
 use crate::attempt::printable;
 use crate::error::Error;
@@ -32,16 +32,16 @@ use crate::policy::DecisionKind;
 use crate::tables::counters::Purpose;
 
 /// Finds the account. While no host of its database can be reached, an attempt with a password is
-/// served from the cache.
+/// served by a remembered account.
 ///
 /// # Errors
 /// The database cannot tell, or the account's data cannot be understood.
 pub(super) fn find<'a>(call: &mut Call<'a>, login: &Login) -> Result<AccountFound<'a>, Error> {
     let is_served = matches!(call.attempt.proof, Proof::Password(_));
-    let cache = is_served.then(|| cache_entry(call, login)).flatten();
-    let (account, unreachable) = match (look_up(call, login), &cache) {
-        (Err(e), Some(cache)) if e.store_fault() == Some(StoreFault::Unreachable) => {
-            let lookup = AccountLookup::from_cache(cache.load(), &call.config().accounts);
+    let remembered = is_served.then(|| remembered_entry(call, login)).flatten();
+    let (account, unreachable) = match (look_up(call, login), &remembered) {
+        (Err(e), Some(remembered)) if e.store_fault() == Some(StoreFault::Unreachable) => {
+            let lookup = AccountLookup::from_remembered(remembered.load(), &call.config().accounts);
             names::check(call, login, &lookup)?;
             (lookup.account, Some(e))
         }
@@ -50,26 +50,26 @@ pub(super) fn find<'a>(call: &mut Call<'a>, login: &Login) -> Result<AccountFoun
     let canonical = account.as_ref().and_then(|account| account.username.as_ref());
     let username = canonical.map_or_else(|| shown(login), |name| printable(name.as_bytes()));
     let fingerprint = history::fingerprint(&call.policy().limits, account.as_ref());
-    Ok(AccountFound { account, username, fingerprint, cache, unreachable })
+    Ok(AccountFound { account, username, fingerprint, remembered, unreachable })
 }
 
-/// The account's place in the cache; `None` if accounts are not cached.
-fn cache_entry<'a>(call: &Call<'a>, login: &Login) -> Option<CachedAccount<'a>> {
+/// The file of the remembered account; `None` if accounts are not remembered.
+fn remembered_entry<'a>(call: &Call<'a>, login: &Login) -> Option<RememberedAccount<'a>> {
     let parameters = account::parameters(login, call.attempt, call.protocol());
     let config = call.config();
-    CachedAccount::new(&config.state_directory, &config.accounts, &parameters, call.seconds())
+    RememberedAccount::new(&config.state_directory, &config.accounts, &parameters, call.seconds())
 }
 
-/// Asks the database for the account, and deletes it from the cache if it has changed. If another
+/// Asks the database for the account, and forgets the remembered account if it has changed. If another
 /// program verifies the passwords, the table of accounts may be missing.
 fn look_up(call: &mut Call<'_>, login: &Login) -> Result<Option<Account>, Error> {
     let (attempt, accounts) = (call.attempt, &call.config().accounts);
     let parameters = account::parameters(login, attempt, call.protocol());
     let found = Account::find(call.stores.accounts()?, accounts, login, attempt, &parameters);
     if let (Ok(found), Mode::Live) = (&found, call.context.mode)
-        && let Some(cache) = cache_entry(call, login)
+        && let Some(remembered) = remembered_entry(call, login)
     {
-        cache.delete_if_changed(found.account.as_ref());
+        remembered.delete_if_changed(found.account.as_ref());
     }
     let needs_table =
         accounts.are_given || matches!(attempt.proof, Proof::Password(_) | Proof::Awaited);
@@ -84,13 +84,13 @@ fn look_up(call: &mut Call<'_>, login: &Login) -> Result<Option<Account>, Error>
     }
 }
 
-/// Saves an account in the cache when it is accepted.
-pub(super) fn update_cache(call: &Call<'_>, found: &AccountFound<'_>, input: &DecisionInput) {
-    let (Some(account), Some(cache)) = (&found.account, &found.cache) else { return };
+/// Remembers an account when it is accepted.
+pub(super) fn remember(call: &Call<'_>, found: &AccountFound<'_>, input: &DecisionInput) {
+    let (Some(account), Some(remembered)) = (&found.account, &found.remembered) else { return };
     let decision = policy::decide(call.policy(), input);
     let is_fresh = found.unreachable.is_none() && call.context.mode == Mode::Live;
     if is_fresh && decision.kind == DecisionKind::Accept {
-        cache.save(account);
+        remembered.save(account);
     }
 }
 
@@ -191,7 +191,7 @@ fn compare(
         && match &is_right {
             // The password matched none of those that can be read.
             Err(_) => password::is_guessable(stored, settings),
-            // A wrong password of a cached account gets 435, and still counts.
+            // A wrong password of a remembered account gets 435, and still counts.
             Ok(is_right) => found.unreachable.is_some() && has_account && !is_right,
         };
     let result = is_right.map(|is_right| match (has_account, is_right) {

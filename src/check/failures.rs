@@ -125,7 +125,7 @@ pub(super) fn check_account(
     let those = |applies: &dyn Fn(Per) -> bool| -> Vec<_> {
         limits.list.iter().filter(|limit| applies(limit.per)).collect()
     };
-    // A cached account cannot show that its password has changed.
+    // A remembered account cannot show that its password has changed.
     let known_good = before.known_good.as_ref().filter(|_| found.unreachable.is_none());
     let is_changed = known_good.is_some_and(|known| *known != found.fingerprint);
     if is_changed && call.context.mode != Mode::DryRun {

@@ -3,7 +3,7 @@
 
 use crate::account::Account;
 use crate::account::Login;
-use crate::account::cached::CachedAccount;
+use crate::account::remembered::RememberedAccount;
 use crate::attempt::Attempt;
 use crate::attempt::printable;
 use crate::error::Error;
@@ -57,10 +57,10 @@ pub(super) struct AccountFound<'a> {
     pub username: String,
     /// The fingerprint of the stored passwords.
     pub fingerprint: String,
-    /// The account's place in the cache; `None` if accounts are not cached, or if the attempt has
+    /// The file of the remembered account; `None` if accounts are not remembered, or if the attempt has
     /// no password.
-    pub cache: Option<CachedAccount<'a>>,
-    /// The reason why the account comes from the cache; `None` if it does not.
+    pub remembered: Option<RememberedAccount<'a>>,
+    /// The reason why a remembered account is used; `None` if it does not.
     pub unreachable: Option<Error>,
 }
 

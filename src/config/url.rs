@@ -14,7 +14,7 @@ const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 #[derive(Clone)]
 pub struct DatabaseUrl {
     options: Opts,
-    /// The directory where the addresses of the server's name are cached.
+    /// The directory where the addresses of the server's name are remembered.
     memory: Option<PathBuf>,
 }
 
@@ -37,7 +37,7 @@ impl DatabaseUrl {
         self.options.get_ssl_opts().filter(|_| self.options.get_socket().is_none())
     }
 
-    /// The directory where the addresses of the server's name are cached.
+    /// The directory where the addresses of the server's name are remembered.
     #[must_use]
     pub fn memory(&self) -> Option<&Path> {
         self.memory.as_deref()
@@ -99,8 +99,8 @@ impl Database {
         }
     }
 
-    /// Sets the directory where the addresses of servers' names are cached.
-    pub(super) fn cache_addresses_in(&mut self, directory: &Path) {
+    /// Sets the directory where the addresses of servers' names are remembered.
+    pub(super) fn remember_addresses_in(&mut self, directory: &Path) {
         if let Self::MySql(hosts) = self {
             hosts.iter_mut().for_each(|host| host.memory = Some(directory.to_owned()));
         }

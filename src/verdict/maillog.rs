@@ -57,9 +57,9 @@ impl<'a> MailLog<'a> {
         self.line(&format!("trouble function={function} error={:?}", error.to_string()));
     }
 
-    /// Logs that a cached account was used.
-    pub fn served_from_cache(self, error: &Error) {
-        let what = format!("{error}: the cached account is used");
+    /// Logs that a remembered account was used.
+    pub fn served_from_remembered(self, error: &Error) {
+        let what = format!("{error}: the remembered account is used");
         self.line(&format!("trouble function=check error={what:?}"));
     }
 

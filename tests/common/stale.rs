@@ -66,8 +66,8 @@ impl Rig {
         Client::connect_from(self.exim.port, remote).plain(name.as_bytes(), password.as_bytes())
     }
 
-    /// The files of the cached accounts.
-    pub fn cached_account_files(&self) -> Vec<PathBuf> {
+    /// The files of the remembered accounts.
+    pub fn remembered_account_files(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.site.path("state/remembered")) else {
             return Vec::new();
         };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use authpolicy::account::cached;
+use authpolicy::account::remembered;
 use authpolicy::config::Config;
 use authpolicy::config::Timeouts;
 use authpolicy::error::Error;
@@ -58,7 +58,11 @@ pub(super) fn run(config: &Config, arguments: &FlushArguments) -> Done {
         false => (Delivered::default(), Ok(())),
     };
     progress.finish();
-    cached::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
+    remembered::prune(
+        &config.state_directory,
+        &config.accounts,
+        seconds_before_now(Duration::ZERO),
+    );
     say(&format!("stored={}", delivered.stored));
     say(&format!("known={}", delivered.known));
     let journal_status = journal.status()?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use authpolicy::account::cached;
+use authpolicy::account::remembered;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::row::delivery;
@@ -64,7 +64,11 @@ pub(super) fn run(config: &Config, arguments: &PruneArguments) -> Done {
     }
     progress.finish();
     say(&format!("deleted={deleted}"));
-    cached::prune(&config.state_directory, &config.accounts, seconds_before_now(Duration::ZERO));
+    remembered::prune(
+        &config.state_directory,
+        &config.accounts,
+        seconds_before_now(Duration::ZERO),
+    );
     prune_own_tables(config, &mut store)?;
     Ok(true)
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::Subcommand;
 
 use authpolicy::account::Login;
-use authpolicy::account::cached;
+use authpolicy::account::remembered;
 use authpolicy::config::Config;
 use authpolicy::error::Error;
 use authpolicy::policy::lists;
@@ -111,7 +111,7 @@ pub(super) fn run(config: &Config, command: &UserCommand) -> Done {
         command,
         UserCommand::Passwd { .. } | UserCommand::Del { .. } | UserCommand::Disable { .. }
     ) {
-        cached::delete_all(&config.state_directory);
+        remembered::delete_all(&config.state_directory);
     }
     done
 }

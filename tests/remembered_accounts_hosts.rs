@@ -1,4 +1,4 @@
-//! With `accounts.serve_stale`, a cached account is not used while it is unknown if a host is away:
+//! With `accounts.serve_stale`, a remembered account is not used while it is unknown if a host is away:
 //!
 //! - a server that answers, but whose TLS fails
 //! - a host whose name does not resolve
@@ -35,33 +35,33 @@ fn rig() -> Rig {
     rig
 }
 
-/// The reply to an attempt with the cached account, and its lines in Exim's log.
+/// The reply to an attempt with the remembered account, and its lines in Exim's log.
 fn attempt(rig: &Rig) -> (String, String) {
     let before = rig.site.lines().len();
     let reply = rig.attempt("u", "secret");
     (reply, rig.site.lines()[before..].join("\n"))
 }
 
-/// Checks that the cached account is not used, for this reason.
+/// Checks that the remembered account is not used, for this reason.
 fn assert_cannot_tell(rig: &Rig, reason: &str) {
-    assert_ne!(rig.cached_account_files().len(), 0);
+    assert_ne!(rig.remembered_account_files().len(), 0);
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, CANNOT_TELL, "{reason}: {lines}");
     assert!(lines.contains(reason), "{reason}: {lines}");
 }
 
-/// Checks that the cached account is used.
-fn assert_served_from_cache(rig: &Rig) {
+/// Checks that the remembered account is used.
+fn assert_served_from_remembered(rig: &Rig) {
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, ACCEPTED, "{lines}");
-    assert!(lines.contains("the cached account is used"), "{lines}");
+    assert!(lines.contains("the remembered account is used"), "{lines}");
 }
 
 /// Checks that the database is asked for the account.
 fn assert_served_by_database(rig: &Rig) {
     let (reply, lines) = attempt(rig);
     assert_eq!(reply, ACCEPTED, "{lines}");
-    assert!(!lines.contains("the cached account is used"), "{lines}");
+    assert!(!lines.contains("the remembered account is used"), "{lines}");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_server_whose_tls_fails_is_not_away() {
     rig.server.restart();
     assert_cannot_tell(&rig, "does not have this capability");
     rig.server.kill();
-    assert_served_from_cache(&rig);
+    assert_served_from_remembered(&rig);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_host_whose_name_does_not_resolve_is_not_away() {
         rig.server.kill();
         match *second == nameless {
             true => assert_cannot_tell(&rig, "lookup"),
-            false => assert_served_from_cache(&rig),
+            false => assert_served_from_remembered(&rig),
         }
         rig.server.restart();
     }
@@ -121,7 +121,7 @@ fn a_host_that_had_too_little_time_is_not_away() {
     rig.set_urls(&[&url], "connect_timeout = \"1s\"\nattempt_timeout = \"1s\"\n");
     assert_cannot_tell(&rig, "took too long");
     rig.set_urls(&[&url], "connect_timeout = \"500ms\"\nattempt_timeout = \"20s\"\n");
-    assert_served_from_cache(&rig);
+    assert_served_from_remembered(&rig);
     drop(silent);
 }
 
@@ -136,7 +136,7 @@ fn a_host_that_was_not_tried_in_time_is_not_away() {
     rig.set_urls(&[&url, &refusing], timeouts);
     assert_served_by_database(&rig);
     rig.server.kill();
-    assert_served_from_cache(&rig);
+    assert_served_from_remembered(&rig);
     let first = TcpListener::bind(("127.0.0.1", rig.server.port)).unwrap();
     let reply = std::thread::scope(|scope| {
         let client = scope.spawn(|| attempt(&rig));

@@ -1,4 +1,4 @@
-//! The files of cached accounts, with `accounts.serve_stale`:
+//! The files of remembered accounts, with `accounts.serve_stale`:
 //!
 //! - There is a largest number of files.
 //! - Expired files are deleted, and all files after the tool has changed an account.
@@ -29,8 +29,8 @@ use common::smtp::CANNOT_TELL;
 use common::stale::Rig;
 
 const SERVE_STALE: &str = "serve_stale = \"24h\"\n";
-/// The largest number of cached accounts (docs/reference.md).
-const MAX_CACHED: usize = 10_000;
+/// The largest number of remembered accounts (docs/reference.md).
+const MAX_REMEMBERED: usize = 10_000;
 
 /// Creates an expired file, of a login in 1970, in this directory.
 fn add_expired_file(directory: &Path, name: &str) -> PathBuf {
@@ -59,9 +59,9 @@ fn an_account_that_the_tool_changes_is_forgotten() {
         rig.site.sql("UPDATE account SET active = 1");
         log_in(&rig, "u");
         log_in(&rig, "v");
-        assert_eq!(rig.cached_account_files().len(), 2, "{change:?}");
+        assert_eq!(rig.remembered_account_files().len(), 2, "{change:?}");
         rig.site.tool(change, "secret");
-        assert_eq!(rig.cached_account_files().len(), left, "{change:?}");
+        assert_eq!(rig.remembered_account_files().len(), left, "{change:?}");
     }
 }
 
@@ -77,20 +77,20 @@ fn an_account_that_is_deleted_while_the_log_is_away_is_forgotten() {
     let output = rig.site.run_tool(&["user", "del", "u@example.com"], "");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(rig.site.count("SELECT COUNT(*) FROM account"), 0);
-    assert_eq!(rig.cached_account_files().len(), 0);
+    assert_eq!(rig.remembered_account_files().len(), 0);
 }
 
 #[test]
-fn no_more_than_ten_thousand_accounts_are_cached() {
+fn no_more_than_ten_thousand_accounts_are_remembered() {
     let rig = common::stale::rig(SERVE_STALE, &["u", "v"]);
     log_in(&rig, "u");
     let directory = rig.site.path("state/remembered");
     // These files belong to no account, so that they are not deleted.
-    for number in 1..MAX_CACHED {
+    for number in 1..MAX_REMEMBERED {
         fs::write(directory.join(format!("planted-{number}")), "").unwrap();
     }
     log_in(&rig, "v");
-    assert_eq!(rig.cached_account_files().len(), MAX_CACHED, "u and the added files");
+    assert_eq!(rig.remembered_account_files().len(), MAX_REMEMBERED, "u and the added files");
     rig.server.kill();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     assert_eq!(rig.attempt("v", "secret"), CANNOT_TELL);
@@ -98,8 +98,8 @@ fn no_more_than_ten_thousand_accounts_are_cached() {
     fs::remove_file(directory.join("planted-1")).unwrap();
     log_in(&rig, "v");
     assert_eq!(
-        rig.cached_account_files().len(),
-        MAX_CACHED,
+        rig.remembered_account_files().len(),
+        MAX_REMEMBERED,
         "v takes the place of the removed file"
     );
 }
@@ -109,13 +109,13 @@ fn one_in_sixteen_new_accounts_deletes_expired_files() {
     let rig = common::stale::rig(SERVE_STALE, &[]);
     load::prepare(&rig.site);
     log_in(&rig, "u-0");
-    let own = rig.cached_account_files().pop().unwrap();
+    let own = rig.remembered_account_files().pop().unwrap();
     let old = add_expired_file(own.parent().unwrap(), "old");
     let deletes_expired = |path: &PathBuf| path.to_str().unwrap().ends_with('0');
     // One file name in sixteen ends in that digit, so that the loop ends long before its limit.
     for number in 1..1000 {
         log_in(&rig, &format!("u-{number}"));
-        let known = rig.cached_account_files();
+        let known = rig.remembered_account_files();
         let is_deleted = known.iter().any(|path| *path != own && deletes_expired(path));
         assert_eq!(old.exists(), !is_deleted, "{known:?}");
         if is_deleted {
@@ -154,11 +154,11 @@ fn a_link_in_the_place_of_the_directory_is_not_followed() {
     assert_ne!(rig.attempt("u", "secret"), ACCEPTED);
     assert_eq!(file_names(), before, "not even when the account is seen disabled");
     rig.server.kill();
-    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "the cached account is not used");
+    assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "the remembered account is not used");
     fs::remove_file(&directory).unwrap();
     fs::rename(&elsewhere, &directory).unwrap();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     rig.server.restart();
     load::flush(&rig.site);
-    assert!(!old.exists() && rig.cached_account_files().len() == 1);
+    assert!(!old.exists() && rig.remembered_account_files().len() == 1);
 }

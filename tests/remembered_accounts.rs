@@ -1,4 +1,4 @@
-//! `accounts.serve_stale`: only while no host can be reached, a cached account is accepted with the
+//! `accounts.serve_stale`: only while no host can be reached, a remembered account is accepted with the
 //! password of its last login.
 #![allow(
     clippy::unwrap_used,
@@ -45,15 +45,15 @@ fn rig(serve_stale: &str) -> Rig {
 }
 
 #[test]
-fn a_cached_account_is_served_while_no_host_can_be_reached() {
+fn a_remembered_account_is_served_while_no_host_can_be_reached() {
     let rig = rig("serve_stale = \"24h\"\n");
     let equivalent = EQUIVALENT.map(|(name, _)| name);
     for name in [&["u", "disabled", "gone", "changed"][..], &equivalent].concat() {
         assert_eq!(rig.attempt(name, "secret"), ACCEPTED, "{name}: {}", rig.site.main_log());
     }
     assert_eq!(rig.attempt("new", "wrong"), REFUSED);
-    let files = rig.cached_account_files();
-    assert_eq!(files.len(), 4, "no password in clear or equivalent to it is cached");
+    let files = rig.remembered_account_files();
+    assert_eq!(files.len(), 4, "no password in clear or equivalent to it is remembered");
     for file in &files {
         assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600);
         assert!(!fs::read_to_string(file).unwrap().contains("secret"));
@@ -67,12 +67,12 @@ fn a_cached_account_is_served_while_no_host_can_be_reached() {
     for name in ["disabled", "gone", "changed"] {
         assert_eq!(rig.attempt(name, "wrong"), REFUSED, "the change is seen");
     }
-    assert_eq!(rig.cached_account_files().len(), 1, "changed accounts are forgotten");
+    assert_eq!(rig.remembered_account_files().len(), 1, "changed accounts are forgotten");
     rig.server.kill();
     let before = rig.site.lines().len();
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
     let lines = &rig.site.lines()[before..];
-    assert!(lines[0].contains("the cached account is used"), "{lines:?}");
+    assert!(lines[0].contains("the remembered account is used"), "{lines:?}");
     assert_eq!(rig.attempt("u", "wrong"), CANNOT_TELL);
     assert_eq!(rig.attempt_from(CN, "u", "secret"), CANNOT_TELL, "no 535");
     for name in [&["disabled", "gone", "changed", "new", "nobody"][..], &equivalent].concat() {
@@ -110,9 +110,9 @@ fn a_host_that_answers_is_not_away() {
     assert_eq!(rig.site.rows().len(), 4);
     rig.site.tool(&["user", "disable", "new@example.com"], "");
     assert_eq!(
-        rig.cached_account_files().len(),
+        rig.remembered_account_files().len(),
         0,
-        "the tool deletes all cached accounts, because it may have changed them"
+        "the tool deletes all remembered accounts, because it may have changed them"
     );
 }
 
@@ -136,21 +136,21 @@ fn every_function_forgets_an_account_that_it_sees_disabled() {
         let other = config.replace(&check, &rig.site.dlfunc(function, arguments));
         rig.site.write("exim.conf", &other);
         rig.exim = rig.site.exim();
-        assert_eq!(rig.cached_account_files().len(), 1);
+        assert_eq!(rig.remembered_account_files().len(), 1);
         assert!(!rig.attempt("u", "wrong").starts_with("235"), "{}", rig.site.main_log());
-        assert_eq!(rig.cached_account_files().len(), 0, "{function}");
+        assert_eq!(rig.remembered_account_files().len(), 0, "{function}");
     }
 }
 
 #[test]
-fn accounts_are_cached_only_with_serve_stale_and_only_for_its_time() {
+fn accounts_are_remembered_only_with_serve_stale_and_only_for_its_time() {
     let rig = rig("");
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED, "{}", rig.site.main_log());
-    assert_eq!(rig.cached_account_files().len(), 0);
+    assert_eq!(rig.remembered_account_files().len(), 0);
     let config = rig.site.read("authpolicy.toml");
     rig.site.write_config(&config.replace("[accounts]\n", "[accounts]\nserve_stale = \"24h\"\n"));
     assert_eq!(rig.attempt("u", "secret"), ACCEPTED);
-    let [file] = &rig.cached_account_files()[..] else { panic!("one") };
+    let [file] = &rig.remembered_account_files()[..] else { panic!("one") };
     let text = fs::read_to_string(file).unwrap();
     let time = text.lines().find(|line| line.starts_with("time=")).unwrap();
     let seconds: i64 = time.strip_prefix("time=").unwrap().parse().unwrap();
@@ -165,7 +165,7 @@ fn accounts_are_cached_only_with_serve_stale_and_only_for_its_time() {
         common::exim::users::give_to_exim(file);
         fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(rig.attempt("u", "secret"), CANNOT_TELL, "{wrong}");
-        assert_eq!(rig.cached_account_files().len(), 0, "{wrong}: deleted");
+        assert_eq!(rig.remembered_account_files().len(), 0, "{wrong}: deleted");
     }
     // `flush` deletes expired files.
     fs::write(file, text.replace(time, "time=1")).unwrap();
@@ -173,5 +173,5 @@ fn accounts_are_cached_only_with_serve_stale_and_only_for_its_time() {
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
     rig.server.restart();
     load::flush(&rig.site);
-    assert_eq!(rig.cached_account_files().len(), 0);
+    assert_eq!(rig.remembered_account_files().len(), 0);
 }

@@ -1,4 +1,4 @@
-//! Cached accounts: accounts that have logged in, kept in the state directory for an outage of
+//! Remembered accounts: accounts that have logged in, kept in the state directory for an outage of
 //! their database (`accounts.serve_stale`).
 //!
 //! Each account has its own file. The file name is a hash of the database, the query and the
@@ -30,9 +30,9 @@ use crate::store::Parameters;
 use crate::store::Row;
 use crate::store::Value;
 
-/// The cache's directory in the state directory.
+/// The directory of remembered accounts in the state directory.
 const DIRECTORY: &str = "remembered";
-/// The most cached accounts: some 40 MB of files.
+/// The most remembered accounts: some 40 MB of files.
 const MAX_FILES: usize = 10_000;
 /// Saving a new account whose file name ends in this digit also deletes expired files.
 const SWEEPING_DIGIT: char = '0';
@@ -45,8 +45,8 @@ const FRESH: i64 = 3600;
 const COLUMNS: [&str; 5] =
     ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
 
-/// The cache file of one account, which need not exist.
-pub struct CachedAccount<'a> {
+/// The file of one remembered account, which need not exist.
+pub struct RememberedAccount<'a> {
     directory: PathBuf,
     path: PathBuf,
     accounts: &'a Accounts,
@@ -54,8 +54,8 @@ pub struct CachedAccount<'a> {
     now: i64,
 }
 
-impl<'a> CachedAccount<'a> {
-    /// The cache file of the account that the query finds with these parameters; `None` if
+impl<'a> RememberedAccount<'a> {
+    /// The file of the account that the query finds with these parameters; `None` if
     /// `accounts.serve_stale` is not set. `now` is in seconds since 1970.
     #[must_use]
     pub fn new(
@@ -81,7 +81,7 @@ impl<'a> CachedAccount<'a> {
         Some(Self { directory, path, accounts, now })
     }
 
-    /// Reads the account, unless it is not cached or has expired. A file that is expired or cannot
+    /// Reads the account, unless it is not remembered or has expired. A file that is expired or cannot
     /// be understood is deleted.
     #[must_use]
     pub fn load(&self) -> Option<Account> {
@@ -126,9 +126,9 @@ impl<'a> CachedAccount<'a> {
     /// returned.
     pub fn delete_if_changed(&self, account: Option<&Account>) {
         let Ok(text) = self.read() else { return };
-        let cached = self.parse(&text).and_then(|(_, cached)| self.format(&cached, 0));
+        let known = self.parse(&text).and_then(|(_, known)| self.format(&known, 0));
         let current = account.and_then(|account| self.format(account, 0));
-        if cached.is_none() || cached != current {
+        if known.is_none() || known != current {
             self.delete();
         }
     }
@@ -137,9 +137,9 @@ impl<'a> CachedAccount<'a> {
     /// in an outage, so it is ignored and the client is accepted.
     pub fn save(&self, account: &Account) {
         let Some(text) = self.format(account, self.now) else { return };
-        let cached = self.read().ok().and_then(|text| self.parse(&text));
+        let known = self.read().ok().and_then(|text| self.parse(&text));
         let fresh = FRESH.min(self.lifetime() / 4);
-        if cached.is_some_and(|(time, _)| self.now.saturating_sub(time) < fresh) {
+        if known.is_some_and(|(time, _)| self.now.saturating_sub(time) < fresh) {
             // Only the time differs: `delete_if_changed` has deleted any other file.
             return;
         }
@@ -157,7 +157,7 @@ impl<'a> CachedAccount<'a> {
         let _ = fs::remove_file(&self.path).ok();
     }
 
-    /// The text of the file; `None` if the account may not be cached.
+    /// The text of the file; `None` if the account may not be remembered.
     fn format(&self, account: &Account, time: i64) -> Option<Zeroizing<String>> {
         if account.rules.disabled {
             return None;
@@ -179,7 +179,7 @@ impl<'a> CachedAccount<'a> {
         }
         let mut has_password = false;
         let stored = account.passwords.iter().filter(|stored| {
-            password::may_be_cached(stored, settings) && !stored.expose().contains(&b'\n')
+            password::may_be_remembered(stored, settings) && !stored.expose().contains(&b'\n')
         });
         for stored in stored {
             text.push_str("password=");
@@ -191,7 +191,7 @@ impl<'a> CachedAccount<'a> {
         (has_password && length <= MAX_LENGTH).then_some(text)
     }
 
-    /// True if no further account can be cached. One in sixteen calls deletes expired files first,
+    /// True if no further account can be remembered. One in sixteen calls deletes expired files first,
     /// because that reads every file.
     fn is_full(&self) -> bool {
         if self.path.to_string_lossy().ends_with(SWEEPING_DIGIT) {
@@ -230,11 +230,13 @@ impl<'a> CachedAccount<'a> {
 /// since 1970.
 pub fn prune(state: &Path, accounts: &Accounts, now: i64) {
     let directory = state.join(DIRECTORY);
-    let cached = CachedAccount { path: PathBuf::new(), directory, accounts, now };
-    sweep(&cached.directory, |time| accounts.serve_stale.is_none() || cached.is_expired(time));
+    let remembered = RememberedAccount { path: PathBuf::new(), directory, accounts, now };
+    sweep(&remembered.directory, |time| {
+        accounts.serve_stale.is_none() || remembered.is_expired(time)
+    });
 }
 
-/// Deletes all cached accounts. The tool does this after it has changed one, because it does not
+/// Deletes all remembered accounts. The tool does this after it has changed one, because it does not
 /// know the name of that account's file.
 pub fn delete_all(state: &Path) {
     sweep(&state.join(DIRECTORY), |_| true);
