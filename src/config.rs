@@ -4,6 +4,7 @@
 //! file, line and key. This module reads only this file. The first attempt opens the files and
 //! databases that it names.
 
+mod accounts;
 mod file;
 mod limit;
 mod policy;

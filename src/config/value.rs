@@ -1,8 +1,12 @@
-//! Values of keys: durations, and words from a list.
+//! Values of keys: durations, words from a list, databases and statements.
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use super::Database;
 use super::problem::Problem;
+use crate::sql;
 
 /// A duration of at most one hour.
 pub(super) fn duration(
@@ -52,4 +56,39 @@ pub(super) fn choose<T: Copy>(text: &str, choices: &[(&'static str, T)]) -> Resu
         let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         format!("\"{}\" is not one of {}", text.escape_debug(), names.join(", "))
     })
+}
+
+/// One URL, or a list of URLs.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a database URL in quotes, or a list of them")]
+pub(super) enum Urls {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// The database of a key `url`.
+pub(super) fn urls(table: &'static str, urls: &Urls) -> Result<Database, Problem> {
+    let list = match urls {
+        Urls::One(url) => std::slice::from_ref(url),
+        Urls::Several(urls) => urls,
+    };
+    Database::parse(list).map_err(|what| Problem::Key(table, "url", what))
+}
+
+/// The parameters of a statement, which must all be known.
+pub(super) fn statement<'a>(
+    table: &'static str,
+    key: &'static str,
+    text: &'a str,
+    known: &[&str],
+) -> Result<Vec<&'a str>, Problem> {
+    let parameters = sql::parameters(text);
+    match parameters.iter().find(|name| !known.contains(name)) {
+        None => Ok(parameters),
+        Some(name) => Err(Problem::Key(
+            table,
+            key,
+            format!("names the unknown parameter :{name}; known are :{}", known.join(", :")),
+        )),
+    }
 }
