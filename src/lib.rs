@@ -24,6 +24,7 @@
 //! - [`geo`]: the country and the autonomous system of an address
 //! - [`store`]: SQLite and MariaDB; `sql` finds the parameters of a statement
 //! - [`state`]: the state directory, with the slots for hashing
+//! - [`shared`]: the memory that all connections share
 //! - [`config`], [`secret`], [`error`]: used by all of them; `contain` catches panics,
 //!   `signals` keeps system calls from ending the process
 //!
@@ -62,6 +63,7 @@ pub mod policy;
 pub mod row;
 pub mod secret;
 pub(crate) mod session;
+pub mod shared;
 pub(crate) mod signals;
 pub(crate) mod sql;
 pub mod state;
