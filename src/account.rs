@@ -1,5 +1,6 @@
 //! An account: the administrator's query, its parameters and its columns.
 
+pub mod cached;
 mod pattern;
 pub mod remembered;
 
@@ -84,9 +85,9 @@ pub struct AccountLookup {
 }
 
 impl AccountLookup {
-    /// The result for a remembered account, used because no host of the database can be reached.
+    /// The result for a copy of an account: a cached or a remembered one.
     #[must_use]
-    pub fn from_remembered(account: Option<Account>, accounts: &Accounts) -> Self {
+    pub fn from_copy(account: Option<Account>, accounts: &Accounts) -> Self {
         let is_name_canonical = accounts.query_is_default
             || account.as_ref().is_none_or(|account| account.username.is_some());
         Self { account, is_name_canonical }
@@ -188,6 +189,13 @@ impl Account {
             nets.join(" "),
             protocols.iter().flatten().cloned().collect::<Vec<_>>().join(" "),
         ]
+    }
+
+    /// True if name, rules and stored passwords are the same.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (own, others) = (self.passwords.iter(), other.passwords.iter());
+        self.agrees_with(other) && own.map(Secret::expose).eq(others.map(Secret::expose))
     }
 
     fn agrees_with(&self, other: &Self) -> bool {

@@ -6,6 +6,7 @@
 //! needs the stages before it (check/stages.rs), so their order cannot be changed by mistake.
 
 mod broken;
+mod cache;
 mod call;
 mod credentials;
 mod failures;
@@ -25,6 +26,7 @@ use std::time::SystemTime;
 
 pub use self::broken::record_broken;
 pub use self::broken::ticket;
+pub use self::cache::SharedCache;
 use self::call::Call;
 pub use self::reveal::Revealed;
 pub use self::reveal::allow;
@@ -53,6 +55,7 @@ use crate::row::entry::Entry;
 use crate::row::journal::Record;
 use crate::tables::counters::AttemptLimits;
 use crate::tables::settlement::Settlement;
+use crate::verdict::CacheHits;
 use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
 
@@ -71,6 +74,8 @@ pub struct Context<'a> {
     pub mode: Mode,
     /// Makes the client wait, where a limit delays it.
     pub wait: fn(Duration),
+    /// The memory that connections share; `None` if the daemon has not made any.
+    pub shared: Option<SharedCache<'a>>,
 }
 
 /// The origin of an attempt. It determines which records the attempt leaves.
@@ -194,7 +199,7 @@ fn run<'a>(
 
 /// Takes the attempt through its stages, until the last one or an error.
 fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error> {
-    let Stages { located, login, limits, account, rules, password } = stages;
+    let Stages { located, login, limits, account, .. } = stages;
     locate::require_address(call.attempt)?;
     located.require_allow()?;
     let Some(authcid) = &call.attempt.authcid else { return refuse_nameless(call, stages) };
@@ -203,19 +208,33 @@ fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error
     if failures::delay_or_refuse(call, located) {
         return refuse_unchecked(call, stages);
     }
-    let account = account.insert(credentials::find(call, login)?);
+    *account = Some(credentials::find(call, login, limits)?);
+    let examined = examine_account(call, stages);
+    match credentials::is_out_of_date(call, stages, &examined)? {
+        true => examine_account(call, stages),
+        false => examined,
+    }
+}
+
+/// Takes the attempt through the stages that depend on the account.
+fn examine_account<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error> {
+    let Stages { located, login, limits, account, rules, password } = stages;
+    let (Some(login), Some(limits), Some(account)) = (login, limits, account) else {
+        return Ok(());
+    };
     failures::check_account(call, located, login, limits, account)?;
     if failures::delay_or_refuse(call, located) {
         return refuse_unchecked(call, stages);
     }
     let rules = place::apply(call, located, account, rules)?;
-    let Some(reservation) = credentials::reserve(call, rules)? else {
+    let Some(reservation) = credentials::reserve(call, located, account, rules)? else {
         return refuse_unchecked(call, stages);
     };
     let verified = credentials::verify(call, login, account, rules, reservation)?;
-    let credentials = password.insert(verified).credentials(login)?;
+    let verified = password.insert(verified);
+    let credentials = verified.credentials(login)?;
     place::check_new_country(call, located, account, rules, credentials)?;
-    credentials::remember(call, account, &rules.decision_input(credentials));
+    credentials::keep(call, login, account, verified, &rules.decision_input(credentials));
     Ok(())
 }
 
@@ -260,6 +279,7 @@ fn conclude(
         country: stages.located.facts.country.known(),
         asn: stages.located.facts.asn.known(),
         username: stages.username(call.attempt),
+        cache_hits: stages.cache_hits(),
     };
     let mut error = examined.err();
     let unreachable = stages.account.as_mut().and_then(|found| found.unreachable.take());
@@ -274,6 +294,7 @@ fn conclude(
         let rule = e.full_limit().map(|limit| Rule::Limit(Arc::clone(limit)));
         let policy_reject = verdict.decision.policy_reject;
         verdict.decision = Decision { policy_reject, rule, ..Decision::CANNOT_TELL };
+        verdict.cache_hits = CacheHits::default();
     }
     (verdict, error)
 }

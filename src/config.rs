@@ -6,6 +6,7 @@
 
 mod accounts;
 mod file;
+mod id;
 mod limit;
 mod policy;
 mod problem;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use nix::unistd::Uid;
 
+pub use self::id::ConfigId;
 pub use self::url::Database;
 pub use self::url::DatabaseUrl;
 use crate::contain;
@@ -114,11 +116,21 @@ pub struct Accounts {
     pub max_parallel_hashes: Option<u32>,
     /// The time for which a remembered account can be used while no server can be reached.
     pub serve_stale: Option<Duration>,
+    /// The time for which an account is cached in the memory that connections share.
+    pub cache: Option<Duration>,
+    /// The time for which that memory keeps that a password matched.
+    pub remember_verified: Option<Duration>,
     /// The domain that is appended to a login without `@`.
     pub default_domain: String,
 }
 
 impl Accounts {
+    /// True if accounts or passwords are kept in memory that connections share.
+    #[must_use]
+    pub fn want_shared_memory(&self) -> bool {
+        self.cache.is_some() || self.remember_verified.is_some()
+    }
+
     /// `accounts.dummy_hash` as text.
     #[must_use]
     pub fn dummy_hash(&self) -> Option<&str> {
@@ -183,6 +195,8 @@ pub struct Config {
     /// The message about a rule for a name that is not printable ASCII, with its line. Such a rule
     /// is wrong unless `accounts.query` returns `username`.
     pub ambiguous_rule: Option<String>,
+    /// The identity of the content, for what is kept in shared memory; `None` if nothing is.
+    pub id: Option<ConfigId>,
 }
 
 impl Config {
@@ -238,7 +252,8 @@ impl Config {
             let file = file::File::parse(text).map_err(|problem| problem.locate(text))?;
             let rule = file.ambiguous_rule().map(|problem| problem.locate(text));
             let config = file.check(path).map_err(|problem| problem.locate(text))?;
-            Ok(Self { ambiguous_rule: rule, ..config })
+            let id = config.accounts.want_shared_memory().then(|| ConfigId::of(text));
+            Ok(Self { ambiguous_rule: rule, id, ..config })
         };
         let mut config = contain::catch("config", read)
             .unwrap_or_else(|panic| Err(format!("cannot be read: {panic}, please report it")))

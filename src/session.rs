@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::password::Keys;
+use crate::shared::SharedMemory;
 use crate::tables::counters::AttemptLimits;
 use crate::verdict::Verdict;
 
@@ -41,6 +42,8 @@ pub(crate) struct Session {
     allowed: Vec<AllowedRemote>,
     /// The row of the call in progress, once it has an id.
     pub ticket: Option<Arc<Ticket>>,
+    /// The memory that the daemon and all processes that it forks share.
+    pub shared: Option<&'static SharedMemory>,
 }
 
 /// A decision of `allow` for one address and one configuration.
@@ -157,6 +160,7 @@ impl Session {
             exchange: None,
             allowed: Vec::new(),
             ticket: None,
+            shared: None,
         }
     }
 
@@ -226,7 +230,8 @@ impl Session {
         self.settings(config)
     }
 
-    /// Reads the files that an attempt will need, or reads them again if they have changed.
+    /// Reads the files that an attempt will need, or reads them again if they have changed. Makes the
+    /// shared memory if the configuration wants it. All processes that this one forks inherit it.
     ///
     /// # Errors
     /// The configuration or a GeoIP file cannot be read, or is wrong. Each attempt reports that too.
@@ -236,7 +241,12 @@ impl Session {
         let settings = self.settings_mut(config)?;
         settings.preloaded_by = Some(pid);
         let geo = settings.geo.as_mut().map_or(Ok(()), Geo::preload);
-        geo.and(settings.asns.as_mut().map_or(Ok(()), Asns::preload))
+        let preloaded = geo.and(settings.asns.as_mut().map_or(Ok(()), Asns::preload));
+        if settings.config.accounts.want_shared_memory() && self.shared.is_none() {
+            // Without memory, each attempt asks the database and hashes.
+            self.shared = SharedMemory::new().map(|memory| &*Box::leak(Box::new(memory)));
+        }
+        preloaded
     }
 
     /// The configuration at this path, or at the default one; read once, and again after an error.

@@ -22,13 +22,30 @@ pub struct Verdict {
     /// The canonical name of the account, else the authcid in lower case with the default domain.
     /// Always printable.
     pub username: String,
+    /// The parts that came from the cache; none unless the attempt is accepted.
+    pub cache_hits: CacheHits,
+}
+
+/// The parts of an accepted attempt that came from the cache in shared memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheHits {
+    /// True if the account was not asked for in its database.
+    pub account: bool,
+    /// True if the password was not hashed.
+    pub password: bool,
 }
 
 impl Verdict {
     /// The verdict when something on our side is broken.
     #[must_use]
     pub fn cannot_tell(username: String) -> Self {
-        Self { decision: Decision::CANNOT_TELL, country: None, asn: None, username }
+        Self {
+            decision: Decision::CANNOT_TELL,
+            country: None,
+            asn: None,
+            username,
+            cache_hits: CacheHits::default(),
+        }
     }
 
     /// The reply to Exim.

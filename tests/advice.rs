@@ -336,3 +336,28 @@ fn config_warns_that_serve_stale_is_useless_with_limits_in_the_same_database() {
         assert_eq!(result.starts_with("warning is of no use with limits"), is_useless, "{result}");
     }
 }
+
+#[test]
+fn config_says_which_keys_need_preload_in_exims_configuration() {
+    let site = Site::new(Base::Sqlite, POLICY);
+    let good = site.read("authpolicy.toml");
+    assert_eq!(check(&site, "preload"), "ok: not needed, but each AUTH is faster with it");
+    for (keys, named) in [
+        ("cache = \"30s\"\n", "accounts.cache"),
+        ("remember_verified = \"10m\"\n", "accounts.remember_verified"),
+        ("cache = \"0s\"\nremember_verified = \"1s\"\n", "accounts.remember_verified"),
+        (
+            "cache = \"1h\"\nremember_verified = \"1h\"\n",
+            "accounts.cache and accounts.remember_verified",
+        ),
+    ] {
+        site.write_config(&good.replace("[accounts]\n", &format!("[accounts]\n{keys}")));
+        let line = "smtp_accept_max_per_host = ${dlfunc{/usr/lib/exim/authpolicy.so}{preload}{}}";
+        let want = format!("ok: needed for {named}: Exim's main section must have {line}");
+        assert_eq!(check(&site, "preload"), want);
+    }
+    let too_long = "[accounts]\ncache = \"61m\"\n";
+    site.write_config(&good.replace("[accounts]\n", too_long));
+    let (status, printed) = config(&site);
+    assert_eq!(status, 2, "{printed}");
+}

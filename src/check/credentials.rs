@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use super::Mode;
+use super::cache;
 use super::call::Call;
 use super::history;
 use super::names;
+use super::place;
 use super::reserve;
 use super::reserve::Permit;
 use super::reserve::ReservationNeeds;
 use super::stages::AccountFound;
+use super::stages::LimitsChecked;
+use super::stages::Located;
 use super::stages::PasswordVerified;
 use super::stages::RulesApplied;
+use super::stages::Stages;
 use super::stages::shown;
 use crate::account;
 use crate::account::Account;
@@ -31,26 +36,96 @@ use crate::policy::DecisionInput;
 use crate::policy::DecisionKind;
 use crate::tables::counters::Purpose;
 
-/// Finds the account. While no host of its database can be reached, an attempt with a password is
-/// served by a remembered account.
+/// Finds the account, in the cache or in its database.
+///
+/// A cached account whose password differs from that of the latest login from this address is not
+/// used: it may be out of date.
+///
+/// # Errors
+/// As for `find_in_database`.
+pub(super) fn find<'a>(
+    call: &mut Call<'a>,
+    login: &Login,
+    limits: &LimitsChecked,
+) -> Result<AccountFound<'a>, Error> {
+    if let Some(lookup) = cache::find(call, login) {
+        names::check(call, login, &lookup)?;
+        names::report_pattern(call.context, login, &lookup);
+        let found = AccountFound { is_cached: true, ..account_found(call, login, lookup.account) };
+        if limits.known_good.as_ref().is_none_or(|known| *known == found.fingerprint) {
+            return Ok(found);
+        }
+    }
+    find_in_database(call, login)
+}
+
+/// Asks the database for an account that came from the cache, unless the attempt is accepted. True
+/// if the account has changed, so that the attempt has to be examined again.
+///
+/// # Errors
+/// As for `find_in_database`.
+pub(super) fn is_out_of_date<'a>(
+    call: &mut Call<'a>,
+    stages: &mut Stages<'a>,
+    examined: &Result<(), Error>,
+) -> Result<bool, Error> {
+    let is_accepted = examined.is_ok() && stages.decide(call.policy()).is_plain_acceptance();
+    let (Some(login), Some(cached)) = (&stages.login, &mut stages.account) else {
+        return Ok(false);
+    };
+    if !cached.is_cached || is_accepted {
+        return Ok(false);
+    }
+    let found = find_in_database(call, login)?;
+    let is_changed = match (&cached.account, &found.account) {
+        (Some(cached), Some(found)) => !cached.is_same(found),
+        (cached, found) => cached.is_some() != found.is_some(),
+    };
+    *cached = found;
+    if is_changed {
+        cache::forget(call, login);
+        (stages.rules, stages.password) = (None, None);
+    }
+    Ok(is_changed)
+}
+
+/// Asks the database for the account. While none of its hosts can be reached, an attempt with a
+/// password is served by a remembered account.
 ///
 /// # Errors
 /// The database cannot tell, or the account's data cannot be understood.
-pub(super) fn find<'a>(call: &mut Call<'a>, login: &Login) -> Result<AccountFound<'a>, Error> {
+pub(super) fn find_in_database<'a>(
+    call: &mut Call<'a>,
+    login: &Login,
+) -> Result<AccountFound<'a>, Error> {
     let is_served = matches!(call.attempt.proof, Proof::Password(_));
     let remembered = is_served.then(|| remembered_entry(call, login)).flatten();
+    let asked_at = cache::now(call);
     let (account, unreachable) = match (look_up(call, login), &remembered) {
         (Err(e), Some(remembered)) if e.store_fault() == Some(StoreFault::Unreachable) => {
-            let lookup = AccountLookup::from_remembered(remembered.load(), &call.config().accounts);
+            let lookup = AccountLookup::from_copy(remembered.load(), &call.config().accounts);
             names::check(call, login, &lookup)?;
             (lookup.account, Some(e))
         }
         (found, _) => (found?, None),
     };
+    Ok(AccountFound { remembered, unreachable, asked_at, ..account_found(call, login, account) })
+}
+
+/// An account, or none, with the name for its row and the fingerprint of its passwords.
+fn account_found<'a>(call: &Call<'a>, login: &Login, account: Option<Account>) -> AccountFound<'a> {
     let canonical = account.as_ref().and_then(|account| account.username.as_ref());
     let username = canonical.map_or_else(|| shown(login), |name| printable(name.as_bytes()));
     let fingerprint = history::fingerprint(&call.policy().limits, account.as_ref());
-    Ok(AccountFound { account, username, fingerprint, remembered, unreachable })
+    AccountFound {
+        account,
+        username,
+        fingerprint,
+        remembered: None,
+        unreachable: None,
+        is_cached: false,
+        asked_at: None,
+    }
 }
 
 /// The file of the remembered account; `None` if accounts are not remembered.
@@ -84,12 +159,21 @@ fn look_up(call: &mut Call<'_>, login: &Login) -> Result<Option<Account>, Error>
     }
 }
 
-/// Remembers an account when it is accepted.
-pub(super) fn remember(call: &Call<'_>, found: &AccountFound<'_>, input: &DecisionInput) {
-    let (Some(account), Some(remembered)) = (&found.account, &found.remembered) else { return };
+/// Keeps the account of an attempt that is accepted: in the cache, and on disk for an outage.
+pub(super) fn keep(
+    call: &Call<'_>,
+    login: &Login,
+    found: &AccountFound<'_>,
+    verified: &PasswordVerified,
+    input: &DecisionInput,
+) {
     let decision = policy::decide(call.policy(), input);
-    let is_fresh = found.unreachable.is_none() && call.context.mode == Mode::Live;
-    if is_fresh && decision.kind == DecisionKind::Accept {
+    let is_kept = found.unreachable.is_none() && call.context.mode == Mode::Live;
+    if !is_kept || decision.kind != DecisionKind::Accept {
+        return;
+    }
+    cache::keep(call, login, found, verified);
+    if let (Some(account), Some(remembered)) = (&found.account, &found.remembered) {
         remembered.save(account);
     }
 }
@@ -98,6 +182,8 @@ pub(super) fn remember(call: &Call<'_>, found: &AccountFound<'_>, input: &Decisi
 pub(super) struct Reservation {
     /// The permit to verify the password; `None` if the password is not verified.
     permit: Option<Permit>,
+    /// True if the right password is accepted, so that the cache may be asked: its answer is fast.
+    is_accepted_if_right: bool,
 }
 
 /// Reserves room with the limits and a slot to hash in, if there is a password to verify; `None` if
@@ -110,19 +196,25 @@ pub(super) struct Reservation {
 /// No room became free within `attempt_timeout`, or the database cannot tell.
 pub(super) fn reserve(
     call: &mut Call<'_>,
+    located: &Located,
+    found: &AccountFound<'_>,
     applied: &RulesApplied,
 ) -> Result<Option<Reservation>, Error> {
     let policy = call.policy();
+    let refused = |permit| Some(Reservation { permit, is_accepted_if_right: false });
     let is_ours = matches!(call.attempt.proof, Proof::Password(_));
     if !is_ours || policy::skips_password(policy, &applied.policy_result) {
-        return Ok(Some(Reservation { permit: None }));
+        return Ok(refused(None));
     }
     if applied.refuses(policy) {
-        return Ok(Some(Reservation { permit: reserve::acquire_idle_slot(call)? }));
+        return Ok(refused(reserve::acquire_idle_slot(call)?));
     }
     let needs = ReservationNeeds { purpose: Purpose::Guess, slot: true };
     let permit = reserve::acquire(call, needs)?;
-    Ok(permit.map(|permit| Reservation { permit: Some(permit) }))
+    let is_accepted_if_right = permit.is_some()
+        && cache::keeps_passwords(call)
+        && !place::may_refuse_country(call, located, found);
+    Ok(permit.map(|permit| Reservation { permit: Some(permit), is_accepted_if_right }))
 }
 
 /// Verifies the password, or takes the result from the driver that did. The reservation's slot is
@@ -141,9 +233,15 @@ pub(super) fn verify(
     Ok(PasswordVerified::known(match &attempt.proof {
         Proof::Password(password) => match reservation.permit {
             Some(_permit) => {
-                let is_refused = applied.refuses(call.policy());
                 let candidate = Candidate { password, login: login.typed() };
-                return Ok(compare(call, found, candidate, is_refused));
+                let stretched = cache::stretch(call, candidate).zip(cache::now(call));
+                let known = stretched.as_ref().filter(|_| reservation.is_accepted_if_right);
+                let is_cached = known.is_some_and(|(it, _)| cache::is_verified(call, found, it));
+                let verified = match is_cached {
+                    true => PasswordVerified::known(Credentials::Right),
+                    false => compare(call, found, candidate, applied.refuses(call.policy())),
+                };
+                return Ok(PasswordVerified { stretched, is_cached, ..verified });
             }
             None => Credentials::Unchecked,
         },
@@ -191,13 +289,14 @@ fn compare(
         && match &is_right {
             // The password matched none of those that can be read.
             Err(_) => password::is_guessable(stored, settings),
-            // A wrong password of a remembered account gets 435, and still counts.
-            Ok(is_right) => found.unreachable.is_some() && has_account && !is_right,
+            // A wrong password of a remembered account gets 435, and still counts. So does that of a
+            // cached one while the database cannot be asked again.
+            Ok(is_right) => found.is_copy() && has_account && !is_right,
         };
     let result = is_right.map(|is_right| match (has_account, is_right) {
         (false, _) => Credentials::NoAccount,
         (true, true) => Credentials::Right,
         (true, false) => Credentials::Wrong,
     });
-    PasswordVerified { result, counts_as_failure }
+    PasswordVerified { counts_as_failure, result, stretched: None, is_cached: false }
 }

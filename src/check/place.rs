@@ -89,6 +89,27 @@ fn apply_exceptions(
     Ok(())
 }
 
+/// True if a new country matters for an attempt with the right password.
+fn new_country_matters(call: &Call<'_>, located: &Located) -> bool {
+    let policy = call.policy();
+    policy.new_country != NewCountry::Ignore
+        && located.facts.address.is_some()
+        && !located.facts.is_trusted(policy)
+}
+
+/// True if the country may refuse the attempt after its password is verified: it is new to the
+/// account, or that is not known.
+pub(super) fn may_refuse_country(
+    call: &mut Call<'_>,
+    located: &Located,
+    found: &AccountFound<'_>,
+) -> bool {
+    call.policy().new_country == NewCountry::Reject
+        && new_country_matters(call, located)
+        && (located.facts.country == GeoLookup::Unavailable
+            || history::is_new_country(call, located, &found.username).unwrap_or(true))
+}
+
 /// Looks up if the country is new to the account, and adds that to the rules. Does so only if the
 /// password is right or was not checked.
 ///
@@ -102,11 +123,8 @@ pub(super) fn check_new_country(
     credentials: Credentials,
 ) -> Result<(), Error> {
     let policy = call.policy();
-    let matters = policy.new_country != NewCountry::Ignore
-        && matches!(credentials, Credentials::Right | Credentials::Unchecked)
-        && located.facts.address.is_some()
-        && !located.facts.is_trusted(policy);
-    if !matters {
+    let may_accept = matches!(credentials, Credentials::Right | Credentials::Unchecked);
+    if !may_accept || !new_country_matters(call, located) {
         return Ok(());
     }
     let is_unavailable = located.facts.country == GeoLookup::Unavailable;

@@ -79,7 +79,7 @@ fn check_account<'a>(call: &mut Call<'a>, located: &Located) -> Result<AccountCh
     if failures::delay_or_refuse(call, located) {
         return Ok(AccountCheck::Refused);
     }
-    let found = credentials::find(call, &login)?;
+    let found = credentials::find_in_database(call, &login)?;
     failures::check_account(call, located, &login, &limits, &found)?;
     if failures::delay_or_refuse(call, located) {
         return Ok(AccountCheck::Refused);

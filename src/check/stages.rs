@@ -19,6 +19,9 @@ use crate::policy::Policy;
 use crate::policy::PolicyResult;
 use crate::policy::Rules;
 use crate::secret::Secret;
+use crate::shared::StretchedPassword;
+use crate::shared::Timestamp;
+use crate::verdict::CacheHits;
 
 /// The stages that an attempt has reached. The row and the settlement need them, so they outlive an
 /// error or a panic in a later step.
@@ -62,6 +65,10 @@ pub(super) struct AccountFound<'a> {
     pub remembered: Option<RememberedAccount<'a>>,
     /// The reason why a remembered account is used; `None` if it does not.
     pub unreachable: Option<Error>,
+    /// True if the account comes from the cache.
+    pub is_cached: bool,
+    /// The time just before the database was asked; `None` without a cache.
+    pub asked_at: Option<Timestamp>,
 }
 
 /// The rules have been applied.
@@ -82,6 +89,10 @@ pub(super) struct PasswordVerified {
     pub result: Result<Credentials, Fault>,
     /// True if the attempt counts as a failure even though its decision is "cannot tell".
     pub counts_as_failure: bool,
+    /// The password for the cache, and the time just before it was verified. `None` without a cache.
+    pub stretched: Option<(StretchedPassword, Timestamp)>,
+    /// True if the cache says that the password is right.
+    pub is_cached: bool,
 }
 
 impl<'a> Stages<'a> {
@@ -115,6 +126,14 @@ impl<'a> Stages<'a> {
         input.map_or(Decision::CANNOT_TELL, |input| policy::decide(policy, &input))
     }
 
+    /// The parts of an accepted attempt that came from the cache.
+    pub(super) fn cache_hits(&self) -> CacheHits {
+        CacheHits {
+            account: self.account.as_ref().is_some_and(|found| found.is_cached),
+            password: self.password.as_ref().is_some_and(|verified| verified.is_cached),
+        }
+    }
+
     /// True if the account has logged in from this address with its present password.
     pub(super) fn is_known_good(&self) -> bool {
         let known = self.limits.as_ref().and_then(|limits| limits.known_good.as_ref());
@@ -131,6 +150,11 @@ impl AccountFound<'_> {
     /// The layers of rules that hold for the account, the strongest first.
     pub(super) fn layers<'p>(&'p self, policy: &'p Policy) -> Vec<(Layer, &'p Rules)> {
         policy.layers(&self.username, self.account.as_ref().map(|account| &account.rules))
+    }
+
+    /// True if the account does not come from its database.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_cached || self.unreachable.is_some()
     }
 
     /// Wipes the stored passwords from memory: no later step needs them.
@@ -164,7 +188,12 @@ impl RulesApplied {
 impl PasswordVerified {
     /// A result for which no stored password was read.
     pub(super) fn known(credentials: Credentials) -> Self {
-        Self { result: Ok(credentials), counts_as_failure: false }
+        Self {
+            result: Ok(credentials),
+            counts_as_failure: false,
+            stretched: None,
+            is_cached: false,
+        }
     }
 
     /// The result.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -11,6 +12,7 @@ use super::Database;
 use super::QUERY_PARAMETERS;
 use super::problem::Problem;
 use super::value::Urls;
+use super::value::duration;
 use super::value::long_duration;
 use super::value::statement;
 use super::value::urls;
@@ -39,6 +41,8 @@ pub(super) struct AccountsTable {
     scram_iterations: Option<u32>,
     dummy_hash: Option<String>,
     serve_stale: Option<String>,
+    cache: Option<String>,
+    remember_verified: Option<String>,
     #[serde(default)]
     pub(super) default_domain: String,
 }
@@ -92,6 +96,8 @@ impl AccountsTable {
         Ok(Accounts {
             database,
             serve_stale: serve_stale.filter(|time| !time.is_zero()),
+            cache: lifetime("cache", self.cache.as_deref())?,
+            remember_verified: lifetime("remember_verified", self.remember_verified.as_deref())?,
             are_given: true,
             query_is_default: query == DEFAULT_QUERY,
             query: query.to_owned(),
@@ -146,4 +152,10 @@ impl AccountsTable {
             scram_iterations,
         })
     }
+}
+
+/// The time for which shared memory keeps something; `None` for no time.
+fn lifetime(key: &'static str, text: Option<&str>) -> Result<Option<Duration>, Problem> {
+    let time = text.map(|text| duration("accounts", key, text)).transpose()?;
+    Ok(time.filter(|time| !time.is_zero()))
 }

@@ -138,6 +138,7 @@ impl File {
             state_directory,
             durability,
             ambiguous_rule: None,
+            id: None,
         })
     }
 }

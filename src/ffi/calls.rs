@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use nix::time::ClockId;
+use nix::time::clock_gettime;
 
 use super::interned;
 use crate::attempt::Attempt;
@@ -19,6 +23,7 @@ use crate::check::Allowed;
 use crate::check::Context;
 use crate::check::EarlierCalls;
 use crate::check::Mode;
+use crate::check::SharedCache;
 use crate::check::StartTime;
 use crate::contain::Panic;
 use crate::error::Error;
@@ -27,6 +32,7 @@ use crate::session;
 use crate::session::DriverExchange;
 use crate::session::LoadedConfig;
 use crate::session::Session;
+use crate::shared::Timestamp;
 use crate::tables::counters::AttemptLimits;
 use crate::verdict::Verdict;
 use crate::verdict::maillog::MailLog;
@@ -257,9 +263,11 @@ fn decide(
     let config = attempt.options.config.as_deref();
     let earlier =
         EarlierCalls { allowed: session.allowed(config, &attempt.remote.text()), attempt_limits };
+    let shared = session.shared.map(|memory| SharedCache { memory, now: timestamp });
     let (verdict, failure_time) = match session.settings(config) {
         Ok(settings) => {
-            let verdict = check::check(context(settings), attempt, start_time, earlier);
+            let context = Context { shared, ..context(settings) };
+            let verdict = check::check(context, attempt, start_time, earlier);
             (verdict, settings.config.failure_time)
         }
         // Without a configuration, there is no database for the row: the log line is the only
@@ -284,6 +292,7 @@ pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
         log: mail_log(),
         mode: if exim::is_host_checking() { Mode::HostCheck } else { Mode::Live },
         wait: std::thread::sleep,
+        shared: None,
     }
 }
 
@@ -292,6 +301,17 @@ pub(super) fn context(settings: &LoadedConfig) -> Context<'_> {
 #[allow(clippy::disallowed_methods, reason = "the only place that reads the clock")]
 pub(super) fn start_time() -> StartTime {
     StartTime { time: SystemTime::now(), start: Instant::now() }
+}
+
+/// The time by which the content of shared memory ages, on both clocks.
+#[allow(clippy::disallowed_methods, reason = "the only place that reads the clock")]
+fn timestamp() -> Timestamp {
+    let boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from);
+    Timestamp {
+        wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        // Without this clock, nothing in the memory is valid.
+        boot: boot.unwrap_or(Duration::MAX),
+    }
 }
 
 /// Returns the country of an address.

@@ -112,6 +112,12 @@ impl Decision {
         reason: Some(Reason::Internal),
         rule: None,
     };
+
+    /// True if the attempt is accepted, and there is nothing to report.
+    #[must_use]
+    pub fn is_plain_acceptance(&self) -> bool {
+        self.kind == DecisionKind::Accept && self.reason.is_none()
+    }
 }
 
 /// Everything that the decision is made from.

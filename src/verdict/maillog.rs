@@ -7,6 +7,7 @@ use crate::attempt::Attempt;
 use crate::attempt::Proof;
 use crate::contain::Panic;
 use crate::error::Error;
+use crate::verdict::CacheHits;
 use crate::verdict::Verdict;
 use crate::verdict::flag;
 
@@ -40,7 +41,7 @@ impl<'a> MailLog<'a> {
         };
         self.line(&format!(
             "attempt status={} reason={} rule={} auth_ok={} policy_reject={} country={} \
-             remote={}{problem} user={:?}",
+             remote={}{problem}{} user={:?}",
             verdict.status(),
             or_dash(verdict.reason()),
             or_dash(&verdict.rule()),
@@ -48,6 +49,7 @@ impl<'a> MailLog<'a> {
             or_dash(flag(verdict.decision.policy_reject)),
             or_dash(&verdict.country_text()),
             field_value(&attempt.remote.text()),
+            cache_fields(verdict.cache_hits),
             verdict.username,
         ));
     }
@@ -101,6 +103,16 @@ impl<'a> MailLog<'a> {
 
     fn line(self, text: &str) {
         (self.write)(&format!("authpolicy: {text}"));
+    }
+}
+
+/// A field for each part that came from the cache.
+fn cache_fields(hits: CacheHits) -> &'static str {
+    match (hits.account, hits.password) {
+        (false, false) => "",
+        (true, false) => " cache=account",
+        (false, true) => " cache=password",
+        (true, true) => " cache=account cache=password",
     }
 }
 

@@ -20,6 +20,7 @@
     reason = "test code, and not every test uses all of it"
 )]
 
+pub mod cache;
 pub mod config;
 pub mod dovecot;
 pub mod driver;

@@ -69,6 +69,7 @@ pub(super) fn run(config: Config) -> Done {
         ("journal", owner::check_entry(config).and_then(|()| flush::check(config))),
         ("names", with_accounts(accounts::check_names)),
         ("serve_stale", Ok(check_serve_stale(config))),
+        ("preload", Ok(check_preload(config))),
         ("geoip", geoip::check(config)),
         (
             "failure_time",
@@ -283,6 +284,23 @@ fn check_tables(config: &Config) -> Result<String, Error> {
     }
     let result = if all_fit { "ok:" } else { "warning" };
     Ok(format!("{result} {}", found.join(", ")))
+}
+
+/// Says if the configuration needs `preload` in Exim's daemon. The tool does not read Exim's
+/// configuration.
+fn check_preload(config: &Config) -> String {
+    let accounts = &config.accounts;
+    let keys = [("cache", accounts.cache), ("remember_verified", accounts.remember_verified)];
+    let keys = keys.into_iter().filter(|(_, time)| time.is_some());
+    let keys: Vec<_> = keys.map(|(key, _)| format!("accounts.{key}")).collect();
+    if keys.is_empty() {
+        return String::from("ok: not needed, but each AUTH is faster with it");
+    }
+    format!(
+        "ok: needed for {}: Exim's main section must have smtp_accept_max_per_host = \
+         ${{dlfunc{{/usr/lib/exim/authpolicy.so}}{{preload}}{{}}}}",
+        keys.join(" and ")
+    )
 }
 
 /// Warns if `serve_stale` has no effect, because limits need the same database.

@@ -74,6 +74,7 @@ pub(super) fn run(config: &Config, arguments: &TestArguments) -> Done {
         log,
         mode: Mode::DryRun,
         wait: show_delay,
+        shared: None,
     };
     #[allow(clippy::disallowed_methods, reason = "the tool asks for the time once")]
     let start_time = StartTime { time: SystemTime::now(), start: Instant::now() };

@@ -133,6 +133,11 @@ pub(super) fn print(config: &Config) {
         ("accounts.scram_iterations", passwords.scram_iterations.to_string()),
         ("accounts.dummy_hash", dummy_hash.to_owned()),
         ("accounts.serve_stale", config.accounts.serve_stale.map(span).unwrap_or_default()),
+        ("accounts.cache", config.accounts.cache.map(time).unwrap_or_default()),
+        (
+            "accounts.remember_verified",
+            config.accounts.remember_verified.map(time).unwrap_or_default(),
+        ),
         ("accounts.default_domain", config.accounts.default_domain.clone()),
         ("geoip.database", files(&config.geoip)),
         ("geoip.asn_database", files(&config.asn_database)),
