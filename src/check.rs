@@ -2,8 +2,9 @@
 //! step. `run` settles the result with the limits, and writes the row and the line.
 //!
 //! Every `Err` ends in "cannot tell" (`conclude`). With `accounts.serve_stale`, an unreachable
-//! database of accounts does so, too, unless the remembered account is accepted. Each step of `examine`
-//! needs the stages before it (check/stages.rs), so their order cannot be changed by mistake.
+//! database of accounts does so, too, unless the remembered account is accepted. Each step of
+//! `examine` needs the stages before it (check/stages.rs), so their order cannot be changed by
+//! mistake. An account that came from the cache is asked for again, unless it is accepted.
 
 mod broken;
 mod cache;

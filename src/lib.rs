@@ -1,8 +1,9 @@
 //! authpolicy: decides each SMTP AUTH inside Exim, from the password to the log row.
 //!
 //! Exim asks if it may accept an attempt. The plugin answers yes, no, or "cannot tell". No error
-//! leads to an acceptance, unless `accounts.serve_stale` lets a remembered account stand in for a
-//! database that cannot be reached. Each attempt is recorded, in a row and in a line of Exim's log.
+//! leads to an acceptance, unless `accounts.serve_stale` or `accounts.cache` lets a kept account
+//! stand in for a database that is away. Each attempt is recorded, in a row and in a line of Exim's
+//! log.
 //!
 //! A driver of Exim that checks the client's proof itself also gets the account's password or its
 //! SCRAM keys (`secret`, `scram`).
