@@ -13,6 +13,9 @@ use std::sync::atomic::Ordering;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+#[cfg(test)]
+mod tests;
+
 /// One word that several processes read and write.
 pub(super) trait Word {
     /// Its value.
