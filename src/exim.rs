@@ -17,6 +17,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering;
 
 use self::version::HostVersion;
@@ -45,10 +46,45 @@ type StoreGetPerm = unsafe extern "C" fn(c_int, *const c_void, *const c_char, c_
 /// `GET_TAINTED`
 const TAINTED: usize = 1;
 
-fn symbol(name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: `name` is NUL-terminated. dlsym reads it and keeps no pointer to it.
-    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!found.is_null()).then_some(found)
+static EXPAND_STRING_2: Symbol = Symbol::new(c"expand_string_2");
+static EXPAND_STRING: Symbol = Symbol::new(c"expand_string");
+static LOG_WRITE: Symbol = Symbol::new(c"log_write");
+static HOST_CHECKING: Symbol = Symbol::new(c"host_checking");
+static STRING_COPY_TAINT_FUNCTION: Symbol = Symbol::new(c"string_copy_taint_function");
+static STORE_GET_PERM_3: Symbol = Symbol::new(c"store_get_perm_3");
+
+/// A function or variable of Exim. Each process looks for it once, and inherits what its parent has
+/// found: both run the same program. A name that Exim does not export is looked for in all of its
+/// libraries, and that takes longer than reading the configuration.
+struct Symbol {
+    name: &'static CStr,
+    /// NULL if Exim does not export the name.
+    address: OnceLock<AtomicPtr<c_void>>,
+}
+
+impl Symbol {
+    const fn new(name: &'static CStr) -> Self {
+        Self { name, address: OnceLock::new() }
+    }
+
+    /// The address, or `None` if Exim does not export the name.
+    fn find(&self) -> Option<*mut c_void> {
+        let found = self.address.get_or_init(|| {
+            // SAFETY: `name` is NUL-terminated. dlsym reads it and keeps no pointer to it.
+            AtomicPtr::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, self.name.as_ptr()) })
+        });
+        let found = found.load(Ordering::Relaxed);
+        (!found.is_null()).then_some(found)
+    }
+}
+
+/// Looks for the exports and the version that each attempt needs, in the daemon, so that the
+/// processes that it forks need not.
+pub(crate) fn preload() {
+    version();
+    for symbol in [&LOG_WRITE, &HOST_CHECKING, &STRING_COPY_TAINT_FUNCTION, &STORE_GET_PERM_3] {
+        symbol.find();
+    }
 }
 
 /// The version of the Exim that has loaded the plugin. A process asks once. Its children run the
@@ -63,14 +99,14 @@ fn version() -> &'static HostVersion {
 fn query_version() -> Option<Vec<u8>> {
     // The type of `expand_string` allows it to write to the text.
     let mut text = *b"$version_number\0";
-    let answer: *const c_char = if let Some(found) = symbol(c"expand_string_2") {
+    let answer: *const c_char = if let Some(found) = EXPAND_STRING_2.find() {
         // SAFETY: a symbol of this name in Exim's process is a function of this type.
         let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString2>(found) };
         // SAFETY: the text is NUL-terminated and outlives the call; the second argument may be
         // NULL.
         unsafe { expand(text.as_ptr().cast(), ptr::null_mut()) }
     } else {
-        let found = symbol(c"expand_string")?;
+        let found = EXPAND_STRING.find()?;
         // SAFETY: a symbol of this name in Exim's process is a function of this type.
         let expand = unsafe { std::mem::transmute::<*mut c_void, ExpandString>(found) };
         // SAFETY: the text is NUL-terminated, outlives the call, and may be written to.
@@ -94,7 +130,7 @@ pub(crate) fn log(line: &str) {
             MailLog::new(&to_syslog).unknown_version(answer.as_deref());
         }
     }
-    match (version, symbol(c"log_write")) {
+    match (version, LOG_WRITE.find()) {
         (HostVersion::Unknown(_), _) | (_, None) => to_syslog(line),
         (HostVersion::UpTo4_99, Some(found)) => {
             // SAFETY: in these versions of Exim, a symbol of this name is a function of this type.
@@ -130,7 +166,7 @@ fn c_string(line: &str) -> Option<CString> {
 /// The variable is a `BOOL` of four bytes or of one, and another variable may follow it
 /// immediately. On a little-endian machine, its first byte is the value in both cases.
 pub(crate) fn is_host_checking() -> bool {
-    symbol(c"host_checking").is_some_and(|found| {
+    HOST_CHECKING.find().is_some_and(|found| {
         let is_wide = cfg!(target_endian = "big") && *version() == HostVersion::UpTo4_99;
         if is_wide {
             // SAFETY: in these versions of Exim, a symbol of this name is an unsigned int that
@@ -152,8 +188,8 @@ pub(crate) fn tainted(text: &CStr) -> Option<&'static CStr> {
         return None;
     }
     // Before 4.93 `store_get_perm_3` has another type. This function exists only since then.
-    symbol(c"string_copy_taint_function")?;
-    let found = symbol(c"store_get_perm_3")?;
+    STRING_COPY_TAINT_FUNCTION.find()?;
+    let found = STORE_GET_PERM_3.find()?;
     // SAFETY: in a known version of Exim that has the function above, a symbol of this name is a
     // function of this type.
     let store_get_perm = unsafe { std::mem::transmute::<*mut c_void, StoreGetPerm>(found) };

@@ -366,6 +366,7 @@ pub(super) fn preload(session: &mut Session, arguments: Option<&[&[u8]]>) -> Ret
     let options = arguments
         .ok_or_else(too_many_arguments)
         .and_then(|arguments| Options::parse(arguments.get(1..).unwrap_or_default()));
+    exim::preload();
     match options {
         Ok(options) => drop(session.preload(options.config.as_deref())),
         Err(e) => mail_log().trouble("preload", &e),
