@@ -119,7 +119,8 @@ fn read(text: &str, settings: &Settings) -> Vec<Content> {
 }
 
 fn read_file(file: &Path) -> Option<String> {
-    let mut text = String::new();
+    // With room for all of it, one call reads it, and one finds its end.
+    let mut text = String::with_capacity(usize::try_from(MAX_FILE).unwrap_or(0));
     files::open(file).ok()?.take(MAX_FILE).read_to_string(&mut text).ok()?;
     Some(text)
 }

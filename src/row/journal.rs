@@ -129,8 +129,16 @@ impl<'a> Journal<'a> {
     /// Adds text to a file. A full file is renamed to `full_prefix` and an id.
     fn add(&self, path: &Path, text: &[u8], full_prefix: &str) -> io::Result<()> {
         for _ in 0..MAX_TRIES {
-            if let Some(file) = self.open(path)? {
-                return self.write(path, &file, text, full_prefix);
+            if let Some((file, length)) = self.open(path)? {
+                let text_length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+                self.write(&file, text)?;
+                // Other attempts may append meanwhile. Then a later one finds the file full.
+                if length.saturating_add(text_length) >= FULL_LENGTH {
+                    // The row is stored, so an error does not matter: the next attempt renames the
+                    // file.
+                    let _ = rename_with_id(path, full_prefix).ok();
+                }
+                return Ok(());
             }
         }
         Err(io::Error::other(format!("was renamed by other processes {MAX_TRIES} times")))
@@ -169,9 +177,9 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Opens a file to append to it; `None` if the caller has to try again, because the file was
-    /// renamed meanwhile.
-    fn open(&self, path: &Path) -> io::Result<Option<Flock<File>>> {
+    /// Opens a file to append to it, and returns it with its length in bytes; `None` if the caller
+    /// has to try again, because the file was renamed meanwhile.
+    fn open(&self, path: &Path) -> io::Result<Option<(Flock<File>, u64)>> {
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
         let file = match options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
@@ -181,31 +189,25 @@ impl<'a> Journal<'a> {
             }
             Err(e) => return Err(e),
         };
-        if !make_private_if_own(&file)? {
+        let Some(opened) = make_private_if_own(&file)? else {
             return self.rename_foreign(path, files::is_journal_file).map(|()| None);
-        }
+        };
         let file = match Flock::lock(file, FlockArg::LockSharedNonblock) {
             Ok(file) => file,
-            Err((file, Errno::EWOULDBLOCK)) => {
+            Err((_, Errno::EWOULDBLOCK)) => {
                 // A delivery has locked the file, and has usually renamed it before.
-                if is_still_at(path, &file) {
+                if find(path, &opened).is_some() {
                     rename_with_id(path, batch_prefix(path))?;
                 }
                 return Ok(None);
             }
             Err((_, e)) => return Err(e.into()),
         };
-        Ok(is_still_at(path, &file).then_some(file))
+        Ok(find(path, &opened).map(|found| (file, found.len())))
     }
 
     /// Writes the text in one write(). If it is cut short, the line is incomplete and never stored.
-    fn write(
-        &self,
-        path: &Path,
-        mut file: &File,
-        text: &[u8],
-        full_prefix: &str,
-    ) -> io::Result<()> {
+    fn write(&self, mut file: &File, text: &[u8]) -> io::Result<()> {
         let written = loop {
             match file.write(text) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -218,10 +220,6 @@ impl<'a> Journal<'a> {
         if self.durability == Durability::Disk {
             file.sync_data()?;
             self.sync(&self.directory())?;
-        }
-        if file.metadata().is_ok_and(|meta| meta.len() >= FULL_LENGTH) {
-            // The row is stored, so an error does not matter: the next attempt renames the file.
-            let _ = rename_with_id(path, full_prefix).ok();
         }
         Ok(())
     }
@@ -307,14 +305,15 @@ fn is_own_directory(meta: &Metadata) -> bool {
     meta.is_dir() && files::is_own(meta)
 }
 
-/// Returns true for a journal file of this user. If others may read it, as after a restore, it is
-/// made private.
-fn make_private_if_own(file: &File) -> io::Result<bool> {
-    let is_own = files::is_journal_file(&file.metadata()?);
-    if is_own {
-        files::make_private(file)?;
+/// Returns the metadata of a journal file of this user, and `None` for any other file. If others may
+/// read it, as after a restore, it is made private.
+fn make_private_if_own(file: &File) -> io::Result<Option<Metadata>> {
+    let meta = file.metadata()?;
+    if !files::is_journal_file(&meta) {
+        return Ok(None);
     }
-    Ok(is_own)
+    let meta = if files::is_private(&meta) { meta } else { files::make_private(file)? };
+    Ok(Some(meta))
 }
 
 /// True if this error may mean that the file is not ours: another user's file, a link, a directory
@@ -326,8 +325,11 @@ fn may_be_foreign(e: &io::Error) -> bool {
 
 /// True if the path still leads to this file.
 fn is_still_at(path: &Path, file: &File) -> bool {
-    let id = |meta: Metadata| (meta.dev(), meta.ino());
-    let opened = file.metadata().map(id);
-    let at_path = path.symlink_metadata().map(id);
-    matches!((opened, at_path), (Ok(opened), Ok(at_path)) if opened == at_path)
+    file.metadata().is_ok_and(|opened| find(path, &opened).is_some())
+}
+
+/// The metadata of the file at this path, if it is still the one that was opened.
+fn find(path: &Path, opened: &Metadata) -> Option<Metadata> {
+    let id = |meta: &Metadata| (meta.dev(), meta.ino());
+    path.symlink_metadata().ok().filter(|found| id(found) == id(opened))
 }

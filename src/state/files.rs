@@ -56,16 +56,18 @@ pub fn is_journal_file(meta: &Metadata) -> bool {
     meta.is_file() && is_own(meta) && mode == OWNER && meta.nlink() <= 1
 }
 
-/// Takes all permissions of other users away from an open file, if this user owns it.
+/// Takes all permissions of other users away from an open file, if this user owns it. Returns the
+/// file's metadata afterwards.
 ///
 /// # Errors
 /// The permissions cannot be changed.
-pub fn make_private(file: &File) -> io::Result<()> {
+pub fn make_private(file: &File) -> io::Result<Metadata> {
     let meta = file.metadata()?;
     if is_own(&meta) && !is_private(&meta) {
         file.set_permissions(Permissions::from_mode(OWNER))?;
+        return file.metadata();
     }
-    Ok(())
+    Ok(meta)
 }
 
 /// Opens a private file to read it.

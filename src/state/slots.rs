@@ -57,8 +57,7 @@ impl Slots {
         options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC);
         let opened = options.open(&path).and_then(|file| {
             // A restore may have given it another mode. Refusing it would end the bound on hashing.
-            files::make_private(&file)?;
-            let meta = file.metadata()?;
+            let meta = files::make_private(&file)?;
             if files::is_lock_file(&meta) {
                 return Ok(file);
             }

@@ -137,7 +137,7 @@ impl Journal<'_> {
 
     fn try_lock(&self, path: PathBuf, max_length: u64) -> io::Result<Option<Batch>> {
         let file = match open(&path, true) {
-            Ok(file) if make_private_if_own(&file)? => file,
+            Ok(file) if make_private_if_own(&file)?.is_some() => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) if !may_be_foreign(&e) && is_own(&path) => return Err(e),
             Ok(_) | Err(_) => {
