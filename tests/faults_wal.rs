@@ -1,5 +1,6 @@
 //! The embedded database with a long WAL, an open reader and a full disk. A COMMIT that fails there
-//! is carried out by the next process that opens the database.
+//! is carried out by the next process that opens the database. The index of the WAL, which the plugin
+//! keeps, is never believed.
 #![allow(
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
@@ -11,6 +12,7 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -79,4 +81,32 @@ fn a_failed_commit_that_is_carried_out_later_is_stored_once() {
     assert_eq!((stored + known, waiting), (1, 0));
     let flags: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
     assert_eq!(flags, [Some(true), Some(false)]);
+}
+
+/// Writes to the file without making it shorter first.
+fn overwrite(path: &Path, content: &[u8]) {
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all(content).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn an_index_that_a_power_failure_left_is_not_believed() {
+    let site = site(Base::Sqlite, POLICY);
+    let exim = site.exim();
+    let index = site.path("state/authpolicy.db-shm");
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    let older = fs::read(&index).unwrap();
+    assert_eq!(older.len(), 32 * 1024, "an index of one part, which is kept");
+    assert_eq!(attempt(&exim, "wrong"), REFUSED);
+    // A whole index, but older than the WAL. Whoever believed it would write over the second row.
+    overwrite(&index, &older);
+    assert_eq!(attempt(&exim, "secret"), ACCEPTED, "{}", site.main_log());
+    overwrite(&index, &vec![0xff; older.len()]);
+    assert_eq!(attempt(&exim, "wrong"), REFUSED);
+    let lines = site.lines();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let flags: Vec<_> = site.rows().iter().map(|row| row.auth_ok).collect();
+    assert_eq!(flags, [Some(true), Some(false), Some(true), Some(false)]);
+    assert_eq!(site.texts("PRAGMA integrity_check"), ["ok"]);
 }

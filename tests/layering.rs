@@ -145,6 +145,7 @@ const UNSAFE: &[&str] = &[
     "store/mysql",
     "store/names",
     "store/sockets",
+    "store/sqlite/wal_index",
 ];
 
 fn library() -> Crate {

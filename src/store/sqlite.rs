@@ -12,6 +12,7 @@
 
 mod copies;
 mod networks;
+mod wal_index;
 
 use std::fs;
 use std::io;
@@ -84,6 +85,7 @@ impl SqliteConnection {
         let (path, meta) = existing(path, &place)?;
         let claim = Claim::new(&path, &meta).map_err(|what| fail(&place, &what))?;
         let limit = deadline.connect().ok_or_else(|| fail(&place, "took too long"))?;
+        wal_index::keep();
         let opened = rusqlite::Connection::open_with_flags(&path, flags())
             .and_then(|connection| {
                 connection.busy_timeout(limit)?;
