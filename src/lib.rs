@@ -14,7 +14,8 @@
 //! - [`ffi`]: the exports that `${dlfunc}` calls, and the only way in; `exim`: Exim's own functions
 //! - [`attempt`]: the arguments of one AUTH command, typed; `address`: the client's address, and the
 //!   IPv4 address that it carries
-//! - `session`: the state that lives as long as the process
+//! - `session`: the state that lives as long as the process; `warm`: work that the daemon does once
+//!   for the processes that it forks
 //! - [`check`]: the story of an attempt, one call for each step
 //! - [`account`]: the account query and its columns; the accounts remembered on this host
 //! - [`policy`]: rules, facts and the decision, without I/O
@@ -71,3 +72,4 @@ pub mod state;
 pub mod store;
 pub mod tables;
 pub mod verdict;
+pub(crate) mod warm;

@@ -23,6 +23,7 @@ mod scram;
 mod sha_crypt;
 
 pub use self::decoy::Decoy;
+pub use self::digest::preload;
 pub use self::dummy::Dummy;
 pub use self::new::DEFAULT_SCHEME;
 pub use self::new::NEW_SCHEMES;

@@ -25,6 +25,7 @@ use crate::password::Keys;
 use crate::shared::SharedMemory;
 use crate::tables::counters::AttemptLimits;
 use crate::verdict::Verdict;
+use crate::warm;
 
 /// The state of this process.
 #[derive(Default)]
@@ -240,6 +241,7 @@ impl Session {
         let pid = self.pid;
         let settings = self.settings_mut(config)?;
         settings.preloaded_by = Some(pid);
+        warm::warm(&settings.config);
         let geo = settings.geo.as_mut().map_or(Ok(()), Geo::preload);
         let preloaded = geo.and(settings.asns.as_mut().map_or(Ok(()), Asns::preload));
         if settings.config.accounts.want_shared_memory() && self.shared.is_none() {

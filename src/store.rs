@@ -364,6 +364,15 @@ impl Store {
     }
 }
 
+/// Does what the embedded database needs once in a process or its parent. Opens no file.
+pub fn preload(database: &Database) {
+    match database {
+        // An attempt that meets the same fault reports it.
+        Database::Sqlite(_) => drop(contain::catch("preload", sqlite::preload)),
+        Database::MySql(_) => {}
+    }
+}
+
 /// Creates an embedded database, unless its file exists. Does nothing for a server.
 ///
 /// # Errors

@@ -53,8 +53,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "shared",
             "tables/counters",
             "verdict",
+            "warm",
         ],
     ),
+    ("warm", &["config", "contain", "password", "store"]),
     (
         "check",
         &[

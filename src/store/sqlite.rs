@@ -18,6 +18,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Once;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -223,6 +224,16 @@ impl Drop for SqliteConnection {
             let _ = contain::catch("empty", empty).ok();
         }
     }
+}
+
+/// Has SQLite initialize itself in the daemon, so that the processes that it forks need not. Opens
+/// no file: a process that inherits an open connection believes that it holds locks, and does not.
+pub(super) fn preload() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        wal_index::keep();
+        drop(rusqlite::Connection::open_in_memory());
+    });
 }
 
 /// Creates the file, readable only by its owner, in WAL mode.
