@@ -37,12 +37,30 @@ impl From<&'static str> for Sql<'_> {
     }
 }
 
-/// The names of parameters, in their order and with repetitions: each name after a `:` outside of
-/// quotes and comments.
+/// A part of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// Text, which may contain quotes and comments.
+    Text(&'a str),
+    /// The name of a parameter, without the colon.
+    Parameter(&'a str),
+}
+
+/// The names of parameters, in their order and with repetitions.
 #[must_use]
 pub(crate) fn parameters(sql: &str) -> Vec<&str> {
-    let mut names = Vec::new();
-    let mut rest = sql;
+    let name = |piece| match piece {
+        Piece::Parameter(name) => Some(name),
+        Piece::Text(_) => None,
+    };
+    pieces(sql).into_iter().filter_map(name).collect()
+}
+
+/// Cuts a statement at its parameters: each name after a `:` outside of quotes and comments.
+#[must_use]
+pub(crate) fn pieces(sql: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let (mut text, mut rest) = (sql, sql);
     while let Some(start) = rest.find([':', '\'', '"', '`', '-', '#', '/']) {
         let tail = rest.get(start..).unwrap_or_default();
         rest = match tail.as_bytes() {
@@ -51,10 +69,14 @@ pub(crate) fn parameters(sql: &str) -> Vec<&str> {
                 let start = skip(tail, 1);
                 let end = start.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
                 let name = start.get(..end.unwrap_or(start.len())).unwrap_or_default();
+                let behind = skip(start, name.len());
                 if !name.is_empty() {
-                    names.push(name);
+                    let before = text.len().saturating_sub(tail.len());
+                    pieces.push(Piece::Text(text.get(..before).unwrap_or_default()));
+                    pieces.push(Piece::Parameter(name));
+                    text = behind;
                 }
-                skip(start, name.len())
+                behind
             }
             [quote @ (b'\'' | b'"' | b'`'), ..] => after(skip(tail, 1), char::from(*quote)),
             [b'-', b'-', ..] | [b'#', ..] => after(tail, '\n'),
@@ -65,7 +87,8 @@ pub(crate) fn parameters(sql: &str) -> Vec<&str> {
             _ => skip(tail, 1),
         };
     }
-    names
+    pieces.push(Piece::Text(text));
+    pieces
 }
 
 fn skip(text: &str, bytes: usize) -> &str {
@@ -78,7 +101,9 @@ fn after(text: &str, end: char) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::Piece;
     use super::parameters;
+    use super::pieces;
 
     #[test]
     fn parameters_are_outside_of_quotes_and_comments() {
@@ -91,6 +116,19 @@ mod tests {
             ("SELECT 'unclosed :no", vec![]),
         ] {
             assert_eq!(parameters(sql), want, "{sql}");
+        }
+    }
+
+    #[test]
+    fn pieces_together_are_the_statement() {
+        for sql in
+            ["", ":a", "SELECT ':b' = :c, :d", "a :: :e -- :f\n+ :g:h", "'\u{e9}' :\u{e9} :i"]
+        {
+            let text = |piece| match piece {
+                Piece::Text(text) => text.to_owned(),
+                Piece::Parameter(name) => format!(":{name}"),
+            };
+            assert_eq!(pieces(sql).into_iter().map(text).collect::<String>(), sql);
         }
     }
 }

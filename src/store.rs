@@ -18,8 +18,10 @@ mod refusal;
 pub mod schema;
 mod sockets;
 mod sqlite;
+mod statement;
 mod stores;
 mod tls;
+mod transaction;
 mod unreached;
 mod value;
 
@@ -27,7 +29,9 @@ pub use self::deadline::Deadline;
 pub use self::sqlite::Incoming;
 pub use self::sqlite::back_up;
 pub use self::sqlite::restore;
+pub use self::statement::Statement;
 pub use self::stores::Stores;
+pub use self::transaction::Ending;
 pub use self::value::Parameters;
 pub use self::value::QueryResult;
 pub use self::value::Row;
@@ -39,10 +43,6 @@ use crate::contain::Panic;
 use crate::error::Error;
 use crate::error::StoreFault;
 pub use crate::sql::Sql;
-
-/// The most tries of a transaction that conflicts with others. `attempt_timeout` may end them
-/// sooner.
-const MAX_TRIES: u32 = 50;
 
 /// An open connection to one database.
 pub enum Store {
@@ -146,6 +146,19 @@ impl Store {
         })
     }
 
+    /// Runs statements of this program in their order, and returns the result of each. A server gets
+    /// them in one packet, with the BEGIN that may stand before them. If one fails, those after it do
+    /// not run. Like [`Store::find`], a SELECT finds no row by a text that cannot be compared.
+    ///
+    /// # Errors
+    /// The database refused a statement, or all together took too long.
+    pub fn run_all(&mut self, statements: &[Statement<'_>]) -> Result<Vec<QueryResult>, Error> {
+        self.call("run-all", |store| match store {
+            Self::Sqlite(connection) => connection.run_all(statements),
+            Self::MySql(connection) => connection.run_all(statements),
+        })
+    }
+
     /// Stores a row. Texts that are longer than their columns are cut, and characters that are not
     /// in the character set are replaced.
     ///
@@ -161,52 +174,6 @@ impl Store {
             Self::Sqlite(connection) => connection.execute(sql.text(), parameters).map(|_| ()),
             Self::MySql(connection) => connection.insert(sql.text(), parameters),
         })
-    }
-
-    /// Runs statements in one transaction, and again after a conflict with another transaction.
-    ///
-    /// # Errors
-    /// A statement failed, or there were too many conflicts. None of the statements has an effect,
-    /// unless COMMIT itself failed; see [`Store::confirms_commits`].
-    pub fn transaction<T>(
-        &mut self,
-        work: impl FnMut(&mut Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.run_transaction(work, Self::commit)
-    }
-
-    /// Runs statements in a transaction and rolls it back.
-    ///
-    /// # Errors
-    /// One of them failed.
-    pub fn dry_run<T>(
-        &mut self,
-        work: impl FnMut(&mut Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        self.run_transaction(work, Self::roll_back)
-    }
-
-    fn run_transaction<T>(
-        &mut self,
-        mut work: impl FnMut(&mut Self) -> Result<T, Error>,
-        end: fn(&mut Self) -> Result<(), Error>,
-    ) -> Result<T, Error> {
-        let mut tries: u32 = 0;
-        loop {
-            tries = tries.saturating_add(1);
-            let done = self.begin().and_then(|()| work(self));
-            let done = done.and_then(|done| end(self).map(|()| done));
-            // Read now, because a ROLLBACK that fails overwrites it.
-            let may_try_again = self.may_try_again();
-            if done.is_err() && self.is_usable() {
-                // The first error is returned, so this one is ignored.
-                let _ = self.roll_back().ok();
-            }
-            match done {
-                Err(_) if may_try_again && tries < MAX_TRIES => {}
-                done => return done,
-            }
-        }
     }
 
     /// True if a COMMIT that fails has no effect. After [`Store::make_durable`] with
@@ -254,36 +221,6 @@ impl Store {
         }
     }
 
-    fn begin(&mut self) -> Result<(), Error> {
-        self.call("begin", |store| match store {
-            Self::Sqlite(connection) => connection.begin(),
-            Self::MySql(connection) => connection.begin(),
-        })
-    }
-
-    fn commit(&mut self) -> Result<(), Error> {
-        let done = self.call("commit", |store| match store {
-            Self::Sqlite(connection) => connection.commit(),
-            Self::MySql(connection) => connection.commit(),
-        });
-        // After a panic of the driver, it is unknown if the transaction was committed. SQLite can
-        // still tell, and must, because its rows have no marks. The rows of a server have marks.
-        match self {
-            Self::Sqlite(connection) if done.is_err() && !connection.is_usable => {
-                let committed = contain::catch("ask", || connection.has_committed());
-                if committed == Ok(true) { Ok(()) } else { done }
-            }
-            Self::Sqlite(_) | Self::MySql(_) => done,
-        }
-    }
-
-    fn roll_back(&mut self) -> Result<(), Error> {
-        self.call("roll-back", |store| match store {
-            Self::Sqlite(connection) => connection.roll_back(),
-            Self::MySql(connection) => connection.roll_back(),
-        })
-    }
-
     /// Calls the driver. If that panics, the connection is not used again.
     fn call<T>(
         &mut self,
@@ -297,13 +234,6 @@ impl Store {
             };
             Err(panicked(place, &panic))
         })
-    }
-
-    fn may_try_again(&self) -> bool {
-        match self {
-            Self::Sqlite(_) => false,
-            Self::MySql(connection) => connection.may_try_again,
-        }
     }
 
     fn set_deadline(&mut self, deadline: Deadline) {

@@ -1,24 +1,30 @@
 //! MariaDB and MySQL: one connection for an attempt, to the first host that accepts the login.
 
+mod packets;
+mod transaction;
+mod values;
+
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 
 use mysql::Conn;
-use mysql::Params;
 use mysql::prelude::Queryable;
 use nix::poll::PollFd;
 use nix::poll::PollFlags;
 use nix::poll::PollTimeout;
 use nix::poll::poll;
 
+use self::transaction::Transaction;
+use self::values::is_ascii;
+use self::values::named_parameters;
+use self::values::names;
+use self::values::read_row;
 use super::Deadline;
 use super::Parameters;
 use super::QueryResult;
 use super::Row;
-use super::Value;
 use super::reach::about_panic;
 use super::reach::connect_to_host;
-use super::reach::run_both;
 use super::refusal::fault;
 use super::refusal::message;
 use super::sockets::sockets_within;
@@ -27,8 +33,6 @@ use crate::contain;
 use crate::contain::Contained;
 use crate::error::Error;
 use crate::error::StoreFault;
-use crate::secret::Secret;
-use crate::sql;
 
 /// The error codes for a text that is too long for its column, or not in the column's character
 /// set.
@@ -36,7 +40,7 @@ const DOES_NOT_FIT: &[u16] = &[1406, 1366, 1265, 3988];
 
 /// The error codes for a text that cannot be compared with a column, because it is not in the
 /// column's character set.
-const NOT_COMPARABLE: &[u16] = &[1267, 1271, 3988];
+const NOT_COMPARABLE: &[u16] = &[1267, 1271, 3854, 3988];
 
 /// The error code for a deadlock with another transaction; on a cluster also for a conflict with
 /// another node's.
@@ -44,19 +48,6 @@ const DEADLOCK: u16 = 1213;
 
 /// The error code for a row that another transaction has changed since this one read it.
 const CHANGED: u16 = 1020;
-
-/// The error code for a missing savepoint.
-const NO_SAVEPOINT: u16 = 1305;
-/// After so many lost transactions in succession, `log.insert` is at fault, and not another node.
-const MAX_LOST: u32 = 3;
-
-/// Begins a transaction with a savepoint, by which COMMIT recognizes it. A node of a Galera cluster
-/// may abort a transaction because of another node's without an error. It then runs the next
-/// statement in a new transaction.
-const BEGIN: &str = "START TRANSACTION; SAVEPOINT authpolicy";
-
-/// Commits the transaction if it is still the one that was begun.
-const COMMIT: &str = "RELEASE SAVEPOINT authpolicy; COMMIT";
 
 /// Leaves strict mode. It saves the session's modes, because they may differ from the server's
 /// default.
@@ -74,8 +65,8 @@ pub struct MySqlConnection {
     /// True if the state of the connection is unknown, for example because an answer may still
     /// come. Then it is not used again.
     out_of_step: bool,
-    /// True if the caller has begun a transaction, and will commit it.
-    in_transaction: bool,
+    /// The transaction that the caller has begun.
+    transaction: Transaction,
     /// The number of transactions in succession that had been aborted when they were to be
     /// committed.
     lost: u32,
@@ -104,7 +95,7 @@ impl MySqlConnection {
                         silence,
                         deadline,
                         out_of_step: false,
-                        in_transaction: false,
+                        transaction: Transaction::None,
                         lost: 0,
                         may_try_again: false,
                     });
@@ -133,24 +124,21 @@ impl MySqlConnection {
         sql: &str,
         parameters: &Parameters,
     ) -> Result<QueryResult, Error> {
+        self.send_unsent()?;
         self.limit()?;
         let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));
         let found = result.and_then(|rows| {
             let columns = names(rows.columns().as_ref());
             // Collects all rows first, because results that are dropped half-way read the rest.
             let rows = rows.collect::<mysql::Result<Vec<_>>>()?;
-            let rows = rows.into_iter().map(|row| {
-                let values = row.unwrap().into_iter().map(read);
-                Row::new(columns.iter().cloned().zip(values).collect())
-            });
-            let rows = rows.collect();
-            Ok(QueryResult { columns, rows })
+            let rows = rows.into_iter().map(|row| read_row(&columns, row)).collect();
+            Ok(QueryResult { columns, rows, changed: 0 })
         });
         match found {
             Err(mysql::Error::MySqlError(e))
                 if NOT_COMPARABLE.contains(&e.code) && !is_ascii(parameters) =>
             {
-                Ok(QueryResult { columns: self.prepare(sql)?, rows: Vec::new() })
+                Ok(QueryResult { columns: self.prepare(sql)?, ..QueryResult::default() })
             }
             found => found.map_err(|e| self.store_error(&e)),
         }
@@ -164,13 +152,13 @@ impl MySqlConnection {
         parameters: &Parameters,
         on_row: &mut dyn FnMut(Row),
     ) -> Result<(), Error> {
+        self.send_unsent()?;
         self.limit()?;
         let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));
         let visited = result.and_then(|mut rows| {
             let columns = names(rows.columns().as_ref());
             rows.try_for_each(|row| {
-                let values = row?.unwrap().into_iter().map(read);
-                on_row(Row::new(columns.iter().cloned().zip(values).collect()));
+                on_row(read_row(&columns, row?));
                 Ok(())
             })
         });
@@ -178,6 +166,7 @@ impl MySqlConnection {
     }
 
     pub(super) fn prepare(&mut self, sql: &str) -> Result<Vec<String>, Error> {
+        self.send_unsent()?;
         self.limit()?;
         let statement = self.connection.prep(sql).map_err(|e| self.store_error(&e))?;
         let columns = names(&statement.columns());
@@ -186,7 +175,8 @@ impl MySqlConnection {
     }
 
     pub(super) fn execute(&mut self, sql: &str, parameters: &Parameters) -> Result<u64, Error> {
-        let is_single = !self.in_transaction;
+        self.send_unsent()?;
+        let is_single = self.transaction == Transaction::None;
         let done = self.run(sql, parameters);
         let done = done.and_then(|changed| match is_single {
             true => self.commit_single().map(|()| changed),
@@ -196,6 +186,7 @@ impl MySqlConnection {
     }
 
     pub(super) fn insert(&mut self, sql: &str, parameters: &Parameters) -> Result<(), Error> {
+        self.send_unsent()?;
         let done = match self.run(sql, parameters) {
             Err(mysql::Error::MySqlError(e)) if DOES_NOT_FIT.contains(&e.code) => {
                 // Without strict mode, the server cuts texts and replaces characters.
@@ -205,48 +196,9 @@ impl MySqlConnection {
             }
             done => done,
         };
-        let is_single = !self.in_transaction;
+        let is_single = self.transaction == Transaction::None;
         let done = done.and_then(|_| if is_single { self.commit_single() } else { Ok(()) });
         done.map_err(|e| self.store_error(&e))
-    }
-
-    /// Begins a transaction. It sees all that others have committed before its first SELECT.
-    pub(super) fn begin(&mut self) -> Result<(), Error> {
-        self.may_try_again = false;
-        self.limit()?;
-        self.in_transaction = true;
-        run_both(&mut self.connection, BEGIN).map_err(|e| self.store_error(&e))
-    }
-
-    pub(super) fn commit(&mut self) -> Result<(), Error> {
-        self.in_transaction = false;
-        self.limit()?;
-        match run_both(&mut self.connection, COMMIT) {
-            Err(mysql::Error::MySqlError(e)) if e.code == NO_SAVEPOINT => {
-                self.lost = self.lost.saturating_add(1);
-                self.may_try_again = self.lost < MAX_LOST;
-                let what = "the transaction was ended: log.insert must not begin or end one";
-                Err(Error::Store {
-                    place: self.place.clone(),
-                    what: what.to_owned(),
-                    fault: StoreFault::Row,
-                })
-            }
-            done => {
-                self.lost = 0;
-                done.map_err(|e| self.store_error(&e))
-            }
-        }
-    }
-
-    pub(super) fn roll_back(&mut self) -> Result<(), Error> {
-        self.in_transaction = false;
-        let done = self.limit().and_then(|()| {
-            self.connection.query_drop("ROLLBACK").map_err(|e| self.store_error(&e))
-        });
-        // Otherwise the next transaction would commit the statements of this one.
-        self.out_of_step |= done.is_err();
-        done
     }
 
     /// Commits a statement outside of a transaction.
@@ -317,52 +269,4 @@ impl MySqlConnection {
         self.may_try_again = matches!(code, DEADLOCK | CHANGED);
         Error::Store { place, what, fault: fault(code, state) }
     }
-}
-
-/// The parameters that the statement names.
-fn named_parameters(sql: &str, parameters: &Parameters) -> Params {
-    let names = sql::parameters(sql);
-    let bound: Vec<(String, mysql::Value)> = parameters
-        .iter()
-        .filter(|(name, _)| names.contains(name))
-        .map(|(name, value)| ((*name).to_owned(), write(value)))
-        .collect();
-    if bound.is_empty() { Params::Empty } else { Params::from(bound) }
-}
-
-fn write(value: &Value) -> mysql::Value {
-    match value {
-        Value::Null => mysql::Value::NULL,
-        Value::Int(number) => mysql::Value::Int(*number),
-        Value::Text(text) => mysql::Value::Bytes(text.expose().to_vec()),
-    }
-}
-
-fn read(value: mysql::Value) -> Value {
-    match value {
-        mysql::Value::NULL => Value::Null,
-        mysql::Value::Int(number) => Value::Int(number),
-        mysql::Value::UInt(number) => {
-            i64::try_from(number).map_or_else(|_| Value::text(&number.to_string()), Value::Int)
-        }
-        mysql::Value::Bytes(text) => Value::Text(Secret::new(text)),
-        mysql::Value::Date(year, month, day, hour, minute, second, _) => {
-            Value::text(&format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"))
-        }
-        other @ (mysql::Value::Float(_) | mysql::Value::Double(_) | mysql::Value::Time(..)) => {
-            Value::text(&other.as_sql(true))
-        }
-    }
-}
-
-/// True if all texts are ASCII, which every character set can hold.
-fn is_ascii(parameters: &Parameters) -> bool {
-    parameters.iter().all(|(_, value)| match value {
-        Value::Text(text) => text.expose().is_ascii(),
-        Value::Null | Value::Int(_) => true,
-    })
-}
-
-fn names(columns: &[mysql::Column]) -> Vec<String> {
-    columns.iter().map(|column| column.name_str().to_lowercase()).collect()
 }

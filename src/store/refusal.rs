@@ -22,7 +22,7 @@ const VALUE_CLASSES: &[&str] = &["22", "23", "44", "45"];
 
 /// The error codes for a row at fault that have a general SQLSTATE. The row has no partition, fails
 /// a CHECK of MySQL, does not fit its column in any mode, or has a text that cannot be compared.
-const ROW_ERRORS: &[u16] = &[1265, 1267, 1271, 1366, 1526, 1748, 3819, 3988];
+const ROW_ERRORS: &[u16] = &[1265, 1267, 1271, 1366, 1526, 1748, 3819, 3854, 3988];
 
 /// The kind of fault for a server's error code and SQLSTATE.
 pub(super) fn fault(code: u16, state: &str) -> StoreFault {

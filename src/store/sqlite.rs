@@ -35,6 +35,7 @@ use super::Deadline;
 use super::Parameters;
 use super::QueryResult;
 use super::Row;
+use super::Statement;
 use super::Value;
 use super::handles::Claim;
 use crate::contain;
@@ -113,7 +114,7 @@ impl SqliteConnection {
     ) -> Result<QueryResult, Error> {
         let mut rows = Vec::new();
         let columns = self.visit(sql, parameters, &mut |row| rows.push(row))?;
-        Ok(QueryResult { columns, rows })
+        Ok(QueryResult { columns, rows, changed: 0 })
     }
 
     /// Calls `on_row` for each row; returns the names of the columns.
@@ -139,6 +140,19 @@ impl SqliteConnection {
         }
         drop(results);
         Ok(columns)
+    }
+
+    /// Runs statements one after the other, up to the first that fails.
+    pub(super) fn run_all(
+        &mut self,
+        statements: &[Statement<'_>],
+    ) -> Result<Vec<QueryResult>, Error> {
+        let run = |statement: &Statement<'_>| {
+            let result = self.query(statement.sql(), statement.parameters())?;
+            let changed = if result.columns.is_empty() { self.connection.changes() } else { 0 };
+            Ok(QueryResult { changed, ..result })
+        };
+        statements.iter().map(run).collect()
     }
 
     /// Begins a transaction. No other process writes until it ends.

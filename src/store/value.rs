@@ -74,6 +74,9 @@ pub struct QueryResult {
     pub columns: Vec<String>,
     /// The rows.
     pub rows: Vec<Row>,
+    /// The number of rows that the statement changed, if [`Store::run_all`](super::Store::run_all)
+    /// ran it.
+    pub changed: u64,
 }
 
 /// Parameters by name, without the colon.

@@ -1,0 +1,145 @@
+//! Several statements in one packet, and so in one round trip, by the text protocol.
+
+use mysql::Conn;
+use mysql::prelude::Queryable;
+
+use super::MySqlConnection;
+use super::NOT_COMPARABLE;
+use super::transaction::BEGIN;
+use super::transaction::Transaction;
+use super::values::is_ascii;
+use super::values::names;
+use super::values::read_row_of_text;
+use crate::error::Error;
+use crate::error::StoreFault;
+use crate::store::QueryResult;
+use crate::store::Statement;
+
+impl MySqlConnection {
+    /// Runs statements in their order, up to the first that fails.
+    ///
+    /// Outside of a transaction, a change is committed by another packet. The server would carry
+    /// out a COMMIT of the same packet even if a lock had delayed the change until after the
+    /// deadline.
+    pub(in crate::store) fn run_all(
+        &mut self,
+        statements: &[Statement<'_>],
+    ) -> Result<Vec<QueryResult>, Error> {
+        let (results, done) = self.send_all(statements, &[])?;
+        done.map_err(|e| self.store_error(&e))?;
+        let has_changes = results.iter().any(|result| result.columns.is_empty());
+        if has_changes && self.transaction == Transaction::None {
+            self.commit_single().map_err(|e| self.store_error(&e))?;
+        }
+        Ok(results)
+    }
+
+    /// Sends the statements, and then these texts. Returns the results of the statements, and the
+    /// error of a text.
+    pub(super) fn send_all(
+        &mut self,
+        statements: &[Statement<'_>],
+        end: &[&str],
+    ) -> Result<(Vec<QueryResult>, mysql::Result<()>), Error> {
+        let mut results = Vec::new();
+        loop {
+            let left = statements.get(results.len()..).unwrap_or_default();
+            if left.is_empty() && end.is_empty() {
+                return Ok((results, Ok(())));
+            }
+            let (found, done) = self.send(left, end)?;
+            results.extend(found);
+            let count = statements.len().saturating_add(end.len());
+            let Err(e) = done else {
+                let done = if results.len() == count { Ok(()) } else { Err(unexpected()) };
+                results.truncate(statements.len());
+                return Ok((results, done));
+            };
+            let Some(failed) = statements.get(results.len()) else {
+                results.truncate(statements.len());
+                return Ok((results, Err(e)));
+            };
+            let is_comparable = !matches!(
+                &e,
+                mysql::Error::MySqlError(e) if NOT_COMPARABLE.contains(&e.code)
+            );
+            let columns = match is_comparable || is_ascii(failed.parameters()) {
+                true => Vec::new(),
+                false => self.prepare(failed.sql())?,
+            };
+            // Only a statement with columns is a query, which then has no rows.
+            if columns.is_empty() {
+                return Err(self.store_error(&e));
+            }
+            results.push(QueryResult { columns, ..QueryResult::default() });
+        }
+    }
+
+    /// Makes one round trip. Returns the results up to the first error.
+    fn send(
+        &mut self,
+        statements: &[Statement<'_>],
+        end: &[&str],
+    ) -> Result<(Vec<QueryResult>, mysql::Result<()>), Error> {
+        let mut texts = Vec::new();
+        for statement in statements {
+            let text = statement.with_literals();
+            texts.push(text.map_err(|name| self.no_value(name))?);
+        }
+        self.limit()?;
+        let unsent = self.take_unsent();
+        let texts = texts.iter().map(String::as_str);
+        let packet: Vec<_> =
+            unsent.iter().copied().chain(texts).chain(end.iter().copied()).collect();
+        let mut results = Vec::new();
+        let done = run(&mut self.connection, &packet.join(";"), &mut results);
+        if results.len() < unsent.len() {
+            let e = done.err().unwrap_or_else(unexpected);
+            return Err(self.store_error(&e));
+        }
+        Ok((results.split_off(unsent.len()), done))
+    }
+
+    /// Sends the statements that have to be sent before the next one, if that is a prepared one.
+    pub(super) fn send_unsent(&mut self) -> Result<(), Error> {
+        if self.transaction != Transaction::Unsent {
+            return Ok(());
+        }
+        let (_, done) = self.send(&[], &[])?;
+        done.map_err(|e| self.store_error(&e))
+    }
+
+    /// The statements that have to be sent before the next one.
+    fn take_unsent(&mut self) -> &'static [&'static str] {
+        if self.transaction != Transaction::Unsent {
+            return &[];
+        }
+        self.transaction = Transaction::Open;
+        &BEGIN
+    }
+
+    /// The error for a parameter that has no value.
+    fn no_value(&self, name: &str) -> Error {
+        let what = format!("a statement has no value for :{name}");
+        Error::Store { place: self.place.clone(), what, fault: StoreFault::Other }
+    }
+}
+
+/// The error for a server that does not send one result for each statement.
+fn unexpected() -> mysql::Error {
+    mysql::Error::DriverError(mysql::DriverError::UnexpectedPacket)
+}
+
+/// Runs a packet of statements, and appends the result of each to `found`, up to the first that
+/// fails.
+fn run(connection: &mut Conn, packet: &str, found: &mut Vec<QueryResult>) -> mysql::Result<()> {
+    let mut results = connection.query_iter(packet)?;
+    while let Some(result) = results.iter() {
+        let columns = names(result.columns().as_ref());
+        let changed = result.affected_rows();
+        let rows = result.map(|row| row.map(|row| read_row_of_text(&columns, row)));
+        let rows = rows.collect::<mysql::Result<Vec<_>>>()?;
+        found.push(QueryResult { columns, rows, changed });
+    }
+    Ok(())
+}
