@@ -147,6 +147,16 @@ impl Error {
         matches!(self.store_fault(), Some(StoreFault::NoTable | StoreFault::Denied))
     }
 
+    /// Adds the remedy for the one of these tables that the error names, as [`Error::about_table`]
+    /// does. If it names none of them, it is about the first.
+    #[must_use]
+    pub fn about_tables(self, tables: &[&str]) -> Self {
+        let text = if let Self::Store { what, .. } = &self { what.as_str() } else { "" };
+        let named = tables.iter().find(|table| text.contains(**table)).or(tables.first());
+        let table = named.copied().unwrap_or_default();
+        self.about_table(table)
+    }
+
     /// Adds the remedy for a table that is missing, or that this user may not use.
     #[must_use]
     pub fn about_table(self, table: &str) -> Self {

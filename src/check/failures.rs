@@ -26,9 +26,12 @@ use crate::tables::counters;
 use crate::tables::counters::AttemptLimits;
 use crate::tables::counters::State;
 use crate::tables::counters::Subject;
+use crate::tables::look;
+use crate::tables::look::Look;
 use crate::tables::pwhash;
 use crate::tables::pwhash::pwhash;
 use crate::tables::seen;
+use crate::tables::seen::AccountAddress;
 
 const COUNT: &str = "authpolicy_count";
 
@@ -70,14 +73,20 @@ pub(super) fn check(
     if policy.limits.want_country() && located.facts.country == GeoLookup::Unavailable {
         return Err(call.geo_unavailable(&shown(login)));
     }
-    let known_good = history::known_good(call, located, login.key())?;
-    let is_trusted = is_trusted(call, located);
-    let applies = |limit: &&Limit| limit.applies(is_trusted, known_good.is_some());
-    let applicable: Vec<_> = policy.limits.list.iter().filter(applies).collect();
-    if !policy.limits.list.is_empty() {
-        call.attempt_limits = Some(AttemptLimits::new()?);
+    if policy.limits.list.is_empty() {
+        return Ok(LimitsChecked { known_good: None });
     }
-    check_counters(call, located, login.key(), &applicable)?;
+    call.attempt_limits = Some(AttemptLimits::new()?);
+    let is_trusted = is_trusted(call, located);
+    // It is read together with the counters if the address is known good.
+    let limits = policy.limits.list.iter().filter(|limit| limit.applies(is_trusted, false));
+    let address = history::account_address(call, located, login.key());
+    let known_good = check_counters(
+        call,
+        located,
+        Checked { account: login.key(), address, limits: limits.collect() },
+        |limit, known_good| limit.applies(is_trusted, known_good.is_some()),
+    )?;
     Ok(LimitsChecked { known_good })
 }
 
@@ -134,35 +143,44 @@ pub(super) fn check_account(
     let canonical = found.account.as_ref().and_then(|account| account.username.as_deref());
     let canonical = canonical.map(|name| name.trim().to_lowercase());
     let canonical = canonical.filter(|name| name != login.key());
-    let of_canonical = match &canonical {
-        None => Vec::new(),
-        Some(canonical) => {
-            let known = history::known_good(call, located, canonical)?;
-            let is_known_good = known.is_some_and(|known| known == found.fingerprint);
-            those(&|per| match per {
-                Per::Remote => false,
-                Per::Account => !is_known_good,
-                Per::AccountAndRemote => true,
-            })
-        }
-    };
     if is_changed {
-        check_counters(call, located, login.key(), &those(&|per| per == Per::Account))?;
+        let limits = those(&|per| per == Per::Account);
+        let checked = Checked { account: login.key(), address: None, limits };
+        check_counters(call, located, checked, |_, _| true)?;
     }
-    check_counters(call, located, &canonical.unwrap_or_default(), &of_canonical)
+    if let Some(canonical) = &canonical {
+        let address = history::account_address(call, located, canonical);
+        let limits = those(&|per| per != Per::Remote);
+        let checked = Checked { account: canonical, address, limits };
+        check_counters(call, located, checked, |limit, known_good| {
+            let is_known_good = known_good.is_some_and(|known| known == found.fingerprint);
+            limit.per != Per::Account || !is_known_good
+        })?;
+    }
+    Ok(())
 }
 
-/// Checks the counters of these limits under one of the account's names.
+/// Limits to check under one of the account's names.
+struct Checked<'a> {
+    account: &'a str,
+    /// The address, if it may be known good.
+    address: Option<AccountAddress<'a>>,
+    limits: Vec<&'a Limit>,
+}
+
+/// Checks the counters of those limits that apply. `applies` gets the fingerprint by which the
+/// address is known good. Returns that fingerprint.
 fn check_counters(
     call: &mut Call<'_>,
     located: &Located,
-    account: &str,
-    limits: &[&Limit],
-) -> Result<(), Error> {
+    checked: Checked<'_>,
+    applies: impl Fn(&Limit, Option<&str>) -> bool,
+) -> Result<Option<String>, Error> {
+    let Checked { account, address, limits } = checked;
     let clock = call.clock();
     let policy = call.policy();
     let Some(attempt_limits) = call.attempt_limits.as_mut().filter(|_| !limits.is_empty()) else {
-        return Ok(());
+        return Ok(None);
     };
     let country = located.facts.country.known().map(|country| country.to_string());
     let subject = Subject {
@@ -171,14 +189,19 @@ fn check_counters(
         country: &country.unwrap_or_default(),
         pwhash: &password_hash(policy, call.attempt, account),
     };
-    for limit in limits {
-        let counter = attempt_limits.counter(limit, &subject);
-        let state =
-            counters::read_state(call.stores.log()?, &counter, clock).map_err(about_count)?;
-        attempt_limits.note(limit, state, policy.log_only);
-        attempt_limits.add_counter(counter);
+    let counters: Vec<_> =
+        limits.iter().map(|limit| attempt_limits.counter(limit, &subject)).collect();
+    let each: Vec<_> = counters.iter().collect();
+    let Look { known_good, states } =
+        look::look(call.stores.log()?, address.as_ref(), &each, clock)?;
+    for (counter, state) in counters.into_iter().zip(states) {
+        if applies(counter.limit(), known_good.as_deref()) {
+            attempt_limits.note(counter.limit(), state, policy.log_only);
+            attempt_limits.add_counter(counter);
+        }
     }
-    catch_up(call)
+    catch_up(call)?;
+    Ok(known_good)
 }
 
 /// Before a limit refuses, writes the settlements that wait in this host's journal, and checks the
@@ -196,11 +219,13 @@ pub(super) fn catch_up(call: &mut Call<'_>) -> Result<(), Error> {
     else {
         return Ok(());
     };
-    let reached = attempt_limits.rejecting().map(|counter| {
-        let state = counters::read_state(call.stores.log()?, counter, clock);
-        Ok((Arc::clone(&counter.limit().name), state.map_err(about_count)? == State::Reached))
-    });
-    attempt_limits.reached = reached.collect::<Result<_, Error>>()?;
+    let rejecting: Vec<_> = attempt_limits.rejecting().collect();
+    let states = counters::read_states(call.stores.log()?, &rejecting, clock);
+    let reached = rejecting
+        .iter()
+        .zip(states.map_err(about_count)?)
+        .map(|(counter, state)| (Arc::clone(&counter.limit().name), state == State::Reached));
+    attempt_limits.reached = reached.collect();
     let refusing = attempt_limits.reached.iter().find(|(_, is_reached)| *is_reached);
     match refusing {
         Some((limit, _)) if caught_up == CaughtUp::Waits => {
@@ -222,7 +247,8 @@ pub(super) fn check_address(
     let limits =
         limits.filter(|limit| limit.per == Per::Remote && limit.applies(is_trusted, false));
     call.attempt_limits = Some(AttemptLimits::new()?);
-    check_counters(call, located, "", &limits.collect::<Vec<_>>())?;
+    let checked = Checked { account: "", address: None, limits: limits.collect() };
+    check_counters(call, located, checked, |_, _| true)?;
     Ok(call.attempt_limits.take().map(|limits| limits.reached).unwrap_or_default())
 }
 

@@ -12,27 +12,26 @@ use crate::policy::Limits;
 use crate::secret::Secret;
 use crate::tables::pwhash::pwhash;
 use crate::tables::seen;
+use crate::tables::seen::AccountAddress;
 
 const SEEN: &str = "authpolicy_seen";
 /// Enough bits to notice a changed password, and too few to guess it from the fingerprint.
 const FINGERPRINT_BITS: u8 = 20;
 
-/// The fingerprint of the password that the account last used from this address; `None` if the
-/// address is not known good.
-pub(super) fn known_good(
-    call: &mut Call<'_>,
-    located: &Located,
-    account: &str,
-) -> Result<Option<String>, Error> {
+/// The address of an account that may be known good; `None` if it cannot be.
+pub(super) fn account_address<'a>(
+    call: &Call<'_>,
+    located: &'a Located,
+    account: &'a str,
+) -> Option<AccountAddress<'a>> {
     let limits = &call.policy().limits;
     let may_admit = located.facts.address.is_some_and(Address::may_admit);
     if !limits.want_known_good() || located.remote == LOCAL || !may_admit {
-        return Ok(None);
+        return None;
     }
     let memory = i64::try_from(limits.known_good.as_secs()).unwrap_or(i64::MAX);
     let since = call.seconds().saturating_sub(memory);
-    let store = call.stores.log()?;
-    seen::known_good(store, account, &located.remote, since).map_err(|e| e.about_table(SEEN))
+    Some(AccountAddress { account, remote: &located.remote, since })
 }
 
 /// The fingerprint of the account's stored passwords. It does not depend on their order, or on the

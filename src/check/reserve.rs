@@ -16,7 +16,6 @@ use crate::state::slots::Slots;
 use crate::tables::counters;
 use crate::tables::counters::Purpose;
 use crate::tables::counters::Reserved;
-use crate::tables::counters::State;
 
 /// The first sleep of an attempt that waits, and the longest. Each sleep is 1.5 times the one
 /// before.
@@ -157,20 +156,13 @@ fn check_limits(call: &mut Call<'_>) -> Result<Reserved, Error> {
         return Ok(Reserved::Yes);
     }
     let clock = call.clock();
-    let (mut reached, mut full) = (Vec::new(), None);
-    for counter in call.attempt_limits.iter().flat_map(counters::AttemptLimits::rejecting) {
-        let state = counters::read_state(call.stores.log()?, counter, clock);
-        let name = &counter.limit().name;
-        match state.map_err(failures::about_count)? {
-            State::Reached => reached.push(Arc::clone(name)),
-            State::Full => full = full.or_else(|| Some(Arc::clone(name))),
-            State::Known(_) | State::Available => {}
-        }
+    let rejecting = call.attempt_limits.iter().flat_map(counters::AttemptLimits::rejecting);
+    let rejecting: Vec<_> = rejecting.collect();
+    if rejecting.is_empty() {
+        return Ok(Reserved::Yes);
     }
-    if !reached.is_empty() {
-        return Ok(Reserved::Reached(reached));
-    }
-    Ok(full.map_or(Reserved::Yes, Reserved::Full))
+    let states = counters::read_states(call.stores.log()?, &rejecting, clock);
+    Ok(Reserved::of_states(&rejecting, &states.map_err(failures::about_count)?))
 }
 
 /// True if the attempt reserves room. Under `log_only` no attempt is refused, and a trial attempt

@@ -55,6 +55,8 @@ fn logins(call: &Call<'_>, stages: &Stages<'_>, verdict: &Verdict) -> Vec<seen::
         return Vec::new();
     }
     let mut names = vec![login.key().to_owned(), found.username.trim().to_lowercase()];
+    // All attempts lock their rows in one order.
+    names.sort();
     names.dedup();
     let logins = names.into_iter().map(|account| seen::SeenLogin {
         account,

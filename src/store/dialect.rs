@@ -48,21 +48,24 @@ pub fn from_counts_of_value(store: &Store) -> &'static str {
     )
 }
 
-/// Selects the statement that locks a counter; `None` for SQLite, where a transaction locks the
-/// whole database.
+/// Selects the text before and after the columns and conditions of a SELECT with at most `:max`
+/// rows, which is added to another one.
+#[must_use]
+pub fn union_part(store: &Store) -> (&'static str, &'static str) {
+    store.dialect(
+        (" UNION ALL SELECT * FROM (SELECT ", " LIMIT :max)"),
+        (" UNION ALL (SELECT ", " LIMIT :max)"),
+    )
+}
+
+/// Selects the end of the INSERT that locks counters; `None` for SQLite, where a transaction locks
+/// the whole database.
 ///
-/// The row changes each time, even within one millisecond, because a cluster's node compares only
+/// The rows change each time, even within one millisecond, because a cluster's node compares only
 /// changed rows with those of other nodes.
 #[must_use]
-pub fn lock_count(store: &Store) -> Option<&'static str> {
-    store.dialect(
-        None,
-        Some(
-            "INSERT INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
-             VALUES (:rule, :account, :remote, '', '', :expires) \
-             ON DUPLICATE KEY UPDATE expires = GREATEST(expires + 1, :expires)",
-        ),
-    )
+pub fn lock_counts(store: &Store) -> Option<&'static str> {
+    store.dialect(None, Some(" ON DUPLICATE KEY UPDATE expires = GREATEST(expires + 1, :expires)"))
 }
 
 /// Selects the statement that counts a failure. It never shortens an existing failure, unless that
@@ -78,6 +81,23 @@ pub fn count_failure(store: &Store) -> &'static str {
          VALUES (:rule, :account, :remote, :value, :attempt, :expires) \
          ON DUPLICATE KEY UPDATE \
          expires = IF(expires < :latest, GREATEST(expires, :expires), :expires)",
+    )
+}
+
+/// Selects the end of the INSERT that stores logins. It does not replace a later login, nor one
+/// that differs only in its time and is later than `:fresh`.
+///
+/// MariaDB and MySQL assign in this order, and an assignment may see those before it. A later login
+/// keeps its time, and so its fingerprint, too. One that keeps its time because it is fresh has the
+/// same fingerprint.
+#[must_use]
+pub fn keep_login(store: &Store) -> &'static str {
+    store.dialect(
+        " ON CONFLICT DO UPDATE SET fingerprint = :fingerprint, time = :now \
+         WHERE NOT (time > :now OR (fingerprint = :fingerprint AND time > :fresh))",
+        " ON DUPLICATE KEY UPDATE \
+         time = IF(fingerprint = :fingerprint AND time > :fresh, time, GREATEST(time, :now)), \
+         fingerprint = IF(time > :now, fingerprint, :fingerprint)",
     )
 }
 

@@ -12,24 +12,35 @@
 //! - a lock: `value` is empty.
 
 mod attempt_limits;
+mod entries;
+mod reservation;
 mod settlement;
+mod states;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::attempt_limits::AttemptLimits;
 pub use self::attempt_limits::Subject;
+use self::entries::Entry;
+pub use self::reservation::Purpose;
+pub use self::reservation::Reserved;
+pub use self::reservation::reserve;
 pub use self::settlement::CountedAs;
 pub use self::settlement::CounterSettlement;
+pub(in crate::tables) use self::settlement::settle;
+pub use self::states::State;
+pub(in crate::tables) use self::states::queries;
+pub use self::states::read_states;
+pub(in crate::tables) use self::states::states;
 use crate::error::Error;
 use crate::policy::Action;
 use crate::policy::Count;
 use crate::policy::Limit;
 use crate::policy::Per;
-use crate::sql::Sql;
 use crate::store::Store;
 use crate::store::Value;
-use crate::store::dialect;
+use crate::tables::assembly::Assembly;
+use crate::tables::assembly::prune_found;
 
 /// The longest name that is counted, in bytes. Longer names are cut.
 const MAX_NAME: usize = 255;
@@ -98,15 +109,19 @@ impl Counter {
         clock.now.saturating_add(milliseconds(self.limit.within))
     }
 
-    fn parameters(&self, value: &str, attempt: &str, expires: i64) -> [(&'static str, Value); 6] {
+    /// The parameters that select its entries.
+    fn subject(&self) -> [(&'static str, Value); 3] {
         [
             ("rule", Value::text(&self.limit.name)),
             ("account", Value::text(&self.account)),
             ("remote", Value::text(&self.remote)),
-            ("value", Value::text(value)),
-            ("attempt", Value::text(attempt)),
-            ("expires", Value::Int(expires)),
         ]
+    }
+
+    /// An entry of its value.
+    fn entry<'a>(&'a self, attempt: &'a str, expires: i64) -> Entry<'a> {
+        let (rule, account, remote) = (&*self.limit.name, &*self.account, &*self.remote);
+        Entry { rule, account, remote, value: &self.value, attempt, expires }
     }
 }
 
@@ -122,20 +137,6 @@ pub fn name(name: &str) -> String {
 
 fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The state of a counter, as one attempt sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// As many values have failed as the limit allows.
-    Reached,
-    /// The values in progress may reach the limit: there is no room for another one now.
-    Full,
-    /// The attempt's value has failed before, and takes no more room. It counts until this time, in
-    /// milliseconds since 1970.
-    Known(i64),
-    /// The attempt's value has room.
-    Available,
 }
 
 /// The condition of an entry that counts as a failure; see [`bounds`].
@@ -171,182 +172,25 @@ fn latest(limit: &Limit, clock: Clock) -> i64 {
     clock.now.saturating_add(milliseconds(limit.within).saturating_mul(2))
 }
 
-/// Reads the state of a counter, from a bounded number of entries.
-///
-/// # Errors
-/// The database cannot tell.
-pub fn read_state(store: &mut Store, counter: &Counter, clock: Clock) -> Result<State, Error> {
-    let from = dialect::from_live_counts(store);
-    let own = dialect::from_counts_of_value(store);
-    let sql = Sql::of(&[
-        "SELECT (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
-        from,
-        LIVE,
-        " AND ",
-        FAILED,
-        " LIMIT :max) AS failed) AS failed, (SELECT COUNT(*) FROM (SELECT DISTINCT value ",
-        from,
-        LIVE,
-        " AND value <> :value LIMIT :max) AS other_values) AS other_values, (SELECT MAX(expires) ",
-        own,
-        LIVE,
-        " AND value = :value AND ",
-        FAILED,
-        ") AS known",
-    ]);
-    let own = [
-        ("rule", Value::text(&counter.limit.name)),
-        ("account", Value::text(&counter.account)),
-        ("remote", Value::text(&counter.remote)),
-        ("value", Value::text(&counter.value)),
-        ("max", Value::Int(counter.limit.max.into())),
-    ];
-    let parameters: Vec<_> = own.into_iter().chain(bounds(&counter.limit, clock)).collect();
-    let rows = store.query(sql, &parameters)?;
-    let number = |column| rows.first().and_then(|row| row.text(column).parse::<i64>().ok());
-    let max = i64::from(counter.limit.max);
-    let most = |column| number(column).unwrap_or(i64::MAX);
-    Ok(if most("failed") >= max {
-        State::Reached
-    } else if let Some(until) = number("known") {
-        State::Known(until)
-    } else if most("other_values") < max {
-        State::Available
-    } else {
-        State::Full
-    })
-}
-
-/// The result of a reservation.
-#[derive(Debug)]
-pub enum Reserved {
-    /// Each counter holds the reservation.
-    Yes,
-    /// Failures have reached these limits meanwhile.
-    Reached(Vec<Arc<str>>),
-    /// The attempts in progress leave no room with this limit.
-    Full(Arc<str>),
-}
-
-/// Reserves room with all counters of an attempt, or with none: one transaction under all locks.
-/// Earlier reservations of the attempt, for the keys of a SCRAM exchange, are released.
-///
-/// # Errors
-/// The database did not do it, or did not confirm it. Reservations that it may have made are
-/// settled with the attempt.
-pub fn reserve(
-    store: &mut Store,
-    attempt_limits: &mut AttemptLimits,
-    purpose: Purpose,
-    clock: Clock,
-) -> Result<Reserved, Error> {
-    let before = attempt_limits.begin_reservation(purpose, clock);
-    let mut counters: Vec<_> = attempt_limits.rejecting().collect();
-    counters.sort_by(|one, other| one.key().cmp(&other.key()));
-    let reserved = store.transaction(|store| {
-        // Takes all locks before the first SELECT. A transaction sees only what was committed
-        // before that, which must include the work of all earlier holders of the locks.
-        counters.iter().try_for_each(|counter| lock(store, counter, clock))?;
-        release(store, &counters, &before)?;
-        let states = counters.iter().map(|counter| read_state(store, counter, clock));
-        let states: Vec<_> = states.collect::<Result<_, _>>()?;
-        let with =
-            |wanted| counters.iter().zip(&states).filter(move |(_, state)| **state == wanted);
-        let name = |(counter, _): (&&Counter, &State)| Arc::clone(&counter.limit.name);
-        let reached: Vec<_> = with(State::Reached).map(name).collect();
-        if !reached.is_empty() {
-            return Ok(Reserved::Reached(reached));
-        }
-        if let Some(full) = with(State::Full).next() {
-            return Ok(Reserved::Full(name(full)));
-        }
-        for (counter, state) in counters.iter().zip(&states) {
-            let (attempt, expires) = attempt_limits.reservation(counter, purpose, clock);
-            // If the value has a failure that outlasts the attempt, it needs no reservation. So all
-            // attempts with the same value leave a single entry.
-            let outlasts = clock.now.saturating_add(clock.lease);
-            if !matches!(state, State::Known(until) if *until > outlasts) {
-                replace(store, &counter.parameters(&counter.value, &attempt, expires))?;
-            }
-        }
-        Ok(Reserved::Yes)
-    })?;
-    if !matches!(reserved, Reserved::Yes) {
-        attempt_limits.forget_reservations();
-    }
-    Ok(reserved)
-}
-
-/// Deletes earlier reservations of the attempt.
-fn release(store: &mut Store, counters: &[&Counter], ids: &[String]) -> Result<(), Error> {
-    for counter in counters {
-        for id in ids {
-            delete(store, &counter.parameters(&counter.value, id, 0))?;
-        }
-    }
-    Ok(())
-}
-
-/// The purpose of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// A guess: the password, or a proof of it, is here.
-    Guess,
-    /// The keys of a SCRAM exchange, whose client may never show a proof.
-    Keys,
-}
-
 /// True if the counter counts for an account alone, so that the account's owner suffers from
 /// guesses of others.
 fn is_of_account(counter: &Counter) -> bool {
     counter.limit.per == Per::Account
 }
 
-/// Makes other attempts with this counter wait. A transaction of SQLite does that already.
-fn lock(store: &mut Store, counter: &Counter, clock: Clock) -> Result<(), Error> {
-    if let Some(sql) = dialect::lock_count(store) {
-        let expires = clock.now.saturating_add(LOCK_TIME);
-        store.execute(sql, &counter.parameters("", "", expires))?;
-    }
-    Ok(())
-}
-
-fn replace(store: &mut Store, parameters: &[(&'static str, Value)]) -> Result<(), Error> {
-    const SQL: &str = "REPLACE INTO authpolicy_count (rule, account, remote, value, attempt, expires) \
-                       VALUES (:rule, :account, :remote, :value, :attempt, :expires)";
-    store.execute(SQL, parameters).map(|_| ())
-}
-
-fn delete(store: &mut Store, parameters: &[(&'static str, Value)]) -> Result<(), Error> {
-    const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
-                       AND remote = :remote AND value = :value AND attempt = :attempt";
-    store.execute(SQL, parameters).map(|_| ())
-}
-
 /// Deletes a bounded number of expired entries; returns how many. It finds them without a lock and
-/// deletes them one by one, because a DELETE of a range would block attempts that add live entries.
+/// deletes each by its primary key, because a DELETE of a range would block attempts that add live
+/// entries.
 ///
 /// # Errors
 /// The database did not do it.
 pub fn prune(store: &mut Store, now: i64) -> Result<u64, Error> {
     const EXPIRED: &str = "SELECT rule, account, remote, value, attempt FROM authpolicy_count \
                         WHERE expires < :before LIMIT :batch";
-    const SQL: &str = "DELETE FROM authpolicy_count WHERE rule = :rule AND account = :account \
-                       AND remote = :remote AND value = :value AND attempt = :attempt \
-                       AND expires < :before";
     let before = now.saturating_sub(EXPIRED_KEPT);
     let parameters = [("before", Value::Int(before)), ("batch", Value::Int(PRUNE_BATCH))];
-    let expired = store.query(EXPIRED, &parameters)?;
-    store.transaction(|store| {
-        let mut deleted: u64 = 0;
-        for row in &expired {
-            let text = |column| (column, Value::text(&row.text(column)));
-            let key = ["rule", "account", "remote", "value", "attempt"].map(text);
-            let parameters: Vec<_> =
-                key.into_iter().chain([("before", Value::Int(before))]).collect();
-            deleted = deleted.saturating_add(store.execute(SQL, &parameters)?);
-        }
-        Ok(deleted)
+    prune_found(store, Assembly::whole(&[EXPIRED], parameters), |found| {
+        entries::delete_expired(found, before)
     })
 }
 

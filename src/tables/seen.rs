@@ -8,8 +8,14 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::error::StoreFault;
+use crate::store::QueryResult;
+use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
+use crate::store::dialect;
+use crate::tables::assembly::Assembly;
+use crate::tables::assembly::ROWS;
+use crate::tables::assembly::prune_found;
 use crate::tables::counters::name;
 
 /// A login is not stored again within this time, in seconds, if only its time differs.
@@ -30,26 +36,47 @@ pub struct SeenLogin {
     pub now: i64,
 }
 
-/// The fingerprint of the stored password with which an account has logged in from an address at
-/// `since` or later, in seconds since 1970.
-///
-/// # Errors
-/// The database cannot tell.
-pub fn known_good(
-    store: &mut Store,
-    account: &str,
-    remote: &str,
-    since: i64,
-) -> Result<Option<String>, Error> {
+impl SeenLogin {
+    fn parameters(&self) -> [(&'static str, Value); 6] {
+        [
+            ("account", Value::text(&name(&self.account))),
+            ("remote", Value::text(&self.remote)),
+            ("country", Value::text(&self.country)),
+            ("fingerprint", Value::text(&self.fingerprint)),
+            ("now", Value::Int(self.now)),
+            ("fresh", Value::Int(self.now.saturating_sub(FRESH))),
+        ]
+    }
+}
+
+/// An address that may be known good for an account.
+#[derive(Debug)]
+pub struct AccountAddress<'a> {
+    /// The account's name.
+    pub account: &'a str,
+    /// The address or network that limits count.
+    pub remote: &'a str,
+    /// The time of the oldest login that counts, in seconds since 1970.
+    pub since: i64,
+}
+
+/// The statement that reads the fingerprint of the stored password with which an account has last
+/// logged in from an address, for [`known_good`].
+pub(super) fn known_good_query(address: &AccountAddress<'_>) -> Assembly {
     const SQL: &str = "SELECT fingerprint FROM authpolicy_seen WHERE account = :account \
                        AND remote = :remote AND time >= :since AND fingerprint <> '' \
                        ORDER BY time DESC LIMIT 1";
     let parameters = [
-        ("account", Value::text(&name(account))),
-        ("remote", Value::text(remote)),
-        ("since", Value::Int(since)),
+        ("account", Value::text(&name(address.account))),
+        ("remote", Value::text(address.remote)),
+        ("since", Value::Int(address.since)),
     ];
-    Ok(store.query(SQL, &parameters)?.first().map(|row| row.text("fingerprint")))
+    Assembly::whole(&[SQL], parameters)
+}
+
+/// The fingerprint in the result of [`known_good_query`]; `None` if the address is not known good.
+pub(super) fn known_good(found: &QueryResult) -> Option<String> {
+    found.rows.first().map(|row| row.text("fingerprint"))
 }
 
 /// True if an account has logged in from other countries since `since`, but not from this one. The
@@ -75,28 +102,24 @@ pub fn is_new_country(store: &mut Store, login: &SeenLogin, since: i64) -> Resul
     Ok(!login.country.is_empty() && row.text("here") == "0" && row.text("anywhere") == "1")
 }
 
-/// Stores a login within the caller's transaction. It does not replace a later login.
-///
-/// # Errors
-/// The database did not do it.
-pub fn remember(store: &mut Store, login: &SeenLogin) -> Result<(), Error> {
-    const KNOWN: &str = "SELECT 1 FROM authpolicy_seen WHERE account = :account \
-                         AND remote = :remote AND country = :country \
-                         AND (time > :now OR (fingerprint = :fingerprint AND time > :fresh))";
-    const SQL: &str = "REPLACE INTO authpolicy_seen (account, remote, country, fingerprint, time) \
-                       VALUES (:account, :remote, :country, :fingerprint, :now)";
-    let parameters = [
-        ("account", Value::text(&name(&login.account))),
-        ("remote", Value::text(&login.remote)),
-        ("country", Value::text(&login.country)),
-        ("fingerprint", Value::text(&login.fingerprint)),
-        ("now", Value::Int(login.now)),
-        ("fresh", Value::Int(login.now.saturating_sub(FRESH))),
-    ];
-    if store.query(KNOWN, &parameters)?.is_empty() {
-        store.execute(SQL, &parameters)?;
-    }
-    Ok(())
+/// The statements that store logins. They do not replace later ones.
+pub(super) fn remember(store: &Store, logins: &[SeenLogin]) -> Vec<Assembly> {
+    // Those of one attempt differ only in the account's name.
+    let is_same = |one: &SeenLogin, other: &SeenLogin| {
+        one.now == other.now && one.fingerprint == other.fingerprint
+    };
+    let statement = |some: &[SeenLogin]| {
+        let mut insert = Assembly::new("INSERT INTO authpolicy_seen ");
+        insert.text("(account, remote, country, fingerprint, time) VALUES ");
+        let values = "(:account, :remote, :country, :fingerprint, :now)";
+        insert.parts(", ", &[values], some.iter().map(SeenLogin::parameters));
+        insert.part(
+            &[dialect::keep_login(store)],
+            some.first().into_iter().flat_map(SeenLogin::parameters),
+        );
+        insert
+    };
+    logins.chunk_by(is_same).flat_map(|some| some.chunks(ROWS)).map(statement).collect()
 }
 
 /// Makes an address of an account, or all of them, no longer known good. Returns the number of rows
@@ -128,20 +151,15 @@ pub fn forget(store: &mut Store, account: &str, remote: Option<&str>) -> Result<
 pub fn prune(store: &mut Store, now: i64, memory: Duration) -> Result<u64, Error> {
     const OLD: &str = "SELECT account, remote, country FROM authpolicy_seen WHERE time < :before \
                        LIMIT 60";
-    const SQL: &str = "DELETE FROM authpolicy_seen WHERE account = :account AND remote = :remote \
-                       AND country = :country AND time < :before";
+    const DELETE: &str = "DELETE FROM authpolicy_seen WHERE account = :account \
+                          AND remote = :remote AND country = :country AND time < :before";
     let memory = i64::try_from(memory.as_secs()).unwrap_or(i64::MAX);
     let before = now.saturating_sub(memory);
-    let old = store.query(OLD, &[("before", Value::Int(before))])?;
-    store.transaction(|store| {
-        let mut deleted: u64 = 0;
-        for row in &old {
-            let text = |column| (column, Value::text(&row.text(column)));
-            let key = ["account", "remote", "country"].map(text);
-            let parameters: Vec<_> =
-                key.into_iter().chain([("before", Value::Int(before))]).collect();
-            deleted = deleted.saturating_add(store.execute(SQL, &parameters)?);
-        }
-        Ok(deleted)
-    })
+    let delete = |login: &Row| {
+        let key = ["account", "remote", "country"];
+        let key = key.map(|column| (column, Value::text(&login.text(column))));
+        Assembly::whole(&[DELETE], key.into_iter().chain([("before", Value::Int(before))]))
+    };
+    let find = Assembly::whole(&[OLD], [("before", Value::Int(before))]);
+    prune_found(store, find, |old| old.iter().map(delete).collect())
 }

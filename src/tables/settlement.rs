@@ -7,14 +7,17 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::store::Store;
+use crate::tables::assembly::Assembly;
+use crate::tables::assembly::run_all;
+use crate::tables::assembly::run_all_and_commit;
 use crate::tables::counters;
 use crate::tables::counters::AttemptLimits;
 use crate::tables::counters::Clock;
 use crate::tables::counters::CountedAs;
 use crate::tables::seen;
 
-const COUNT: &str = "authpolicy_count";
-const SEEN: &str = "authpolicy_seen";
+/// The tables that a settlement changes.
+const TABLES: [&str; 2] = ["authpolicy_count", "authpolicy_seen"];
 
 /// The changes to write when the result of an attempt is known. Writing them twice does no harm.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -52,9 +55,10 @@ impl Settlement {
     /// Writes all of it, or nothing.
     ///
     /// # Errors
-    /// The database did not do it.
+    /// The database did not do it, or did not confirm it.
     pub fn write(&self, store: &mut Store) -> Result<(), Error> {
-        store.transaction(|store| self.write_within(store))
+        let written = store.transaction(|store| run_all_and_commit(store, &self.statements(store)));
+        written.map(drop).map_err(about)
     }
 
     /// Writes all of it within the caller's transaction.
@@ -62,12 +66,16 @@ impl Settlement {
     /// # Errors
     /// The database did not do it.
     pub fn write_within(&self, store: &mut Store) -> Result<(), Error> {
-        for settled in &self.counters {
-            settled.write(store).map_err(|e| e.about_table(COUNT))?;
-        }
-        for login in &self.seen {
-            seen::remember(store, login).map_err(|e| e.about_table(SEEN))?;
-        }
-        Ok(())
+        run_all(store, &self.statements(store)).map(drop).map_err(about)
     }
+
+    fn statements(&self, store: &Store) -> Vec<Assembly> {
+        let mut all = counters::settle(store, &self.counters);
+        all.extend(seen::remember(store, &self.seen));
+        all
+    }
+}
+
+fn about(e: Error) -> Error {
+    e.about_tables(&TABLES)
 }

@@ -1,4 +1,4 @@
-//! The settlement of one counter: the changes that the result of an attempt makes to it. It can
+//! The settlement of a counter: the changes that the result of an attempt makes to it. It can
 //! wait in the journal, so it holds plain texts and numbers, and no configuration.
 
 use serde::Deserialize;
@@ -6,13 +6,12 @@ use serde::Serialize;
 
 use super::AttemptLimits;
 use super::Clock;
-use super::delete;
+use super::entries;
+use super::entries::Entry;
 use super::is_of_account;
 use super::latest;
-use crate::error::Error;
 use crate::store::Store;
-use crate::store::Value;
-use crate::store::dialect;
+use crate::tables::assembly::Assembly;
 
 /// The result of an attempt, as its limits count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,31 +82,30 @@ impl CounterSettlement {
         }
     }
 
-    /// Writes it within the caller's transaction.
-    ///
-    /// # Errors
-    /// The database did not do it.
-    pub fn write(&self, store: &mut Store) -> Result<(), Error> {
-        if let Some(Failed { until, latest }) = self.failed {
-            let sql = dialect::count_failure(store);
-            let parameters = self.parameters("", until).into_iter();
-            let parameters: Vec<_> = parameters.chain([("latest", Value::Int(latest))]).collect();
-            store.execute(sql, &parameters)?;
-        }
-        for reservation in &self.reservations {
-            delete(store, &self.parameters(reservation, 0))?;
-        }
-        Ok(())
+    fn entry<'a>(&'a self, attempt: &'a str, expires: i64) -> Entry<'a> {
+        let (rule, account, remote) = (&*self.rule, &*self.account, &*self.remote);
+        Entry { rule, account, remote, value: &self.value, attempt, expires }
     }
 
-    fn parameters(&self, attempt: &str, expires: i64) -> [(&'static str, Value); 6] {
-        [
-            ("rule", Value::text(&self.rule)),
-            ("account", Value::text(&self.account)),
-            ("remote", Value::text(&self.remote)),
-            ("value", Value::text(&self.value)),
-            ("attempt", Value::text(attempt)),
-            ("expires", Value::Int(expires)),
-        ]
+    /// The sort key for taking locks, as that of its counter.
+    fn key(&self) -> (&str, &str, &str) {
+        (&self.rule, &self.account, &self.remote)
     }
+}
+
+/// The statements that settle several counters, which go in one packet.
+pub(in crate::tables) fn settle(store: &Store, settled: &[CounterSettlement]) -> Vec<Assembly> {
+    let mut settled: Vec<_> = settled.iter().collect();
+    settled.sort_by(|one, other| one.key().cmp(&other.key()));
+    let failures = settled.iter().filter_map(|settled| {
+        settled.failed.map(|Failed { until, latest }| (settled.entry("", until), latest))
+    });
+    let failures: Vec<_> = failures.collect();
+    let reservations = settled
+        .iter()
+        .flat_map(|settled| settled.reservations.iter().map(|id| settled.entry(id, 0)));
+    let reservations: Vec<_> = reservations.collect();
+    let mut all = entries::count_failures(store, &failures);
+    all.extend(entries::delete(&reservations));
+    all
 }

@@ -1,0 +1,208 @@
+//! The statements of limits on servers: the states that they read, the entries that they lock, and
+//! their number in an attempt.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::panic,
+    reason = "test code"
+)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use authpolicy::config::Config;
+use authpolicy::config::Timeouts;
+use authpolicy::policy::Action;
+use authpolicy::policy::Count;
+use authpolicy::policy::Limit;
+use authpolicy::policy::Per;
+use authpolicy::store::Deadline;
+use authpolicy::store::Store;
+use authpolicy::tables::counters;
+use authpolicy::tables::counters::AttemptLimits;
+use authpolicy::tables::counters::Clock;
+use authpolicy::tables::counters::Counter;
+use authpolicy::tables::counters::State;
+use authpolicy::tables::counters::Subject;
+use common::Base;
+use common::MariaDb;
+use common::limits::attempt;
+use common::limits::limit;
+use common::limits::site;
+use common::site::GB;
+use common::smtp::ACCEPTED;
+use common::smtp::REFUSED;
+use mysql::Conn;
+use mysql::prelude::Queryable;
+
+/// The time of each look, in milliseconds since 1970, and the end of entries that are added then.
+const NOW: i64 = 2_000_000_000_000;
+const END: i64 = NOW + 600_000;
+const CLOCK: Clock = Clock { now: NOW, lease: 30_000 };
+
+/// Opens a database of this server. Each statement may take two seconds.
+fn open(server: &MariaDb, name: &str) -> Store {
+    let text = format!("[database]\nurl = \"{}\"\n", server.url(name));
+    let config = Config::parse(Path::new("/authpolicy.toml"), &text).unwrap();
+    let (query, attempt) = (Duration::from_secs(2), Duration::from_secs(600));
+    let timeouts = Timeouts { connect: attempt, query, attempt };
+    Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts)).unwrap()
+}
+
+/// A database with the plugin's tables.
+fn database(server: &MariaDb) -> (String, Conn) {
+    let name = server.database();
+    let mut root = server.root(&name);
+    for schema in ["count", "seen"] {
+        let path = format!("{}/src/store/schema/{schema}.mysql.sql", env!("CARGO_MANIFEST_DIR"));
+        root.query_drop(std::fs::read_to_string(path).unwrap()).unwrap();
+    }
+    (name, root)
+}
+
+/// The counter of `guessing` for this account, for an attempt with the password `own`.
+fn counter(account: &str, max: u32) -> Counter {
+    let limit = Limit {
+        name: Arc::from("guessing"),
+        per: Per::Account,
+        count: Count::Passwords,
+        max,
+        within: Duration::from_secs(600),
+        action: Action::Reject,
+    };
+    let subject = Subject { account, remote: "192.0.2.1", country: "GB", pwhash: "own" };
+    AttemptLimits::new().unwrap().counter(&limit, &subject)
+}
+
+fn add(root: &mut Conn, account: &str, value: &str, id: &str, expires: i64) {
+    let sql = "INSERT INTO authpolicy_count VALUES ('guessing', ?, '', ?, ?, ?)";
+    root.exec_drop(sql, (account, value, id, expires)).unwrap();
+}
+
+#[test]
+fn states_are_those_of_the_entries() {
+    const A: &str = "00112233445566aa";
+    const KEYS: &str = "~0112233445566aa";
+    let many: Vec<String> = (0..300).map(|id| format!("{id:016x}")).collect();
+    let same: Vec<_> = many.iter().map(|id| ("a", &**id, END)).collect();
+    let with = |entry| same.iter().copied().chain([entry]).collect::<Vec<_>>();
+    let cases = [
+        ("no entry", 2, vec![], State::Available),
+        ("a lock", 1, vec![("", "", END)], State::Available),
+        ("failures", 2, vec![("a", "", END), ("own", "", END)], State::Reached),
+        ("expired", 1, vec![("a", "", NOW)], State::Available),
+        ("just alive", 1, vec![("a", "", NOW + 1)], State::Reached),
+        ("of a wrong clock", 1, vec![("a", "", NOW + 1_200_000)], State::Available),
+        ("known", 2, vec![("own", "", END), ("own", A, END - 40_000)], State::Known(END)),
+        ("tried", 1, vec![("a", A, END)], State::Full),
+        ("tried by itself", 1, vec![("own", A, END)], State::Available),
+        ("after its lease", 1, vec![("a", A, END - 30_000)], State::Reached),
+        ("just in its lease", 1, vec![("a", A, END - 29_999)], State::Full),
+        ("of a clock ahead", 1, vec![("a", A, END + 20_001)], State::Reached),
+        ("keys after their lease", 1, vec![("a", KEYS, END - 40_000)], State::Full),
+        ("many of one value", 2, same.clone(), State::Available),
+        ("many of one value, and its own", 2, with(("own", "", END + 1)), State::Known(END + 1)),
+        ("many of one value, and another", 2, with(("b", A, END + 1)), State::Full),
+        ("many of one value, and more", 1, with(("b", "", END + 1)), State::Reached),
+    ];
+    assert!(cases.len() > 16, "more than one statement is about");
+    for server in [MariaDb::start(), common::mysql::start()] {
+        let (name, mut root) = database(&server);
+        // Entries of others stand before, between and behind those of the counters.
+        for other in ["", "zz"] {
+            add(&mut root, other, "a", "", END);
+            add(&mut root, other, "own", "", END);
+        }
+        root.query_drop("START TRANSACTION").unwrap();
+        for (account, _, entries, _) in &cases {
+            for (value, id, expires) in entries {
+                add(&mut root, account, value, id, *expires);
+            }
+        }
+        root.query_drop("COMMIT").unwrap();
+        let all: Vec<_> = cases.iter().map(|(account, max, ..)| counter(account, *max)).collect();
+        let all: Vec<_> = all.iter().collect();
+        let mut store = open(&server, &name);
+        let states = counters::read_states(&mut store, &all, CLOCK).unwrap();
+        for ((account, _, _, want), state) in cases.iter().zip(&states) {
+            assert_eq!(state, want, "{account}");
+        }
+        assert_eq!(states.len(), cases.len());
+    }
+}
+
+#[test]
+fn pruning_waits_for_no_live_entry() {
+    let server = MariaDb::shared();
+    let (name, mut root) = database(&server);
+    for number in 0..70 {
+        add(&mut root, "bob", &format!("old{number}"), "", NOW - 700_000 - number);
+        add(&mut root, "bob", &format!("new{number}"), "", NOW - 500_000 + number);
+    }
+    let mut other = server.root(&name);
+    other.query_drop("START TRANSACTION").unwrap();
+    // In the primary key, the values `new…` stand before `old…`.
+    let live = "SELECT value FROM authpolicy_count WHERE rule = 'guessing' AND account = 'bob' \
+                AND remote = '' AND value < 'new99' FOR UPDATE";
+    let locked: Vec<Vec<u8>> = other.query(live).unwrap();
+    assert_eq!(locked.len(), 70);
+    let mut store = open(&server, &name);
+    assert_eq!(counters::prune(&mut store, NOW).unwrap(), 60);
+    assert_eq!(counters::prune(&mut store, NOW).unwrap(), 10);
+    assert_eq!(counters::prune(&mut store, NOW).unwrap(), 0);
+    let left: Option<u32> = root.query_first("SELECT COUNT(*) FROM authpolicy_count").unwrap();
+    assert_eq!(left, Some(70));
+}
+
+/// The statements about the tables of limits, and about transactions, since the log was emptied.
+fn statements(root: &mut Conn) -> Vec<String> {
+    let sql = "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log \
+               WHERE command_type = 'Query' ORDER BY event_time, thread_id";
+    let all: Vec<String> = root.query(sql).unwrap();
+    let short = |text: &String| {
+        let verb = text.split_whitespace().next()?.to_owned();
+        let table = ["authpolicy_count", "authpolicy_seen", "authpolicy_delivered"];
+        let table = table.into_iter().find(|table| text.contains(table));
+        match (&*verb, table) {
+            ("COMMIT" | "ROLLBACK", _) => Some(verb),
+            (_, Some(table)) => Some(format!("{verb} {}", table.replace("authpolicy_", ""))),
+            _ => None,
+        }
+    };
+    all.iter().filter_map(short).collect()
+}
+
+#[test]
+fn an_attempt_has_one_look_one_entry_and_one_settlement() {
+    let server = Arc::new(MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let limits =
+        [limit("spraying", "remote", "accounts", 3), limit("guessing", "account", "passwords", 2)];
+    let site = site(Base::MariaDb(Arc::clone(&server), name, url), "", &limits);
+    let exim = site.exim();
+    let mut root = server.root("");
+    root.query_drop("SET GLOBAL log_output = 'TABLE'").unwrap();
+    let look = ["SELECT seen", "SELECT count"];
+    let entry = ["INSERT count", "SELECT count", "REPLACE count", "COMMIT"];
+    for (password, want_reply, settled) in [
+        ("secret", ACCEPTED, vec!["DELETE count", "DELETE count", "INSERT seen", "COMMIT"]),
+        // The address is known good now, so that only the limit for addresses counts.
+        ("secret", ACCEPTED, vec!["DELETE count", "INSERT seen", "COMMIT"]),
+        ("wrong", REFUSED, vec!["INSERT count", "DELETE count", "COMMIT"]),
+    ] {
+        root.query_drop("TRUNCATE mysql.general_log").unwrap();
+        root.query_drop("SET GLOBAL general_log = 1").unwrap();
+        let reply = attempt(&exim, GB, "u@example.com", password);
+        root.query_drop("SET GLOBAL general_log = 0").unwrap();
+        assert_eq!(reply, want_reply, "{}", site.main_log());
+        let found = statements(&mut root);
+        let want = [&look[..], &entry, &settled].concat();
+        assert_eq!(found[..want.len()], want, "{password}: {found:?}");
+    }
+}
