@@ -52,7 +52,8 @@ pub(super) fn crypt<T>(password: &[u8], setting: &str, look: impl FnOnce(&[u8]) 
     // The buffer is neither zeroed nor wiped as a whole, because that would take longer than DES.
     // crypt_rn reads only bytes that it wrote, and wipes its scratch (libxcrypt's crypt.c,
     // do_crypt).
-    let mut data = MaybeUninit::<Data>::uninit();
+    // On the heap, only the pages that libcrypt uses are mapped. On the stack, each page is touched.
+    let mut data = Box::<Data>::new_uninit();
     let size = c_int::try_from(size_of::<Data>()).ok()?;
     // SAFETY: both texts end with a NUL and outlive the call; `data` is ours alone, and the
     // function is told its size.
