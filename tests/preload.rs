@@ -16,6 +16,7 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Write;
 use std::net::TcpStream;
+use std::path::PathBuf;
 
 use common::Base;
 use common::Client;
@@ -50,6 +51,13 @@ fn mapped(exim: &Exim) -> [bool; 2] {
     ["/authpolicy.so", "/memfd:geoip.database"].map(|name| maps.contains(name))
 }
 
+/// The files in the state directory that the daemon has open.
+fn open_in_state(site: &Site, exim: &Exim) -> Vec<PathBuf> {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", exim.pid())).unwrap();
+    let files = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    files.filter(|file| file.starts_with(site.path("state"))).collect()
+}
+
 /// Renames a new file into place, as administrators should.
 fn replace(site: &Site, name: &str, change: impl FnOnce(&str)) {
     let fresh = format!("{name}.new");
@@ -64,6 +72,8 @@ fn the_daemon_has_the_plugin_and_the_country_file_loaded_and_each_connection_dec
         let exim = site.exim();
         assert_eq!(attempt(&exim, GB), ACCEPTED, "{}", site.main_log());
         assert_eq!(mapped(&exim), [true, true]);
+        // A process that inherits an open database believes that it holds locks, and does not.
+        assert_eq!(open_in_state(&site, &exim), Vec::<PathBuf>::new());
         assert_eq!(attempt(&exim, CN), REFUSED);
         let flags: Vec<_> = site.rows().iter().map(|r| (r.auth_ok, r.policy_reject)).collect();
         assert_eq!(flags, [(Some(true), Some(false)), (Some(true), Some(true))]);
