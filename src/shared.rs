@@ -129,7 +129,7 @@ impl SharedMemory {
         Self::with_slots(ACCOUNTS, PASSWORDS)
     }
 
-    /// Maps memory with these numbers of slots, for tests that need few.
+    /// Maps memory with these numbers of slots, for tests that need few. Passwords come first.
     #[doc(hidden)]
     #[must_use]
     pub fn with_slots(accounts: usize, passwords: usize) -> Option<Self> {
@@ -143,7 +143,7 @@ impl SharedMemory {
         }
         let words = mapping::map(HEADER_WORDS.checked_add(slot_words)?)?;
         let (header, slots) = words.split_at_checked(HEADER_WORDS)?;
-        let (accounts, passwords) = slots.split_at_checked(account_words)?;
+        let (passwords, accounts) = slots.split_at_checked(password_words)?;
         let header = header.get(..KEY_WORDS)?;
         header.iter().zip(key.iter()).for_each(|(to, from)| to.store(*from, Ordering::Relaxed));
         let accounts = Table::new("account slot", accounts, ACCOUNT_WORDS);
@@ -151,7 +151,7 @@ impl SharedMemory {
         Some(Self { key: header, accounts, passwords })
     }
 
-    /// The words of all slots, for tests that damage them: first those of accounts.
+    /// The words of all slots, for tests that damage them: those of accounts, and of passwords.
     #[doc(hidden)]
     #[must_use]
     pub fn slot_words(&self) -> [&'static [AtomicU64]; 2] {

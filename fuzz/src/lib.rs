@@ -8,6 +8,7 @@ pub mod dns;
 pub mod journal;
 pub mod mmdb;
 pub mod oracle;
+pub mod shared;
 
 use std::path::Path;
 use std::sync::LazyLock;
