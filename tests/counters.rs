@@ -1,5 +1,4 @@
-//! The statements of limits on servers: the states that they read, the entries that they lock, and
-//! their number in an attempt.
+//! The states of counters that an attempt reads, on both servers.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -29,14 +28,7 @@ use authpolicy::tables::counters::Clock;
 use authpolicy::tables::counters::Counter;
 use authpolicy::tables::counters::State;
 use authpolicy::tables::counters::Subject;
-use common::Base;
 use common::MariaDb;
-use common::limits::attempt;
-use common::limits::limit;
-use common::limits::site;
-use common::site::GB;
-use common::smtp::ACCEPTED;
-use common::smtp::REFUSED;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
@@ -133,76 +125,5 @@ fn states_are_those_of_the_entries() {
             assert_eq!(state, want, "{account}");
         }
         assert_eq!(states.len(), cases.len());
-    }
-}
-
-#[test]
-fn pruning_waits_for_no_live_entry() {
-    let server = MariaDb::shared();
-    let (name, mut root) = database(&server);
-    for number in 0..70 {
-        add(&mut root, "bob", &format!("old{number}"), "", NOW - 700_000 - number);
-        add(&mut root, "bob", &format!("new{number}"), "", NOW - 500_000 + number);
-    }
-    let mut other = server.root(&name);
-    other.query_drop("START TRANSACTION").unwrap();
-    // In the primary key, the values `new…` stand before `old…`.
-    let live = "SELECT value FROM authpolicy_count WHERE rule = 'guessing' AND account = 'bob' \
-                AND remote = '' AND value < 'new99' FOR UPDATE";
-    let locked: Vec<Vec<u8>> = other.query(live).unwrap();
-    assert_eq!(locked.len(), 70);
-    let mut store = open(&server, &name);
-    assert_eq!(counters::prune(&mut store, NOW).unwrap(), 60);
-    assert_eq!(counters::prune(&mut store, NOW).unwrap(), 10);
-    assert_eq!(counters::prune(&mut store, NOW).unwrap(), 0);
-    let left: Option<u32> = root.query_first("SELECT COUNT(*) FROM authpolicy_count").unwrap();
-    assert_eq!(left, Some(70));
-}
-
-/// The statements about the tables of limits, and about transactions, since the log was emptied.
-fn statements(root: &mut Conn) -> Vec<String> {
-    let sql = "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log \
-               WHERE command_type = 'Query' ORDER BY event_time, thread_id";
-    let all: Vec<String> = root.query(sql).unwrap();
-    let short = |text: &String| {
-        let verb = text.split_whitespace().next()?.to_owned();
-        let table = ["authpolicy_count", "authpolicy_seen", "authpolicy_delivered"];
-        let table = table.into_iter().find(|table| text.contains(table));
-        match (&*verb, table) {
-            ("COMMIT" | "ROLLBACK", _) => Some(verb),
-            (_, Some(table)) => Some(format!("{verb} {}", table.replace("authpolicy_", ""))),
-            _ => None,
-        }
-    };
-    all.iter().filter_map(short).collect()
-}
-
-#[test]
-fn an_attempt_has_one_look_one_entry_and_one_settlement() {
-    let server = Arc::new(MariaDb::start());
-    let name = server.database();
-    let url = server.url(&name);
-    let limits =
-        [limit("spraying", "remote", "accounts", 3), limit("guessing", "account", "passwords", 2)];
-    let site = site(Base::MariaDb(Arc::clone(&server), name, url), "", &limits);
-    let exim = site.exim();
-    let mut root = server.root("");
-    root.query_drop("SET GLOBAL log_output = 'TABLE'").unwrap();
-    let look = ["SELECT seen", "SELECT count"];
-    let entry = ["INSERT count", "SELECT count", "REPLACE count", "COMMIT"];
-    for (password, want_reply, settled) in [
-        ("secret", ACCEPTED, vec!["DELETE count", "DELETE count", "INSERT seen", "COMMIT"]),
-        // The address is known good now, so that only the limit for addresses counts.
-        ("secret", ACCEPTED, vec!["DELETE count", "INSERT seen", "COMMIT"]),
-        ("wrong", REFUSED, vec!["INSERT count", "DELETE count", "COMMIT"]),
-    ] {
-        root.query_drop("TRUNCATE mysql.general_log").unwrap();
-        root.query_drop("SET GLOBAL general_log = 1").unwrap();
-        let reply = attempt(&exim, GB, "u@example.com", password);
-        root.query_drop("SET GLOBAL general_log = 0").unwrap();
-        assert_eq!(reply, want_reply, "{}", site.main_log());
-        let found = statements(&mut root);
-        let want = [&look[..], &entry, &settled].concat();
-        assert_eq!(found[..want.len()], want, "{password}: {found:?}");
     }
 }

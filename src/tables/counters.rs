@@ -21,8 +21,7 @@ use std::time::Duration;
 
 pub use self::attempt_limits::AttemptLimits;
 pub use self::attempt_limits::Subject;
-use self::entries::Entry;
-pub use self::reservation::Purpose;
+use self::entries::CounterEntry;
 pub use self::reservation::Reserved;
 pub use self::reservation::reserve;
 pub use self::settlement::CountedAs;
@@ -119,9 +118,9 @@ impl Counter {
     }
 
     /// An entry of its value.
-    fn entry<'a>(&'a self, attempt: &'a str, expires: i64) -> Entry<'a> {
+    fn entry<'a>(&'a self, attempt: &'a str, expires: i64) -> CounterEntry<'a> {
         let (rule, account, remote) = (&*self.limit.name, &*self.account, &*self.remote);
-        Entry { rule, account, remote, value: &self.value, attempt, expires }
+        CounterEntry { rule, account, remote, value: &self.value, attempt, expires }
     }
 }
 
@@ -170,6 +169,15 @@ pub fn bounds(limit: &Limit, clock: Clock) -> [(&'static str, Value); 4] {
 /// a wrong clock or from a longer `within`, and does not count.
 fn latest(limit: &Limit, clock: Clock) -> i64 {
     clock.now.saturating_add(milliseconds(limit.within).saturating_mul(2))
+}
+
+/// The purpose of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A guess: the password, or a proof of it, is here.
+    Guess,
+    /// The keys of a SCRAM exchange, whose client may never show a proof.
+    Keys,
 }
 
 /// True if the counter counts for an account alone, so that the account's owner suffers from

@@ -18,7 +18,7 @@ const KEY: &str = "rule = :rule AND account = :account AND remote = :remote \
 const VALUES: &str = "(:rule, :account, :remote, :value, :attempt, :expires)";
 
 /// An entry of the table.
-pub(super) struct Entry<'a> {
+pub(super) struct CounterEntry<'a> {
     pub(super) rule: &'a str,
     pub(super) account: &'a str,
     pub(super) remote: &'a str,
@@ -27,7 +27,7 @@ pub(super) struct Entry<'a> {
     pub(super) expires: i64,
 }
 
-impl Entry<'_> {
+impl CounterEntry<'_> {
     fn parameters(&self) -> [(&'static str, Value); 6] {
         [
             ("rule", Value::text(self.rule)),
@@ -45,7 +45,8 @@ pub(super) fn lock(store: &Store, counters: &[&Counter], clock: Clock) -> Vec<As
     let Some(update) = dialect::lock_counts(store) else { return Vec::new() };
     let expires = clock.now.saturating_add(LOCK_TIME);
     let lock = |some: &[&Counter]| {
-        let locks = some.iter().map(|counter| Entry { value: "", ..counter.entry("", expires) });
+        let locks =
+            some.iter().map(|counter| CounterEntry { value: "", ..counter.entry("", expires) });
         let mut assembly = insert("INSERT", locks);
         assembly.part(&[update], [("expires", Value::Int(expires))]);
         assembly
@@ -54,14 +55,14 @@ pub(super) fn lock(store: &Store, counters: &[&Counter], clock: Clock) -> Vec<As
 }
 
 /// Adds entries, or replaces those of the same attempts.
-pub(super) fn replace(entries: &[Entry<'_>]) -> Vec<Assembly> {
+pub(super) fn replace(entries: &[CounterEntry<'_>]) -> Vec<Assembly> {
     entries.chunks(ROWS).map(|some| insert("REPLACE", some.iter())).collect()
 }
 
 /// Counts failures. Each comes with the latest plausible end of an existing one with this limit,
 /// which it never shortens, unless that one ends later.
-pub(super) fn count_failures(store: &Store, failures: &[(Entry<'_>, i64)]) -> Vec<Assembly> {
-    let count = |(entry, latest): &(Entry<'_>, i64)| {
+pub(super) fn count_failures(store: &Store, failures: &[(CounterEntry<'_>, i64)]) -> Vec<Assembly> {
+    let count = |(entry, latest): &(CounterEntry<'_>, i64)| {
         let parameters = entry.parameters().into_iter().chain([("latest", Value::Int(*latest))]);
         Assembly::whole(&[dialect::count_failure(store)], parameters)
     };
@@ -70,8 +71,8 @@ pub(super) fn count_failures(store: &Store, failures: &[(Entry<'_>, i64)]) -> Ve
 
 /// Deletes entries, each by its own statement: the optimizer would read more than the primary keys
 /// of several, and so lock entries of others.
-pub(super) fn delete(entries: &[Entry<'_>]) -> Vec<Assembly> {
-    let delete = |entry: &Entry<'_>| Assembly::whole(&[DELETE, KEY], entry.parameters());
+pub(super) fn delete(entries: &[CounterEntry<'_>]) -> Vec<Assembly> {
+    let delete = |entry: &CounterEntry<'_>| Assembly::whole(&[DELETE, KEY], entry.parameters());
     entries.iter().map(delete).collect()
 }
 
@@ -90,7 +91,7 @@ pub(super) fn delete_expired(entries: &[Row], before: i64) -> Vec<Assembly> {
 /// The beginning of a statement that inserts entries by this verb.
 fn insert<'e>(
     verb: &'static str,
-    entries: impl Iterator<Item = impl std::borrow::Borrow<Entry<'e>>>,
+    entries: impl Iterator<Item = impl std::borrow::Borrow<CounterEntry<'e>>>,
 ) -> Assembly {
     let mut assembly = Assembly::new(verb);
     assembly

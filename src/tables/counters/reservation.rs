@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::AttemptLimits;
 use super::Clock;
 use super::Counter;
+use super::Purpose;
 use super::State;
 use super::entries;
 use super::states::queries;
@@ -14,15 +15,6 @@ use crate::store::Ending;
 use crate::store::Store;
 use crate::tables::assembly::run_all;
 use crate::tables::assembly::run_all_and_commit;
-
-/// The purpose of a reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// A guess: the password, or a proof of it, is here.
-    Guess,
-    /// The keys of a SCRAM exchange, whose client may never show a proof.
-    Keys,
-}
 
 /// The result of a reservation.
 #[derive(Debug)]
@@ -100,7 +92,7 @@ pub fn reserve(
 fn lock_and_read(
     store: &mut Store,
     counters: &[&Counter],
-    released: &[entries::Entry<'_>],
+    released: &[entries::CounterEntry<'_>],
     clock: Clock,
 ) -> Result<Vec<State>, Error> {
     let mut all = entries::lock(store, counters, clock);

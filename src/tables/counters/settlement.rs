@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::AttemptLimits;
 use super::Clock;
 use super::entries;
-use super::entries::Entry;
+use super::entries::CounterEntry;
 use super::is_of_account;
 use super::latest;
 use crate::store::Store;
@@ -82,9 +82,9 @@ impl CounterSettlement {
         }
     }
 
-    fn entry<'a>(&'a self, attempt: &'a str, expires: i64) -> Entry<'a> {
+    fn entry<'a>(&'a self, attempt: &'a str, expires: i64) -> CounterEntry<'a> {
         let (rule, account, remote) = (&*self.rule, &*self.account, &*self.remote);
-        Entry { rule, account, remote, value: &self.value, attempt, expires }
+        CounterEntry { rule, account, remote, value: &self.value, attempt, expires }
     }
 
     /// The sort key for taking locks, as that of its counter.
