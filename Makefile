@@ -70,11 +70,13 @@ fuzz:
 	CARGO=$(CARGO) scripts/fuzz
 
 bench:
-	scripts/install-packages exim4-daemon-heavy mariadb-server
+	scripts/install-packages exim4-daemon-heavy mariadb-server dovecot-core dovecot-mysql libcrypt-dev nginx php-fpm php-maxminddb \
+		php-mysql $(NPM)
+	scripts/fetch-geoip --from npm $(GEOIP)
 	$(CARGO) rustc --release --package authpolicy --lib --crate-type cdylib
 	cp '$(PLUGIN)' '$(TARGET)/bench-authpolicy.so'
 	AUTHPOLICY_BENCH_PLUGIN='$(TARGET)/bench-authpolicy.so' \
-		AUTHPOLICY_TEST_GEOIP=$(wildcard $(GEOIP)) \
+		AUTHPOLICY_TEST_GEOIP=$(GEOIP) \
 		$(CARGO) bench --bench auth --bench journal --bench hash --bench timing
 
 header:

@@ -1,8 +1,14 @@
-//! Measures AUTH PLAIN over loopback through real Exims, one AUTH in each connection.
+//! Measures AUTH PLAIN over loopback through real Exims, one AUTH in each connection: the plugin in
+//! all its settings beside other solutions.
 //!
-//! `cargo bench --bench auth` runs the variants in turn within one loop, so that other work of the
-//! machine affects all of them alike. It prints medians side by side; docs/performance.md has
-//! results. It needs what the tests need: root, exim4-daemon-heavy and mariadb-server.
+//! `cargo bench --bench auth` measures a fixed set of ways in turn, so that other work of the
+//! machine affects all of them alike, and prints tables in Markdown; docs/performance.md has
+//! results. It needs root and the packages that `make bench` installs.
+//!
+//! - *Beyond the hash* is a way's median less the median of libcrypt's hash in the same rounds.
+//! - *In D* and *in P* is the ratio of that to the Dovecot way's and to PHP's.
+//! - Values in brackets are the lowest and highest of five blocks of rounds, or of the turns of the
+//!   load.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -12,36 +18,38 @@
     clippy::arithmetic_side_effects,
     clippy::as_conversions,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "test code that reports"
 )]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod exim_config;
+mod guess;
+mod latency;
+#[allow(dead_code, reason = "only the measurement of hashes makes some")]
+#[path = "../hash/libcrypt.rs"]
+mod libcrypt;
+mod load;
 mod memory;
+mod others;
+mod place;
 mod plugin;
 mod quantile;
-mod variant;
+mod table;
+mod times;
+mod way;
+mod ways;
 
-use std::thread::sleep;
-use std::time::Duration;
-use std::time::Instant;
-
-use common::Client;
 use memory::Memory;
-use quantile::quantile;
-use variant::PASSWORD;
-use variant::Variant;
+use place::COSTS;
+use table::Results;
+use way::Id;
+use way::Kind;
+use ways::Ways;
 
-/// The bcrypt costs, each with its account and the number of measured rounds.
-const COSTS: [(u32, &str, usize); 2] =
-    [(4, "cost4@example.com", 400), (10, "cost10@example.com", 60)];
-/// Rounds before the measured ones, to fill every cache.
-const WARM_UP: usize = 10;
-/// Connections that are open while memory is read, so that the memory they share is not counted.
-const OPEN: usize = 5;
-
-/// Medians and 95th percentiles in milliseconds, by variant.
-type Times = Vec<(f64, f64)>;
+/// The number of measured rounds, for each bcrypt cost.
+const ROUNDS: [usize; 2] = [400, 50];
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
@@ -51,97 +59,36 @@ fn main() {
     let plugin = plugin::optimized();
     let size = std::fs::metadata(&plugin).unwrap().len();
     println!("plugin: {} ({} kB)", plugin.display(), size / 1000);
-    let variants = variant::all(&plugin);
-    let times = COSTS.map(|(_, account, rounds)| measure(&variants, account, rounds));
-    let memory: Vec<Memory> =
-        variants.iter().map(|variant| memory_of(variant, COSTS[0].1)).collect();
-    let attempts = COSTS.iter().map(|(.., rounds)| WARM_UP + rounds).sum::<usize>() + OPEN;
-    for variant in &variants {
-        variant.assert_recorded(attempts);
-    }
-    report(&variants, &times, &memory);
-    compare_with_targets(&times, &memory);
-}
-
-/// Times each variant `rounds` times, in turn.
-fn measure(variants: &[Variant], account: &str, rounds: usize) -> Times {
-    let mut times = vec![Vec::with_capacity(rounds); variants.len()];
-    for round in 0..WARM_UP + rounds {
-        for (variant, times) in variants.iter().zip(&mut times) {
-            let (_client, taken) = authenticate(variant, account);
-            if round >= WARM_UP {
-                times.push(taken.as_secs_f64() * 1000.0);
-            }
-        }
-    }
-    times.iter_mut().map(|times| (quantile(times, 50), quantile(times, 95))).collect()
-}
-
-/// Makes an attempt, which must be accepted; returns the client, and the time from AUTH to its
-/// reply. Dropping the client does not wait for the reply to QUIT, which Exim 4.96 delays by 200
-/// ms.
-fn authenticate(variant: &Variant, account: &str) -> (Client, Duration) {
-    let mut client = Client::connect(variant.exim.port);
-    let start = Instant::now();
-    let reply = client.plain(account.as_bytes(), PASSWORD.as_bytes());
-    let taken = start.elapsed();
-    assert!(reply.starts_with("235"), "{}: {reply}\n{}", variant.name, variant.site.main_log());
-    (client, taken)
-}
-
-/// The memory of a connection's process after an AUTH: the median of several.
-fn memory_of(variant: &Variant, account: &str) -> Memory {
-    // The processes of earlier rounds end after Exim's delay.
-    while !memory::children(variant.exim.pid()).is_empty() {
-        sleep(Duration::from_millis(20));
-    }
-    let _clients: Vec<Client> = (0..OPEN).map(|_| authenticate(variant, account).0).collect();
-    let children = memory::children(variant.exim.pid());
-    assert_eq!(children.len(), OPEN, "{}", variant.name);
-    let mut read: Vec<Memory> = children.into_iter().map(Memory::of).collect();
-    read.sort_by_key(|memory| memory.peak);
-    read[OPEN / 2]
-}
-
-fn report(variants: &[Variant], times: &[Times; 2], memory: &[Memory]) {
-    println!("AUTH step in ms: median (p95); private memory in kB: now, peak\n");
+    let cheap = COSTS[0].1;
+    eprintln!("auth: starting all servers");
+    let ways = Ways::start(&plugin);
+    check_once(&ways, cheap);
+    eprintln!("auth: one AUTH at a time");
+    let site = &ways.all[ways.index(Id::Yes).unwrap()].site;
+    let times = [0, 1].map(|cost| latency::measure(&ways.all, site, COSTS[cost].1, ROUNDS[cost]));
+    eprintln!("auth: memory");
+    let memory: Vec<Memory> = ways.all.iter().map(|way| memory::of(way, cheap)).collect();
+    eprintln!("auth: many clients");
+    let rates = load::measure(&ways.all, cheap);
+    let (delivered, seconds) = ways.check();
+    eprintln!("auth: guesses");
+    let guesses = [Kind::Sqlite, Kind::MariaDb].map(|kind| guess::measure(&plugin, kind));
+    let results = Results { ways: &ways, times, memory, rates, guesses };
+    results.print_ways();
     println!(
-        "{:32}{:>18}{:>18}{:>9}{:>9}",
-        "", "bcrypt cost 4", "bcrypt cost 10", "private", "peak"
+        "\n{delivered} rows waited in journals and were delivered in {seconds:.1} s: {:.3} ms each",
+        seconds * 1000.0 / (delivered.max(1) as f64)
     );
-    for (i, variant) in variants.iter().enumerate() {
-        let cell = |(median, p95): (f64, f64)| format!("{median:.2} ({p95:.2})");
-        println!(
-            "{:32}{:>18}{:>18}{:>9}{:>9}",
-            variant.name,
-            cell(times[0][i]),
-            cell(times[1][i]),
-            memory[i].private,
-            memory[i].peak
-        );
-    }
+    results.print_targets();
 }
 
-/// Prints whether each figure meets its target. A miss is not an error, because machines differ.
-fn compare_with_targets(times: &[Times; 2], memory: &[Memory]) {
-    let [_yes, sqlite, mariadb, lookup] = [0, 1, 2, 3];
-    let ratio = |variant: usize, cost: usize| times[cost][variant].0 / times[cost][lookup].0;
-    let verdict = |good| if good { "pass" } else { "MISS" };
-    println!();
-    for (name, variant, most) in [("SQLite", sqlite, 0.7), ("MariaDB", mariadb, 1.2)] {
-        let at_4 = ratio(variant, 0);
-        println!(
-            "{}  plugin on {name}: {at_4:.2} of Exim's own at cost 4, at most {most}; \
-             {:.2} at cost 10",
-            verdict(at_4 <= most),
-            ratio(variant, 1)
-        );
+/// Makes one attempt in each way, and checks that the way has done its work.
+fn check_once(ways: &Ways, account: &str) {
+    for way in &ways.all {
+        let reply = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(way.authenticate(account));
+        }));
+        assert!(reply.is_ok(), "{:?}: {}", way.id, ways.others.messages());
     }
-    for (name, variant) in [("SQLite", sqlite), ("MariaDB", mariadb)] {
-        let more = memory[variant].peak as i64 - memory[lookup].peak as i64;
-        println!(
-            "{}  plugin on {name}: {more} kB of private memory above Exim's own, at most 2048",
-            verdict(more <= 2048)
-        );
-    }
+    ways.others.assert_policy_calls(1);
 }
