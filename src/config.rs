@@ -169,6 +169,22 @@ pub struct Log {
     pub delivery: Delivery,
 }
 
+impl Log {
+    /// The default `log.insert` for the database, if that is the statement.
+    #[must_use]
+    pub fn default_insert(&self) -> Option<&'static str> {
+        Some(default_log_insert(&self.database)).filter(|default| *default == self.insert)
+    }
+}
+
+/// The default `log.insert` for this database.
+fn default_log_insert(database: &Database) -> &'static str {
+    match database {
+        Database::Sqlite(_) => DEFAULT_LOG_INSERT.0,
+        Database::MySql(_) => DEFAULT_LOG_INSERT.1,
+    }
+}
+
 /// A configuration that has been checked.
 #[derive(Debug, Clone)]
 pub struct Config {

@@ -9,7 +9,6 @@ use serde::de::IgnoredAny;
 
 use super::Accounts;
 use super::Config;
-use super::DEFAULT_LOG_INSERT;
 use super::Database;
 use super::Delivery;
 use super::Durability;
@@ -17,6 +16,7 @@ use super::INSERT_PARAMETERS;
 use super::Log;
 use super::Timeouts;
 use super::accounts::AccountsTable;
+use super::default_log_insert;
 use super::policy::PolicyTable;
 use super::problem;
 use super::problem::Problem;
@@ -149,13 +149,7 @@ impl LogTable {
             Some(url) => urls("log", url)?,
             None => shared.clone(),
         };
-        let insert = self.insert.unwrap_or_else(|| {
-            match database {
-                Database::Sqlite(_) => DEFAULT_LOG_INSERT.0,
-                Database::MySql(_) => DEFAULT_LOG_INSERT.1,
-            }
-            .to_owned()
-        });
+        let insert = self.insert.unwrap_or_else(|| default_log_insert(&database).to_owned());
         statement("log", "insert", &insert, INSERT_PARAMETERS)?;
         let protocol = self.protocol.unwrap_or_else(|| String::from("SMTP"));
         let delivery = match self.delivery.as_deref() {

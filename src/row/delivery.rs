@@ -25,9 +25,11 @@ use crate::config::Durability;
 use crate::config::Log;
 use crate::contain;
 use crate::error::Error;
+use crate::error::StoreFault;
 use crate::row::journal::Journal;
 use crate::row::journal::Record;
 use crate::sql::Sql;
+use crate::store::Statement;
 use crate::store::Store;
 use crate::store::Stores;
 use crate::store::Value;
@@ -231,6 +233,11 @@ fn store_rows(
     has_marks: bool,
     until: Option<Instant>,
 ) -> Result<StoredRows, Error> {
+    if let ([record], true) = (records, has_marks)
+        && let Some(done) = store_at_once(store, log, record)?
+    {
+        return Ok(done);
+    }
     store.transaction(|store| {
         let (mut has_marks, mut are_transactional) = (has_marks, None);
         let mut done = StoredRows::default();
@@ -256,6 +263,31 @@ fn store_rows(
         }
         Ok(done)
     })
+}
+
+/// Stores a row and its mark in two round trips: one packet with both, and COMMIT. Returns `None` if
+/// nothing is stored, and the row needs the other way: it has a mark already, does not fit its
+/// columns, or needs another statement than the default one.
+///
+/// COMMIT is not in the same packet. If an INSERT has to wait for a lock until the time is over, the
+/// server must not store the row after a 435.
+fn store_at_once(
+    store: &mut Store,
+    log: &Log,
+    record: &Record,
+) -> Result<Option<StoredRows>, Error> {
+    let (Some(mark), Some(insert), None) =
+        (dialect::mark_new(store), log.default_insert(), &record.settlement)
+    else {
+        return Ok(None);
+    };
+    let id = [("id", Value::text(&record.id))];
+    let statements = [Statement::new(mark, &id), Statement::new(insert, &record.row)];
+    match store.transaction(|store| store.run_all(&statements)) {
+        Ok(_) => Ok(Some(StoredRows { handled: 1, new: 1 })),
+        Err(e) if e.is_about_table() || e.store_fault() == Some(StoreFault::Row) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Writes the settlement that the attempt could not write itself. A database without the tables for
@@ -286,8 +318,9 @@ fn marks_are_transactional(store: &mut Store, known: &mut Option<bool>) -> Resul
 
 /// Marks a row; false if it was marked before. Waits while another process stores the same row.
 fn mark(store: &mut Store, id: &str) -> Result<bool, Error> {
-    let sql = dialect::mark_delivered(store);
-    Ok(store.execute(sql, &[("id", Value::text(id))])? > 0)
+    let id = [("id", Value::text(id))];
+    let marked = store.run_all(&[Statement::new(dialect::mark_delivered(store), &id)])?;
+    Ok(marked.iter().any(|result| result.changed > 0))
 }
 
 /// Deletes a bounded number of old marks; returns how many. It goes by the database's clock,
@@ -298,8 +331,9 @@ fn mark(store: &mut Store, id: &str) -> Result<bool, Error> {
 pub fn prune(store: &mut Store) -> Result<u64, Error> {
     let sql = dialect::prune_delivered(store);
     let memory = [("memory", Value::Int(MARK_LIFETIME))];
-    match store.transaction(|store| store.execute(sql, &memory)) {
+    let delete = Statement::new(sql, &memory);
+    match store.transaction(|store| store.run_all_and_commit(std::slice::from_ref(&delete))) {
         Err(e) if e.is_about_table() => Ok(0),
-        deleted => deleted,
+        deleted => Ok(deleted?.iter().map(|result| result.changed).sum()),
     }
 }

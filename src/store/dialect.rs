@@ -110,6 +110,13 @@ pub fn mark_delivered(store: &Store) -> &'static str {
     )
 }
 
+/// Selects the statement that marks a new row as delivered, and fails if it is marked; `None` for
+/// SQLite, where it saves no round trip.
+#[must_use]
+pub fn mark_new(store: &Store) -> Option<&'static str> {
+    store.dialect(None, Some("INSERT INTO authpolicy_delivered (id) VALUES (:id)"))
+}
+
 /// Selects the statement that deletes a hundred marks older than `:memory` seconds, by the
 /// database's clock.
 #[must_use]
