@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 /// The text of a statement. It comes from this program or from the configuration. Anything that a
-/// client sent, a table holds or somebody typed is bound to a parameter.
+/// client sent, a table holds or somebody typed is the value of a parameter. It is bound, or in a
+/// statement of this program written as a literal that cannot end early (`store/statement`).
 pub struct Sql<'a>(Cow<'a, str>);
 
 impl<'a> Sql<'a> {

@@ -58,6 +58,14 @@ impl Store {
     /// # Errors
     /// The file cannot be opened, or no host accepts the login in time.
     pub fn open(database: &Database, deadline: Deadline) -> Result<Self, Error> {
+        let mut store = Self::open_for_use(database, deadline)?;
+        store.make_ready()?;
+        Ok(store)
+    }
+
+    /// Opens a database that is used at once. The last host of a server may refuse the connection
+    /// only at the first statement, which then returns that error.
+    fn open_for_use(database: &Database, deadline: Deadline) -> Result<Self, Error> {
         match database {
             Database::Sqlite(path) => {
                 let opened =
@@ -70,6 +78,17 @@ impl Store {
                 Ok(Self::MySql(Box::new(connection)))
             }
         }
+    }
+
+    /// Makes sure that the server accepts the connection.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn make_ready(&mut self) -> Result<(), Error> {
+        self.call("make-ready", |store| match store {
+            Self::Sqlite(_) => Ok(()),
+            Self::MySql(connection) => connection.send_unsent(),
+        })
     }
 
     /// Runs a statement that returns rows.

@@ -25,6 +25,7 @@ use authpolicy::store::Parameters;
 use authpolicy::store::QueryResult;
 use authpolicy::store::Statement;
 use authpolicy::store::Store;
+use authpolicy::store::Stores;
 use authpolicy::store::Value;
 use common::MariaDb;
 use mysql::prelude::Queryable;
@@ -73,12 +74,30 @@ fn run(
     Ok(results.remove(0))
 }
 
-/// Runs a query with literals and with bound parameters, and compares the results.
+/// Runs a query by a prepared statement, whose parameters the crate binds.
+fn run_prepared(
+    store: &mut Store,
+    sql: &'static str,
+    parameters: &Parameters,
+) -> Result<QueryResult, Error> {
+    let columns = store.prepare(sql)?;
+    let mut rows = Vec::new();
+    match store.visit(sql, parameters, &mut |row| rows.push(row)) {
+        // The text is not in the column's character set, so that no row has it.
+        Err(e) if ["1267", "1271", "3988"].iter().any(|text| code(&e).contains(text)) => {}
+        done => done?,
+    }
+    Ok(QueryResult { columns, rows, changed: 0 })
+}
+
+/// Runs a query in all ways, and compares the results.
 #[track_caller]
 fn compare(store: &mut Store, mode: &str, sql: &'static str, parameters: &Parameters) -> String {
-    let bound = shown(store.find(sql, parameters));
+    let prepared = shown(run_prepared(store, sql, parameters));
+    let found = shown(store.find(sql, parameters));
     let literal = shown(run(store, sql, parameters));
-    assert_eq!(literal, bound, "{mode}: {sql} {:?}", parameters[0].1.to_text());
+    assert_eq!(found, prepared, "{mode}: {sql} {:?}", parameters[0].1.to_text());
+    assert_eq!(literal, prepared, "{mode}: {sql} {:?}", parameters[0].1.to_text());
     literal
 }
 
@@ -140,6 +159,7 @@ const QUERIES: &[&str] = &[
     "SELECT id FROM texts WHERE bytes > :v ORDER BY id",
     "SELECT id FROM texts WHERE utf8mb4 < :v AND latin1 <> '' ORDER BY id",
     "SELECT :v AS v, HEX(:v) AS hex, CHAR_LENGTH(:v) AS chars, CHARSET(:v) AS charset, :v IS NULL AS no",
+    "SELECT id FROM texts WHERE CONCAT(:v, 'b') = utf8mb4 OR LOWER(:v) = bin ORDER BY id",
     "SELECT COUNT(*) AS n, MAX(id) AS top, SUM(id) AS total FROM texts WHERE utf8mb4 <> :v",
 ];
 
@@ -396,4 +416,27 @@ fn a_query_that_cannot_be_compared_finds_nothing_and_the_next_ones_run() {
     let literal = run(&mut store, delete, &face).map(|result| result.changed);
     assert_eq!(literal.map_err(|e| e.store_fault()), bound);
     assert_eq!(bound, Err(Some(StoreFault::Row)));
+}
+
+/// A database of this server as an attempt opens it, with a query_timeout of a second.
+fn configuration(server: &MariaDb, name: &str) -> Config {
+    let text = format!("[database]\nurl = \"{}\"\nquery_timeout = \"1s\"\n", server.url(name));
+    Config::parse(Path::new("/authpolicy.toml"), &text).unwrap()
+}
+
+#[test]
+fn a_server_that_does_not_answer_the_first_statements_is_unreachable() {
+    let server = MariaDb::start();
+    let name = server.database();
+    let config = configuration(&server, &name);
+    let stores = || Stores::new(&config, Deadline::new(Instant::now(), config.timeouts));
+    assert_eq!(stores().accounts().unwrap().find("SELECT 1 AS n", &[]).unwrap().rows.len(), 1);
+    let mut late = stores();
+    let store = late.accounts().unwrap();
+    server.kill();
+    let e = store.find("SELECT 1 AS n", &[]).unwrap_err();
+    assert!(e.to_string().starts_with("no database server can be reached: mysql "), "{e}");
+    assert_eq!(e.store_fault(), Some(StoreFault::Unreachable));
+    let again = late.accounts().err().unwrap();
+    assert_eq!(again.store_fault(), Some(StoreFault::Unreachable), "{again}");
 }

@@ -1,11 +1,13 @@
 //! MariaDB and MySQL: one connection for an attempt, to the first host that accepts the login.
 
+mod immediate;
 mod packets;
 mod transaction;
 mod values;
 
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use mysql::Conn;
 use mysql::prelude::Queryable;
@@ -14,6 +16,7 @@ use nix::poll::PollFlags;
 use nix::poll::PollTimeout;
 use nix::poll::poll;
 
+use self::immediate::has_immediate;
 use self::transaction::Transaction;
 use self::values::is_ascii;
 use self::values::named_parameters;
@@ -23,11 +26,15 @@ use super::Deadline;
 use super::Parameters;
 use super::QueryResult;
 use super::Row;
+use super::reach::Connected;
+use super::reach::FIRST_STATEMENTS;
+use super::reach::Unready;
 use super::reach::about_panic;
 use super::reach::connect_to_host;
 use super::refusal::fault;
 use super::refusal::message;
 use super::sockets::sockets_within;
+use super::unreached::FailedHosts;
 use crate::config::DatabaseUrl;
 use crate::contain;
 use crate::contain::Contained;
@@ -62,6 +69,10 @@ pub struct MySqlConnection {
     /// The reason why remembered addresses were used.
     silence: Option<String>,
     pub(super) deadline: Deadline,
+    /// Set if the first statements have not been sent yet.
+    unready: Option<Box<LastHost>>,
+    /// True if the server has EXECUTE IMMEDIATE.
+    has_immediate: bool,
     /// True if the state of the connection is unknown, for example because an answer may still
     /// come. Then it is not used again.
     out_of_step: bool,
@@ -74,49 +85,60 @@ pub struct MySqlConnection {
     pub(super) may_try_again: bool,
 }
 
+/// The last host of a database, which may still refuse the first statements.
+struct LastHost {
+    host: Unready,
+    /// The hosts that have failed before.
+    failed: FailedHosts,
+    /// The time that the host had, and `connect_timeout`.
+    times: (Duration, Duration),
+}
+
+impl LastHost {
+    /// The error of the database, if the host refuses the first statements.
+    fn refused(mut self, place: &str, e: mysql::Error) -> Error {
+        let (limit, due) = self.times;
+        self.failed.add(place, &self.host.refused(e), limit, due);
+        self.failed.error()
+    }
+}
+
 impl MySqlConnection {
+    /// Connects to the first host that accepts the login and the first statements. The last host gets
+    /// those with the caller's first statement, which may then return the error that this function
+    /// would return.
     pub(super) fn open(hosts: &[DatabaseUrl], deadline: Deadline) -> Result<Self, Error> {
-        let mut problems = Vec::new();
-        // Stays true only if each host had its time, and none answered.
-        let mut is_silent = !hosts.is_empty();
-        let mut has_server_error = false;
-        for host in hosts {
+        let mut failed = FailedHosts::new();
+        let mut hosts = hosts.iter().peekable();
+        while let Some(host) = hosts.next() {
             let place = host.to_string();
             let Some(limit) = deadline.connect() else {
-                is_silent = false;
-                problems.push(format!("{place}: not tried, attempt_timeout is over"));
+                failed.add_untried(&place);
                 continue;
             };
-            match contain::catch("connect", || connect_to_host(host, limit)) {
-                Ok(Ok((connection, silence))) => {
+            let due = deadline.connect_timeout();
+            let may_wait = hosts.peek().is_none();
+            match contain::catch("connect", || connect_to_host(host, limit, may_wait)) {
+                Ok(Ok(Connected { connection, silence, unready })) => {
+                    let times = (limit, due);
                     return Ok(Self {
                         place,
+                        has_immediate: has_immediate(&connection),
                         connection,
                         silence,
                         deadline,
+                        unready: unready.map(|host| Box::new(LastHost { host, failed, times })),
                         out_of_step: false,
                         transaction: Transaction::None,
                         lost: 0,
                         may_try_again: false,
                     });
                 }
-                Ok(Err(unreached)) => {
-                    is_silent &= unreached.is_silent(limit, deadline.connect_timeout());
-                    has_server_error |= unreached.has_server_error();
-                    problems.push(format!("{place}: {unreached}"));
-                }
-                Err(panic) => {
-                    (is_silent, has_server_error) = (false, true);
-                    problems.push(format!("{place}: {}", about_panic(&panic)));
-                }
+                Ok(Err(unreached)) => failed.add(&place, &unreached, limit, due),
+                Err(panic) => failed.add_panic(&place, &about_panic(&panic)),
             }
         }
-        let place = match has_server_error {
-            true => String::from("no database server accepts the connection"),
-            false => String::from("no database server can be reached"),
-        };
-        let fault = if is_silent { StoreFault::Unreachable } else { StoreFault::Other };
-        Err(Error::Store { place, what: problems.join("; "), fault })
+        Err(failed.error())
     }
 
     pub(super) fn query(
@@ -124,6 +146,11 @@ impl MySqlConnection {
         sql: &str,
         parameters: &Parameters,
     ) -> Result<QueryResult, Error> {
+        if self.has_immediate
+            && let Some(found) = self.query_immediately(sql, parameters)?
+        {
+            return Ok(found);
+        }
         self.send_unsent()?;
         self.limit()?;
         let result = self.connection.exec_iter(sql, named_parameters(sql, parameters));

@@ -1,6 +1,7 @@
 //! Connects to a server within a time: looks up its addresses, connects, and logs in.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -41,20 +42,57 @@ const MAX_STATEMENTS: usize = 64;
 ///   an empty word, and in this mode an empty text would be NULL.
 /// - A node of a Galera cluster accepts a login and SET even if it has lost the other nodes, or has
 ///   not caught up with them. `DO 0` is the cheapest statement that it refuses.
-const FIRST_STATEMENTS: &str = "SET autocommit = 0, \
-                     sql_mode = REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', ','); DO 0";
+pub(super) const FIRST_STATEMENTS: [&str; 2] = [
+    "SET autocommit = 0, \
+     sql_mode = REPLACE(@@SESSION.sql_mode, 'EMPTY_STRING_IS_NULL', ',')",
+    "DO 0",
+];
+
+/// A connection to a host that has accepted the login.
+pub(super) struct Connected {
+    pub(super) connection: Contained<Conn>,
+    /// The reason why remembered addresses were used.
+    pub(super) silence: Option<String>,
+    /// Set if [`FIRST_STATEMENTS`] have not been sent yet.
+    pub(super) unready: Option<Unready>,
+}
+
+/// A host that may still refuse [`FIRST_STATEMENTS`].
+pub(super) struct Unready {
+    unreached: Unreached,
+    /// The host's address, unless it has a socket.
+    address: Option<SocketAddr>,
+    start: Instant,
+}
+
+impl Unready {
+    /// The failure of the host, for this reason.
+    pub(super) fn refused(self, e: mysql::Error) -> Unreached {
+        self.unreached.with(self.address, e, self.start.elapsed())
+    }
+}
 
 /// Connects to a host, within this time: finds its addresses, and tries each.
+///
+/// With `may_wait`, the last address may be returned before [`FIRST_STATEMENTS`] are sent. There is
+/// nothing left to try if the server refuses them, so they can go with the caller's first statement.
 pub(super) fn connect_to_host(
     host: &DatabaseUrl,
     limit: Duration,
-) -> Result<(Contained<Conn>, Option<String>), Unreached<'_>> {
-    let end = Instant::now().checked_add(limit);
+    may_wait: bool,
+) -> Result<Connected, Unreached> {
+    let start = Instant::now();
+    let end = start.checked_add(limit);
     let left = || end.map(|end| end.saturating_duration_since(Instant::now())).unwrap_or_default();
     let mut unreached = Unreached::new(host);
     if host.options().get_socket().is_some() {
-        let connected = connect(host, limit, limit).map_err(|e| unreached.with(None, e, limit))?;
-        return Ok((connected, None));
+        return match connect(host, limit, limit, may_wait) {
+            Ok(connection) => {
+                let unready = may_wait.then_some(Unready { unreached, address: None, start });
+                Ok(Connected { connection, silence: None, unready })
+            }
+            Err(e) => Err(unreached.with(None, e, limit)),
+        };
     }
     sockets_within(limit);
     let found =
@@ -69,17 +107,28 @@ pub(super) fn connect_to_host(
         // A silent address leaves time for the next ones.
         let share = left.checked_div(untried).unwrap_or(left);
         untried = untried.saturating_sub(1);
+        let waits = may_wait && untried == 0;
         let start = Instant::now();
-        match names::connect_to(*address, || connect(host, left, share)) {
-            Ok(connection) => return Ok((connection, unreached.silence)),
+        match names::connect_to(*address, || connect(host, left, share, waits)) {
+            Ok(connection) => {
+                let silence = unreached.silence.clone();
+                let unready =
+                    waits.then_some(Unready { unreached, address: Some(*address), start });
+                return Ok(Connected { connection, silence, unready });
+            }
             Err(e) => unreached = unreached.with(Some(*address), e, start.elapsed()),
         }
     }
     Err(unreached)
 }
 
-/// Logs in within `limit`; TCP connects within `share`.
-fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Result<Contained<Conn>> {
+/// Logs in within `limit`; TCP connects within `share`. Sends [`FIRST_STATEMENTS`], unless they wait.
+fn connect(
+    host: &DatabaseUrl,
+    limit: Duration,
+    share: Duration,
+    waits: bool,
+) -> mysql::Result<Contained<Conn>> {
     sockets_within(limit);
     let options = OptsBuilder::from_opts(host.options().clone())
         .tcp_connect_timeout(Some(share))
@@ -91,7 +140,9 @@ fn connect(host: &DatabaseUrl, limit: Duration, share: Duration) -> mysql::Resul
         .connect_attrs(None::<HashMap<String, String>>)
         .stmt_cache_size(MAX_STATEMENTS);
     let mut connection = log_in(options.into())?;
-    run_both(&mut connection, FIRST_STATEMENTS)?;
+    if !waits {
+        run_both(&mut connection, &FIRST_STATEMENTS.join("; "))?;
+    }
     Ok(Contained::new(connection))
 }
 
@@ -117,7 +168,7 @@ pub(super) fn about_panic(panic: &Panic) -> String {
 
 /// Runs two statements in one round trip. The second runs only if the first has succeeded. Neither
 /// returns rows.
-pub(super) fn run_both(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
+fn run_both(connection: &mut Conn, sql: &str) -> mysql::Result<()> {
     let mut results = connection.query_iter(sql)?;
     while let Some(mut result) = results.iter() {
         // Reads to the end, because dropping a result drops its error, too.

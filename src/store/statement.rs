@@ -73,7 +73,7 @@ impl<'p> Statement<'p> {
 /// server converts both to the column's character set. Only a comparison of two parameters with
 /// each other may differ: in a bound one the collation of the connection decides, and here the
 /// default collation of utf8mb4.
-fn push_literal(text: &mut String, value: &Value) {
+pub(super) fn push_literal(text: &mut String, value: &Value) {
     match value {
         Value::Null => text.push_str("NULL"),
         Value::Int(number) if *number < 0 => {

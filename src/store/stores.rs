@@ -114,7 +114,7 @@ fn open<'s>(
             store.set_deadline(deadline);
             store
         }
-        None => Store::open(database, deadline)?,
+        None => Store::open_for_use(database, deadline)?,
     };
     Ok(slot.insert(store))
 }

@@ -1,4 +1,4 @@
-//! The reasons why one host of a database could not be used.
+//! The reasons why the hosts of a database could not be used.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,10 +8,12 @@ use super::refusal::is_silence;
 use super::refusal::message;
 use super::refusal::remedy;
 use crate::config::DatabaseUrl;
+use crate::error::Error;
+use crate::error::StoreFault;
 
 /// The failures of one host: of its name, or of each address tried.
-pub(super) struct Unreached<'h> {
-    host: &'h DatabaseUrl,
+pub(super) struct Unreached {
+    host: DatabaseUrl,
     /// The reason why the name has no address.
     unresolved: Option<String>,
     /// The reason why remembered addresses were tried.
@@ -29,14 +31,14 @@ struct Try {
 /// A host has had its time if one tenth of it, at most, went into the lookup.
 const LOOKUP_SHARE: u32 = 10;
 
-impl<'h> Unreached<'h> {
+impl Unreached {
     /// A host that has not been tried yet.
-    pub(super) fn new(host: &'h DatabaseUrl) -> Self {
-        Self { host, unresolved: None, silence: None, tried: Vec::new() }
+    pub(super) fn new(host: &DatabaseUrl) -> Self {
+        Self { host: host.clone(), unresolved: None, silence: None, tried: Vec::new() }
     }
 
     /// A host whose name has no address, for this reason.
-    pub(super) fn unresolved(host: &'h DatabaseUrl, reason: String) -> Self {
+    pub(super) fn unresolved(host: &DatabaseUrl, reason: String) -> Self {
         Self { unresolved: Some(reason), ..Self::new(host) }
     }
 
@@ -70,7 +72,7 @@ impl<'h> Unreached<'h> {
     }
 }
 
-impl fmt::Display for Unreached<'_> {
+impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(reason) = &self.unresolved {
             return f.write_str(reason);
@@ -88,8 +90,59 @@ impl fmt::Display for Unreached<'_> {
             {
                 write!(f, "{}: ", address.ip())?;
             }
-            write!(f, "{}{}", message(error), remedy(error, self.host))?;
+            write!(f, "{}{}", message(error), remedy(error, &self.host))?;
         }
         Ok(())
+    }
+}
+
+/// The failures of all hosts of a database.
+pub(super) struct FailedHosts {
+    problems: Vec<String>,
+    /// True if each host had its time, and none answered.
+    are_silent: bool,
+    has_server_error: bool,
+}
+
+impl FailedHosts {
+    /// No host has failed yet.
+    pub(super) fn new() -> Self {
+        Self { problems: Vec::new(), are_silent: true, has_server_error: false }
+    }
+
+    /// Adds a host that had this time. `due` is `connect_timeout`.
+    pub(super) fn add(
+        &mut self,
+        place: &str,
+        unreached: &Unreached,
+        limit: Duration,
+        due: Duration,
+    ) {
+        self.are_silent &= unreached.is_silent(limit, due);
+        self.has_server_error |= unreached.has_server_error();
+        self.problems.push(format!("{place}: {unreached}"));
+    }
+
+    /// Adds a host that was not tried, for lack of time.
+    pub(super) fn add_untried(&mut self, place: &str) {
+        self.are_silent = false;
+        self.problems.push(format!("{place}: not tried, attempt_timeout is over"));
+    }
+
+    /// Adds a host at which the driver panicked.
+    pub(super) fn add_panic(&mut self, place: &str, about: &str) {
+        (self.are_silent, self.has_server_error) = (false, true);
+        self.problems.push(format!("{place}: {about}"));
+    }
+
+    /// The error for a database without a host that can be used.
+    pub(super) fn error(&self) -> Error {
+        let place = match self.has_server_error {
+            true => String::from("no database server accepts the connection"),
+            false => String::from("no database server can be reached"),
+        };
+        let is_silent = self.are_silent && !self.problems.is_empty();
+        let fault = if is_silent { StoreFault::Unreachable } else { StoreFault::Other };
+        Error::Store { place, what: self.problems.join("; "), fault }
     }
 }

@@ -296,7 +296,8 @@ impl Round<'_, '_> {
         let records: Vec<_> = rows.iter().map(|(_, record)| *record).collect();
         let (log, half) = (&self.config.log, self.pace.half(start));
         // After a failed connection, this delivery does not connect again.
-        let store = self.stores.log().inspect_err(|_| self.done.is_unavailable = true)?;
+        let store = self.stores.log().and_then(|store| store.make_ready().map(|()| store));
+        let store = store.inspect_err(|_| self.done.is_unavailable = true)?;
         let done = store_rows(store, log, &records, true, half)?;
         self.done.stored = self.done.stored.saturating_add(done.new);
         let known = done.handled.saturating_sub(done.new);

@@ -3,6 +3,7 @@
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
+use super::FIRST_STATEMENTS;
 use super::MySqlConnection;
 use super::NOT_COMPARABLE;
 use super::transaction::BEGIN;
@@ -47,7 +48,13 @@ impl MySqlConnection {
             if left.is_empty() && end.is_empty() {
                 return Ok((results, Ok(())));
             }
-            let (found, done) = self.send(left, end)?;
+            let mut texts = Vec::new();
+            for statement in left {
+                let text = statement.with_literals();
+                texts.push(text.map_err(|name| self.no_value(name))?);
+            }
+            texts.extend(end.iter().map(|text| (*text).to_owned()));
+            let (found, done) = self.send(&texts)?;
             results.extend(found);
             let count = statements.len().saturating_add(end.len());
             let Err(e) = done else {
@@ -76,41 +83,48 @@ impl MySqlConnection {
     }
 
     /// Makes one round trip. Returns the results up to the first error.
-    fn send(
+    pub(super) fn send(
         &mut self,
-        statements: &[Statement<'_>],
-        end: &[&str],
+        texts: &[String],
     ) -> Result<(Vec<QueryResult>, mysql::Result<()>), Error> {
-        let mut texts = Vec::new();
-        for statement in statements {
-            let text = statement.with_literals();
-            texts.push(text.map_err(|name| self.no_value(name))?);
-        }
         self.limit()?;
-        let unsent = self.take_unsent();
-        let texts = texts.iter().map(String::as_str);
-        let packet: Vec<_> =
-            unsent.iter().copied().chain(texts).chain(end.iter().copied()).collect();
+        let unready = self.unready.take();
+        let first: &[&str] = match (&unready, texts) {
+            (None, _) => &[],
+            (Some(_), []) => &FIRST_STATEMENTS[..],
+            // Any other statement serves as well, because there is no other host to try.
+            (Some(_), _) => &FIRST_STATEMENTS[..1],
+        };
+        let begin = self.take_begin();
+        let unsent = first.len().saturating_add(begin.len());
+        let before = first.iter().chain(begin).copied();
+        let packet: Vec<_> = before.chain(texts.iter().map(String::as_str)).collect();
         let mut results = Vec::new();
         let done = run(&mut self.connection, &packet.join(";"), &mut results);
-        if results.len() < unsent.len() {
-            let e = done.err().unwrap_or_else(unexpected);
-            return Err(self.store_error(&e));
+        if results.len() >= unsent {
+            return Ok((results.split_off(unsent), done));
         }
-        Ok((results.split_off(unsent.len()), done))
+        let e = done.err().unwrap_or_else(unexpected);
+        match unready.filter(|_| results.len() < first.len()) {
+            Some(host) => {
+                (self.out_of_step, self.may_try_again) = (true, false);
+                Err(host.refused(&self.place, e))
+            }
+            None => Err(self.store_error(&e)),
+        }
     }
 
     /// Sends the statements that have to be sent before the next one, if that is a prepared one.
-    pub(super) fn send_unsent(&mut self) -> Result<(), Error> {
-        if self.transaction != Transaction::Unsent {
+    pub(in crate::store) fn send_unsent(&mut self) -> Result<(), Error> {
+        if self.unready.is_none() && self.transaction != Transaction::Unsent {
             return Ok(());
         }
-        let (_, done) = self.send(&[], &[])?;
+        let (_, done) = self.send(&[])?;
         done.map_err(|e| self.store_error(&e))
     }
 
-    /// The statements that have to be sent before the next one.
-    fn take_unsent(&mut self) -> &'static [&'static str] {
+    /// The statements that begin the transaction, if the server has not heard of it yet.
+    fn take_begin(&mut self) -> &'static [&'static str] {
         if self.transaction != Transaction::Unsent {
             return &[];
         }
