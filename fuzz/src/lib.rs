@@ -6,6 +6,7 @@ pub mod configuration;
 mod database;
 pub mod dns;
 pub mod journal;
+pub mod literals;
 pub mod mmdb;
 pub mod oracle;
 pub mod shared;
