@@ -190,7 +190,8 @@ impl Way {
         if let Some(hit) = self.id.hit() {
             let hits = self.log().lines().filter(|line| line.contains(hit)).count();
             let attempts = self.attempts();
-            assert!(hits * 10 >= attempts * 9, "{:?}: {hits} hits of {attempts}", self.id);
+            // After each pause, all clients of the load ask the database once.
+            assert!(hits * 2 >= attempts, "{:?}: {hits} hits of {attempts}", self.id);
         }
         let Some(protocol) = self.id.protocol() else { return };
         let country = if self.id == Id::Lookup { "" } else { COUNTRY };
