@@ -15,6 +15,7 @@ mod history;
 mod locate;
 mod names;
 mod place;
+mod refuse;
 mod reserve;
 mod reveal;
 mod settle;
@@ -35,17 +36,14 @@ pub use self::reveal::prove;
 pub use self::reveal::reveal;
 pub use self::reveal::scram;
 use self::stages::AccountFound;
-use self::stages::PasswordVerified;
 use self::stages::Stages;
 use crate::attempt::Attempt;
-use crate::attempt::Proof;
 use crate::config::Config;
 use crate::contain;
 use crate::error::Error;
 use crate::geo::Asns;
 use crate::geo::Geo;
 use crate::policy;
-use crate::policy::Credentials;
 use crate::policy::Decision;
 use crate::policy::DecisionKind;
 use crate::policy::EvaluatedRule;
@@ -203,11 +201,11 @@ fn examine<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(), Error
     let Stages { located, login, limits, account, .. } = stages;
     locate::require_address(call.attempt)?;
     located.require_allow()?;
-    let Some(authcid) = &call.attempt.authcid else { return refuse_nameless(call, stages) };
+    let Some(authcid) = &call.attempt.authcid else { return refuse::nameless(call, stages) };
     let login = login.insert(call.login(authcid));
     let limits = limits.insert(failures::check(call, located, login)?);
     if failures::delay_or_refuse(call, located) {
-        return refuse_unchecked(call, stages);
+        return refuse::unchecked(call, stages);
     }
     *account = Some(credentials::find(call, login, limits)?);
     let examined = examine_account(call, stages);
@@ -225,47 +223,17 @@ fn examine_account<'a>(call: &mut Call<'a>, stages: &mut Stages<'a>) -> Result<(
     };
     failures::check_account(call, located, login, limits, account)?;
     if failures::delay_or_refuse(call, located) {
-        return refuse_unchecked(call, stages);
+        return refuse::unchecked(call, stages);
     }
     let rules = place::apply(call, located, account, rules)?;
     let Some(reservation) = credentials::reserve(call, located, account, rules)? else {
-        return refuse_unchecked(call, stages);
+        return refuse::unchecked(call, stages);
     };
     let verified = credentials::verify(call, login, account, rules, reservation)?;
     let verified = password.insert(verified);
     let credentials = verified.credentials(login)?;
     place::check_new_country(call, located, account, rules, credentials)?;
     credentials::keep(call, login, account, verified, &rules.decision_input(credentials));
-    Ok(())
-}
-
-/// Refuses an attempt without a name that could be looked up.
-fn refuse_nameless(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Error> {
-    let username = stages.username(call.attempt);
-    stages.rules = Some(place::apply_by_name(call, &stages.located, &username));
-    if let Proof::Unknown(why) = &call.attempt.proof {
-        return Err(Error::Call(why.clone()));
-    }
-    stages.password = Some(PasswordVerified::known(Credentials::Malformed));
-    Ok(())
-}
-
-/// Refuses an attempt because of a limit, without checking its password. If a driver has checked
-/// the proof, the row has that result.
-fn refuse_unchecked(call: &Call<'_>, stages: &mut Stages<'_>) -> Result<(), Error> {
-    let username = stages.username(call.attempt);
-    stages.rules = Some(place::apply_by_name(call, &stages.located, &username));
-    let credentials = match call.attempt.proof {
-        Proof::Proved => Credentials::Right,
-        Proof::Refuted => Credentials::Wrong,
-        Proof::GivenUp => Credentials::Malformed,
-        Proof::Password(_)
-        | Proof::Awaited
-        | Proof::Unknown(_)
-        | Proof::LimitFull(_)
-        | Proof::Unchecked => Credentials::Unchecked,
-    };
-    stages.password = Some(PasswordVerified::known(credentials));
     Ok(())
 }
 
