@@ -64,7 +64,7 @@ fn main() {
     let ways = Ways::start(&plugin);
     check_once(&ways, cheap);
     eprintln!("auth: one AUTH at a time");
-    let site = &ways.all[ways.index(Id::Yes).unwrap()].site;
+    let site = &ways.all[ways.index(Id::Yes)].site;
     let times = [0, 1].map(|cost| latency::measure(&ways.all, site, COSTS[cost].1, ROUNDS[cost]));
     eprintln!("auth: memory");
     let memory: Vec<Memory> = ways.all.iter().map(|way| memory::of(way, cheap)).collect();

@@ -32,25 +32,25 @@ enum Target {
 const KINDS: [(Kind, &str); 2] = [(Kind::MariaDb, "MariaDB"), (Kind::Sqlite, "SQLite")];
 
 impl Results<'_> {
-    fn index(&self, id: Id) -> Option<usize> {
+    fn index(&self, id: Id) -> usize {
         self.ways.index(id)
     }
 
-    fn plugin(&self, kind: Kind, setting: Setting) -> Option<usize> {
+    fn plugin(&self, kind: Kind, setting: Setting) -> usize {
         self.index(Id::Plugin(kind, setting))
     }
 
     fn dovecot(&self) -> usize {
-        self.index(Id::Dovecot).expect("it is never skipped")
+        self.index(Id::Dovecot)
     }
 
     fn php(&self) -> usize {
-        self.index(Id::Php).expect("it is never skipped")
+        self.index(Id::Php)
     }
 
     /// Private memory above that of `server_condition = yes`, in kB.
     fn memory_above(&self, way: usize) -> f64 {
-        let yes = self.index(Id::Yes).expect("it is never skipped");
+        let yes = self.index(Id::Yes);
         self.memory[way].dirty - self.memory[yes].dirty
     }
 
@@ -90,9 +90,6 @@ impl Results<'_> {
                 self.memory[at].faults,
             );
         }
-        for id in &self.ways.skipped {
-            println!("| {}: this version lacks it{}|", id.name(), " | –".repeat(10) + " ");
-        }
     }
 
     /// One row for each target. A miss is not an error, because machines differ.
@@ -104,7 +101,7 @@ impl Results<'_> {
         self.print_limits();
         for (kind, _) in KINDS {
             for setting in [Setting::Readme, Setting::Journal, Setting::Cache] {
-                let Some(way) = self.plugin(kind, setting) else { continue };
+                let way = self.plugin(kind, setting);
                 let name = self.ways.all[way].id.name();
                 let what = format!("{name}: `Private_Dirty` above Exim's own");
                 row(&what, "printed", &format!("{:.0} kB", self.memory_above(way)), "");
@@ -124,16 +121,15 @@ impl Results<'_> {
                 if setting == Setting::Cache { "journal and cache, a hit" } else { "as in README" };
             let what = format!("{name}, {what}, beyond the hash");
             let (unit, other) = others[other];
-            let ratio = self.plugin(kind, setting).map(|w| self.times[0].beyond_ratio(w, other));
+            let ratio = self.times[0].beyond_ratio(self.plugin(kind, setting), other);
             compare(&what, &Target::AtMost(most), unit, ratio);
         }
     }
 
     fn print_repeat_logins(&self) {
         for (kind, name) in KINDS {
-            let ratio = self
-                .plugin(kind, Setting::Verified)
-                .map(|way| self.times[1].whole_ratio(way, self.dovecot()));
+            let way = self.plugin(kind, Setting::Verified);
+            let ratio = self.times[1].whole_ratio(way, self.dovecot());
             let what =
                 format!("{name}, repeat login with `remember_verified`, cost 10, whole AUTH");
             compare(&what, &Target::AtMost(0.01), "of the Dovecot way's", ratio);
@@ -147,8 +143,7 @@ impl Results<'_> {
                 (Setting::Cache, "journal and cache", Some(1.15)),
                 (Setting::Verified, "journal, cache and verified passwords", Some(1.7)),
             ] {
-                let ratio =
-                    self.plugin(kind, setting).map(|way| self.rates.ratio(way, self.dovecot()));
+                let ratio = self.rates.ratio(self.plugin(kind, setting), self.dovecot());
                 let what = format!("{name}, 32 clients, {what}");
                 let target = least.map_or(Target::Printed, Target::AtLeast);
                 compare(&what, &target, "× the Dovecot way's rate", ratio);
@@ -158,12 +153,12 @@ impl Results<'_> {
 
     fn print_limits(&self) {
         for (kind, name) in KINDS {
-            let pair = (self.plugin(kind, Setting::Limits), self.plugin(kind, Setting::Readme));
-            let (Some(limits), Some(without)) = pair else { continue };
+            let (limits, without) =
+                (self.plugin(kind, Setting::Limits), self.plugin(kind, Setting::Readme));
             let difference = self.times[0].difference(limits, without);
             let target = if kind == Kind::MariaDb { Target::AtMost(1.1) } else { Target::Printed };
             let what = format!("{name}, two limits, more than without");
-            compare(&what, &target, "ms", Some(difference));
+            compare(&what, &target, "ms", difference);
         }
         let guesses = [self.guesses[1], self.guesses[0]];
         for ((_, name), [beyond, checked]) in KINDS.into_iter().zip(guesses) {
@@ -176,8 +171,8 @@ impl Results<'_> {
     }
 }
 
-/// Prints a comparison. Without a ratio, the way was skipped.
-fn compare(what: &str, target: &Target, unit: &str, ratio: Option<Ratio>) {
+/// Prints a comparison.
+fn compare(what: &str, target: &Target, unit: &str, ratio: Ratio) {
     let (aim, met): (_, fn(f64, f64) -> bool) = match target {
         Target::AtMost(most) => (format!("≤ {most} {unit}"), |measured, most| measured <= most),
         Target::AtLeast(least) => {
@@ -185,9 +180,7 @@ fn compare(what: &str, target: &Target, unit: &str, ratio: Option<Ratio>) {
         }
         Target::Printed => ("printed".into(), |_, _| true),
     };
-    let Some(Ratio { all, low, high }) = ratio else {
-        return row(what, &aim, "not measured: this version lacks it", "no");
-    };
+    let Ratio { all, low, high } = ratio;
     let digits = if all < 0.1 { 4 } else { 2 };
     let verdict = match target {
         Target::Printed => "",

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use authpolicy::config::Config;
 use mysql::prelude::Queryable;
 
 use crate::common::Base;
@@ -33,8 +32,6 @@ const JOURNAL: &str = "[log]\ndelivery = \"journal\"\n";
 /// Keys of the section `[accounts]`.
 const CACHE: &str = "cache = \"30s\"\n";
 const VERIFIED: &str = "remember_verified = \"10m\"\n";
-/// The documented keys.
-const REFERENCE: &str = include_str!("../../docs/reference.md");
 /// Live entries of other accounts in the table of the limits' counters.
 const OTHER_ENTRIES: u32 = 200_000;
 
@@ -42,8 +39,6 @@ const OTHER_ENTRIES: u32 = 200_000;
 pub(crate) struct Ways {
     pub(crate) all: Vec<Way>,
     pub(crate) others: Others,
-    /// Ways that this version of the plugin does not have.
-    pub(crate) skipped: Vec<Id>,
 }
 
 impl Ways {
@@ -57,14 +52,9 @@ impl Ways {
             Way::start(Id::Yes, &site, "", &exim_config::plaintext("yes")),
             Way::start(Id::Crypteq, &site, "", &constant),
         ];
-        let mut skipped = Vec::new();
         for kind in [Kind::Sqlite, Kind::MariaDb] {
             for setting in SETTINGS {
-                let id = Id::Plugin(kind, setting);
-                match plugin_way(id, kind, setting, plugin) {
-                    Some(way) => ways.push(way),
-                    None => skipped.push(id),
-                }
+                ways.push(plugin_way(kind, setting, plugin));
             }
         }
         ways.push(lookup(&site, server, database));
@@ -74,11 +64,11 @@ impl Ways {
         );
         ways.push(Way::start(Id::Dovecot, &site, "", &dovecot));
         ways.push(Way::start(Id::Php, &site, "", &exim_config::plaintext(&readsocket(&others))));
-        Self { all: ways, others, skipped }
+        Self { all: ways, others }
     }
 
-    pub(crate) fn index(&self, id: Id) -> Option<usize> {
-        self.all.iter().position(|way| way.id == id)
+    pub(crate) fn index(&self, id: Id) -> usize {
+        self.all.iter().position(|way| way.id == id).expect("each way is in the set")
     }
 
     /// Ends the measurement: delivers the rows that wait, and checks that each way has done its
@@ -89,14 +79,14 @@ impl Ways {
             (rows + more, seconds + time.as_secs_f64())
         });
         self.all.iter().for_each(Way::assert_recorded);
-        let dovecot = self.index(Id::Dovecot).expect("it is never skipped");
+        let dovecot = self.index(Id::Dovecot);
         self.others.assert_policy_calls(self.all[dovecot].attempts());
         sums
     }
 }
 
-/// Starts the plugin with this setting; `None` if the plugin does not know its keys.
-fn plugin_way(id: Id, kind: Kind, setting: Setting, plugin: &Path) -> Option<Way> {
+/// Starts the plugin with this setting.
+fn plugin_way(kind: Kind, setting: Setting, plugin: &Path) -> Way {
     let (accounts, policy) = match setting {
         Setting::Readme | Setting::NoPreload => (String::new(), ""),
         Setting::Journal => (String::new(), JOURNAL),
@@ -111,29 +101,13 @@ fn plugin_way(id: Id, kind: Kind, setting: Setting, plugin: &Path) -> Option<Way
     let site = Rc::new(place::site(base, plugin, policy));
     let config = site.read("authpolicy.toml");
     site.write_config(&config.replace("[accounts]\n", &format!("[accounts]\n{accounts}")));
-    if !knows_keys(&site) {
-        return None;
-    }
     if setting == Setting::Limits {
         add_entries(&site);
     }
     let preload =
         if setting == Setting::NoPreload { String::new() } else { exim_config::preload(&site) };
-    Some(Way::start(id, &site, &preload, &exim_config::plaintext(&exim_config::check(&site))))
-}
-
-/// True if the plugin accepts the configuration, false if it does not know a key that docs/reference.md
-/// does not have either. Any other error ends the measurement.
-fn knows_keys(site: &Site) -> bool {
-    let path = site.path("authpolicy.toml");
-    let Err(error) = Config::parse(&path, &site.read("authpolicy.toml")) else { return true };
-    let error = error.to_string();
-    let missing = |key: &str| {
-        error.contains(&format!("unknown field `{key}`"))
-            && !REFERENCE.contains(&format!("accounts.{key}"))
-    };
-    assert!(missing("cache") || missing("remember_verified"), "{error}");
-    false
+    let check = exim_config::plaintext(&exim_config::check(&site));
+    Way::start(Id::Plugin(kind, setting), &site, &preload, &check)
 }
 
 /// Makes the entries of other accounts.
