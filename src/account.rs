@@ -191,11 +191,18 @@ impl Account {
         ]
     }
 
+    /// The stored passwords, in an order that does not depend on that of the rows.
+    #[must_use]
+    pub fn sorted_passwords(&self) -> Vec<&[u8]> {
+        let mut sorted: Vec<_> = self.passwords.iter().map(Secret::expose).collect();
+        sorted.sort_unstable();
+        sorted
+    }
+
     /// True if name, rules and stored passwords are the same.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let (own, others) = (self.passwords.iter(), other.passwords.iter());
-        self.agrees_with(other) && own.map(Secret::expose).eq(others.map(Secret::expose))
+        self.agrees_with(other) && self.sorted_passwords() == other.sorted_passwords()
     }
 
     fn agrees_with(&self, other: &Self) -> bool {

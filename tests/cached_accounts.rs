@@ -103,6 +103,33 @@ fn while_the_database_is_away_a_cached_account_gets_in() {
     assert_eq!(rig.flags().len(), 5);
 }
 
+/// A password in clear is cached, but not remembered on disk. A guess must not remove it from the
+/// cache, and counts.
+#[test]
+fn in_an_outage_a_wrong_password_does_not_remove_a_cached_account_and_counts() {
+    let server = Arc::new(MariaDb::start());
+    let name = server.database();
+    let url = server.url(&name);
+    let keys = [CACHE, "serve_stale = \"24h\"\n"].concat();
+    let limits = limit("guesses", "account", "passwords", 2);
+    let rig = rig(Base::MariaDb(server.clone(), name, url), &keys, &limits);
+    rig.update("u", "password = '{PLAIN}secret'");
+    let log = rig.site.path("state/log.db");
+    let config = rig.site.read("authpolicy.toml");
+    rig.site.write_config(&format!("{config}[log]\nurl = \"sqlite:{}\"\n", log.display()));
+    rig.site.tool(&["db", "init"], "");
+    rig.assert_accepted("u", "secret", &[]);
+    server.kill();
+    let attempt = |password| rig.attempt_from("192.0.2.9", "u@example.com", password);
+    for password in ["one", "two"] {
+        let (reply, line) = attempt(password);
+        assert!(reply == CANNOT_TELL && line.starts_with("attempt status=503 "), "{line}");
+        rig.assert_accepted("u", "secret", &[ACCOUNT]);
+    }
+    let (reply, line) = attempt("three");
+    assert!(reply == REFUSED && line.contains("rule=guesses auth_ok=- policy_reject=1"), "{line}");
+}
+
 #[test]
 fn an_account_is_found_only_by_exactly_what_was_bound() {
     for base in Base::all() {

@@ -119,11 +119,12 @@ pub(super) fn keep(
 
 /// The account's stored passwords, each after its length.
 fn stored(account: &Account) -> Secret {
-    let length = account.passwords.iter().map(|stored| stored.expose().len().saturating_add(8));
+    let passwords = account.sorted_passwords();
+    let length = passwords.iter().map(|stored| stored.len().saturating_add(8));
     // The whole capacity is allocated at once, because growing would leave copies in memory.
     let length = length.fold(0_usize, usize::saturating_add);
     let mut all = Vec::with_capacity(length);
-    for stored in account.passwords.iter().map(Secret::expose) {
+    for stored in passwords {
         all.extend_from_slice(&u64::try_from(stored.len()).unwrap_or(u64::MAX).to_le_bytes());
         all.extend_from_slice(stored);
     }

@@ -63,20 +63,23 @@ pub(super) fn find<'a>(
 /// if the account has changed, so that the attempt has to be examined again.
 ///
 /// # Errors
-/// As for `find_in_database`.
+/// The database cannot tell. A remembered account does not stand in for it: the cached one is newer.
 pub(super) fn is_out_of_date<'a>(
     call: &mut Call<'a>,
     stages: &mut Stages<'a>,
     examined: &Result<(), Error>,
 ) -> Result<bool, Error> {
-    let is_accepted = examined.is_ok() && stages.decide(call.policy()).is_plain_acceptance();
+    let decision = stages.decide(call.policy());
     let (Some(login), Some(cached)) = (&stages.login, &mut stages.account) else {
         return Ok(false);
     };
-    if !cached.is_cached || is_accepted {
+    if !cached.is_cached || (examined.is_ok() && decision.is_plain_acceptance()) {
         return Ok(false);
     }
-    let found = find_in_database(call, login)?;
+    let found = match find_in_database(call, login)? {
+        AccountFound { unreachable: Some(e), .. } => return Err(e),
+        found => found,
+    };
     let is_changed = match (&cached.account, &found.account) {
         (Some(cached), Some(found)) => !cached.is_same(found),
         (cached, found) => cached.is_some() != found.is_some(),
@@ -84,7 +87,9 @@ pub(super) fn is_out_of_date<'a>(
     *cached = found;
     if is_changed {
         cache::forget(call, login);
-        (stages.rules, stages.password) = (None, None);
+        stages.rules = None;
+        // A guess that has failed counts, even if the attempt does not get as far again.
+        stages.password = stages.password.take().map(PasswordVerified::out_of_date);
     }
     Ok(is_changed)
 }

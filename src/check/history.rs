@@ -9,7 +9,6 @@ use crate::account::Account;
 use crate::address::Address;
 use crate::error::Error;
 use crate::policy::Limits;
-use crate::secret::Secret;
 use crate::tables::pwhash::pwhash;
 use crate::tables::seen;
 use crate::tables::seen::AccountAddress;
@@ -40,9 +39,7 @@ pub(super) fn fingerprint(limits: &Limits, account: Option<&Account>) -> String 
     if !limits.want_known_good() {
         return String::new();
     }
-    let stored = account.map_or(&[][..], |account| &account.passwords);
-    let mut each: Vec<_> = stored.iter().map(Secret::expose).collect();
-    each.sort_unstable();
+    let each = account.map_or_else(Vec::new, Account::sorted_passwords);
     // The buffer has its full size from the start, because growing it would leave copies of the
     // stored passwords in memory.
     let length = each.iter().map(|stored| stored.len().saturating_add(1)).sum();

@@ -196,6 +196,12 @@ impl PasswordVerified {
         }
     }
 
+    /// The same without the result, which holds for an account that has changed.
+    pub(super) fn out_of_date(self) -> Self {
+        let counts_as_failure = self.counts_as_failure;
+        Self { counts_as_failure, ..Self::known(Credentials::CannotTell) }
+    }
+
     /// The result.
     ///
     /// # Errors

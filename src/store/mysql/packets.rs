@@ -15,6 +15,10 @@ use crate::error::Error;
 use crate::error::StoreFault;
 use crate::store::QueryResult;
 use crate::store::Statement;
+use crate::store::sockets::sockets_within;
+
+/// The error code of a Galera node that is not ready for statements.
+const NOT_READY: u16 = 1047;
 
 impl MySqlConnection {
     /// Runs statements in their order, up to the first that fails.
@@ -89,6 +93,11 @@ impl MySqlConnection {
     ) -> Result<(Vec<QueryResult>, mysql::Result<()>), Error> {
         self.limit()?;
         let unready = self.unready.take();
+        let times = [self.deadline.connect(), self.deadline.query()];
+        if let (Some(_), Some(time)) = (&unready, times.into_iter().flatten().max()) {
+            // The host has accepted the connection only when it has answered.
+            sockets_within(time);
+        }
         let first: &[&str] = match (&unready, texts) {
             (None, _) => &[],
             (Some(_), []) => &FIRST_STATEMENTS[..],
@@ -101,16 +110,14 @@ impl MySqlConnection {
         let packet: Vec<_> = before.chain(texts.iter().map(String::as_str)).collect();
         let mut results = Vec::new();
         let done = run(&mut self.connection, &packet.join(";"), &mut results);
-        if results.len() >= unsent {
-            return Ok((results.split_off(unsent), done));
-        }
-        let e = done.err().unwrap_or_else(unexpected);
-        match unready.filter(|_| results.len() < first.len()) {
-            Some(host) => {
+        let is_refused = |e: &mysql::Error| results.len() < first.len() || is_not_ready(e);
+        match (unready, done) {
+            (Some(host), Err(e)) if is_refused(&e) => {
                 (self.out_of_step, self.may_try_again) = (true, false);
                 Err(host.refused(&self.place, e))
             }
-            None => Err(self.store_error(&e)),
+            (_, done) if results.len() >= unsent => Ok((results.split_off(unsent), done)),
+            (_, done) => Err(self.store_error(&done.err().unwrap_or_else(unexpected))),
         }
     }
 
@@ -137,6 +144,11 @@ impl MySqlConnection {
         let what = format!("a statement has no value for :{name}");
         Error::Store { place: self.place.clone(), what, fault: StoreFault::Other }
     }
+}
+
+/// True for the error of a Galera node that has lost the others, or has not caught up with them.
+fn is_not_ready(e: &mysql::Error) -> bool {
+    matches!(e, mysql::Error::MySqlError(e) if e.code == NOT_READY)
 }
 
 /// The error for a server that does not send one result for each statement.

@@ -60,7 +60,7 @@ pub fn reserve(
     let released: Vec<_> =
         counters.iter().flat_map(|counter| before.iter().map(|id| counter.entry(id, 0))).collect();
     let reserved = store.transaction_with_ending(|store| {
-        let states = lock_and_read(store, &counters, &released, clock)?;
+        let (are_locks_new, states) = lock_and_read(store, &counters, &released, clock)?;
         let reserved = Reserved::of_states(&counters, &states);
         let needed = counters.iter().zip(&states).filter(|(_, state)| needs_entry(**state, clock));
         let ids: Vec<_> = needed
@@ -73,8 +73,9 @@ pub fn reserve(
                 run_all_and_commit(store, &entries::replace(&new))?;
                 Ending::Commit
             }
-            // Only the locks would be written.
-            _ if released.is_empty() => Ending::RollBack,
+            // Only the locks would be written. New ones are: if each attempt inserted them and rolled
+            // that back, attempts that wait for them would end each other by deadlocks.
+            _ if released.is_empty() && !are_locks_new => Ending::RollBack,
             Reserved::Yes | Reserved::Reached(_) | Reserved::Full(_) => Ending::Commit,
         };
         Ok((ending, reserved))
@@ -85,7 +86,8 @@ pub fn reserve(
     Ok(reserved)
 }
 
-/// Takes all locks, releases earlier reservations, and reads the states of the counters.
+/// Takes all locks, releases earlier reservations, and reads the states of the counters. Returns
+/// true if a lock had no entry before.
 ///
 /// All locks are taken before the first SELECT. A transaction sees only what was committed before
 /// that, which must include the work of all earlier holders of the locks.
@@ -94,13 +96,19 @@ fn lock_and_read(
     counters: &[&Counter],
     released: &[entries::CounterEntry<'_>],
     clock: Clock,
-) -> Result<Vec<State>, Error> {
+) -> Result<(bool, Vec<State>), Error> {
     let mut all = entries::lock(store, counters, clock);
+    let locks = all.len();
     all.extend(entries::delete(released));
     let changes = all.len();
     all.extend(queries(store, counters, clock));
     let results = run_all(store, &all)?;
-    states(store, counters, clock, results.get(changes..).unwrap_or_default())
+    let states = states(store, counters, clock, results.get(changes..).unwrap_or_default())?;
+    // A server reports two changes for an entry that was there, and one for a new one.
+    let changed =
+        results.iter().take(locks).fold(0_u64, |sum, lock| sum.saturating_add(lock.changed));
+    let of_old = u64::try_from(counters.len()).unwrap_or(u64::MAX).saturating_mul(2);
+    Ok((locks > 0 && changed < of_old, states))
 }
 
 /// True if a reservation needs an entry. If the value has a failure that outlasts the attempt, it
