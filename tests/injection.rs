@@ -232,7 +232,7 @@ fn client_input_is_only_data_to_sqlite() {
 }
 
 #[test]
-fn mariadb_gets_client_input_only_as_bound_values() {
+fn mariadb_gets_client_input_only_as_values() {
     let server = MariaDb::start();
     let (name, mut root) = (server.database(), server.root(""));
     let url = server.url(&name);
@@ -248,10 +248,20 @@ fn mariadb_gets_client_input_only_as_bound_values() {
         );
         root.query_first(sql).unwrap().unwrap()
     };
+    let hex: String = MARK.bytes().map(|byte| format!("{byte:02X}")).collect();
+    assert!(logged("= 'Query'", &hex) > 500, "as literals");
+    assert!(logged("= 'Query'", "EXECUTE IMMEDIATE") > 100, "the account query");
     // For a prepared statement, the server also logs its execution, with the values in the text.
-    assert!(logged("= 'Execute'", MARK) > 500);
-    assert!(logged("= 'Prepare'", "SELECT") > 100);
+    assert!(logged("= 'Execute'", MARK) > 0, "as bound parameters");
     assert_eq!(logged("<> 'Execute'", MARK), 0, "no statement contains client input");
+    let outside: u64 = root
+        .query_first(format!(
+            "SELECT COUNT(*) FROM mysql.general_log WHERE user_host LIKE 'exim%' \
+             AND REGEXP_REPLACE(argument, \"_utf8mb4 X'[0-9A-F]*'\", '') LIKE '%{hex}%'"
+        ))
+        .unwrap()
+        .unwrap();
+    assert_eq!(outside, 0, "it is in whole literals only");
 }
 
 #[test]
