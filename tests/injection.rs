@@ -249,10 +249,13 @@ fn mariadb_gets_client_input_only_as_values() {
         root.query_first(sql).unwrap().unwrap()
     };
     let hex: String = MARK.bytes().map(|byte| format!("{byte:02X}")).collect();
-    assert!(logged("= 'Query'", &hex) > 500, "as literals");
-    assert!(logged("= 'Query'", "EXECUTE IMMEDIATE") > 100, "the account query");
     // For a prepared statement, the server also logs its execution, with the values in the text.
-    assert!(logged("= 'Execute'", MARK) > 0, "as bound parameters");
+    let counts = [
+        logged("= 'Query'", &hex),
+        logged("= 'Query'", "EXECUTE IMMEDIATE"),
+        logged("= 'Execute'", MARK),
+    ];
+    assert!(counts.iter().all(|count| *count > 100), "as literals, and bound: {counts:?}");
     assert_eq!(logged("<> 'Execute'", MARK), 0, "no statement contains client input");
     let outside: u64 = root
         .query_first(format!(

@@ -125,7 +125,7 @@ fn a_database_and_a_journal_beyond_the_limit_are_435_and_do_not_end_exim() {
     assert!(log + 4_000 < limit && database > limit, "{log} {database}");
     let exim = start_with_file_limit(&site, limit);
     let mut replies = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..16 {
         replies.push(attempt(&exim, GB, b"secret"));
     }
     assert!(replies.iter().all(|reply| [ACCEPTED, CANNOT_TELL].contains(&&**reply)), "{replies:?}");
