@@ -163,6 +163,7 @@ fn an_account_is_found_only_by_exactly_what_was_bound() {
 #[test]
 fn without_preload_or_after_its_time_each_attempt_asks_the_database() {
     let site = site(Base::Sqlite, CACHE, "");
+    site.set_preload(None);
     let exim = site.exim();
     for _ in 0..2 {
         let reply = Client::connect_from(exim.port, GB).plain(b"u@example.com", b"secret");

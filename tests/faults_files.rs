@@ -36,11 +36,7 @@ const MOVED: &str = "192.0.2.0/24 CN\n";
 /// A site whose daemon reads the files if `preloads`, and otherwise leaves that to its children.
 fn site(base: Base, preloads: bool) -> (Site, Exim) {
     let site = common::fault::site(base, POLICY);
-    if preloads {
-        let preload = site.dlfunc("preload", "{}");
-        let config = site.read("exim.conf");
-        site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
-    }
+    site.set_preload(preloads.then_some(""));
     let exim = site.exim();
     (site, exim)
 }

@@ -35,9 +35,7 @@ const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\
 fn site(base: Base, value: &str) -> Site {
     let site = Site::new(base, POLICY);
     site.account("u@example.com", "secret");
-    let preload = site.dlfunc("preload", &format!("{{{value}}}"));
-    let config = site.read("exim.conf");
-    site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    site.set_preload(Some(value));
     site
 }
 
@@ -197,6 +195,7 @@ fn site_calling(function: &str, address: &str, then: &str) -> (Site, Exim) {
     site.account("u@example.com", "secret");
     let call = site.dlfunc(function, &format!("{{{address}}}"));
     let then = if then.is_empty() { String::new() } else { site.dlfunc(then, "{}") };
+    site.set_preload(None);
     let config = site.read("exim.conf");
     site.write("exim.conf", &format!("smtp_accept_max_per_host = is {call}{then}\n{config}"));
     let exim = site.exim();

@@ -23,9 +23,7 @@ pub struct Rig {
 /// password is `secret`.
 pub fn rig(base: Base, keys: &str, policy: &str) -> Rig {
     let site = site(base, keys, policy);
-    let preload = site.dlfunc("preload", "{}");
-    let config = site.read("exim.conf");
-    site.write("exim.conf", &format!("smtp_accept_max_per_host = {preload}\n{config}"));
+    site.set_preload(Some(""));
     let exim = site.exim();
     Rig { site, exim }
 }

@@ -105,6 +105,9 @@ impl Site {
         fs::write(site.path("country.mmdb"), mmdb::from_list(NETWORKS)).unwrap();
         site.configure(&format!("[accounts]\nquery = \"{QUERY}\"\n{}\n{policy}", site.geoip()));
         site.write("exim.conf", &site.exim_config());
+        if std::env::var_os("AUTHPOLICY_TEST_PRELOAD").is_some() {
+            site.set_preload(Some(""));
+        }
         // `db init` makes the account table only with the default query.
         let all = site.read("authpolicy.toml");
         site.configure(&site.geoip());
@@ -172,6 +175,17 @@ impl Site {
             self.path("authpolicy.so").display(),
             self.path("authpolicy.toml").display()
         )
+    }
+
+    /// Has Exim's daemon call `preload` with this value for `smtp_accept_max_per_host`, or not call it.
+    pub fn set_preload(&self, value: Option<&str>) {
+        let option = "smtp_accept_max_per_host";
+        let config = self.read("exim.conf");
+        let others = config.lines().filter(|line| !line.starts_with(option));
+        let call = |value| self.dlfunc("preload", &format!("{{{value}}}"));
+        let own = value.map(|value| format!("{option} = {}", call(value)));
+        let lines: Vec<_> = own.iter().map(String::as_str).chain(others).collect();
+        self.write("exim.conf", &(lines.join("\n") + "\n"));
     }
 
     fn exim_config(&self) -> String {
