@@ -181,6 +181,8 @@ fn a_panic_while_connecting_is_435_with_a_row_that_waits() {
 #[test]
 fn a_panic_in_a_parser_or_a_hash_crate_is_an_error_of_that_file_or_password() {
     let site = site(Base::Sqlite);
+    // A daemon that preloads would have read the configuration already.
+    site.set_preload(None);
     let file =
         format!("error=\"{}: is not a readable MMDB file", site.path("country.mmdb").display());
     let config =
