@@ -57,6 +57,8 @@ struct Rig {
 impl Rig {
     fn new(exim: Installed, ipv6: &str, renamed: Option<&str>) -> Self {
         let site = Site::new(Base::Sqlite, POLICY);
+        // The options below have a line of their own for it.
+        site.set_preload(None);
         site.tool(&["user", "add", "u@example.com", "--scheme", "PLAIN"], "secret");
         configure(&site, ipv6);
         let program = renamed.map(|version| exim.renamed(&site, version));
