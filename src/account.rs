@@ -19,6 +19,10 @@ use crate::store::Row;
 use crate::store::Store;
 use crate::store::Value;
 
+/// The columns of an account except `password` and `disabled`.
+const COLUMNS: [&str; 5] =
+    ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
+
 /// The authcid in the forms that a query may ask for.
 #[derive(Debug)]
 pub struct Login {
@@ -174,8 +178,7 @@ impl Account {
         })
     }
 
-    /// The values of username, allow_countries, deny_countries, allow_nets and protocols, in the
-    /// form that `read` takes.
+    /// The values of `COLUMNS`, in the form that `read` takes.
     #[must_use]
     pub fn columns(&self) -> [String; 5] {
         let Rules { allow_countries, deny_countries, allow_nets, protocols, .. } = &self.rules;

@@ -1,4 +1,4 @@
-//! The states of counters that an attempt reads, on both servers.
+//! The counters of limits on both servers: the states that an attempt reads, its locks, and pruning.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -9,23 +9,18 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
-use authpolicy::config::Config;
-use authpolicy::config::Timeouts;
 use authpolicy::policy::Action;
 use authpolicy::policy::Count;
 use authpolicy::policy::Limit;
 use authpolicy::policy::Per;
-use authpolicy::store::Deadline;
-use authpolicy::store::Store;
 use authpolicy::tables::counters;
 use authpolicy::tables::counters::AttemptLimits;
 use authpolicy::tables::counters::Clock;
 use authpolicy::tables::counters::Counter;
+use authpolicy::tables::counters::Reserved;
 use authpolicy::tables::counters::State;
 use authpolicy::tables::counters::Subject;
 use common::MariaDb;
@@ -36,15 +31,6 @@ use mysql::prelude::Queryable;
 const NOW: i64 = 2_000_000_000_000;
 const END: i64 = NOW + 600_000;
 const CLOCK: Clock = Clock { now: NOW, lease: 30_000 };
-
-/// Opens a database of this server. Each statement may take two seconds.
-fn open(server: &MariaDb, name: &str) -> Store {
-    let text = format!("[database]\nurl = \"{}\"\n", server.url(name));
-    let config = Config::parse(Path::new("/authpolicy.toml"), &text).unwrap();
-    let (query, attempt) = (Duration::from_secs(2), Duration::from_secs(600));
-    let timeouts = Timeouts { connect: attempt, query, attempt };
-    Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts)).unwrap()
-}
 
 /// A database with the plugin's tables.
 fn database(server: &MariaDb) -> (String, Conn) {
@@ -119,11 +105,70 @@ fn states_are_those_of_the_entries() {
         root.query_drop("COMMIT").unwrap();
         let all: Vec<_> = cases.iter().map(|(account, max, ..)| counter(account, *max)).collect();
         let all: Vec<_> = all.iter().collect();
-        let mut store = open(&server, &name);
+        let mut store = server.store(&name, Duration::from_secs(2));
         let states = counters::read_states(&mut store, &all, CLOCK).unwrap();
         for ((account, _, _, want), state) in cases.iter().zip(&states) {
             assert_eq!(state, want, "{account}");
         }
         assert_eq!(states.len(), cases.len());
+    }
+}
+
+/// The end of the lock of an account's counter, if there is a lock.
+fn lock(root: &mut Conn, account: &str) -> Option<i64> {
+    let sql = "SELECT expires FROM authpolicy_count WHERE account = ? AND value = ''";
+    root.exec_first(sql, (account,)).unwrap()
+}
+
+/// An attempt whose value has failed before writes nothing but the lock. A lock that is new is
+/// committed all the same: other attempts that wait for it could end each other by deadlocks.
+#[test]
+fn a_lock_is_committed_if_it_is_new_and_rolled_back_if_it_is_not() {
+    for server in [MariaDb::start(), common::mysql::start()] {
+        let (name, mut root) = database(&server);
+        let mut store = server.store(&name, Duration::from_secs(2));
+        add(&mut root, "u", "own", "", END);
+        let mut reserve = |now: i64| {
+            let mut attempt_limits = AttemptLimits::new().unwrap();
+            attempt_limits.add_counter(counter("u", 2));
+            let clock = Clock { now, ..CLOCK };
+            let guess = counters::Purpose::Guess;
+            counters::reserve(&mut store, &mut attempt_limits, guess, clock).unwrap()
+        };
+        assert!(matches!(reserve(NOW), Reserved::Yes));
+        let committed = lock(&mut root, "u");
+        assert!(committed.is_some());
+        assert!(matches!(reserve(NOW + 1000), Reserved::Yes));
+        assert_eq!(lock(&mut root, "u"), committed, "rolled back");
+        let entries: i64 =
+            root.query_first("SELECT COUNT(*) FROM authpolicy_count").unwrap().unwrap();
+        assert_eq!(entries, 2, "the failure and the lock");
+    }
+}
+
+/// A DELETE of a range would wait for entries between those that have expired.
+#[test]
+fn pruning_does_not_wait_for_a_live_entry() {
+    for server in [MariaDb::start(), common::mysql::start()] {
+        let (name, mut root) = database(&server);
+        let mut store = server.store(&name, Duration::from_secs(2));
+        let expired = NOW - 3_600_000;
+        for account in ["a", "c", "e"] {
+            add(&mut root, account, "own", "", expired);
+        }
+        for account in ["b", "d"] {
+            add(&mut root, account, "own", "", END);
+        }
+        let mut other = server.root(&name);
+        other.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").unwrap();
+        other.query_drop("START TRANSACTION").unwrap();
+        let held = "UPDATE authpolicy_count SET expires = expires + 1 WHERE rule = 'guessing' \
+                    AND account IN ('b', 'd') AND remote = '' AND value = 'own' AND attempt = ''";
+        other.query_drop(held).unwrap();
+        assert_eq!(counters::prune(&mut store, NOW).unwrap(), 3);
+        other.query_drop("COMMIT").unwrap();
+        let left: Vec<String> =
+            root.query("SELECT account FROM authpolicy_count ORDER BY account").unwrap();
+        assert_eq!(left, ["b", "d"]);
     }
 }

@@ -15,13 +15,16 @@ mod common;
 use std::sync::Arc;
 
 use common::Base;
+use common::Client;
 use common::MariaDb;
 use common::Site;
 use common::load;
 use common::load::Load;
 use common::load::Tally;
 use common::relay::Relay;
+use common::site::GB;
 use common::smtp::ACCEPTED;
+use common::smtp::CANNOT_TELL;
 use mysql::prelude::Queryable;
 
 const POLICY: &str = "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n";
@@ -100,4 +103,38 @@ fn the_second_server_serves_if_the_first_denies_the_login() {
     let tally =
         run_under_load("first of two servers denies the login", &site, |load| load.wait(200));
     assert_eq!(tally.cannot_tell, 0, "{tally:?}");
+}
+
+/// A Galera node that has lost the others refuses statements with this error. Here, a function in the
+/// account query refuses.
+#[test]
+fn the_line_names_all_servers_if_the_last_one_is_not_ready() {
+    let server = MariaDb::shared();
+    let site = site(&server, common::exim::free_port());
+    let exim = site.exim();
+    let attempt = || {
+        let mut client = Client::connect_from(exim.port, GB);
+        let reply = client.plain(b"u-1@example.com", b"secret");
+        (reply, site.lines().pop().unwrap())
+    };
+    assert_eq!(attempt().0, ACCEPTED, "{}", site.main_log());
+    let Base::MariaDb(_, name, _) = &site.base else { panic!("it is MariaDB") };
+    let mut root = server.root(name);
+    root.query_drop(
+        "CREATE FUNCTION ready() RETURNS INT DETERMINISTIC BEGIN SIGNAL SQLSTATE '08S01' SET \
+         MYSQL_ERRNO = 1047, MESSAGE_TEXT = 'not yet prepared'; RETURN 1; END",
+    )
+    .unwrap();
+    root.query_drop(format!("GRANT EXECUTE ON {name}.* TO exim@localhost")).unwrap();
+    let config = site.read("authpolicy.toml");
+    let query = config.replace(load::QUERY, &format!("{} AND ready()", load::QUERY));
+    assert_ne!(query, config);
+    site.write_config(&query);
+    let (reply, line) = attempt();
+    assert_eq!(reply, CANNOT_TELL);
+    assert!(line.contains("error=\"no database server accepts the connection: "), "{line}");
+    assert!(line.contains("Connection refused") && line.contains("error 1047"), "{line}");
+    let rows = site.rows();
+    let flags: Vec<_> = rows.iter().map(|row| (row.auth_ok, row.policy_reject)).collect();
+    assert_eq!(flags, [(Some(true), Some(false)), (None, None)]);
 }

@@ -15,25 +15,14 @@ use std::time::Duration;
 use std::time::Instant;
 
 use authpolicy::config::Config;
-use authpolicy::config::Timeouts;
 use authpolicy::error::StoreFault;
 use authpolicy::store::Deadline;
 use authpolicy::store::Ending;
 use authpolicy::store::Statement;
-use authpolicy::store::Store;
 use authpolicy::store::Stores;
 use authpolicy::store::Value;
 use common::MariaDb;
 use mysql::prelude::Queryable;
-
-/// Opens a database of this server.
-fn open(server: &MariaDb, name: &str) -> Store {
-    let text = format!("[database]\nurl = \"{}\"\n", server.url(name));
-    let config = Config::parse(Path::new("/authpolicy.toml"), &text).unwrap();
-    let long = Duration::from_secs(600);
-    let timeouts = Timeouts { connect: long, query: long, attempt: long };
-    Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts)).unwrap()
-}
 
 /// The ids of the marks, which serve as a table here.
 fn ids(server: &MariaDb, name: &str) -> Vec<String> {
@@ -48,7 +37,7 @@ fn each_transaction_is_one(server: &MariaDb) {
         .root(&name)
         .query_drop("CREATE TABLE marks (id varbinary(9) PRIMARY KEY) ENGINE = InnoDB")
         .unwrap();
-    let mut store = open(server, &name);
+    let mut store = server.store(&name, Duration::from_secs(600));
     let [a, b, c] = ["a", "b", "c"].map(|id| [("id", Value::text(id))]);
     let insert = |id| Statement::new(INSERT, id);
     let count = || Statement::new("SELECT COUNT(*) AS n FROM marks", &[]);
@@ -127,7 +116,7 @@ fn a_query_that_cannot_be_compared_finds_nothing_and_the_next_ones_run() {
         .query_drop("CREATE TABLE names (name varchar(9) CHARACTER SET latin1)")
         .unwrap();
     server.root(&name).query_drop("INSERT INTO names VALUES ('bob')").unwrap();
-    let mut store = open(&server, &name);
+    let mut store = server.store(&name, Duration::from_secs(600));
     const FIND: &str = "SELECT name FROM names WHERE name = :name";
     let [bob, face] = ["bob", "\u{1f600}"].map(|name| [("name", Value::text(name))]);
     for parameters in [&bob, &face] {

@@ -31,7 +31,7 @@ use authpolicy::shared::Timestamp;
 
 const NOW: Timestamp =
     Timestamp { wall: Duration::from_secs(1_000_000), boot: Duration::from_secs(5000) };
-/// A time that is over.
+/// A lifetime that has ended for every stored value.
 const LONG_AGO: Timestamp =
     Timestamp { wall: Duration::from_secs(900_000), boot: Duration::from_secs(1000) };
 const LIFETIME: Duration = Duration::from_secs(30);

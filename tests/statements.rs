@@ -10,14 +10,9 @@
 
 mod common;
 
-use std::path::Path;
 use std::time::Duration;
-use std::time::Instant;
 
-use authpolicy::config::Config;
-use authpolicy::config::Timeouts;
 use authpolicy::error::Error;
-use authpolicy::store::Deadline;
 use authpolicy::store::Parameters;
 use authpolicy::store::QueryResult;
 use authpolicy::store::Statement;
@@ -25,15 +20,6 @@ use authpolicy::store::Store;
 use authpolicy::store::Value;
 use common::MariaDb;
 use mysql::prelude::Queryable;
-
-/// Opens a database of this server.
-fn open(server: &MariaDb, name: &str) -> Store {
-    let text = format!("[database]\nurl = \"{}\"\n", server.url(name));
-    let config = Config::parse(Path::new("/authpolicy.toml"), &text).unwrap();
-    let long = Duration::from_secs(600);
-    let timeouts = Timeouts { connect: long, query: long, attempt: long };
-    Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts)).unwrap()
-}
 
 /// The server's code and the kind of an error. MySQL quotes some values in another way.
 fn code(e: &Error) -> String {
@@ -219,7 +205,7 @@ fn compare_stored(store: &mut Store, mode: &str, column: &str, text: &str) {
 
 /// Compares all texts under the server's present SQL mode.
 fn compare_all(server: &MariaDb, name: &str, mode: &str) {
-    let mut store = open(server, name);
+    let mut store = server.store(name, Duration::from_secs(600));
     let mut found = Vec::new();
     for text in TEXTS {
         for sql in QUERIES {

@@ -128,7 +128,7 @@ fn a_new_country_is_refused_without_it() {
 }
 
 #[test]
-fn limits_hold_for_a_remembered_password() {
+fn limits_hold_for_a_verified_password() {
     let rig = rig(Base::mariadb(), VERIFIED, &limit("guesses", "remote", "passwords", 2));
     rig.assert_accepted("u", "secret", &[]);
     rig.assert_accepted("u", "secret", &[PASSWORD]);

@@ -50,7 +50,7 @@ pub(crate) fn measure(plugin: &Path, kind: Kind) -> [f64; 2] {
     let mut times = [const { Vec::new() }; 2];
     for number in 0..ROUNDS {
         times[0].push(guess(&way, LIMITED, &format!("another {number}")));
-        // The same password counts once, so this account never reaches its limit.
+        // A repeated password counts once. So this account stays below its limit.
         times[1].push(guess(&way, FREE, "wrong"));
     }
     let rows = site.rows();

@@ -24,12 +24,12 @@ pub(crate) enum Kind {
     MariaDb,
 }
 
-/// How the plugin is set up.
+/// A configuration of the plugin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Setting {
     /// As README does it: rows go to the table at once, and the daemon calls `preload`.
     Readme,
-    /// The same without `preload`.
+    /// As in README, but without `preload`.
     NoPreload,
     Journal,
     /// With the journal and `accounts.cache`.
@@ -40,7 +40,7 @@ pub(crate) enum Setting {
     Limits,
 }
 
-/// What a way is.
+/// The identity of a way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Id {
     /// `server_condition = yes`.
@@ -85,7 +85,7 @@ impl Id {
         !matches!(self, Self::Yes | Self::Plugin(_, Setting::Verified))
     }
 
-    /// What the `protocol` of its rows is; `None` if it writes no rows.
+    /// The `protocol` of its rows; `None` if it writes no rows.
     fn protocol(self) -> Option<&'static str> {
         match self {
             Self::Yes | Self::Crypteq | Self::Dovecot => None,
@@ -95,7 +95,7 @@ impl Id {
         }
     }
 
-    /// What the plugin's line of most attempts has, because the shared memory answered.
+    /// A part that most lines of the plugin must have, because the shared memory answered.
     fn hit(self) -> Option<&'static str> {
         match self {
             Self::Plugin(_, Setting::Cache) => Some(" cache=account "),

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::account::Account;
+use crate::account::COLUMNS;
 use crate::config::Accounts;
 use crate::config::ConfigId;
 use crate::secret::Secret;
@@ -16,10 +17,6 @@ use crate::sql;
 use crate::store::Parameters;
 use crate::store::Row;
 use crate::store::Value;
-
-/// The columns of an account except `password` and `disabled`.
-const COLUMNS: [&str; 5] =
-    ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
 
 /// The place of one account in the shared memory, which may be empty.
 pub struct CachedAccount<'a> {

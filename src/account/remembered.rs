@@ -21,6 +21,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::account::Account;
+use crate::account::COLUMNS;
 use crate::config::Accounts;
 use crate::password;
 use crate::secret::Secret;
@@ -41,9 +42,6 @@ const MAX_LENGTH: u64 = 16 * 1024;
 /// A file is written anew if its time is older than this in seconds, or than a quarter of the
 /// lifetime if that is shorter.
 const FRESH: i64 = 3600;
-/// The columns of an account except `password` and `disabled`.
-const COLUMNS: [&str; 5] =
-    ["username", "allow_countries", "deny_countries", "allow_nets", "protocols"];
 
 /// The file of one remembered account, which need not exist.
 pub struct RememberedAccount<'a> {

@@ -63,12 +63,12 @@ fn place<'a>(call: &Call<'a>, login: &Login) -> Option<CachedAccount<'a>> {
     CachedAccount::new(shared.memory, config.id.as_ref()?, &config.accounts, &parameters)
 }
 
-/// True if verified passwords are remembered.
+/// True if verified passwords are kept.
 pub(super) fn keeps_passwords(call: &Call<'_>) -> bool {
     call.context.shared.is_some() && call.config().accounts.remember_verified.is_some()
 }
 
-/// Stretches the password, if verified passwords are remembered. This is done for each password
+/// Stretches the password, if verified passwords are kept. This is done for each password
 /// that is verified, whatever the account, so that its time tells nothing.
 pub(super) fn stretch(call: &Call<'_>, candidate: Candidate<'_>) -> Option<StretchedPassword> {
     let config = call.config();

@@ -196,7 +196,7 @@ impl PasswordVerified {
         }
     }
 
-    /// The same without the result, which holds for an account that has changed.
+    /// Drops the result, because the account has changed meanwhile. A failure still counts.
     pub(super) fn out_of_date(self) -> Self {
         let counts_as_failure = self.counts_as_failure;
         Self { counts_as_failure, ..Self::known(Credentials::CannotTell) }

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn memory_that_the_system_refuses_is_none() {
-        assert!(map(usize::MAX).is_none(), "its length in bytes is no number");
+        assert!(map(usize::MAX).is_none(), "its length in bytes overflows");
         assert!(map(usize::MAX / 16).is_none(), "no address space has it");
         assert!(map(0).is_none(), "an empty mapping is refused");
     }

@@ -28,7 +28,7 @@ pub fn rig(base: Base, keys: &str, policy: &str) -> Rig {
     Rig { site, exim }
 }
 
-/// The same without `preload`.
+/// The site alone. Its daemon does not call `preload`.
 pub fn site(base: Base, keys: &str, policy: &str) -> Site {
     let policy = format!(
         "[policy]\nallow_countries = [\"GB\"]\nfailure_time = \"0s\"\n\

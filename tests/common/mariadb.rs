@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -11,7 +12,12 @@ use std::sync::Mutex;
 use std::sync::Weak;
 use std::thread::sleep;
 use std::time::Duration;
+use std::time::Instant;
 
+use authpolicy::config::Config;
+use authpolicy::config::Timeouts;
+use authpolicy::store::Deadline;
+use authpolicy::store::Store;
 use mysql::Conn;
 use mysql::OptsBuilder;
 use mysql::prelude::Queryable;
@@ -35,7 +41,7 @@ pub const PRODUCTION_TABLE: &str = "CREATE TABLE connection_log (
   policy_reject tinyint(1) unsigned NULL)";
 
 /// Makes the system tables in `data` in this directory.
-pub fn install(directory: &std::path::Path) {
+pub fn install(directory: &Path) {
     let installed = Command::new("mariadb-install-db")
         .args(["--no-defaults", "--user=root", "--skip-test-db"])
         .arg("--auth-root-authentication-method=normal")
@@ -48,7 +54,7 @@ pub fn install(directory: &std::path::Path) {
 }
 
 /// Starts a server in this directory and on this port, with these further arguments.
-type Serve = fn(&std::path::Path, u16, &[String]) -> Child;
+type Serve = fn(&Path, u16, &[String]) -> Child;
 
 /// A server: MariaDB, or MySQL (mysql.rs).
 pub struct MariaDb {
@@ -97,16 +103,11 @@ impl MariaDb {
         server
     }
 
-    fn serve(directory: &std::path::Path, port: u16, more: &[String]) -> Child {
+    fn serve(directory: &Path, port: u16, more: &[String]) -> Child {
         Self::serve_by(&mut Command::new("mariadbd"), directory, port, more)
     }
 
-    fn serve_by(
-        command: &mut Command,
-        directory: &std::path::Path,
-        port: u16,
-        more: &[String],
-    ) -> Child {
+    fn serve_by(command: &mut Command, directory: &Path, port: u16, more: &[String]) -> Child {
         let error_log = fs::File::create(directory.join("error.log")).unwrap();
         command
             .args(["--no-defaults", "--user=root", "--bind-address=127.0.0.1"])
@@ -145,7 +146,7 @@ impl MariaDb {
             .db_name((!database.is_empty()).then(|| database.to_owned()))
     }
 
-    pub fn directory(&self) -> &std::path::Path {
+    pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
@@ -201,6 +202,15 @@ impl MariaDb {
         let sql = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
         self.root("").query_drop(sql).unwrap();
         name
+    }
+
+    /// Opens a database as the plugin does. Each statement may take this time.
+    pub fn store(&self, database: &str, query: Duration) -> Store {
+        let text = format!("[database]\nurl = \"{}\"\n", self.url(database));
+        let config = Config::parse(Path::new("/authpolicy.toml"), &text).unwrap();
+        let long = Duration::from_secs(600);
+        let timeouts = Timeouts { connect: long, query, attempt: long };
+        Store::open(&config.log.database, Deadline::new(Instant::now(), timeouts)).unwrap()
     }
 
     /// The URL of a database, over the socket.
