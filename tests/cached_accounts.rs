@@ -128,6 +128,13 @@ fn in_an_outage_a_wrong_password_does_not_remove_a_cached_account_and_counts() {
     }
     let (reply, line) = attempt("three");
     assert!(reply == REFUSED && line.contains("rule=guesses auth_ok=- policy_reject=1"), "{line}");
+    let rows = rusqlite::Connection::open(log).unwrap();
+    let count = |flags: &str| -> i64 {
+        let sql = format!("SELECT COUNT(*) FROM connection_log WHERE {flags}");
+        rows.query_row(&sql, (), |row| row.get(0)).unwrap()
+    };
+    let flags = ["auth_ok = 1", "auth_ok IS NULL AND policy_reject = 0", "policy_reject = 1", "1"];
+    assert_eq!(flags.map(count), [3, 2, 1, 6]);
 }
 
 #[test]
